@@ -1,0 +1,56 @@
+# What one does with a checkout. Everything happens in .venv and out/, which git ignores.
+
+PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+SENTENCE := The plot was thin, but the acting was superb.
+BENCHES := budget scaling llama memory
+
+# One thread: the sums of every run then come in the same order, and small machines finish sooner.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench setup picture measure clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## explain a sentence with the bundled model: summary, page, picture, data
+	@mkdir -p out
+	$(BIN)/lignite flow "$(SENTENCE)" -o out/flow.html -o out/flow.png -o out/flow.nc
+	@echo
+	@echo "Open out/flow.html in a browser; out/flow.png is the picture, out/flow.nc the numbers."
+
+test: $(READY) ## run every test
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(READY) ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY) ## measure speed and memory, see bench/README.md
+	@for what in $(BENCHES); do $(BIN)/python bench/flow.py $$what || exit 1; echo; done
+
+setup: $(READY) ## make or refresh the environment
+
+# Dependency groups need pip 25.1.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("lignite needs Python 3.11 or newer; name one: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	@echo "Installing lignite and its tools into $(VENV): minutes the first time."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable . --group dev
+	@touch $@
+
+picture: $(READY) ## redraw the picture of the README
+	$(BIN)/lignite flow "$(SENTENCE)" --quiet -o docs/images/flow.png
+
+measure: $(READY) ## measure the numbers of docs/method.md again
+	$(BIN)/python docs/measure.py
+
+clean: ## remove the environment and everything made
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

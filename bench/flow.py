@@ -1,0 +1,128 @@
+"""Cost of `lignite.flow`: CPU seconds, ratios measured side by side in one run, and peak memory.
+
+python bench/flow.py budget | scaling | llama | memory
+"""
+
+import argparse
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+import lignite
+from lignite.attribution.layer import attribute_layer
+from lignite.flows import make_block
+from lignite.memory import memory_budget
+from lignite.models.attention import at_rest
+from lignite.models.recording import record
+from lignite.models.splitting import RecordedBlock
+from lignite.request import FlowRequest
+from models import bert_base, llama_like, token_ids
+
+N_NODES = 8
+FEW_NODES = 2
+"""For plans whose cost per node is so high that it does not depend on how many are done at once."""
+
+
+def cpu_seconds(run: Callable[[], object], repetitions: int = 5) -> float:
+    """Median CPU time of a call after one that is not counted."""
+    run()
+    times = []
+    for _ in range(repetitions):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+def budget() -> None:
+    """All layers and targets of a BERT-base-sized model at 41 tokens, recording and every check included."""
+    model = bert_base()
+    inputs = token_ids(model, 41)
+    print("| maps | CPU seconds | largest gap / displacement |")
+    print("| --- | --- | --- |")
+    for maps in (("attention", "mlp", "whole", "composed"), ("attention",), ("mlp",), ("whole",)):
+        seconds = cpu_seconds(lambda maps=maps: lignite.flow(model, inputs, maps=maps), repetitions=3)
+        result = lignite.flow(model, inputs, maps=maps)
+        gap = max(float(abs(result[f"{name}_gap"] / result[f"{name}_displacement"]).max()) for name in maps)
+        print(f"| {', '.join(maps)} | {seconds:.2f} | {gap:.1e} |")
+
+
+@contextmanager
+def one_block(model: lignite.Model, n_tokens: int) -> Iterator[RecordedBlock]:
+    """A middle block of the model on random words."""
+    with at_rest(model.network):
+        calls = record(model.network, token_ids(model, n_tokens))
+        yield make_block(model, calls[len(calls) // 2])
+
+
+def scaling(model: lignite.Model, lengths: tuple[int, ...], plans: tuple[str, ...]) -> None:
+    """Cost per node in units of a plain forward pass of the block on the same nodes, done at once."""
+    columns = [f"`{name}`, {plan}" for plan in plans for name in ("whole", "all maps")]
+    print(f"| tokens | forward, ms | {' | '.join(columns)} | plan C, `whole` | plan C / {plans[0]} |")
+    print(f"| {' | '.join(['---'] * (len(columns) + 4))} |")
+    for n_tokens in lengths:
+        with one_block(model, n_tokens) as block:
+            with torch.no_grad():
+                nodes = block.states.expand(N_NODES, -1, -1)
+                forward = cpu_seconds(lambda block=block, nodes=nodes: block.whole(nodes)) / N_NODES
+            targets = torch.arange(n_tokens)
+            units = []
+            for plan in plans:
+                for maps in (("whole",), ("attention", "mlp", "whole", "composed")):
+                    if plan == "target-batches" and n_tokens > 128:
+                        units.append("–")
+                        continue
+                    cost = per_node(block, targets, maps=maps, plan=plan)
+                    units.append(f"{cost / forward:.1f}")
+            sample = targets[:: n_tokens // 2][:2]
+            definition = per_node(block, sample, maps=("whole",), plan="definition") * n_tokens / len(sample)
+            units.append(f"{definition / forward:.0f}")
+            row = [str(n_tokens), f"{forward * 1e3:.1f}", *units, f"{float(units[-1]) / float(units[0]):.0f} ×"]
+            print(f"| {' | '.join(row)} |", flush=True)
+
+
+def per_node(block: RecordedBlock, targets: torch.Tensor, *, maps: tuple[str, ...], plan: str) -> float:
+    """CPU seconds of a node of the maps of one block, its share of choosing the plan included."""
+    many = plan == "closed-form"
+    request = FlowRequest(maps=maps, n_steps=N_NODES if many else FEW_NODES, plan=plan)
+    budget = memory_budget(torch.device("cpu"))
+    seconds = cpu_seconds(lambda: attribute_layer(block, None, targets, request, budget=budget), 3 if many else 1)
+    return seconds / (request.n_steps or 1)
+
+
+def memory() -> None:
+    """Peak memory of the process at 512 tokens on a BERT-base-sized model, all layers and maps, default budget."""
+    model = bert_base()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    start = time.process_time()
+    result = lignite.flow(model, token_ids(model, 512))
+    seconds = time.process_time() - start
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print("| tokens | model loaded, GiB | peak, GiB | of which results, GiB | CPU seconds |")
+    print("| --- | --- | --- | --- | --- |")
+    print(f"| 512 | {before:.2f} | {after:.2f} | {result.nbytes / 2**30:.2f} | {seconds:.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("budget", "scaling", "llama", "memory"))
+    what = parser.parse_args().what
+    torch.set_num_threads(1)
+    print(f"{what}: {platform.processor() or platform.machine()}, one thread, torch {torch.__version__}\n")
+    if what == "budget":
+        budget()
+    elif what == "scaling":
+        scaling(bert_base(n_layers=2), (16, 44, 64, 128, 256, 512), ("closed-form",))
+    elif what == "llama":
+        scaling(llama_like(n_layers=2), (16, 44, 64, 128, 256, 512), ("closed-form", "target-batches"))
+    else:
+        memory()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What is typed on the command line becomes what the library takes."""
+
+import re
+import sys
+from pathlib import Path
+
+from lignite.errors import FileError, InputError, OptionError
+
+
+def parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """Numbers and ranges such as ``0,2-4,-1``; None stands for all.
+
+    Examples
+    --------
+    >>> parse_numbers("layers", "0,2-4,-1"), parse_numbers("layers", "-3--1")
+    ((0, 2, 3, 4, -1), (-3, -2, -1))
+    """
+    if text is None:
+        return None
+    numbers: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(-?\d{1,9})(?:-(-?\d{1,9}))?\s*", part)
+        if found is None:
+            raise OptionError(f"--{option} {text!r}: {part!r} is no number or range; write it like 0,2-4,-1.")
+        first = int(found[1])
+        last = int(found[2]) if found[2] else first
+        if last < first or (first < 0 <= last):
+            raise OptionError(
+                f"--{option} {text!r}: the range {part.strip()!r} runs backwards; write the smaller first."
+            )
+        if last - first > 100_000:
+            raise OptionError(f"--{option} {text!r}: the range {part.strip()!r} is longer than any input.")
+        numbers.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(numbers))
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Names separated by commas.
+
+    Examples
+    --------
+    >>> parse_names("attention, whole,")
+    ('attention', 'whole')
+    """
+    names = (name.strip() for name in (text or "").split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def read_text() -> str:
+    """All of standard input as one text, without the line break at its end."""
+    text = _decode(sys.stdin.buffer.read(), "standard input").rstrip("\r\n")
+    if not text.strip():
+        raise InputError("standard input holds no text: give at least one word.")
+    return text
+
+
+def read_lines(file: str) -> list[str]:
+    """Every line of a file that is not blank, or of standard input where the file is ``-``."""
+    if file == "-":
+        name, content = "standard input", sys.stdin.buffer.read()
+    else:
+        name = file
+        try:
+            content = Path(file).read_bytes()
+        except OSError as error:
+            raise FileError(f"{file}: cannot be read ({error.strerror or error}). Check the path.") from error
+    lines = [line.rstrip("\r") for line in _decode(content, name).split("\n")]
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise InputError(f"{name} holds no text: write one text per line.")
+    return texts
+
+
+def _decode(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not UTF-8 (byte {error.start}): convert it, for example with iconv.") from error

@@ -1,0 +1,565 @@
+"""The command line: the library's verbs and words, results on standard output, everything else on standard error.
+
+Modules that import torch are imported inside the commands that need them, so that help and saved results come at once.
+"""
+
+import json
+import logging
+import sys
+import tempfile
+import webbrowser
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from lignite import __version__
+from lignite.apps.arguments import parse_names, parse_numbers, read_lines, read_text
+from lignite.apps.outputs import PAGES, check_outputs, numbered, write
+from lignite.apps.terminal import Terminal, complain, exit_code, short_warnings
+from lignite.errors import LigniteError, OptionError
+from lignite.request import BASELINES, MAPS, FlowRequest, check_choice
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BUNDLED = "tiny-sentiment"
+
+_SPLIT_BY_HEAD = ("whole_heads", "attention")
+
+
+class _Commands(TyperGroup):
+    """Turns errors that lignite raises on purpose into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LigniteError as error:
+            complain(error)
+            raise typer.Exit(exit_code(error)) from None
+
+
+app = typer.Typer(
+    name="lignite",
+    cls=_Commands,
+    help="Explain transformers with exact, certified layer-wise integrated gradients.",
+    epilog="Exit codes: 0 done; 1 failed, or the model cannot be explained; 2 wrong input or options; 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; ends the process."""
+    app()
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        print(f"lignite {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _lignite(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Options that several commands share
+
+_COMPUTED, _COST, _MODEL, _SHOWN = "What is computed", "Precision and cost", "Model", "What is shown"
+
+Outputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", rich_help_panel=_SHOWN, show_default=False,
+        help="Write the result; the ending picks the format: .nc, .json (everything), .png, .svg, .pdf (heat maps), "
+        ".html (interactive page). May be given several times. A file that exists is replaced, in one step.",
+    ),
+]  # fmt: skip
+Map = Annotated[
+    str | None,
+    typer.Option(
+        "--map", metavar="NAME", rich_help_panel=_SHOWN, show_default="first of whole, composed, attention, mlp",
+        help="Map to list and draw. With --detail also whole_heads and whole_circuits.",
+    ),
+]  # fmt: skip
+Head = Annotated[
+    int | None,
+    typer.Option(
+        "--head", metavar="N", min=0, rich_help_panel=_SHOWN, show_default="all",
+        help="List and draw one head of attention or whole_heads.",
+    ),
+]  # fmt: skip
+Top = Annotated[
+    int | None,
+    typer.Option(
+        "--top", metavar="K", min=1, rich_help_panel=_SHOWN, show_default="5, fewer for many layers",
+        help="Scores to list per layer.",
+    ),
+]  # fmt: skip
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", rich_help_panel=_SHOWN, help="Print nothing but errors.", show_default=False)
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="NAME", rich_help_panel=_MODEL, show_default="cuda where there is one, else cpu",
+        help="Where to compute: cpu, cuda, cuda:1.",
+    ),
+]  # fmt: skip
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype", metavar="NAME", rich_help_panel=_MODEL,
+        help="Precision of the model: float32, float64, float16, bfloat16 or auto (as stored).",
+    ),
+]  # fmt: skip
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision", metavar="NAME", rich_help_panel=_MODEL, show_default=False,
+        help="Branch, tag or commit of a model from the hub.",
+    ),
+]  # fmt: skip
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code", rich_help_panel=_MODEL, show_default=False,
+        help="Run Python code that comes with the model. Read that code first.",
+    ),
+]  # fmt: skip
+Task = Annotated[
+    str | None,
+    typer.Option(
+        "--task", metavar="NAME", rich_help_panel=_MODEL, show_default="as saved",
+        help="Load another head, such as text-classification, or none: feature-extraction.",
+    ),
+]  # fmt: skip
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", rich_help_panel=_COST,
+        show_default="a tenth of what is free, at most 256MiB (4GiB on CUDA)",
+        help="For intermediate tensors, such as 2GiB; results do not depend on it.",
+    ),
+]  # fmt: skip
+
+
+_FLOW_EXAMPLES = """[bold]Examples[/bold]
+
+  lignite flow "The plot was thin, but the acting was superb."
+
+  lignite flow "A superb film." --layers 0,2-3 --maps whole -o flow.html
+
+  lignite flow "Who wrote it?" --pair "Ann wrote it." --model ./my-model
+
+  echo "A superb film." | lignite flow --baseline zero -o flow.nc --quiet
+
+  lignite flow --file sentences.txt -o flow.nc   [dim](flow-1.nc, flow-2.nc, ...)[/dim]"""
+
+
+@app.command(epilog=_FLOW_EXAMPLES)
+def flow(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TEXT",
+            show_default=False,
+            help="What to explain. Without it, or with -, standard input is read as one text.",
+        ),
+    ] = None,
+    *,
+    pair: Annotated[
+        str | None,
+        typer.Option("--pair", metavar="TEXT2", show_default=False, help="Second text, for models that read pairs."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file",
+            metavar="FILE",
+            show_default=False,
+            help="Explain every line of a file (- for standard input); blank lines are skipped. "
+            "Files written with -o are then numbered: flow-1.nc, flow-2.nc, ...",
+        ),
+    ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            rich_help_panel=_COMPUTED,
+            show_default="all",
+            help="Layers, such as 0,2-4,-1 (-1: the last).",
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", rich_help_panel=_COMPUTED, show_default="all", help="Target tokens, such as 3,5-7 (from 0)."
+        ),
+    ] = None,
+    maps: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            rich_help_panel=_COMPUTED,
+            help="attention: states to heads; mlp: heads to states; whole: states to states; "
+            "composed: attention, then mlp.",
+        ),
+    ] = ",".join(MAPS),
+    baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_COMPUTED, help="Start of the path: target_token, zero, mean, pad or mask."
+        ),
+    ] = FlowRequest.baseline,
+    mlp_baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_COMPUTED,
+            help="Start of the path from heads to states: attention_start or zero.",
+        ),
+    ] = FlowRequest.mlp_baseline,
+    self_term: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_COMPUTED,
+            help="What a token gives itself under baseline target_token: measured (zero), zero_ratio or map_ratio.",
+        ),
+    ] = FlowRequest.self_term,
+    readout: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_COMPUTED,
+            help="What is explained of a target: its displacement, or its projection on its total move (signed).",
+        ),
+    ] = FlowRequest.readout,
+    composition: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help="How composed is made: product or conserving."),
+    ] = FlowRequest.composition,
+    detail: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            rich_help_panel=_COMPUTED,
+            show_default="none",
+            help="Split whole by heads, by circuits (value, key, query, residual), or both.",
+        ),
+    ] = None,
+    tol: Annotated[
+        float,
+        typer.Option(metavar="SHARE", rich_help_panel=_COST, help="Gap allowed, as a share of the displacement."),
+    ] = FlowRequest.tol,
+    n_steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_COST, show_default="adaptive", help="A fixed number of nodes on the path."
+        ),
+    ] = None,
+    max_steps: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=_COST, help="The most nodes that one target may take.")
+    ] = FlowRequest.max_steps,
+    plan: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_COST,
+            help="How to compute: auto, shared, closed-form, target-batches or definition. Results agree.",
+        ),
+    ] = FlowRequest.plan,
+    memory: Memory = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="NAME", rich_help_panel=_MODEL, help="Bundled model, folder or hub id."),
+    ] = BUNDLED,
+    task: Task = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    output: Outputs = None,
+    map: Map = None,
+    head: Head = None,
+    top: Top = None,
+    quiet: Quiet = False,
+) -> None:
+    """How much each token gives to each other token inside every layer, and through which head.
+
+    Prints the tokens, the strongest flows of each layer, how far the maps agree, and what the scores miss.
+    """
+    check_choice("baseline", baseline, BASELINES)
+    request = FlowRequest(
+        layers=parse_numbers("layers", layers),
+        targets=parse_numbers("targets", targets),
+        maps=parse_names(maps),
+        baseline=baseline,
+        mlp_baseline=mlp_baseline,
+        self_term=self_term,
+        readout=readout,
+        composition=composition,
+        detail=parse_names(detail),
+        tol=tol,
+        n_steps=n_steps,
+        max_steps=max_steps,
+        plan=plan,
+    )
+    present = (*request.maps, *(f"whole_{name}" for name in request.detail))
+    map = _choose_map(map, head, present)
+    outputs = output or []
+    inputs = _read_inputs(text, pair, file)
+    check_outputs([numbered(path, number + 1, len(inputs)) for path in outputs for number in range(len(inputs))])
+
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"loading {model}"):
+            loaded = _load(model, device, dtype, revision, trust_remote_code, task)
+        n_heads = getattr(loaded.config.get_text_config(), "num_attention_heads", None)
+        if head is not None and isinstance(n_heads, int):
+            _check_head(head, n_heads)  # before the work, not after
+        with terminal.working("flow through layers") as progress:
+            from lignite.flows import flow as compute
+
+            results = compute(loaded, inputs, memory=memory, progress=progress, **asdict(request))
+        # Files first: whoever reads the summary through a pipe may stop reading.
+        for number, result in enumerate(results, start=1):
+            for path in outputs:
+                _write(terminal, result, numbered(path, number, len(results)), map=map, head=head)
+        for number, result in enumerate(results, start=1):
+            if len(results) > 1:
+                terminal.out.rule(f"{number} of {len(results)}", align="left", characters="-")
+            _show(terminal, result, map=map, head=head, top=top)
+
+
+_VIEW_EXAMPLES = """[bold]Examples[/bold]
+
+  lignite view flow.nc
+
+  lignite view flow.nc --layers 2 --map attention --head 3 --top 10
+
+  lignite view flow.nc -o flow.html -o flow.png --quiet
+
+  lignite view flow.nc --open"""
+
+
+@app.command(epilog=_VIEW_EXAMPLES)
+def view(
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A saved result, .nc or .json.")],
+    *,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            "--layer",
+            metavar="LIST",
+            rich_help_panel=_SHOWN,
+            show_default="all",
+            help="Layers to show and write, such as 0,2-4,-1 (-1: the last in the file).",
+        ),
+    ] = None,
+    map: Map = None,
+    head: Head = None,
+    top: Top = None,
+    output: Outputs = None,
+    open_page: Annotated[
+        bool,
+        typer.Option(
+            "--open", rich_help_panel=_SHOWN, show_default=False, help="Open the interactive page in the web browser."
+        ),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at a saved result, or convert it. The model is not needed."""
+    from lignite.results.io import open as read
+    from lignite.views.summary import maps_in
+
+    chosen = parse_numbers("layers", layers)
+    outputs = output or []
+    check_outputs(outputs)
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"reading {file}"):
+            result = _choose_layers(read(file), chosen)
+        map = _choose_map(map, head, maps_in(result))
+        if head is not None:
+            _check_head(head, int(result["head"].max()) + 1)
+        for path in outputs:
+            _write(terminal, result, path, map=map, head=head)
+        _show(terminal, result, map=map, head=head, top=top)
+        if open_page:
+            page = next((path for path in outputs if path.suffix.lower() in PAGES), None)
+            if page is None:
+                page = Path(tempfile.mkdtemp(prefix="lignite-")) / f"{file.stem}.html"  # the browser reads it later
+                write(result, page)
+            if not webbrowser.open(page.resolve().as_uri()):
+                complain(f"no web browser was found: open {page} by hand.")
+
+
+_CHECK_EXAMPLES = """[bold]Examples[/bold]
+
+  lignite check tiny-sentiment
+
+  lignite check ./my-model --length 512
+
+  lignite check ./my-model --input "A sentence of the kind I will explain."
+
+  lignite check ./my-model --quiet && lignite flow "A text." --model ./my-model"""
+
+
+@app.command(epilog=_CHECK_EXAMPLES)
+def check(
+    model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="Bundled model, folder or hub id.")],
+    *,
+    length: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default="128, or all that the model reads",
+            help="Tokens of a random input to check on.",
+        ),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--input", metavar="TEXT", show_default=False, help="A text to check on instead.")
+    ] = None,
+    memory: Memory = None,
+    task: Task = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """What each layer of a model offers, how exactly, and what a run will cost.
+
+    Takes every block apart and compares it with the model; ends with 1 if some layer cannot be explained.
+    """
+    if length is not None and text is not None:
+        raise OptionError("--length and --input are both given; a text has its own length, give one of the two.")
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"loading {model}"):
+            loaded = _load(model, device, dtype, revision, trust_remote_code, task)
+        with terminal.working("checking layers") as progress:
+            from lignite.checks import check as examine
+
+            report = examine(loaded, length=length, text=text, memory=memory, progress=progress)
+    from lignite.apps.check_table import print_check
+
+    print_check(report, console=terminal.out)
+    if not report.exact:
+        raise typer.Exit(1)
+
+
+_MODELS_EXAMPLES = """[bold]Examples[/bold]
+
+  lignite models
+
+  lignite flow --model tiny-sentiment "A superb film."
+
+  lignite check tiny-sentiment"""
+
+
+@app.command(epilog=_MODELS_EXAMPLES)
+def models() -> None:
+    """List the models that come with lignite."""
+    from lignite.zoo import bundled
+
+    for name, folder in bundled().items():
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+        print(
+            f"{name}  {', '.join(config['architectures'])}, {config['num_hidden_layers']} layers, "
+            f"{config['num_attention_heads']} heads, width {config['hidden_size']}, {size:.1f} MB"
+        )
+
+
+def _read_inputs(text: str | None, pair: str | None, file: str | None) -> list[Any]:
+    if file is not None:
+        if text is not None or pair is not None:
+            raise OptionError("--file brings its own texts; leave TEXT and --pair out.")
+        return read_lines(file)
+    if text is None and _at_keyboard():
+        raise OptionError("there is no text: give one, name a --file, or pipe one in (see lignite flow --help).")
+    if text is None or text == "-":
+        text = read_text()
+    return [text if pair is None else (text, pair)]
+
+
+def _at_keyboard() -> bool:
+    return sys.stdin is None or sys.stdin.isatty()
+
+
+def _load(
+    name: str,
+    device: str | None,
+    dtype: str,
+    revision: str | None,
+    trust_remote_code: bool,
+    task: str | None,
+) -> Any:
+    from lignite.models.loading import load
+
+    model = load(name, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, task=task)
+    logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice about kernels is not for this reader
+    return model
+
+
+def _choose_map(map: str | None, head: int | None, present: Any) -> str | None:
+    """The map that is listed and drawn; None leaves the choice to the view."""
+    if map is not None and map not in present:
+        raise OptionError(f"--map {map!r} is not in this result, which holds {', '.join(present)}; choose one of them.")
+    if head is None:
+        return map
+    if map is None:
+        map = next((name for name in _SPLIT_BY_HEAD if name in present), None)
+    if map not in _SPLIT_BY_HEAD:
+        raise OptionError(
+            "--head needs a map that is split by head: --map attention, or whole_heads with --detail heads."
+        )
+    return map
+
+
+def _check_head(head: int, n_heads: int) -> None:
+    if head >= n_heads:
+        raise OptionError(f"--head {head} is not in this model, which has heads 0 to {n_heads - 1}.")
+
+
+def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.Dataset":
+    """Some layers of a result, in its order; negative numbers count from its last."""
+    if layers is None:
+        return result
+    present = [int(layer) for layer in result.layer.values]
+    outside = [layer for layer in layers if layer not in present and not -len(present) <= layer < 0]
+    if outside:
+        raise OptionError(f"--layers {outside[0]} is not in this result, which holds {', '.join(map(str, present))}.")
+    wanted = {present[layer] if layer < 0 else layer for layer in layers}
+    return result.sel(layer=[layer for layer in present if layer in wanted])
+
+
+def _show(terminal: Terminal, result: "xr.Dataset", *, map: str | None, head: int | None, top: int | None) -> None:
+    if terminal.quiet:
+        return
+    from lignite.views.terminal import print_flow
+
+    shown = result if head is None else result.sel(head=[head])
+    print_flow(shown, console=terminal.out, k=top, map=map)
+
+
+def _write(terminal: Terminal, result: "xr.Dataset", path: Path, *, map: str | None, head: int | None) -> None:
+    write(result, path, map=map, head=head)
+    terminal.note(f"wrote {path}")

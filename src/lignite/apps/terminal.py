@@ -1,0 +1,82 @@
+"""How the command line talks: results to standard output, everything else to standard error."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from lignite.errors import GapWarning, GridError, InputError, LigniteError, OptionError
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def exit_code(error: LigniteError) -> int:
+    """2 where what was asked has to change, 1 where the world did not play along."""
+    return 2 if isinstance(error, InputError | OptionError | GridError) else 1
+
+
+def complain(message: object) -> None:
+    """One line on standard error, never wrapped."""
+    print(f"lignite: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+class Terminal:
+    """Where a command prints. `out` carries results, `err` the rest; both are silent under --quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.out = Console(quiet=quiet, highlight=False)
+        self.err = Console(quiet=quiet, highlight=False, stderr=True)
+
+    def note(self, message: str) -> None:
+        """Tell what was done, on standard error."""
+        if not self.quiet:
+            print(message, file=sys.stderr)
+
+    @contextmanager
+    def working(self, text: str) -> Iterator[Callable[[int, int], None]]:
+        """Show `text` with a bar while something runs; nothing where standard error is no terminal."""
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        progress = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            console=self.err,
+            transient=True,
+            disable=self.quiet or not self.err.is_terminal,
+        )
+        with progress:
+            task = progress.add_task(text, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def short_warnings(*, quiet: bool) -> Iterator[None]:
+    """Print lignite's own warnings as one line each; those of other libraries are not for this reader.
+
+    `python -W …` and PYTHONWARNINGS, asked for by hand, stay in charge.
+    """
+    if sys.warnoptions:
+        yield
+        return
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        ours = issubclass(category, GapWarning) or _PACKAGE in Path(filename).parents
+        if ours and not quiet:
+            complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield

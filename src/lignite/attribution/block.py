@@ -1,0 +1,84 @@
+"""What the mathematics needs of a transformer block; lignite.models provides it for real ones."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lignite.attribution.attend import Scoring
+
+
+class Projections(NamedTuple):
+    """Queries, keys and values that `pre` computes from states; grouped keys are not repeated."""
+
+    query: Float[Tensor, "point head token d_key"]
+    key: Float[Tensor, "point kv token d_key"]
+    value: Float[Tensor, "point kv token d_value"]
+
+
+class Rotation(NamedTuple):
+    """A linear position code: a key is ``unrotated * cos + turned * sin + passed``, elementwise.
+
+    `cos` and `sin` belong to positions, the other three to the token's content.
+    """
+
+    unrotated: Float[Tensor, "point kv token d_key"]
+    turned: Float[Tensor, "point kv token d_key"]
+    passed: Float[Tensor, "point kv token d_key"]
+    cos: Float[Tensor, "token d_key"]
+    sin: Float[Tensor, "token d_key"]
+
+
+@runtime_checkable
+class Block(Protocol):
+    """A block on one input, as a function of its states. Points of a batch never interact.
+
+    `states` are those that entered it, `output` those that left it. `route` is "interface" where it can be taken apart
+    completely, "projection" where it is split at its output projection and offers `attention` and `post` but no `pre`,
+    "definition" where it has no heads (`n_heads` 0) and offers `whole` alone.
+    """
+
+    route: str
+    states: Float[Tensor, "token d"]
+    output: Float[Tensor, "token d"]
+    heads: Float[Tensor, "token head d_value"] | None
+    projections: Projections | None
+    scoring: Scoring | None
+
+    @property
+    def n_heads(self) -> int: ...
+
+    def whole(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]: ...
+
+    def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]: ...
+
+    def pre(self, states: Float[Tensor, "point token d"]) -> Projections: ...
+
+    def post(
+        self,
+        states: Float[Tensor, "point target d"],
+        heads: Float[Tensor, "point target head d_value"],
+        targets: Int[Tensor, " target"],
+    ) -> Float[Tensor, "point target d"]:
+        """The rest of the block for some of its tokens: each is treated alone."""
+        ...
+
+    def rotation(self, states: Float[Tensor, "point token d"]) -> Rotation | None:
+        """Keys before positions are rotated in; None where the block is handed no rotary positions."""
+        ...
+
+    def norm_epsilons(self) -> list[float]:
+        """Epsilons of the norms in the block: candidates for that of the norm through which states pass first."""
+        ...
+
+    def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
+        """Epsilon and input of a norm that keys pass through after their projection; None where there is none."""
+        ...
+
+    def post_bytes(self) -> int:
+        """Memory that one target's `post` keeps for its backward pass."""
+        ...
+
+    def path_bytes(self) -> int:
+        """Memory that one run of the block on all tokens keeps for its backward pass."""
+        ...

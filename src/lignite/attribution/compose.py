@@ -1,0 +1,37 @@
+"""Join the two halves of a block: source to head, head to target."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def compose(
+    attention: Float[Tensor, "target head source"],
+    displacement: Float[Tensor, "target head"],
+    mlp: Float[Tensor, "target head"],
+    targets: Int[Tensor, " target"],
+    *,
+    composition: str = "product",
+) -> tuple[Float[Tensor, "target source"], Float[Tensor, " target"]]:
+    """Follow scores through the heads, and the sum that each target's scores should have.
+
+    ``"product"`` multiplies what a source gives a head by what that head gives the target, and sums over heads; its
+    unit is the product of the two, so compare rankings with a whole-block map, not sizes. ``"conserving"`` first
+    divides each head's scores by the head's displacement, so that a target's scores sum to those of its `mlp` map. A
+    head that has not moved got everything from the target itself.
+
+    Examples
+    --------
+    Two heads, each passing on half of what it read:
+
+    >>> attention, mlp = torch.ones(3, 2, 3), torch.full((3, 2), 0.5)
+    >>> compose(attention, attention.sum(-1), mlp, torch.arange(3))[0][0]
+    tensor([1., 1., 1.])
+    """
+    if composition == "product":
+        return torch.einsum("mhs,mh->ms", attention, mlp), (displacement * mlp).sum(-1)
+    resting = displacement == 0
+    shares = attention / torch.where(resting, torch.ones_like(displacement), displacement)[..., None]
+    rows = torch.arange(len(targets), device=targets.device)
+    shares[rows, :, targets] = torch.where(resting, torch.ones_like(displacement), shares[rows, :, targets])
+    return torch.einsum("mhs,mh->ms", shares, mlp), mlp.sum(-1)

@@ -1,0 +1,290 @@
+"""The set-to-set maps of a block as integrands: how each source's share of a target's readout grows along the path."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lignite.attribution.attend import Point, differentiate, differentiate_total
+from lignite.attribution.block import Block
+from lignite.attribution.quadrature import Scores
+from lignite.attribution.readout import Readout
+
+
+@runtime_checkable
+class Path(Protocol):
+    """Where nodes of a path are evaluated for some targets, in any of the fast plans."""
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point: ...
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]: ...
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much is computed at once. Sizes are bytes; results do not depend on them.
+
+    A node costs `per_node` once and `per_target` for every target beside it.
+    """
+
+    budget: float
+    per_node: int
+    per_target: int
+
+    def chunks(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """Cut the nodes-by-targets rectangle into pieces that fit; a single pair is always attempted."""
+        n_targets = int(max(1, min(len(targets), (self.budget - self.per_node) // self.per_target)))
+        n_nodes = int(max(1, self.budget // (self.per_node + n_targets * self.per_target)))
+        for first in range(0, len(targets), n_targets):
+            for node in range(0, len(nodes), n_nodes):
+                yield nodes[node : node + n_nodes], weights[node : node + n_nodes], slice(first, first + n_targets)
+
+
+class _Chunked:
+    """Adds up the scores of one chunk after the other."""
+
+    def __init__(self, room: Room):
+        self.room = room
+
+    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        finished: list[Scores] = []
+        last = None
+        for some_nodes, some_weights, rows in self.room.chunks(nodes, weights, targets):
+            part = self.chunk(some_nodes, some_weights, targets[rows])
+            if rows == last:
+                for name, value in part.items():
+                    finished[-1][name] += value
+            else:
+                finished.append(part)
+            last = rows
+        return {name: torch.cat([part[name] for part in finished]) for name in finished[0]}
+
+    def level(self, point: float, targets: Tensor) -> Tensor:
+        """The readout at one point of the path."""
+        node = torch.tensor([point], dtype=self.dtype, device=targets.device)
+        levels = [self.chunk_level(some, targets[rows]) for some, _, rows in self.room.chunks(node, node, targets)]
+        return torch.cat(levels)
+
+    dtype: torch.dtype
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        raise NotImplementedError
+
+    def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class AttentionMap(_Chunked):
+    """States to heads, one readout per head and target: scores ``[target, head, source]``."""
+
+    def __init__(self, block: Block, path: Path, readout: Readout, room: Room):
+        super().__init__(room)
+        assert block.scoring is not None
+        self.path, self.readout, self.scoring, self.dtype = path, readout, block.scoring, block.states.dtype
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        with torch.no_grad():
+            point = self.path.at(nodes, targets)
+            attention = self.scoring.weights(point.logits, targets)
+            directions = self.readout.gradient(point.mix(attention), targets) * weights[:, None, None, None]
+            total = differentiate_total(point, attention, directions, self.scoring, targets)
+            return {"scores": total.sum(0).transpose(0, 1)}
+
+    def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            point = self.path.at(node, targets)
+            heads = point.mix(self.scoring.weights(point.logits, targets))
+            return self.readout.level(heads, targets)[0]
+
+
+class WholeMap(_Chunked):
+    """States to the block's output: scores ``[target, source]``, and their exact split by head and by circuit.
+
+    The parts ``heads [target, head, source]`` and ``residual [target]`` add up to the scores, as do the four
+    ``circuits [target, circuit, source]``: value, key, query, residual.
+    """
+
+    def __init__(self, block: Block, path: Path, readout: Readout, room: Room, detail: tuple[str, ...] = ()):
+        super().__init__(room)
+        assert block.scoring is not None
+        self.block, self.path, self.readout, self.detail = block, path, readout, detail
+        self.scoring, self.dtype = block.scoring, block.states.dtype
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        with torch.no_grad():
+            point = self.path.at(nodes, targets)
+            attention = self.scoring.weights(point.logits, targets)
+            heads = point.mix(attention)
+        states, moves = point.states, point.states_slope is not None
+        with torch.enable_grad():
+            leaves = [heads.detach().requires_grad_()]
+            if moves:
+                leaves.append(states.detach().requires_grad_())
+            output = self.block.post(leaves[1] if moves else states, leaves[0], targets)
+            gradients = torch.autograd.grad(output, leaves, self.readout.gradient(output.detach(), targets))
+        with torch.no_grad():
+            directions = gradients[0] * weights[:, None, None, None]
+            residual = torch.zeros(len(targets), dtype=self.dtype, device=targets.device)
+            if point.states_slope is not None:
+                residual = torch.einsum("n,nmd,md->m", weights, gradients[1], point.states_slope)
+            return self._divide(point, attention, directions, residual, targets)
+
+    def _divide(self, point: Point, attention: Tensor, directions: Tensor, residual: Tensor, targets: Tensor) -> Scores:
+        rows = torch.arange(len(targets), device=targets.device)
+        total = differentiate_total(point, attention, directions, self.scoring, targets)
+        parts = {"scores": total.sum((0, 1))}
+        parts["scores"][rows, targets] += residual
+        if "heads" in self.detail:
+            parts |= {"heads": total.sum(0).transpose(0, 1), "residual": residual}
+        if "circuits" in self.detail:
+            circuits = differentiate(point, attention, directions, self.scoring)
+            split = torch.zeros(len(targets), 4, total.shape[-1], dtype=self.dtype, device=targets.device)
+            split[:, 0], split[:, 1] = circuits.value.sum((0, 1)), circuits.key.sum((0, 1))
+            if circuits.query is not None:
+                split[rows, 2, targets] = circuits.query.sum((0, 1))
+            split[rows, 3, targets] = residual
+            parts["circuits"] = split
+        return parts
+
+    def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            point = self.path.at(node, targets)
+            heads = point.mix(self.scoring.weights(point.logits, targets))
+            return self.readout.level(self.block.post(point.states, heads, targets), targets)[0]
+
+
+class MlpMap(_Chunked):
+    """A target's own heads to its output, its state held fixed: scores ``[target, head]``."""
+
+    def __init__(self, block: Block, start: Float[Tensor, "target head d_value"], readout: Readout, room: Room):
+        super().__init__(room)
+        assert block.heads is not None
+        self.block, self.start, self.readout, self.dtype = block, start, readout, block.states.dtype
+        self.slope = block.heads - start
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        slope = self.slope[targets]
+        with torch.enable_grad():
+            heads = self._heads(nodes, targets).requires_grad_()
+            output = self.block.post(self._states(nodes, targets), heads, targets)
+            (gradient,) = torch.autograd.grad(output, heads, self.readout.gradient(output.detach(), targets))
+        return {"scores": torch.einsum("n,nmhd,mhd->mh", weights, gradient, slope)}
+
+    def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            output = self.block.post(self._states(node, targets), self._heads(node, targets), targets)
+            return self.readout.level(output, targets)[0]
+
+    def _heads(self, nodes: Tensor, targets: Tensor) -> Tensor:
+        return self.start[targets] + nodes[:, None, None, None] * self.slope[targets]
+
+    def _states(self, nodes: Tensor, targets: Tensor) -> Tensor:
+        return self.block.states[targets].expand(len(nodes), -1, -1)
+
+
+class StraightPaths:
+    """Each target's path in states, taken literally: for blocks that are a black box up to their heads or beyond.
+
+    `baseline` is None for the target-token path, where each target starts all sources at its own state. With
+    `through_heads` the target's output is rebuilt from its heads; without, the whole block is run (plan C).
+    """
+
+    def __init__(self, block: Block, baseline: Float[Tensor, "token d"] | None, *, through_heads: bool):
+        self.block, self.baseline, self.through_heads = block, baseline, through_heads
+
+    def slope(self, targets: Tensor) -> Float[Tensor, "target source d"]:
+        states = self.block.states
+        start = states[targets, None] if self.baseline is None else self.baseline[None]
+        return (states - start).expand(len(targets), -1, -1)
+
+    def states(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "path source d"]:
+        """All paths side by side, nodes before targets."""
+        slope = self.slope(targets)
+        return (self.block.states - slope + nodes[:, None, None, None] * slope).flatten(0, 1)
+
+    def own(self, per_path: Tensor, nodes: Tensor, targets: Tensor) -> Tensor:
+        """Row of its own target from every path: ``[path, token, ...]`` to ``[node, target, ...]``."""
+        rows = targets.repeat(len(nodes))
+        return per_path[torch.arange(len(rows), device=rows.device), rows].unflatten(0, (len(nodes), len(targets)))
+
+    def heads_at_start(self, targets: Tensor) -> Float[Tensor, "target head d_value"]:
+        node = torch.zeros(1, dtype=self.block.states.dtype, device=targets.device)
+        with torch.no_grad():
+            parts = [
+                self.own(self.block.attention(self.states(node, target)), node, target)[0]
+                for target in targets.split(1)
+            ]
+        return torch.cat(parts)
+
+    def divide(self, gradient: Tensor, nodes: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
+        """Integrand of every source, summed over the nodes: ``[target, source]``."""
+        gradient = gradient.unflatten(0, (len(nodes), len(targets)))
+        return torch.einsum("n,nmsd,msd->ms", weights, gradient, self.slope(targets))
+
+
+class AttentionByPaths(_Chunked):
+    """`AttentionMap` of a block whose way to its heads is a black box: one reverse pass per head."""
+
+    def __init__(self, block: Block, path: StraightPaths, readout: Readout, room: Room):
+        super().__init__(room)
+        self.block, self.path, self.readout, self.dtype = block, path, readout, block.states.dtype
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        with torch.enable_grad():
+            states = self.path.states(nodes, targets).requires_grad_()
+            heads = self.path.own(self.block.attention(states), nodes, targets)
+            directions = self.readout.gradient(heads.detach(), targets)
+            gradients = [
+                torch.autograd.grad(heads[:, :, head], states, directions[:, :, head], retain_graph=True)[0]
+                for head in range(heads.shape[2])
+            ]
+        scores = [self.path.divide(gradient, nodes, weights, targets) for gradient in gradients]
+        return {"scores": torch.stack(scores, dim=1)}
+
+    def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            heads = self.path.own(self.block.attention(self.path.states(node, targets)), node, targets)
+            return self.readout.level(heads, targets)[0]
+
+
+class WholeByPaths(_Chunked):
+    """`WholeMap` of a block that is a black box up to its heads, or altogether (plan C)."""
+
+    def __init__(self, block: Block, path: StraightPaths, readout: Readout, room: Room, detail: tuple[str, ...] = ()):
+        super().__init__(room)
+        self.block, self.path, self.readout, self.detail = block, path, readout, detail
+        self.dtype = block.states.dtype
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        with torch.enable_grad():
+            states = self.path.states(nodes, targets).requires_grad_()
+            heads, output = self._output(states, nodes, targets)
+            direction = self.readout.gradient(output.detach(), targets)
+            keep = "heads" in self.detail
+            (gradient,) = torch.autograd.grad(output, states, direction, retain_graph=keep)
+            parts = {"scores": self.path.divide(gradient, nodes, weights, targets)}
+            if keep:
+                assert heads is not None
+                (to_heads,) = torch.autograd.grad(output, heads, direction, retain_graph=True)
+                by_head = [
+                    torch.autograd.grad(heads[:, :, head], states, to_heads[:, :, head], retain_graph=True)[0]
+                    for head in range(heads.shape[2])
+                ]
+                through = [self.path.divide(part, nodes, weights, targets) for part in by_head]
+                parts["heads"] = torch.stack(through, dim=1)
+                parts["residual"] = (parts["scores"] - parts["heads"].sum(1)).sum(1)
+        return parts
+
+    def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            _, output = self._output(self.path.states(node, targets), node, targets)
+            return self.readout.level(output, targets)[0]
+
+    def _output(self, states: Tensor, nodes: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor]:
+        if not self.path.through_heads:
+            return None, self.path.own(self.block.whole(states), nodes, targets)
+        heads = self.path.own(self.block.attention(states), nodes, targets)
+        return heads, self.block.post(self.path.own(states, nodes, targets), heads, targets)

@@ -1,0 +1,170 @@
+"""Choose how a block is computed: the cheapest plan whose form holds on the actual input, in pieces that fit memory."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lignite.attribution.block import Block, Projections, Rotation
+from lignite.attribution.maps import Path, Room, StraightPaths
+from lignite.attribution.shared_path import SharedPath
+from lignite.attribution.target_path import BatchPoint, ClosedForm, Norm, PairPoint, TargetBatches
+from lignite.errors import OptionError
+
+SHARED_POWER = 3
+"""Grading of paths from a fixed baseline, a = t ** 3. Norms of pre-norm models turn at a near sqrt(epsilon) / size, and
+cubic grading takes the fewest nodes over post-norm and pre-norm models together (bench/README.md)."""
+
+FORM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+"""Largest relative difference between a closed form and `pre` itself at a random mixture.
+
+A wrong form misses by parts in ten. Right ones differ by rounding: norms of float64 models often compute in float32,
+and float32 Gram matrices of states whose mean or largest coordinate dominates lose two to three digits.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How one block's `attention` and `whole` maps are computed.
+
+    `name` is stored with the result; `power` grades the nodes as a = t ** power; `path` serves the fast maps, `paths`
+    those that take the block as a black box.
+    """
+
+    name: str
+    power: int
+    path: Path | None = None
+    paths: StraightPaths | None = None
+
+
+def choose_plan(
+    block: Block, baseline: Float[Tensor, "token d"] | None, wanted: str = "auto", *, seed: int = 0
+) -> Plan:
+    """The plan for a path from `baseline`, or from each target's own state where it is None.
+
+    Raises
+    ------
+    OptionError
+        If `wanted` is not ``"auto"`` and does not hold for this block and baseline.
+    """
+    if wanted == "definition" or block.route != "interface":
+        if wanted not in ("auto", "definition"):
+            raise OptionError(f"plan={wanted!r} needs a block split at the attention interface, not {block.route!r}.")
+        black_box = wanted == "definition" or block.route == "definition"
+        paths = StraightPaths(block, baseline, through_heads=not black_box)
+        return Plan(
+            "definition" if black_box else "target-batches", 1 if baseline is None else SHARED_POWER, paths=paths
+        )
+    if baseline is not None:
+        if wanted not in ("auto", "shared"):
+            raise OptionError(
+                f"plan={wanted!r} is for baseline='target_token'; other baselines share one path ('shared')."
+            )
+        return Plan("shared", SHARED_POWER, path=SharedPath(block, baseline))
+    if wanted == "shared":
+        raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
+    if wanted == "target-batches":
+        return Plan("target-batches", 1, path=TargetBatches(block))
+    found = find_closed_form(block, seed=seed)
+    if found is not None:
+        return Plan(found[0], 1, path=found[1])
+    if wanted == "closed-form":
+        raise OptionError("plan='closed-form' does not hold for this block: its keys are no mixture of captured ones.")
+    return Plan("target-batches", 1, path=TargetBatches(block))
+
+
+def find_closed_form(block: Block, *, seed: int = 0) -> tuple[str, ClosedForm] | None:
+    """The closed form that `pre` takes along target-token paths, found by trial at one random mixture.
+
+    Candidates are no norm, a LayerNorm and an RMSNorm with each epsilon found in the block, before a norm of the keys
+    where there is one. The first without a norm that holds is taken, else the one nearest to `pre` itself, derivative
+    included, if it is near enough.
+    """
+    assert block.projections is not None
+    tolerance = FORM_TOLERANCE[block.states.dtype]
+    with torch.no_grad():
+        trial = _Trial(block, seed)
+        key_norm = block.key_norm_input()
+        rotation = _rotation(block, block.states)
+        suffix = " + key norm" if key_norm else ""
+
+        def form(norm: Norm | None, bias: Projections | None, bias_rotation: Rotation | None) -> ClosedForm:
+            assert block.projections is not None
+            return ClosedForm(
+                block,
+                norm=norm,
+                projections=block.projections,
+                bias=bias,
+                rotation=rotation,
+                bias_rotation=bias_rotation,
+                key_norm=key_norm,
+            )
+
+        linear = form(None, None, None)
+        if trial.error(linear) <= tolerance:
+            return f"closed-form (linear{suffix})", linear
+        nothing = torch.zeros_like(block.states)
+        bias = block.pre(nothing[None])
+        bias_rotation = None if rotation is None else _rotation(block, nothing)
+        norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
+        forms = [form(norm, bias, bias_rotation) for norm in norms]
+        errors = [trial.error(candidate) for candidate in forms]
+    best = min(range(len(forms)), key=errors.__getitem__, default=None)
+    if best is None or not errors[best] <= tolerance:
+        return None
+    return f"closed-form ({norms[best]}{suffix})", forms[best]
+
+
+def _rotation(block: Block, states: Tensor) -> Rotation | None:
+    try:
+        return block.rotation(states[None])
+    except (RuntimeError, ValueError, IndexError):
+        return None  # positions of another layout: the trial decides whether the form holds without
+
+
+class _Trial:
+    """Compares closed forms with `pre` at one random node of one random target's path."""
+
+    def __init__(self, block: Block, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        n_tokens = len(block.states)
+        self.targets = torch.randint(n_tokens, (1,), generator=generator).to(block.states.device)
+        self.node = torch.rand(1, generator=generator).to(block.states) * 0.6 + 0.2
+        self.truth = BatchPoint(block, self.node, self.targets)
+        shape = self.truth.logits.shape
+        self.weights = torch.rand(shape, generator=generator).to(block.states)
+        heads = self.truth.mix(self.weights)
+        self.directions = torch.randn(heads.shape, generator=generator).to(block.states)
+        self.expected = self._numbers(self.truth)
+
+    def error(self, form: ClosedForm) -> float:
+        errors = [
+            float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
+            for actual, expected in zip(self._numbers(form.at(self.node, self.targets)), self.expected, strict=True)
+        ]
+        return max(errors) if all(error == error for error in errors) else float("inf")
+
+    def _numbers(self, point: PairPoint | BatchPoint) -> list[Tensor]:
+        return [point.logits, point.key_slope, point.mix(self.weights), *point.read(self.directions)]
+
+
+def make_room(block: Block, plan: Plan, map_name: str, n_targets: int, budget: float) -> Room:
+    """How many nodes and targets of a map are computed at once within `budget` bytes."""
+    n_tokens, item = len(block.states), block.states.element_size()
+    if plan.paths is not None:
+        per_path = block.path_bytes() + 6 * block.states.nbytes
+        return Room(budget, 0, per_path)
+    assert block.heads is not None
+    d_heads = block.heads.shape[1] * block.heads.shape[2]
+    per_target = 10 * block.n_heads * n_tokens * item + 6 * (d_heads + block.states.shape[1]) * item
+    per_node = 0
+    if map_name == "mlp":
+        per_target = 6 * (d_heads + block.states.shape[1]) * item
+    if map_name != "attention":
+        per_target += 2 * block.post_bytes()
+    if plan.name == "shared":
+        per_node = 10 * n_tokens * (3 * d_heads + 2 * block.states.shape[1]) * item
+    if plan.name == "target-batches":
+        per_target += 10 * n_tokens * (3 * d_heads + 2 * block.states.shape[1]) * item
+    return Room(budget, per_node, per_target)

@@ -1,0 +1,66 @@
+"""Plan A: a path that all targets share, from a baseline that ignores the target. One sweep serves every target."""
+
+import torch
+import torch.autograd.forward_ad as forward
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.block import Block, Projections
+
+
+class SharedPoint(Point):
+    """Nodes at which every source moves the same way whatever the target."""
+
+    def __init__(self, values: Projections, slopes: Projections, scale: float, targets: Tensor, states: Tensor):
+        n_heads = values.query.shape[1]
+        key, key_slope = repeat_groups(values.key, n_heads), repeat_groups(slopes.key, n_heads)
+        self.value, self.value_slope = repeat_groups(values.value, n_heads), repeat_groups(slopes.value, n_heads)
+        query = values.query[:, :, targets] * scale
+        self.logits = query @ key.mT
+        self.key_slope = query @ key_slope.mT
+        self.query_slope = (slopes.query[:, :, targets] * scale) @ key.mT
+        self.states = states
+
+    def mix(self, weights: Tensor) -> Tensor:
+        return (weights @ self.value).transpose(1, 2)
+
+    def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        directions = directions.transpose(1, 2)
+        return directions @ self.value.mT, directions @ self.value_slope.mT
+
+
+class SharedPath:
+    """Straight line from `baseline` to the states of a block."""
+
+    def __init__(self, block: Block, baseline: Float[Tensor, "token d"]):
+        self.block = block
+        self.baseline = baseline
+        self.slope = block.states - baseline
+
+    def states(self, nodes: Float[Tensor, " node"]) -> Float[Tensor, "node token d"]:
+        return self.baseline + nodes[:, None, None] * self.slope
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> SharedPoint:
+        assert self.block.scoring is not None
+        states = self.states(nodes)
+        values, slopes = slope_of(self.block, states, self.slope.expand_as(states))
+        point = SharedPoint(values, slopes, self.block.scoring.scale, targets, states[:, targets])
+        point.states_slope = self.slope[targets]
+        return point
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+        with torch.no_grad():
+            return self.block.attention(self.baseline[None])[0, targets]
+
+
+def slope_of(
+    block: Block, states: Float[Tensor, "point token d"], slope: Float[Tensor, "point token d"]
+) -> tuple[Projections, Projections]:
+    """`pre` and its derivative along `slope`, in forward mode: one pass, whatever the number of targets."""
+    with torch.no_grad(), forward.dual_level():
+        duals = block.pre(forward.make_dual(states, slope))
+        pairs = [forward.unpack_dual(dual) for dual in duals]
+        primals = [pair.primal for pair in pairs]
+        tangents = [torch.zeros_like(pair.primal) if pair.tangent is None else pair.tangent for pair in pairs]
+    return Projections(*primals), Projections(*tangents)

@@ -1,0 +1,271 @@
+"""Plan B: every target has its own path, from its own state to the sources'. Closed forms make all of them cheap."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.block import Block, Projections, Rotation
+from lignite.attribution.shared_path import slope_of
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The norm at the head of a pre-norm block: its kind and epsilon decide the closed form, its weights do not."""
+
+    centred: bool
+    eps: float
+
+    def __str__(self) -> str:
+        return "LayerNorm" if self.centred else "RMSNorm"
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """What mixed states become after `pre`: ``k(a; j, i) = own * (k_j - b) + other * (k_i - b) + b``.
+
+    `own` and `other` are ``[node, 1 or head, target, source]``; the slopes are their derivatives along the path.
+    """
+
+    own: Tensor
+    other: Tensor
+    own_slope: Tensor
+    other_slope: Tensor
+
+    def values(self, own: Tensor, other: Tensor) -> Tensor:
+        """Mixture of what two vectors give: ``[..., target, 1 or source]`` each."""
+        return torch.addcmul(self.own * own, self.other, other)
+
+    def slopes(self, own: Tensor, other: Tensor) -> Tensor:
+        """Derivative of `values` along the path."""
+        return torch.addcmul(self.own_slope * own, self.other_slope, other)
+
+    def normalised(self, spread: "Spread", targets: Tensor) -> "Mixture":
+        """The mixture after a norm that follows: divided by its own size, in units of the sizes of its two parts."""
+        square = spread.of(self, targets)
+        size = square.sqrt()
+        own_size, other_size = spread.size[..., targets, None], spread.size[..., None, :]
+        square_slope = spread.slope(self, targets)
+        shrink = -0.5 * square_slope / square
+        own, other = self.own * own_size / size, self.other * other_size / size
+        return Mixture(
+            own,
+            other,
+            self.own_slope * own_size / size + own * shrink,
+            self.other_slope * other_size / size + other * shrink,
+        )
+
+
+class Spread:
+    """Mean squares of mixtures of vectors, from the vectors' Gram matrix alone."""
+
+    def __init__(self, vectors: Float[Tensor, "*head token d"], eps: float):
+        self.gram = vectors @ vectors.mT / vectors.shape[-1]
+        self.eps = eps
+        self.square = self.gram.diagonal(dim1=-2, dim2=-1)
+        self.size = (self.square + eps).sqrt()
+
+    def of(self, mixture: Mixture, targets: Tensor) -> Tensor:
+        own, other, cross = self.square[..., targets, None], self.square[..., None, :], self.gram[..., targets, :]
+        return mixture.own**2 * own + 2 * mixture.own * mixture.other * cross + mixture.other**2 * other + self.eps
+
+    def slope(self, mixture: Mixture, targets: Tensor) -> Tensor:
+        own, other, cross = self.square[..., targets, None], self.square[..., None, :], self.gram[..., targets, :]
+        return 2 * (
+            mixture.own * mixture.own_slope * own
+            + (mixture.own_slope * mixture.other + mixture.own * mixture.other_slope) * cross
+            + mixture.other * mixture.other_slope * other
+        )
+
+
+def straight(nodes: Float[Tensor, " node"]) -> Mixture:
+    """The mixture of the states themselves."""
+    a = nodes[:, None, None, None]
+    one = torch.ones_like(a[:1])  # the same at every node
+    return Mixture(1 - a, a, -one, one)
+
+
+class PairPoint(Point):
+    """Nodes of every target's own path, in closed form: all terms are target-by-source matrices."""
+
+    query_slope = None
+    states_slope = None
+
+    def __init__(self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Tensor, n_nodes: int):
+        own, other, bias = form.own_logits[:, targets], form.other_logits[:, targets], form.bias_logits
+        self.logits = keys.values(own, other)
+        if bias is not None:
+            self.logits += bias[:, targets]
+        self.key_slope = keys.slopes(own, other)
+        self.form, self.mixture, self.targets = form, values, targets
+        self.states = form.block.states[targets].expand(n_nodes, -1, -1)
+
+    def mix(self, weights: Tensor) -> Tensor:
+        own, other = self.mixture.own, self.mixture.other
+        own_sum = (weights * own).sum(-1, keepdim=True) if own.shape[-1] > 1 else own * weights.sum(-1, keepdim=True)
+        other_sum = (weights * other) @ self.form.value if other.shape[-1] > 1 else other * (weights @ self.form.value)
+        heads = own_sum * self.form.value[:, self.targets] + other_sum
+        if self.form.value_bias is not None:
+            heads = heads + weights.sum(-1, keepdim=True) * self.form.value_bias[:, None]
+        return heads.transpose(1, 2)
+
+    def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        directions = directions.transpose(1, 2)
+        own = (directions * self.form.value[:, self.targets]).sum(-1, keepdim=True)
+        other = directions @ self.form.value.mT
+        along = self.mixture.values(own, other)
+        if self.form.value_bias is not None:
+            along += (directions * self.form.value_bias[:, None]).sum(-1, keepdim=True)
+        return along, self.mixture.slopes(own, other)
+
+
+class ClosedForm:
+    """Plan B where `pre` is one norm (or none) and linear maps: keys and values of a mixture, from those captured.
+
+    Parameters
+    ----------
+    block
+        Its states are the end of every path.
+    norm
+        The norm through which states pass first; None where `pre` is linear in the states (post-norm blocks).
+    key_norm
+        Epsilon and captured inputs ``[kv or 1, token, d]`` of a norm that keys pass through after their projection.
+    projections
+        Of the states.
+    bias
+        Of states that the norm sends to its bias: what is left of keys and values when their content is gone.
+    rotation, bias_rotation
+        The two captures again, before positions are rotated in; None where keys carry no rotary position.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        *,
+        norm: Norm | None,
+        projections: Projections,
+        bias: Projections | None,
+        rotation: Rotation | None,
+        bias_rotation: Rotation | None,
+        key_norm: tuple[float, Float[Tensor, "group token d"]] | None = None,
+    ):
+        assert block.scoring is not None
+        self.block = block
+        self.norm = norm
+        n_heads = projections.query.shape[1]
+        query = projections.query[0] * block.scoring.scale
+        if rotation is None:
+            key_bias = None if bias is None or key_norm is not None else repeat_groups(bias.key, n_heads)[0, :, :1]
+            key = repeat_groups(projections.key, n_heads)[0]
+            if key_bias is not None:
+                key = key - key_bias
+            self.other_logits = query @ key.mT
+            self.own_logits = (query * key).sum(-1, keepdim=True)
+            self.bias_logits = None if key_bias is None else query @ key_bias.mT
+        else:
+            code = bias_rotation if key_norm is None else None
+            self.other_logits, self.own_logits, self.bias_logits = _rotated_logits(query, rotation, code, n_heads)
+        value = repeat_groups(projections.value, n_heads)[0]
+        self.value_bias = None if bias is None else repeat_groups(bias.value, n_heads)[0, :, 0]
+        self.value = value if self.value_bias is None else value - self.value_bias[:, None]
+
+        self.spread = None
+        if norm is not None:
+            states = block.states - block.states.mean(-1, keepdim=True) if norm.centred else block.states
+            self.spread = Spread(states[None], norm.eps)
+        self.key_spread = None
+        if key_norm is not None:
+            eps, inputs = key_norm
+            groups = inputs if len(inputs) == 1 else repeat_groups(inputs[None], n_heads)[0]
+            self.key_spread = Spread(groups, eps)
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> PairPoint:
+        values = straight(nodes)
+        if self.spread is not None:
+            values = values.normalised(self.spread, targets)
+        keys = values if self.key_spread is None else values.normalised(self.key_spread, targets)
+        return PairPoint(self, keys, values, targets, len(nodes))
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+        return heads_at_start(self, self.block, targets)
+
+
+def _rotated_logits(
+    query: Float[Tensor, "head token d_key"], content: Rotation, bias: Rotation | None, n_heads: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """⟨q_j, R_i k_i⟩, ⟨q_j, R_i k_j⟩ and ⟨q_j, R_i b⟩ for all pairs; R_i turns a key to position i.
+
+    A rotation is linear in its cosines and sines, so the second needs two matrix products instead of T² rotations.
+    """
+    unrotated, turned, passed = (repeat_groups(part, n_heads)[0] for part in content[:3])
+    bias_logits = None
+    if bias is not None:
+        parts = [repeat_groups(part, n_heads)[0, :, :1] for part in bias[:3]]
+        unrotated, turned, passed = (
+            whole - part for whole, part in zip((unrotated, turned, passed), parts, strict=True)
+        )
+        at_source = parts[0] * content.cos + parts[1] * content.sin + parts[2]
+        bias_logits = query @ at_source.mT
+    other = query @ (unrotated * content.cos + turned * content.sin + passed).mT
+    own = (query * unrotated) @ content.cos.mT + (query * turned) @ content.sin.mT
+    own = own + (query * passed).sum(-1, keepdim=True)
+    return other, own, bias_logits
+
+
+class BatchPoint(Point):
+    """Nodes of every target's own path, computed one path beside the other: ``[node * target]`` runs of `pre`."""
+
+    query_slope = None
+    states_slope = None
+
+    def __init__(self, block: Block, nodes: Tensor, targets: Tensor):
+        assert block.scoring is not None
+        n_nodes, n_targets = len(nodes), len(targets)
+        own = block.states[targets]
+        slope = block.states - own[:, None]
+        states = own[None, :, None] + nodes[:, None, None, None] * slope
+        values, slopes = slope_of(block, states.flatten(0, 1), slope.expand_as(states).flatten(0, 1))
+        n_heads = values.query.shape[1]
+
+        def by_head(tensor: Tensor) -> Tensor:
+            tensor = tensor.unflatten(0, (n_nodes, n_targets)).transpose(1, 2)
+            return tensor.repeat_interleave(n_heads // tensor.shape[1], dim=1)
+
+        rows = targets.repeat(n_nodes)
+        own_query = values.query[torch.arange(len(rows), device=rows.device), :, rows]
+        query = own_query.unflatten(0, (n_nodes, n_targets)).transpose(1, 2)[..., None, :] * block.scoring.scale
+        self.logits = (query @ by_head(values.key).mT).squeeze(-2)
+        self.key_slope = (query @ by_head(slopes.key).mT).squeeze(-2)
+        self.value, self.value_slope = by_head(values.value), by_head(slopes.value)
+        self.states = own.expand(n_nodes, -1, -1)
+
+    def mix(self, weights: Tensor) -> Tensor:
+        return (weights[..., None, :] @ self.value).squeeze(-2).transpose(1, 2)
+
+    def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+        directions = directions.transpose(1, 2)[..., None]
+        return (self.value @ directions).squeeze(-1), (self.value_slope @ directions).squeeze(-1)
+
+
+class TargetBatches:
+    """Plan B where no closed form holds: exact, and T times dearer in `pre` only."""
+
+    def __init__(self, block: Block):
+        self.block = block
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> BatchPoint:
+        return BatchPoint(self.block, nodes, targets)
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+        return heads_at_start(self, self.block, targets)
+
+
+def heads_at_start(
+    path: ClosedForm | TargetBatches, block: Block, targets: Int[Tensor, " target"]
+) -> Float[Tensor, "target head d_value"]:
+    """Heads of a target whose sources all hold its own state."""
+    assert block.scoring is not None
+    point = path.at(torch.zeros(1, dtype=block.states.dtype, device=block.states.device), targets)
+    return point.mix(block.scoring.weights(point.logits, targets))[0]

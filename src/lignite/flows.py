@@ -1,0 +1,312 @@
+"""Flow: how much each source token gives to each target token inside every layer, and through which head."""
+
+import json
+import platform
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import xarray as xr
+from torch import Tensor
+
+import lignite
+from lignite.attribution.baselines import constant_baseline, given_baseline
+from lignite.attribution.layer import LayerScores, attribute_layer
+from lignite.errors import GapWarning, InputError, ModelError, OptionError
+from lignite.memory import memory_budget
+from lignite.models.attention import at_rest
+from lignite.models.loading import Model
+from lignite.models.recording import BlockCall, record, record_states
+from lignite.models.splitting import RecordedBlock
+from lignite.models.tokens import Encoded
+from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
+from lignite.results.build import build_flow
+
+Progress = Callable[[int, int], None]
+
+
+def flow(
+    model: Model,
+    inputs: Any,
+    *,
+    layers: int | Iterable[int] | None = None,
+    targets: int | Iterable[int] | None = None,
+    maps: str | Iterable[str] = MAPS,
+    baseline: str | Tensor = "target_token",
+    mlp_baseline: str = "attention_start",
+    self_term: str = "measured",
+    readout: str = "displacement",
+    composition: str = "product",
+    detail: str | Iterable[str] | None = None,
+    tol: float = 1e-3,
+    n_steps: int | None = None,
+    max_steps: int = 256,
+    plan: str = "auto",
+    memory: int | float | str | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Set-to-set integrated gradients inside the layers of a transformer (:arxiv:`2606.21564`; docs/method.md).
+
+    Parameters
+    ----------
+    model
+        From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
+    inputs
+        A text, a pair of texts, tensors of the model's own (``{"input_ids": …}``, ``{"pixel_values": …}``), or a list.
+    layers, targets
+        Blocks and target tokens to explain, as numbers from 0 (layers also from the end: -1); all by default.
+    maps
+        Some of ``"attention"`` (states to heads), ``"mlp"`` (heads to states), ``"whole"`` (states to states) and
+        ``"composed"`` (attention, then mlp).
+    baseline
+        Start of the path: ``"target_token"`` (every source starts as the target's own state), ``"zero"``, ``"mean"``
+        (of the layer's states), ``"pad"`` or ``"mask"`` (states of an input whose words are all that token), or a
+        tensor ``[d]``, ``[token, d]`` or ``[layer, token, d]``.
+    mlp_baseline
+        Start of the path from heads to states: ``"attention_start"`` (heads at the start of the path above) or
+        ``"zero"``.
+    self_term
+        The diagonal under the target-token baseline: ``"measured"`` (zero by construction), ``"zero_ratio"`` (share of
+        self as in a zero-baseline run) or ``"map_ratio"`` (share of self in the attention weights).
+    readout
+        ``"displacement"``: how far a target moves. ``"projection"``: how far along its total move; signed and smooth.
+    composition
+        ``"product"``, or ``"conserving"``: heads divided by their displacement first.
+    detail
+        ``"heads"`` and ``"circuits"`` split `whole` exactly, by head and by value, key, query and residual.
+    tol, n_steps, max_steps
+        Gap allowed per displacement; a fixed number of nodes instead; the most nodes a target may take.
+    plan
+        ``"auto"``, or one that is required: ``"shared"``, ``"closed-form"``, ``"target-batches"``, ``"definition"``.
+    memory
+        For intermediate tensors: bytes or a text such as ``"2 GiB"``; results do not depend on it.
+    progress
+        Called with the layers finished and their number.
+
+    Returns
+    -------
+    A Dataset as laid out in docs/results-layout.md, or a list of them for a list of inputs.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be explained as given; nothing is ever truncated.
+    OptionError
+        If an option is unknown, contradicts another, or is not available for this model.
+    ModelError
+        If the model has no blocks that can be replayed.
+
+    Warns
+    -----
+    GapWarning
+        Once, if scores of some targets miss more of their displacement than `tol`.
+
+    Examples
+    --------
+    >>> model = lignite.load("tiny-sentiment")
+    >>> result = lignite.flow(model, "A superb film.", layers=1, maps="whole")
+    >>> result.whole.sel(layer=1, target=2).dims
+    ('source',)
+    """
+    given = isinstance(baseline, Tensor | np.ndarray)
+    if not given:
+        check_choice("baseline", baseline, BASELINES)
+    request = FlowRequest(
+        layers=as_numbers("layers", layers),
+        targets=as_numbers("targets", targets),
+        maps=as_names("maps", maps),
+        baseline="tensor" if given else str(baseline),
+        mlp_baseline=mlp_baseline,
+        self_term=self_term,
+        readout=readout,
+        composition=composition,
+        detail=as_names("detail", detail),
+        tol=tol,
+        n_steps=n_steps,
+        max_steps=max_steps,
+        plan=plan,
+    )
+    if not isinstance(model, Model):
+        raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
+    start = torch.as_tensor(baseline) if given else None
+    encoded = model.encode(inputs)
+    budget = memory_budget(model.device, memory)
+    missed: list[str] = []
+    results = []
+    with at_rest(model.network):
+        for number, item in enumerate(encoded):
+            report = _report(progress, number, len(encoded))
+            results.append(_flow_of_one(model, item, request, start, budget, report, missed))
+    if missed:
+        warnings.warn(_gap_message(missed, request), GapWarning, stacklevel=2)
+    single = len(results) == 1 and not isinstance(inputs, list)
+    return results[0] if single else results
+
+
+def _flow_of_one(
+    model: Model,
+    encoded: Encoded,
+    request: FlowRequest,
+    start: Tensor | None,
+    budget: float,
+    report: Progress | None,
+    missed: list[str],
+) -> xr.Dataset:
+    calls = record(model.network, encoded.tensors)
+    tokens = encoded.tokens
+    kept = ~torch.tensor(tokens.padding, device=model.device)
+    if len(kept) != len(calls[0].states):
+        raise InputError(
+            f"The blocks see {len(calls[0].states)} tokens where the input has {len(kept)}; "
+            "this kind of input is not supported."
+        )
+    layers = _choose_layers(request, len(calls))
+    targets = _choose_targets(request, tokens)
+    baselines = _token_baseline(model, encoded, request)
+    finished: list[LayerScores] = []
+    for done, layer in enumerate(layers):
+        block = make_block(model, calls[layer], kept)
+        baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
+        scores = attribute_layer(block, baseline, torch.tensor(targets, device=model.device), request, budget=budget)
+        finished.append(scores)
+        missed.extend(_missed_targets(scores, layer, targets, tokens.text))
+        if report:
+            report(done + 1, len(layers))
+    variables = {
+        name: _stack([scores.variables[name] for scores in finished], name, kept) for name in finished[0].variables
+    }
+    return build_flow(
+        tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
+        attrs=_attributes(model, tokens.input, request, layers, finished),
+    )  # fmt: skip
+
+
+def make_block(model: Model, call: BlockCall, kept: Tensor | None = None) -> RecordedBlock:
+    """A recorded call as a block that the engine can take apart."""
+    config = model.config
+    n_heads = getattr(config, "num_attention_heads", None) or getattr(
+        config.get_text_config(), "num_attention_heads", None
+    )
+    return RecordedBlock(call, n_heads if isinstance(n_heads, int) else None, kept)
+
+
+def _choose_layers(request: FlowRequest, n_layers: int) -> list[int]:
+    if request.layers is None:
+        return list(range(n_layers))
+    outside = [layer for layer in request.layers if not -n_layers <= layer < n_layers]
+    if outside:
+        raise OptionError(f"layers={outside} are not in this model, which has layers 0 to {n_layers - 1}.")
+    return sorted({layer % n_layers for layer in request.layers})
+
+
+def _choose_targets(request: FlowRequest, tokens: Any) -> list[int]:
+    present = list(tokens.keep().position)
+    if request.targets is None:
+        return present
+    outside = [target for target in request.targets if target not in present]
+    if outside:
+        raise OptionError(f"targets={outside} are not in this input, whose tokens are {present[0]} to {present[-1]}.")
+    return list(request.targets)
+
+
+def _token_baseline(model: Model, encoded: Encoded, request: FlowRequest) -> list[Tensor] | None:
+    """States of an input whose words are all one token, run through the model; special tokens stay."""
+    if request.baseline not in ("pad", "mask"):
+        return None
+    token = getattr(model.tokenizer, f"{request.baseline}_token_id", None)
+    if token is None or "input_ids" not in encoded.tensors:
+        others = "'target_token', 'zero' or 'mean'"
+        raise OptionError(
+            f"baseline={request.baseline!r} needs a tokenizer with a {request.baseline} token; use {others}."
+        )
+    special = torch.tensor(encoded.tokens.special, device=model.device)
+    ids = torch.where(special, encoded.tensors["input_ids"], token)
+    return record_states(model.network, {**encoded.tensors, "input_ids": ids})
+
+
+def _baseline(
+    request: FlowRequest,
+    start: Tensor | None,
+    token_baselines: list[Tensor] | None,
+    block: RecordedBlock,
+    kept: Tensor,
+    layer: int,
+    n_layers: int,
+) -> Tensor | None:
+    if request.baseline == "target_token":
+        return None
+    if start is not None:
+        return given_baseline(start, block.states, layer, n_layers)
+    if token_baselines is not None:
+        return token_baselines[layer].to(block.states)
+    return constant_baseline(request.baseline, block.states, kept)
+
+
+def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
+    """Layers on the first axis, heads and circuits before targets, padding left out of the sources."""
+    if len({layer.shape for layer in layers}) > 1:
+        raise ModelError(
+            f"The chosen layers differ in their number of heads, so {name} fits no array; pass layers= of one kind."
+        )
+    stacked = torch.stack(list(layers))
+    has_sources = name in ("attention", "whole", "composed", "whole_heads", "whole_circuits")
+    if has_sources:
+        stacked = stacked[..., kept]
+    if name.startswith("attention") or name == "whole_heads":
+        stacked = stacked.transpose(1, 2)
+    if name == "whole_circuits":
+        stacked = stacked.movedim(2, 0)
+    return stacked.cpu().numpy()
+
+
+def _attributes(
+    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores]
+) -> dict[str, str | int | float]:
+    versions = {
+        "lignite": lignite.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "xarray": xr.__version__,
+        "python": platform.python_version(),
+    }
+    return {
+        "lignite_version": lignite.__version__,
+        "model": model.name,
+        "revision": model.revision or "",
+        "text": text,
+        "request": request.to_json(),
+        "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
+        "versions": json.dumps(versions),
+        "tol": request.tol,
+    }
+
+
+def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, n_layers: progress(number * n_layers + done, n_inputs * n_layers)
+
+
+def _missed_targets(scores: LayerScores, layer: int, targets: Sequence[int], text: Sequence[str]) -> list[str]:
+    found = []
+    for name, rows in scores.missed.items():
+        names = [f"{text[targets[row]]!r} ({targets[row]})" for row in rows.nonzero()[:, 0].tolist()]
+        if names:
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            found.append(f"layer {layer}, {name}: {shown} of {len(targets)}")
+    return found
+
+
+def _gap_message(missed: list[str], request: FlowRequest) -> str:
+    shown = "; ".join(missed[:5]) + (f"; and {len(missed) - 5} more maps" if len(missed) > 5 else "")
+    if request.n_steps:
+        remedy = f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
+    else:
+        remedy = f"Raise max_steps above {request.max_steps}"
+        remedy += (
+            "." if request.baseline == "target_token" else ", or use baseline='target_token', whose path is smooth."
+        )
+    return f"Scores miss more than {request.tol:g} of their displacement in {shown}. {remedy}"

@@ -1,0 +1,45 @@
+"""How much memory a run may take for intermediate tensors."""
+
+import re
+
+import psutil
+import torch
+
+from lignite.errors import OptionError
+
+FREE_SHARE = 0.1
+"""Share of the free memory used by default: the rest is the user's."""
+
+MOST = {"cpu": 2**28, "cuda": 2**32}
+"""Bytes used by default however much is free. Larger pieces are not computed faster; on a CPU they are computed slower,
+since tensors too large to be reused are mapped anew each time (bench/README.md)."""
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def memory_budget(device: torch.device, wanted: int | float | str | None = None) -> float:
+    """Bytes for intermediate tensors: as wanted, else a tenth of what is free, with a ceiling.
+
+    Examples
+    --------
+    >>> memory_budget(torch.device("cpu"), "500 MB")
+    500000000.0
+    """
+    if wanted is not None:
+        return _parse(wanted)
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return float(min(MOST.get(device.type, 2.0**30), FREE_SHARE * free))
+
+
+def _parse(wanted: int | float | str) -> float:
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmg]i?)?b?\s*", str(wanted).lower())
+    try:
+        size = float(match[1]) * _UNITS[match[2] or ""] if match else 0.0
+    except ValueError:
+        size = 0.0
+    if not size > 0:
+        raise OptionError(f"memory={wanted!r} is not a size; give bytes or a text such as '2 GiB'.")
+    return size

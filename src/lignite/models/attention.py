@@ -1,0 +1,144 @@
+"""One attention function, registered once with transformers, through which every block can be taken apart."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+from lignite.attribution.attend import Scoring, heads_of
+from lignite.attribution.block import Projections
+
+NAME = "lignite"
+
+
+@dataclass(frozen=True, eq=False)
+class AttendCall:
+    """What a block hands to attention: after position codes and query or key norms, before the softmax."""
+
+    projections: Projections
+    scoring: Scoring
+
+
+Handler = Callable[[AttendCall], Float[Tensor, "point token head d_value"]]
+
+_handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", default=None)
+_one_at_a_time = threading.RLock()
+
+
+def attention_function(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Plain softmax attention, unless a handler captures the call or answers it with heads of its own."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    bias = _additive(attention_mask, query.dtype)
+    position_bias = options.get("position_bias")
+    if position_bias is not None:
+        bias = position_bias if bias is None else bias + position_bias
+    if bias is not None:
+        bias = bias[..., : key.shape[2]]
+        bias = bias[0] if bias.ndim == 4 and bias.shape[0] == 1 else bias
+    call = AttendCall(
+        Projections(query, key, value),
+        Scoring(scale=float(scale), bias=bias, softcap=options.get("softcap"), sinks=options.get("s_aux")),
+    )
+    handler = _handler.get()
+    return (compute if handler is None else handler)(call), None
+
+
+AttentionInterface.register(NAME, attention_function)
+AttentionMaskInterface.register(NAME, eager_mask)
+
+
+def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if mask is None or mask.dtype.is_floating_point:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask.bool(), torch.finfo(dtype).min)
+
+
+def compute(call: AttendCall) -> Float[Tensor, "point token head d_value"]:
+    """Attention as the definition has it, differentiable in everything."""
+    return heads_of(*call.projections, call.scoring)
+
+
+class Captured(BaseException):
+    """Leaves a block as soon as the wanted tensors are known. Not an Exception, so that no block can catch it."""
+
+    def __init__(self, content: Any):
+        super().__init__()
+        self.content = content
+
+
+@contextmanager
+def intercepted(configs: Sequence[Any], handler: Handler | None = None) -> Iterator[None]:
+    """Run modules with these `configurations` on `attention_function`; they are put back on the way out.
+
+    `handler` answers the first attention call of a block; later ones (cross-attention) are computed as usual.
+    """
+    answered = False
+
+    def once(call: AttendCall) -> Tensor:
+        nonlocal answered
+        if answered or handler is None:
+            return compute(call)
+        answered = True
+        return handler(call)
+
+    implementations = [config.__dict__["_attn_implementation_internal"] for config in configs]
+    token = _handler.set(once)
+    try:
+        for config in configs:
+            config.__dict__["_attn_implementation_internal"] = NAME
+        yield
+    finally:
+        for config, implementation in zip(configs, implementations, strict=True):
+            config.__dict__["_attn_implementation_internal"] = implementation
+        _handler.reset(token)
+
+
+def configurations(module: nn.Module) -> list[Any]:
+    """Every configuration that parts of a module read their attention implementation from, once."""
+    found: dict[int, Any] = {}
+    for part in module.modules():
+        config = getattr(part, "config", None)
+        nested = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
+        for candidate in (config, *nested):
+            if candidate is not None and "_attn_implementation_internal" in getattr(candidate, "__dict__", {}):
+                found[id(candidate)] = candidate
+    return list(found.values())
+
+
+@contextmanager
+def at_rest(network: nn.Module) -> Iterator[None]:
+    """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
+
+    Training flags and requires_grad are put back on the way out, also after an exception or Ctrl-C.
+    """
+    with _one_at_a_time:
+        training = [(module, module.training) for module in network.modules()]
+        gradients = [(weight, weight.requires_grad) for weight in network.parameters()]
+        try:
+            for module, _ in training:
+                module.training = False
+            for weight, _ in gradients:
+                weight.requires_grad_(False)
+            yield
+        finally:
+            for weight, required in gradients:
+                weight.requires_grad_(required)
+            for module, flag in training:
+                module.training = flag

@@ -1,0 +1,613 @@
+"""Text, pairs of texts or ready tensors become what a model reads, and labels for its tokens."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from lignite.errors import InputError
+from lignite.models.pieces import Style, assemble, find_style, readable, spelled
+from lignite.models.words import number_words
+
+Span = tuple[int, int]
+NOWHERE: Span = (-1, -1)
+
+_NOTES = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels")
+"""What tokenizers and data sets put beside a model's inputs; no state depends on them."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What is known about each position of one model input, one entry per position.
+
+    Attributes
+    ----------
+    text
+        The token as its tokenizer writes it, marks of word starts included (`##`, `▁`, `Ġ`), bytes spelt out;
+        `[CLS]`, `[REG1]` or `r0c3` (row 0, column 3) in images.
+    position
+        Place in the model's input.
+    word
+        Number of the word, counted over the whole text (:func:`~lignite.models.words.number_words`), -1 for none. A
+        token that covers several words counts to the first.
+    special
+        Added by the tokenizer or the model, not part of the text; unknown and mask tokens stand for text.
+    start, stop
+        `input[start:stop]` is the token's text without white space around it; -1 where that is not known.
+    segment
+        For a pair of texts 0 or 1, -1 for special tokens.
+    row, col
+        For images the place of the patch, -1 for all other tokens.
+    padding
+        Masked out: the model ignores it.
+    input
+        The text; for a pair both texts joined by a line break; empty where only ids or pixels were given.
+    """
+
+    text: tuple[str, ...]
+    position: tuple[int, ...]
+    word: tuple[int, ...]
+    special: tuple[bool, ...]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    padding: tuple[bool, ...]
+    segment: tuple[int, ...] | None = None
+    row: tuple[int, ...] | None = None
+    col: tuple[int, ...] | None = None
+    input: str = ""
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(values) for name, values in self._columns().items()}
+        if len(set(lengths.values())) > 1:
+            raise InputError(f"labels of tokens differ in length ({lengths}): give one entry per token.")
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def keep(self) -> "Tokens":
+        """Drop the padding; `position` still says where each token stood."""
+        kept = [place for place, padding in enumerate(self.padding) if not padding]
+        columns: dict[str, Any] = {name: tuple(values[i] for i in kept) for name, values in self._columns().items()}
+        return replace(self, **columns)
+
+    def _columns(self) -> dict[str, tuple[Any, ...]]:
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "input"}
+        return {name: column for name, column in values.items() if column is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One model input, a batch of one: the model's keyword arguments, and a label for each of its tokens."""
+
+    tensors: dict[str, Tensor]
+    tokens: Tokens
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What encoding asks of a model; :class:`lignite.models.loading.Model` offers it."""
+
+    @property
+    def network(self) -> PreTrainedModel: ...
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def max_length(self) -> int | None: ...
+
+
+def encode(model: Reader, inputs: object) -> list[Encoded]:
+    """Prepare inputs for a model, each by itself, so that no result depends on what else was given.
+
+    Parameters
+    ----------
+    inputs
+        A text; a tuple of two texts (a pair, such as question and passage); a mapping of tensors as tokenizers and
+        image processors return them (`input_ids` or `pixel_values`, further inputs of the model's forward, one row
+        per example); or a list of these. Rows keep their padding, flagged in the tokens. Without an
+        `attention_mask` nothing counts as padding.
+
+    Raises
+    ------
+    InputError
+        If a text is empty or longer than the model can read (nothing is ever cut off), ids are outside the
+        vocabulary, a row is masked out entirely, or the input is of another kind.
+    """
+    if isinstance(inputs, list):
+        if not inputs:
+            raise InputError(
+                "the list of inputs is empty: give at least one text, pair of texts or mapping of tensors."
+            )
+        return [encoded for item in inputs for encoded in _encode_item(model, item)]
+    return _encode_item(model, inputs)
+
+
+def image_tokens(config: PreTrainedConfig, height: int, width: int) -> Tokens | None:
+    """Lay out the tokens of an image of this size, or None for models whose order of tokens is not known.
+
+    Nothing is measured here: compare the number of tokens with that of the states before use.
+    """
+    layout = _IMAGE_LAYOUTS.get(config.model_type)
+    if layout is None:
+        vision = getattr(config, "vision_config", None)
+        return None if vision is None else image_tokens(vision, height, width)
+    registers = getattr(config, "num_register_tokens", 0) if layout.registers else 0
+    prefix = [*layout.prefix, *(f"[REG{number}]" for number in range(1, registers + 1))]
+    patch_height, patch_width = _height_and_width(config.patch_size)
+    grid = [(row, col) for row in range(height // patch_height) for col in range(width // patch_width)]
+    none = (-1,) * len(prefix)
+    return _wordless(
+        [*prefix, *(f"r{row}c{col}" for row, col in grid)],
+        special=(True,) * len(prefix) + (False,) * len(grid),
+        row=none + tuple(row for row, _ in grid),
+        col=none + tuple(col for _, col in grid),
+    )
+
+
+def _encode_item(model: Reader, item: object) -> list[Encoded]:
+    if isinstance(item, str):
+        return [_encode_text(model, (item,))]
+    if isinstance(item, tuple) and len(item) == 2 and all(isinstance(text, str) for text in item):
+        return [_encode_text(model, item)]
+    if isinstance(item, Mapping):
+        return _encode_tensors(model, item)
+    given = (
+        f"a tuple of {len(item)} ({', '.join(type(part).__name__ for part in item)})"
+        if isinstance(item, tuple)
+        else type(item).__name__
+    )
+    raise InputError(
+        f"cannot encode {given}: give a text, a pair of texts as a tuple, a mapping with input_ids or pixel_values, "
+        "or a list of these."
+    )
+
+
+def _encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise InputError(
+            f"{model.name} has no tokenizer to read text with: name one, lignite.wrap(network, tokenizer), "
+            "or give input_ids."
+        )
+    for text in texts:
+        _check_text(text)
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    encoding = tokenizer(
+        *texts,
+        truncation=False,
+        padding=False,
+        verbose=False,  # the length is checked here, with an error
+        return_special_tokens_mask=True,
+        return_offsets_mapping=fast,
+    )
+    ids: list[int] = list(encoding["input_ids"])
+    added = [bool(flag) for flag in encoding["special_tokens_mask"]]
+    if all(added):
+        raise InputError(
+            f"the tokenizer of {model.name} finds no token in {_shorten(texts[0])!r}: give a text it can read."
+        )
+    _check_length(model, len(ids))
+    _check_vocabulary(model, torch.tensor(ids))
+
+    special = _special(tokenizer, ids, added)
+    segment = _segments(tokenizer, encoding, texts, special)
+    pieces, style = _pieces(tokenizer, ids)
+    if fast:
+        joined, spans = _join(texts, encoding["offset_mapping"], segment)
+        word = _words(joined, spans, pieces)
+        trimmed = [_trim(joined, span) for span in spans]
+    else:
+        assembled, places = assemble(_for_assembly(tokenizer, pieces, special), style)
+        word = _words(assembled, places, pieces)
+        joined, trimmed = "\n".join(texts), [NOWHERE] * len(ids)
+    tokens = Tokens(
+        text=tuple(pieces),
+        position=tuple(range(len(ids))),
+        word=tuple(word),
+        special=tuple(special),
+        start=tuple(start for start, _ in trimmed),
+        stop=tuple(stop for _, stop in trimmed),
+        padding=(False,) * len(ids),
+        segment=tuple(segment) if len(texts) == 2 else None,
+        input=joined,
+    )
+    accepted = _forward_names(model.network)
+    given = {name: torch.tensor([values]) for name, values in encoding.items() if accepted is None or name in accepted}
+    return Encoded(_on_device(model, _without_empty_types(model, given)), tokens)
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise InputError(f"the text is empty ({text!r}): give at least one word.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text holds half a character (a lone surrogate) at {error.start}: decode its file as UTF-8."
+        ) from error
+
+
+def _check_length(model: Reader, length: int) -> None:
+    limit = model.max_length
+    if limit is not None and length > limit:
+        raise InputError(
+            f"the text has {length} tokens, but {model.name} reads at most {limit} (special tokens included): "
+            "shorten or split it; lignite never cuts a text off."
+        )
+
+
+def _check_vocabulary(model: Reader, ids: Tensor) -> None:
+    size = _vocabulary_size(model.network)
+    if size is None:
+        return
+    outside = ids[(ids < 0) | (ids >= size)]
+    if len(outside):
+        raise InputError(
+            f"token id {int(outside[0])} is outside the vocabulary of {model.name} (0 to {size - 1}): "
+            "use the tokenizer that belongs to the model."
+        )
+
+
+def _vocabulary_size(network: PreTrainedModel) -> int | None:
+    try:
+        embeddings = network.get_input_embeddings()
+    except (NotImplementedError, AttributeError):  # byte and character models hash their ids instead
+        return None
+    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
+
+
+def _special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], added: Sequence[bool]) -> list[bool]:
+    """Flag what the tokenizer added, and special tokens that somebody typed; [UNK] and [MASK] stand for text."""
+    structural = {getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "cls", "sep", "pad")}
+    stand_ins = {
+        getattr(tokenizer, f"{role}_token_id", None) for role in ("unk", "mask")
+    } - structural  # GPT-2: all one
+    never_text = set(tokenizer.all_special_ids) - stand_ins
+    return [flag or token in never_text for token, flag in zip(ids, added, strict=True)]
+
+
+def _segments(
+    tokenizer: PreTrainedTokenizerBase, encoding: Any, texts: tuple[str, ...], special: Sequence[bool]
+) -> list[int]:
+    """Which text each token comes from, -1 for none."""
+    if getattr(tokenizer, "is_fast", False):
+        sequences = encoding.sequence_ids(0)
+        return [-1 if number is None else number for number in sequences]
+    # a slow tokenizer does not tell, but it reads the texts one after the other
+    first = len(tokenizer(texts[0], add_special_tokens=False, verbose=False)["input_ids"])
+    segments, seen = [], 0
+    for flag in special:
+        segments.append(-1 if flag else int(seen >= first))
+        seen += not flag
+    return segments
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[list[str], Style]:
+    raw = tokenizer.convert_ids_to_tokens(list(ids))
+    added = tokenizer.added_tokens_decoder  # written as they are, not in the byte alphabet
+    style = find_style(
+        tokenizer, [piece for piece, token in zip(raw, ids, strict=True) if piece is not None and token not in added]
+    )
+    pieces = []
+    for piece, token in zip(raw, ids, strict=True):
+        if piece is None:  # models may have more embeddings than their tokenizer has words
+            pieces.append(f"<{token}>")
+        else:
+            pieces.append(piece if token in added else readable(piece, style))
+    return pieces, style
+
+
+def _for_assembly(
+    tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], special: Sequence[bool]
+) -> list[str | None]:
+    """Leave out special tokens; what stands for unknown text becomes a letter, not brackets around one."""
+    letters = ["x" if piece in tokenizer.all_special_tokens else piece for piece in pieces]
+    return [None if out else letter for letter, out in zip(letters, special, strict=True)]
+
+
+def _join(texts: tuple[str, ...], offsets: Sequence[Span], segment: Sequence[int]) -> tuple[str, list[Span]]:
+    """Join texts by a line break and move the offsets along."""
+    shifts = (0, len(texts[0]) + 1)
+    spans = [
+        (start + shifts[number], stop + shifts[number]) if number >= 0 and stop > start else NOWHERE
+        for (start, stop), number in zip(offsets, segment, strict=True)
+    ]
+    return "\n".join(texts), spans
+
+
+def _words(text: str, spans: Sequence[Span], pieces: Sequence[str]) -> list[int]:
+    numbers = number_words(text)
+    words = [
+        next((number for number in numbers[slice(*span)] if number >= 0), -1) if span != NOWHERE else -1
+        for span in spans
+    ]
+    for place in reversed(range(len(words) - 1)):
+        # sentencepiece may write a word's start as a piece of its own: it belongs to the word
+        lone = pieces[place] in ("▁", "Ġ") and words[place] < 0 and not pieces[place + 1].startswith(pieces[place])
+        if lone and spans[place][1] in (spans[place + 1][0], -1):
+            words[place] = words[place + 1]
+    return words
+
+
+def _trim(text: str, span: Span) -> Span:
+    start, stop = span
+    part = text[start:stop] if span != NOWHERE else ""
+    if not part.strip():
+        return span
+    return start + len(part) - len(part.lstrip()), stop - len(part) + len(part.rstrip())
+
+
+def _without_empty_types(model: Reader, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop token types that say nothing to a model without type embeddings: GPT-2 would look them up as words."""
+    types = tensors.get("token_type_ids")
+    if types is None or bool(types.any()) or hasattr(_text_config(model.network), "type_vocab_size"):
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if name != "token_type_ids"}
+
+
+def _encode_tensors(model: Reader, given: Mapping[str, Any]) -> list[Encoded]:
+    tensors = _as_tensors(model, given)
+    texts, images = "input_ids" in tensors, "pixel_values" in tensors
+    if texts == images:
+        names = ", ".join(tensors) or "nothing"
+        raise InputError(f"the mapping holds {names}: give either input_ids or pixel_values, and what belongs to them.")
+    if images:
+        return _encode_images(model, tensors)
+    ids, mask = tensors["input_ids"], tensors.get("attention_mask")
+    if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point():
+        raise InputError(f"input_ids of shape {tuple(ids.shape)} and {ids.dtype}: give whole numbers [row, token].")
+    if mask is not None and mask.shape != ids.shape:
+        raise InputError(
+            f"attention_mask has shape {tuple(mask.shape)}, input_ids {tuple(ids.shape)}: give one number per token."
+        )
+    if mask is not None and not bool(mask.bool().any(dim=1).all()):
+        row = int((~mask.bool().any(dim=1)).nonzero()[0])
+        raise InputError(f"attention_mask hides every token of row {row}: leave at least one to read.")
+    _check_length(model, ids.shape[1])
+    _check_vocabulary(model, ids)
+    notes = getattr(given, "encodings", None) or []
+    if len(notes) != len(ids):
+        notes = [None] * len(ids)
+    rows = [{name: tensor[row : row + 1] for name, tensor in tensors.items()} for row in range(len(ids))]
+    return [
+        Encoded(_on_device(model, _with_positions(model.network, row)), _label_row(model.tokenizer, row, note))
+        for row, note in zip(rows, notes, strict=True)
+    ]
+
+
+def _as_tensors(model: Reader, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Read the model's inputs out of a mapping; a single example gains its batch axis."""
+    accepted = _forward_names(model.network)
+    unknown = [name for name in given if name not in _NOTES and accepted is not None and name not in accepted]
+    if unknown:
+        raise InputError(
+            f"{type(model.network).__name__} takes no {unknown[0]!r} (it takes {', '.join(sorted(accepted or ()))}): "
+            "leave it out."
+        )
+    tensors = {}
+    for name, values in given.items():
+        if name in _NOTES:
+            continue
+        try:
+            tensors[name] = torch.as_tensor(values)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{name} is no tensor ({type(values).__name__}): give numbers, all rows of one length."
+            ) from error
+    single = {"input_ids": 1, "pixel_values": 3}
+    if any(name in tensors and tensors[name].ndim == axes for name, axes in single.items()):
+        tensors = {name: tensor[None] for name, tensor in tensors.items()}
+    sizes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if any(not size for size in sizes.values()) or len({size[0] for size in sizes.values()}) > 1:
+        raise InputError(f"the tensors differ in their number of rows ({sizes}): give one row per example in each.")
+    if sizes and next(iter(sizes.values()))[0] == 0:
+        raise InputError("the tensors have no rows: give at least one example.")
+    return tensors
+
+
+def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tensor], note: Any) -> Tokens:
+    ids = row["input_ids"][0].tolist()
+    mask = row.get("attention_mask")
+    padding = [False] * len(ids) if mask is None else [not flag for flag in mask[0].tolist()]
+    if tokenizer is None:
+        return _wordless([str(token) for token in ids], special=tuple(padding), padding=tuple(padding))
+    if note is not None and note.ids != ids:
+        note = None  # the ids were changed after tokenization
+    special = _special(tokenizer, ids, padding if note is None else [bool(flag) for flag in note.special_tokens_mask])
+    special = [flag or hidden for flag, hidden in zip(special, padding, strict=True)]
+    pieces, style = _pieces(tokenizer, ids)
+    sequences = [0] * len(ids) if note is None else [-1 if number is None else number for number in note.sequence_ids]
+    visible = _for_assembly(tokenizer, pieces, special)
+    text, spans = assemble(visible, style) if note is None else _retrace(visible, style, note.offsets, sequences)
+    word = [-1 if flag else number for number, flag in zip(_words(text, spans, pieces), special, strict=True)]
+    segment = tuple(-1 if flag else number for number, flag in zip(sequences, special, strict=True))
+    return replace(
+        _wordless(pieces, special=tuple(special), padding=tuple(padding)),
+        word=tuple(word),
+        segment=segment if 1 in segment else None,
+    )
+
+
+def _retrace(
+    pieces: Sequence[str | None], style: Style, offsets: Sequence[Span], sequences: Sequence[int]
+) -> tuple[str, list[Span]]:
+    """Write pieces back to where their tokenizer found them; what normalization changed in length becomes letters."""
+    lengths = [
+        max((stop for (_, stop), of in zip(offsets, sequences, strict=True) if of == number), default=0)
+        for number in (0, 1)
+    ]
+    _, spans = _join((" " * lengths[0], " " * lengths[1]), offsets, sequences)
+    text = [" "] * (sum(lengths) + 1)
+    for piece, (start, stop) in zip(pieces, spans, strict=True):
+        part = "" if piece is None else spelled(piece, style)
+        letters = part.strip()
+        if start >= 0 and letters:
+            space = len(part) - len(part.lstrip())  # offsets may hold the space before the word
+            start += min(space, max(0, stop - start - len(letters)))
+            text[start:stop] = letters if len(letters) == stop - start else "x" * (stop - start)
+    return "".join(text), spans
+
+
+def _with_positions(network: PreTrainedModel, row: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Count positions from the first real token on, as generation does, so that padding in front moves nothing.
+
+    Left out where the model counts for itself (from its padding id, as RoBERTa does) or takes no `position_ids`.
+    """
+    mask = row.get("attention_mask")
+    if mask is None or "position_ids" in row or "position_ids" not in (_forward_names(network) or ()):
+        return row
+    real = mask[0].bool()
+    if bool(real[: int(real.sum())].all()) or any(table.padding_idx is not None for table in position_tables(network)):
+        return row
+    places = (real.long().cumsum(0) - 1).clamp(min=0)[None]
+    usual = next((buffer for name, buffer in network.named_buffers() if name.endswith("position_ids")), None)
+    return {**row, "position_ids": places if usual is None else usual.reshape(-1).to(places.device)[places]}
+
+
+def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
+    """Learned position embeddings; those with a padding index number their tokens from the next one on."""
+    return [
+        module
+        for name, module in network.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+
+
+@dataclass(frozen=True)
+class _ImageLayout:
+    """Tokens before the patches, and whether position embeddings adapt to any image size."""
+
+    prefix: tuple[str, ...] = ("[CLS]",)
+    registers: bool = False
+    any_size: bool = False
+
+
+_IMAGE_LAYOUTS = {
+    "vit": _ImageLayout(),
+    "vit_msn": _ImageLayout(),
+    "ijepa": _ImageLayout(prefix=()),
+    "deit": _ImageLayout(prefix=("[CLS]", "[DIST]")),
+    "dinov2": _ImageLayout(any_size=True),
+    "dinov2_with_registers": _ImageLayout(registers=True, any_size=True),
+    "dinov3_vit": _ImageLayout(registers=True, any_size=True),
+    "beit": _ImageLayout(),
+    "data2vec-vision": _ImageLayout(),
+    "clip_vision_model": _ImageLayout(),
+    "siglip_vision_model": _ImageLayout(prefix=()),
+}
+
+
+def _encode_images(model: Reader, tensors: dict[str, Tensor]) -> list[Encoded]:
+    pixels = tensors["pixel_values"]
+    if pixels.ndim != 4 or not pixels.is_floating_point():
+        raise InputError(
+            f"pixel_values of shape {tuple(pixels.shape)} and {pixels.dtype}: "
+            "give decimals [image, channel, height, width]."
+        )
+    config = getattr(model.network.config, "vision_config", None) or model.network.config
+    _check_image_size(model.name, config, pixels)
+    rows = [
+        _on_device(model, {name: tensor[row : row + 1] for name, tensor in tensors.items()})
+        for row in range(len(pixels))
+    ]
+    tokens = image_tokens(config, pixels.shape[2], pixels.shape[3])
+    if tokens is None:
+        count = _count_tokens(model, rows[0])
+        tokens = _wordless([f"t{number}" for number in range(count)], row=(-1,) * count, col=(-1,) * count)
+    return [Encoded(row, tokens) for row in rows]
+
+
+def _check_image_size(name: str, config: PreTrainedConfig, pixels: Tensor) -> None:
+    layout = _IMAGE_LAYOUTS.get(config.model_type)
+    if layout is None:
+        return
+    channels, given = pixels.shape[1], tuple(pixels.shape[2:])
+    if channels != config.num_channels:
+        raise InputError(f"the image has {channels} channels, but {name} reads {config.num_channels}: convert it.")
+    expected = _height_and_width(config.image_size)
+    if not layout.any_size and given != expected:
+        raise InputError(
+            f"the image is {given[0]} × {given[1]} pixels, but {name} reads {expected[0]} × {expected[1]}: resize it."
+        )
+    smallest = _height_and_width(config.patch_size)
+    if given[0] < smallest[0] or given[1] < smallest[1]:
+        raise InputError(f"the image, {given[0]} × {given[1]} pixels, is smaller than one patch of {name}: enlarge it.")
+
+
+def _count_tokens(model: Reader, row: dict[str, Tensor]) -> int:
+    """Run a model whose layout is not known once, to see how many tokens enter its first block."""
+    with _evaluating(model.network), torch.no_grad():
+        output = model.network(**row, output_hidden_states=True)
+    states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None)
+    if not states or states[0].ndim != 3:
+        raise InputError(f"{model.name} does not turn an image into a row of tokens: lignite has nothing to label.")
+    return int(states[0].shape[1])
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Hold dropout and running statistics still; every module's own flag comes back."""
+    flags = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _wordless(
+    text: Sequence[str],
+    *,
+    special: tuple[bool, ...] | None = None,
+    padding: tuple[bool, ...] | None = None,
+    row: tuple[int, ...] | None = None,
+    col: tuple[int, ...] | None = None,
+) -> Tokens:
+    """Labels without words or places in a text."""
+    none, no = (-1,) * len(text), (False,) * len(text)
+    return Tokens(
+        text=tuple(text),
+        position=tuple(range(len(text))),
+        word=none,
+        special=special or no,
+        start=none,
+        stop=none,
+        padding=padding or no,
+        row=row,
+        col=col,
+    )
+
+
+def _forward_names(network: PreTrainedModel) -> frozenset[str] | None:
+    """Names of the inputs that a model's forward spells out; None where it takes anything."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    names = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    return frozenset(names) or None
+
+
+def _text_config(network: PreTrainedModel) -> PreTrainedConfig:
+    return network.config.get_text_config()
+
+
+def _on_device(model: Reader, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Move to the model; only decimals are cast, ids and masks stay whole numbers."""
+    network = model.network
+    return {
+        name: tensor.to(network.device, network.dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in tensors.items()
+    }
+
+
+def _shorten(text: str, width: int = 40) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -1,0 +1,1 @@
+"""Ways to look at a result: terminal, picture, page. They read the Dataset and nothing else."""

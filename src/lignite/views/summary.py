@@ -1,0 +1,216 @@
+"""What every view says about a flow: its maps, options, strongest scores and how far they can be trusted."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lignite.errors import OptionError
+from lignite.results.accessor import STILL
+
+MAPS = ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
+TITLES = {
+    "whole": "whole block: states to states",
+    "composed": "composed: attention then mlp",
+    "attention": "attention: states to heads",
+    "mlp": "mlp: heads to states",
+    "whole_heads": "whole block, split by head",
+    "whole_circuits": "whole block, split by circuit",
+}
+SPLITS = {"attention": "head", "whole_heads": "head", "whole_circuits": "circuit"}
+
+# A target that hardly moved has no displacement to be wrong about: its gap is judged against this share of the
+# layer's median displacement instead.
+GAP_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Score:
+    """One entry of a map. `source` is None in `mlp`, where a head is the source."""
+
+    layer: int
+    target: int
+    source: int | None
+    target_token: str
+    source_token: str | None
+    head: int | None
+    circuit: str | None
+    score: float
+    share: float  # of the target's displacement; NaN where that is unknown or zero
+
+
+@dataclass(frozen=True)
+class WorstGap:
+    """The target that a map explains worst, and how many are explained within the tolerance."""
+
+    map: str
+    relative: float
+    layer: int
+    head: int | None
+    target: int
+    target_token: str
+    within: int
+    total: int
+
+
+def maps_in(dataset: xr.Dataset) -> tuple[str, ...]:
+    """The maps this result holds, the most informative first."""
+    return tuple(name for name in MAPS if name in dataset)
+
+
+def token_axis(dataset: xr.Dataset) -> str:
+    """The axis that names all tokens; a result of `mlp` alone may have lost its sources."""
+    return "source" if "source" in dataset.coords else "target"
+
+
+def choose_map(dataset: xr.Dataset, map: str | None) -> str:
+    """`map` if the result holds it; its first map if none is asked for."""
+    present = maps_in(dataset)
+    if not present:
+        raise OptionError(f"This result holds no flow map (expected one of {', '.join(MAPS)}): compute it with flow().")
+    if map is None:
+        return present[0]
+    if map not in present:
+        raise OptionError(f"map={map!r}: this result holds {', '.join(present)}; choose one of them, or compute it.")
+    return map
+
+
+def displacement_of(dataset: xr.Dataset, map: str) -> xr.DataArray | None:
+    """What the scores of each target should add up to; a split of the whole block shares that of `whole`."""
+    whole = "whole" if map.startswith("whole_") else map
+    return dataset.get(f"{whole}_displacement")
+
+
+def one_part(dataset: xr.Dataset, map: str, part: int | str | None = None) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Scores `layer, target, column` of one head or circuit, or of all added up, and their displacement."""
+    scores, displacement = dataset[map], displacement_of(dataset, map)
+    split = SPLITS.get(map)
+    if split is not None:
+        scores = scores.sum(split, skipna=False) if part is None else scores.sel({split: part})
+        if displacement is not None and split in displacement.dims:
+            displacement = displacement.sum(split, skipna=False) if part is None else displacement.sel({split: part})
+    return scores.transpose("layer", "target", ...), displacement
+
+
+def shares(scores: xr.DataArray, displacement: xr.DataArray | None) -> xr.DataArray:
+    """Scores divided by their target's displacement; NaN where that is missing, or the target moved nowhere."""
+    if displacement is None:
+        return xr.full_like(scores, np.nan)
+    return (scores / moved(displacement)).transpose(*scores.dims)
+
+
+def moved(displacement: xr.DataArray) -> xr.DataArray:
+    """The displacement, NaN where it is nothing beside that of the layer's other targets."""
+    size = abs(displacement)
+    return displacement.where(size > STILL * size.median("target"))
+
+
+def options(dataset: xr.Dataset) -> dict[str, str]:
+    """The options of the request as they were given, those that ask for nothing omitted."""
+    request = _parse(dataset, "request")
+    return {name: _write(value) for name, value in request.items() if value not in (None, "", [])}
+
+
+def plans(dataset: xr.Dataset) -> dict[str, list[int]]:
+    """The names of the plans, each with the layers that used it."""
+    layers_of: dict[str, list[int]] = {}
+    for layer, names in _parse(dataset, "plans").items():
+        named = names.items() if isinstance(names, dict) else ((None, names),)
+        for key, value in named:
+            for plan in value if isinstance(value, list) else [value]:
+                layers_of.setdefault(f"{key}: {plan}" if key else str(plan), []).append(int(layer))
+    return layers_of
+
+
+def _parse(dataset: xr.Dataset, name: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(str(dataset.attrs.get(name) or "{}"))
+    except json.JSONDecodeError:
+        return {name: str(dataset.attrs[name])}  # shown as it stands: a view never hides what a result says
+    return parsed if isinstance(parsed, dict) else {name: parsed}
+
+
+def _write(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def worst_gaps(dataset: xr.Dataset) -> list[WorstGap]:
+    """Per map, the largest gap relative to its displacement: the certificate of the result."""
+    return [
+        _worst_gap(dataset, name) for name in MAPS if f"{name}_gap" in dataset and f"{name}_displacement" in dataset
+    ]
+
+
+def relative_gaps(dataset: xr.Dataset, map: str) -> xr.DataArray:
+    """|gap| over displacement, floored at a small share of the layer's median displacement."""
+    size = abs(dataset[f"{map}_displacement"])  # a product of maps may have a negative one
+    gap = abs(dataset[f"{map}_gap"])
+    floored = size.clip(min=GAP_FLOOR * size.median([dim for dim in size.dims if dim != "layer"]))
+    return (gap / floored.where(floored > 0)).where(gap > 0, 0.0).fillna(np.inf).transpose(*size.dims)
+
+
+def _worst_gap(dataset: xr.Dataset, map: str) -> WorstGap:
+    relative = relative_gaps(dataset, map)
+    place = dict(zip(relative.dims, np.unravel_index(int(relative.values.argmax()), relative.shape), strict=True))
+    worst = relative.isel(place)
+    return WorstGap(
+        map=map,
+        relative=float(worst),
+        layer=int(worst.layer),
+        head=int(worst["head"]) if "head" in relative.dims else None,
+        target=int(worst.target),
+        target_token=str(dataset.target_token.values[place["target"]]),
+        within=int((relative <= float(dataset.attrs.get("tol", 1e-3))).sum()),
+        total=relative.size,
+    )
+
+
+def strongest(dataset: xr.Dataset, *, map: str, layer: int, k: int, diagonal: bool = False) -> list[Score]:
+    """The k largest scores of one layer by magnitude; without `diagonal`, between different tokens only."""
+    scores = dataset[map].sel(layer=layer)
+    magnitude = np.abs(np.nan_to_num(scores.values.astype("float64")))
+    if not diagonal and "source" in scores.dims:
+        magnitude[np.broadcast_to(_own(dataset), magnitude.shape)] = -1
+    order = np.argsort(-magnitude, axis=None, kind="stable")[:k]
+    return list(_entries(dataset, map=map, layer=layer, flat=order[magnitude.ravel()[order] > 0]))
+
+
+def _entries(dataset: xr.Dataset, *, map: str, layer: int, flat: np.ndarray) -> Iterator[Score]:
+    scores = dataset[map].sel(layer=layer)
+    displacement = displacement_of(dataset, map)
+    share = shares(scores, displacement.sel(layer=layer) if displacement is not None else None).values
+    for place in zip(*np.unravel_index(flat, scores.shape), strict=True):
+        at = dict(zip(scores.dims, (int(index) for index in place), strict=True))
+        yield Score(
+            layer=layer,
+            target=int(dataset.target[at["target"]]),
+            source=int(dataset.source[at["source"]]) if "source" in at else None,
+            target_token=str(dataset.target_token.values[at["target"]]),
+            source_token=str(dataset.source_token.values[at["source"]]) if "source" in at else None,
+            head=int(dataset["head"][at["head"]]) if "head" in at else None,
+            circuit=str(dataset.circuit.values[at["circuit"]]) if "circuit" in at else None,
+            score=float(scores.values[place]),
+            share=float(share[place]),
+        )
+
+
+def _own(dataset: xr.Dataset) -> np.ndarray:
+    """True where a token gives to itself, `[target, source]`."""
+    return dataset.target.values[:, None] == dataset.source.values[None, :]
+
+
+def own_share(dataset: xr.Dataset, map: str) -> xr.DataArray | None:
+    """Per layer, how much of all score magnitude a token keeps for itself; None for `mlp`."""
+    scores = dataset[map]
+    if "source" not in scores.dims:
+        return None
+    magnitude = abs(scores)
+    dims = [dim for dim in scores.dims if dim != "layer"]
+    total = magnitude.sum(dims)
+    own = magnitude.where(xr.DataArray(_own(dataset), dims=("target", "source")), 0).sum(dims)
+    return own / total.where(total > 0)

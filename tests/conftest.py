@@ -1,0 +1,36 @@
+"""What every test can rely on: one thread, seeded generators, and the real models only where they are."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons = {}
+    if not SHARED.is_dir():
+        reasons["shared"] = f"real models and data are not beside the checkout ({SHARED})"
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "no CUDA device"
+    for item in items:
+        for marker, reason in reasons.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _repeatable():
+    torch.set_num_threads(1)  # tiny products spend longer sharing than computing, and sums keep their order
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (whoever uses the global generator shall repeat, too)
+    random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """The real models and data beside the checkout; ask for it in tests marked `shared`."""
+    return SHARED

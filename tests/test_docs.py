@@ -1,0 +1,149 @@
+"""The documents are true: what they show runs, what they name exists."""
+
+import importlib
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lignite.apps.cli import app
+from lignite.request import BASELINES, CHOICES, DETAILS, MAPS
+from lignite.results.schema import CIRCUITS, FLOW, FLOW_ATTRS, TOKEN_LABELS
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/lignite/zoo/*.md"))
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str) -> list[tuple[int, str]]:
+    """Fenced blocks of one language, each with the number of lines before it."""
+    text = read(document)
+    return [(text[: found.start(2)].count("\n"), found[2]) for found in FENCE.finditer(text) if found[1] == language]
+
+
+def prose(document: str) -> str:
+    return FENCE.sub("", read(document))
+
+
+def command_lines(document: str) -> list[str]:
+    lines = [line for _, block in blocks(document, "sh") for line in block.splitlines()]
+    return [line for line in lines if re.match(r"(echo .* \| )?lignite ", line)]
+
+
+def anchors(document: str) -> set[str]:
+    """The names under which GitHub offers the headings of a document."""
+    headings = re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "python")])
+def test_python_of_a_document_runs_from_top_to_bottom(document, tmp_path, monkeypatch):
+    """An example that fails teaches nothing; assertions in it are the document's own claims."""
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+
+    for n_lines, block in blocks(document, "python"):
+        exec(compile("\n" * n_lines + block, document, "exec"), namespace)  # tracebacks name the document's own line
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if command_lines(name)])
+def test_command_lines_of_a_document_run_in_their_order(document, tmp_path, monkeypatch):
+    """Later lines open what earlier ones wrote, as a reader would."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    for line in command_lines(document):
+        before, piped, command = line.rpartition(" | ")
+        typed = " ".join(shlex.split(before)[1:]) if piped else None
+        arguments = shlex.split(command, comments=True)[1:]
+        result = runner.invoke(app, arguments, input=typed)
+        written = [arguments[place + 1] for place, word in enumerate(arguments) if word == "-o"]
+
+        assert result.exit_code == 0, f"{line}: {result.output}"
+        assert [name for name in written if not (tmp_path / name).stat().st_size] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_between_documents_lead_somewhere(document):
+    """A link is a promise; headings are renamed and files move without telling those who point at them."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(document))
+    folder = (ROOT / document).parent
+    broken = []
+
+    for target in targets:
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (folder / path).resolve() if path else ROOT / document
+        if not place.exists() or (anchor and anchor not in anchors(str(place.relative_to(ROOT)))):
+            broken.append(target)
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ".ci/run"])
+def test_targets_that_are_named_are_in_the_makefile(document):
+    """The two commands at the top of the README are all that many readers will ever type."""
+    offered = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", read(document), re.MULTILINE))
+
+    assert named <= offered
+
+
+def test_every_choice_of_a_flow_is_in_the_notation():
+    """Words that code accepts and no document explains are guessed at."""
+    choices = [*MAPS, *BASELINES, *(name for names in CHOICES.values() for name in names)]
+    words = set(re.findall(r"[\w-]+", read("docs/notation.md")))
+
+    assert [name for name in choices if name not in words and name != "auto"] == []
+
+
+def test_constants_of_the_method_are_those_of_the_code():
+    """Numbers that are tuned in one place go stale in the other."""
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| `([\w.]+)` \|$", read("docs/method.md"), re.MULTILINE)
+    written = {name: value for name, value, _ in rows}
+    actual = {name: getattr(importlib.import_module(module), name) for name, _, module in rows}
+
+    for name, value in actual.items():
+        if isinstance(value, dict):
+            pairs = (pair.split() for pair in written[name].split(", "))
+            assert {getattr(torch, dtype): float(number) for dtype, number in pairs} == value, name
+        else:
+            assert float(written[name]) == value, name
+    assert len(rows) == 6
+
+
+def test_every_part_of_a_result_is_in_its_layout():
+    """The Dataset is the contract of everything after it, so its document must name all that it may hold."""
+    expected = [*FLOW.variables, *FLOW.index, *CIRCUITS, *FLOW_ATTRS, *(f"…_{label}" for label in TOKEN_LABELS)]
+    expected += [f'detail="{name}"' for name in DETAILS if name == "circuits"]
+    document = read("docs/results-layout.md")
+
+    assert [name for name in expected if f"`{name}`" not in document] == []
+
+
+def test_the_version_is_the_same_wherever_it_is_written():
+    """Citations, changelog and package are updated by different hands."""
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+
+    assert f"\nversion: {version}\n" in read("CITATION.cff")
+    assert f"\n## [{version}]" in read("CHANGELOG.md")
+
+
+def test_the_picture_of_the_readme_is_small():
+    """Everybody who clones pays for it; 300 kB was set when it was first drawn."""
+    picture = (ROOT / "docs/images/flow.png").read_bytes()
+
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 300_000

@@ -1,0 +1,290 @@
+"""A rule is judged by the integrals it gets right, and the certificate by whether it tells the truth about the rest."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from lignite.attribution.quadrature import NODES_PER_PANEL, gauss_legendre, graded, integrate, tolerances
+
+small_floats = st.floats(-10, 10)
+ROUNDING = 1e-12  # sums of up to 48 terms of order one, each rounded to 1e-16
+
+
+def apply(rule, function) -> float:
+    return sum(weight * function(node) for node, weight in zip(rule.nodes, rule.weights, strict=True))
+
+
+# Rules
+
+
+@given(n_nodes=st.integers(1, 12), data=st.data())
+def test_gauss_legendre_is_exact_up_to_degree_2n_minus_1(n_nodes, data):
+    """The definition of the rule: n nodes buy every polynomial of degree 2n - 1."""
+    coefficients = data.draw(st.lists(small_floats, min_size=1, max_size=2 * n_nodes))
+    exact = sum(c / (k + 1) for k, c in enumerate(coefficients))
+
+    estimate = apply(gauss_legendre(n_nodes), lambda x: sum(c * x**k for k, c in enumerate(coefficients)))
+
+    assert estimate == pytest.approx(exact, rel=1e-9, abs=1e-9)  # up to 24 terms of 10 that may cancel
+
+
+@pytest.mark.parametrize("n_nodes", [1, 3, 6])
+def test_gauss_legendre_is_not_exact_for_degree_2n(n_nodes):
+    """No rule of n nodes is, since the squared polynomial that vanishes at all of them has a positive integral."""
+    rule = gauss_legendre(n_nodes)
+
+    assert abs(apply(rule, lambda x: x ** (2 * n_nodes)) - 1 / (2 * n_nodes + 1)) > 1e-9
+
+
+@pytest.mark.parametrize("n_nodes", [1, 2, 7, 32])
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_the_weights_of_a_rule_add_up_to_one(n_nodes, power):
+    """A constant integrates to itself; graded weights need n nodes for the degree that grading adds."""
+    rule = graded(n_nodes, power)
+    if 2 * n_nodes - 1 < power - 1:
+        return
+
+    assert sum(rule.weights) == pytest.approx(1.0, abs=ROUNDING)
+
+
+@given(n_nodes=st.integers(2, 12), power=st.integers(1, 3), data=st.data())
+def test_a_graded_rule_is_exact_for_powers_of_the_root(n_nodes, power, data):
+    """With a = t^p, an integrand of degree m in t costs degree m + p - 1, and 2n - 1 are free."""
+    degree = data.draw(st.integers(0, 2 * n_nodes - power))
+    exact = power / (degree + power)  # ∫ a^(m/p) da
+
+    estimate = apply(graded(n_nodes, power), lambda a: a ** (degree / power))
+
+    assert estimate == pytest.approx(exact, rel=1e-10)
+
+
+@pytest.mark.parametrize("n_nodes", [1, 64])
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_no_node_stands_at_an_end_of_the_path(n_nodes, power):
+    """At a = 0 the displacement has no gradient."""
+    rule = graded(n_nodes, power)
+
+    assert min(rule.nodes) > 0
+    assert max(rule.nodes) < 1
+
+
+def test_nodes_gain_digits_geometrically_on_a_smooth_integrand():
+    """Convergence of an analytic function is exponential: the error of log against nodes is a line, of known slope."""
+    # 1 / (1 + 4 a) has its pole at a = -1/4; on [-1, 1] that is x = -3/2, on the ellipse of radius 3/2 + √(9/4 - 1)
+    radius = 1.5 + np.sqrt(1.25)
+    exact, numbers = np.log(5) / 4, np.arange(2, 10)
+    errors = [abs(apply(gauss_legendre(int(n)), lambda a: 1 / (1 + 4 * a)) - exact) for n in numbers]
+
+    slope = np.polyfit(numbers, np.log(errors), 1)[0]
+
+    assert slope == pytest.approx(-2 * np.log(radius), rel=0.02)  # algebraic factors bend the line a little
+
+
+def test_grading_mends_the_order_lost_to_a_root():
+    """√a has no derivative at 0: Gauss nodes gain n⁻³ only, and nodes graded as a = t² are exact."""
+    numbers = np.array([16, 32, 64, 128])
+    errors = [abs(apply(gauss_legendre(int(n)), np.sqrt) - 2 / 3) for n in numbers]
+
+    slope = np.polyfit(np.log(numbers), np.log(errors), 1)[0]
+
+    assert slope == pytest.approx(-3, abs=0.05)  # order 2(1 + ½) for a root of order ½ at an end
+    assert apply(graded(2, 2), np.sqrt) == pytest.approx(2 / 3, abs=ROUNDING)
+
+
+# Adaptive integration
+
+
+@dataclass
+class Known:
+    """Targets whose readouts are functions with known derivatives, divided between two sources, 1 to 3.
+
+    Records what it was asked for: the nodes of every call, and how often each target was seen.
+    """
+
+    level_of: list
+    slope_of: list
+    nodes: list[float] = field(default_factory=list)
+    spent: dict[int, int] = field(default_factory=dict)
+
+    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        self.nodes += nodes.tolist()
+        for target in targets.tolist():
+            self.spent[target] = self.spent.get(target, 0) + len(nodes)
+        sums = torch.stack([(weights * self.slope_of[target](nodes)).sum() for target in targets.tolist()])
+        return {"scores": sums[:, None] * torch.tensor([0.25, 0.75], dtype=sums.dtype), "part": sums[:, None]}
+
+    def level(self, point: float, targets: Tensor) -> Tensor:
+        a = torch.tensor(point, dtype=torch.float64)
+        return torch.stack([self.level_of[target](a) for target in targets.tolist()])
+
+    def integrate(self, **options):
+        targets = torch.arange(len(self.level_of))
+        options = {"tol": 1e-4, "max_steps": 1000} | options
+        return integrate(self, self.level(1.0, targets), targets, **options)
+
+
+def line(size=1.0):
+    return (lambda a: size * a), (lambda a: torch.full_like(a, size))
+
+
+def kink(place=0.3):
+    """Flat, then rising: as a rectified unit that wakes up."""
+    return (lambda a: (a - place).clamp_min(0)), (lambda a: (a > place).to(a))
+
+
+def knee(sharpness=1e-4):
+    """What a norm with a small epsilon does: nearly all of the change happens near a = 0."""
+    return (
+        lambda a: a / (a**2 + sharpness**2).sqrt(),
+        lambda a: sharpness**2 / (a**2 + sharpness**2) ** 1.5,
+    )
+
+
+def known(*functions) -> Known:
+    return Known([level for level, _ in functions], [slope for _, slope in functions])
+
+
+@pytest.mark.parametrize("function", [kink(), knee(1e-1), knee(1e-3)], ids=["kink", "bend", "knee"])
+@pytest.mark.parametrize("power", [1, 2, 3])
+@pytest.mark.parametrize("tol", [1e-2, 1e-4])
+def test_panels_are_cut_until_the_gap_is_within_the_tolerance(function, power, tol):
+    """The answer is known here, so the gap can be held against it: it is met, and it is honest."""
+    integrand = known(function)
+    exact = integrand.level(1.0, torch.tensor([0]))
+
+    result = integrand.integrate(tol=tol, power=power)
+
+    missed = result.scores["scores"].sum(-1) - exact
+    assert result.converged.all()
+    assert (missed.abs() <= tol * exact).all()
+    assert_close(result.gap, missed, rtol=0, atol=1e-14)
+    assert_close(result.displacement, exact, rtol=0, atol=0)
+    assert min(integrand.nodes) > 0
+
+
+def test_all_parts_of_the_scores_are_refined_together():
+    """Heads and circuits must still add up to the scores after panels were replaced by their halves."""
+    result = known(kink(), line(), knee(1e-2)).integrate(tol=1e-5)
+
+    assert_close(result.scores["part"][:, 0], result.scores["scores"].sum(-1), rtol=0, atol=1e-12)
+    assert_close(result.scores["scores"][:, 1], 3 * result.scores["scores"][:, 0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("max_steps", [6, 17, 18, 40, 101])
+def test_no_target_takes_more_nodes_than_allowed(max_steps):
+    """`max_steps` is a promise about time; a discontinuous slope would take nodes for ever."""
+    integrand = known(kink(1 / 3), line(), kink(0.7))
+
+    result = integrand.integrate(tol=1e-9, max_steps=max_steps)
+
+    assert max(integrand.spent.values()) <= max_steps
+    assert result.n_nodes.tolist() == [integrand.spent[target] for target in range(3)]
+
+
+def test_a_target_that_runs_out_of_nodes_is_not_converged_and_keeps_its_gap():
+    """Scores that miss are given with how much they miss, never as if they were right."""
+    result = known(kink(1 / 3), line()).integrate(tol=1e-9, max_steps=50)
+
+    assert result.converged.tolist() == [False, True]
+    assert abs(result.gap[0]) > 1e-9 * result.displacement[0]
+    assert_close(result.scores["scores"].sum(-1) - result.gap, result.displacement, rtol=0, atol=1e-15)
+
+
+def test_only_targets_that_miss_take_more_nodes():
+    """One difficult target must not cost the others anything."""
+    integrand = known(line(), kink(), line(3.0))
+
+    result = integrand.integrate(tol=1e-3)
+
+    assert result.n_nodes[[0, 2]].tolist() == [NODES_PER_PANEL] * 2
+    assert integrand.spent[0] == integrand.spent[2] == NODES_PER_PANEL
+    assert result.n_nodes[1] > NODES_PER_PANEL
+
+
+def test_a_target_with_one_difficult_head_refines_until_all_its_heads_fit():
+    """Readouts of several heads share nodes; the worst of them decides."""
+    functions = [line(), knee(1e-2)]
+
+    class Heads:
+        def scores(self, nodes, weights, targets):
+            sums = torch.stack([(weights * slope(nodes)).sum() for _, slope in functions])
+            return {"scores": sums[None, :, None].expand(len(targets), -1, -1).clone()}
+
+        def level(self, point, targets):
+            a = torch.tensor(point, dtype=torch.float64)
+            return torch.stack([level(a) for level, _ in functions]).expand(len(targets), -1)
+
+    targets = torch.arange(2)
+    displacement = Heads().level(1.0, targets)
+    result = integrate(Heads(), displacement, targets, tol=1e-4, max_steps=500)
+
+    assert result.converged.all()
+    assert (result.gap.abs() <= 1e-4 * displacement).all()
+
+
+@pytest.mark.parametrize("n_steps", [1, 5, 33])
+@pytest.mark.parametrize("power", [1, 3])
+def test_a_fixed_number_of_nodes_is_kept_exactly(n_steps, power):
+    """`n_steps` is for comparisons at equal cost: the plain graded rule, and no more."""
+    integrand = known(kink(), line())
+    rule = graded(n_steps, power)
+
+    result = integrand.integrate(n_steps=n_steps, power=power, tol=1e-6)
+
+    assert integrand.nodes == pytest.approx(rule.nodes, rel=1e-12)
+    assert result.n_nodes.tolist() == [n_steps, n_steps]
+    estimate = apply(rule, lambda a: float(a > 0.3))
+    assert_close(result.scores["scores"].sum(-1)[0], torch.tensor(estimate, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert result.converged.tolist() == [abs(estimate - 0.7) <= 0.7e-6, power == 1 or n_steps > 1]
+
+
+class Sources:
+    """One target, and sources that each add a function of their own to its readout."""
+
+    def __init__(self, *functions):
+        self.functions = functions
+
+    def scores(self, nodes, weights, targets):
+        return {"scores": torch.stack([(weights * slope(nodes)).sum() for _, slope in self.functions])[None]}
+
+    def level(self, point, targets):
+        return sum(level(torch.tensor([point], dtype=torch.float64)) for level, _ in self.functions)
+
+
+def test_errors_of_opposite_sign_do_not_excuse_each_other():
+    """A gap that is small because two panels miss by +e and -e would hide sources that are wrong."""
+    # Symmetric nodes see kinks at 0.2 and 0.8 miss equally, with opposite signs; |a - 1/2| is what cuts the path in
+    # two, and is exact on the halves. After that cut the gap is zero, and the kinks are still wrong.
+    bow = (lambda a: (a - 0.5) * (a - 0.5).abs() / 2 + 0.125), (lambda a: (a - 0.5).abs())
+    integrand = Sources(kink(0.2), kink(0.8), bow)
+    targets = torch.tensor([0])
+
+    result = integrate(integrand, integrand.level(1.0, targets), targets, tol=1e-3, max_steps=1000)
+
+    exact = torch.tensor([[0.8, 0.2, 0.25]], dtype=torch.float64)
+    assert_close(result.scores["scores"], exact, rtol=0, atol=1e-3 * 1.25)
+
+
+def test_tiny_displacements_are_held_to_a_share_of_the_median():
+    """A target that moves by rounding alone has no digits of its own to be right about."""
+    displacement = torch.tensor([1.0, 2.0, 4.0, 1e-9], dtype=torch.float64)
+
+    allowed = tolerances(displacement, 1e-3)
+
+    # the lower of the two middle values is the median; a thousandth of it is the floor
+    assert_close(allowed, torch.tensor([1e-3, 2e-3, 4e-3, 1e-6], dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_a_target_that_does_not_move_is_converged():
+    """The first token of a causal model stays where it is under the target-token path."""
+    still = (lambda a: 0 * a), torch.zeros_like
+    result = known(line(), still).integrate()
+
+    assert result.converged.all()
+    assert_close(result.scores["scores"][1], torch.zeros(2, dtype=torch.float64), rtol=0, atol=0)

@@ -1,0 +1,223 @@
+"""A model is bit-identical after a run, however the run ended: it belongs to the user."""
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from tests.architectures import ARCHITECTURES
+from tests.definition import Definition, eager_blocks, eager_network
+from torch import nn
+from torch.testing import assert_close
+
+import lignite
+from lignite.errors import OptionError
+
+pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+
+DIVERSE = ("bert", "gpt_oss", "t5", "deberta-v2", "falcon-rotary", "mamba", "vit")
+
+
+@dataclass
+class Snapshot:
+    """Everything about a model that a run could leave changed."""
+
+    tensors: dict[str, tuple[int, torch.Tensor]]
+    gradients: dict[str, torch.Tensor | None]
+    required: dict[str, bool]
+    training: dict[str, bool]
+    hooks: dict[str, list[list[Any]]]
+    attributes: dict[str, set[str]]
+    configurations: list[dict[str, Any]]
+
+    def assert_equal(self, other: "Snapshot") -> None:
+        assert self.tensors.keys() == other.tensors.keys()
+        for name, (place, tensor) in self.tensors.items():
+            assert place == other.tensors[name][0], f"{name} is another tensor"
+            assert_close(tensor, other.tensors[name][1], rtol=0, atol=0, msg=name)
+        assert self.gradients.keys() == other.gradients.keys()
+        for name, gradient in self.gradients.items():
+            assert (gradient is None) == (other.gradients[name] is None), name
+            if gradient is not None:
+                assert_close(gradient, other.gradients[name], rtol=0, atol=0, msg=name)
+        for field in ("required", "training", "hooks", "attributes", "configurations"):
+            assert getattr(self, field) == getattr(other, field), field
+
+
+def snapshot(network: nn.Module) -> Snapshot:
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    modules = dict(network.named_modules())
+    return Snapshot(
+        tensors={name: (tensor.data_ptr(), tensor.detach().clone()) for name, tensor in tensors.items()},
+        gradients={
+            name: None if p.grad is None else p.grad.clone() for name, p in network.named_parameters()
+        },
+        required={name: parameter.requires_grad for name, parameter in network.named_parameters()},
+        training={name: module.training for name, module in modules.items()},
+        hooks={
+            name: [list(value.items()) for key, value in vars(module).items() if key.endswith("_hooks")]
+            for name, module in modules.items()
+        },
+        attributes={name: set(vars(module)) for name, module in modules.items()},
+        configurations=[
+            copy.deepcopy(vars(module.config)) for module in modules.values() if hasattr(module, "config")
+        ],
+    )  # fmt: skip
+
+
+def lived_in(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A model in the middle of its life: partly training, partly frozen, with gradients and a hook of the user's."""
+    network = ARCHITECTURES[name].build(dtype=dtype)
+    for number, module in enumerate(network.modules()):
+        module.training = number % 3 == 0
+    for number, parameter in enumerate(network.parameters()):
+        parameter.requires_grad_(number % 2 == 0)
+        if number % 4 == 0:
+            parameter.grad = torch.full_like(parameter, 0.5)
+    network.get_submodule(ARCHITECTURES[name].blocks)[0].register_forward_hook(lambda *_: None)
+    return network
+
+
+def inputs_of(name: str) -> dict[str, torch.Tensor]:
+    inputs = ARCHITECTURES[name].inputs(length=6)
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in inputs.items()}
+
+
+def run(network: nn.Module, name: str, **options):
+    maps = "whole" if name == "mamba" else ("attention", "mlp", "whole", "composed")
+    return lignite.flow(lignite.wrap(network), inputs_of(name), **({"n_steps": 1, "maps": maps} | options))
+
+
+@pytest.mark.parametrize("baseline", ["target_token", "zero"])
+@pytest.mark.parametrize("name", DIVERSE)
+def test_a_run_leaves_the_model_as_it_was(name, baseline):
+    """Weights, buffers, gradients, flags, hooks and configurations, whatever route a block is divided by."""
+    network = lived_in(name)
+    before = snapshot(network)
+
+    run(network, name, baseline=baseline)
+
+    before.assert_equal(snapshot(network))
+
+
+class Interruption(Exception):
+    """Raised by a hook of the user's."""
+
+
+@pytest.mark.parametrize("error", [Interruption, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("call", [1, 2, 4, 7, 15, 40])
+@pytest.mark.parametrize("name", ["bert", "deberta-v2"])
+def test_an_interrupted_run_leaves_the_model_as_it_was(name, call, error):
+    """Ctrl-C while recording, dividing or integrating; an error in a user's own hook."""
+    network = lived_in(name)
+    count = 0
+
+    def interrupt(*_):
+        nonlocal count
+        count += 1
+        if count == call:
+            raise error
+
+    network.get_submodule(ARCHITECTURES[name].blocks)[1].register_forward_pre_hook(interrupt)
+    before = snapshot(network)
+
+    with pytest.raises(error):
+        run(network, name, n_steps=4, memory="1 kB")  # in small pieces, so that there are many calls
+
+    before.assert_equal(snapshot(network))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deberta-v2", {"detail": "circuits"}),
+        ("mamba", {"maps": "attention"}),
+        ("bert", {"targets": 99}),
+        ("bert", {"baseline": torch.zeros(7)}),
+        ("olmo", {"plan": "closed-form"}),
+    ],
+)
+def test_a_refused_run_leaves_the_model_as_it_was(name, options):
+    """Options that only the blocks can refuse are refused in the middle of a run."""
+    network = lived_in(name)
+    before = snapshot(network)
+
+    with pytest.raises(OptionError):
+        run(network, name, **options)
+
+    before.assert_equal(snapshot(network))
+
+
+def test_a_hook_of_the_users_sees_a_model_that_is_not_training():
+    """Dropout would make every node see another model."""
+    network = lived_in("bert")
+    seen = []
+    network.encoder.layer[1].register_forward_hook(
+        lambda module, *_: seen.append(any(m.training for m in module.modules()))
+    )
+
+    run(network, "bert")
+
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "mistral", "qwen3", "beit", "bart"])
+@pytest.mark.parametrize("baseline", ["target_token", "zero"])
+def test_a_flow_does_not_depend_on_the_attention_a_model_was_loaded_with(name, baseline):
+    """They are the same function, sdpa and eager attention."""
+    flows = []
+    for implementation in ("sdpa", "eager"):
+        network = ARCHITECTURES[name].build()
+        network.set_attn_implementation(implementation)
+        inputs = ARCHITECTURES[name].inputs(length=6)
+        flows.append(lignite.flow(lignite.wrap(network), inputs, baseline=baseline, n_steps=4))
+        assert network.config._attn_implementation == implementation
+
+    for variable in flows[0].data_vars:
+        sdpa, eager = (torch.tensor(flow[variable].values) for flow in flows)
+        scale = float(flows[0][f"{variable.split('_')[0]}_displacement"].max())
+        # eager softmax and some norms round float64 models to float32
+        assert_close(sdpa, eager, rtol=0, atol=1e-6 * scale, msg=lambda text, name=variable: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_a_half_precision_model_is_explained_in_single_precision(name, dtype):
+    """Its weights and states are taken as they are, the integral is not rounded, and it stays half."""
+    architecture, targets = ARCHITECTURES[name], (1, 5)
+    network = architecture.build(dtype=dtype)
+    before, states = snapshot(network), []
+    handle = network.get_submodule(architecture.blocks)[1].register_forward_pre_hook(
+        lambda _, inputs: states.append(inputs[0][0].double())
+    )
+    with torch.no_grad():
+        network(**inputs_of(name))
+    handle.remove()
+
+    flow = lignite.flow(
+        lignite.wrap(network), inputs_of(name), layers=1, targets=targets, n_steps=4, maps=("attention", "whole")
+    )
+
+    before.assert_equal(snapshot(network))
+    blocks = eager_blocks(architecture, eager_network(architecture, dtype=dtype), inputs_of(name))
+    definition = Definition(replace(blocks[1], states=states[0]), None, targets, 4)
+    expected, displacement = definition.whole()
+    scale = float(expected.abs().max())
+    assert flow.whole.dtype == "float32"
+    assert_close(torch.tensor(flow.whole.values[0]).double(), expected, rtol=0, atol=1e-4 * scale)
+    assert_close(torch.tensor(flow.whole_displacement.values[0]).double(), displacement, rtol=1e-4, atol=0)
+    attention = torch.tensor(flow.attention.values[0]).double().transpose(0, 1)
+    assert_close(attention, definition.attention()[0], rtol=0, atol=1e-4 * scale)
+
+
+@pytest.mark.filterwarnings("error::lignite.errors.GapWarning")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_model_converges_as_others_do(dtype):
+    """An end of the path that was rounded to half precision would leave a gap that no node can close."""
+    network = ARCHITECTURES["bert"].build(dtype=dtype)
+
+    flow = lignite.flow(lignite.wrap(network), inputs_of("bert"))
+
+    assert abs(flow.whole_gap).max() <= 1e-3 * flow.whole_displacement.max()
