@@ -54,13 +54,13 @@ def report(name: str) -> None:
     shares = early_turn(model, 1, (0.01, 1 / 32))
     print(f"\n{name}\nlayer 1 from zero: covered {shares[0]:.0%} at a = 0.01, {shares[1]:.0%} at a = 1/32\n")
     print("| baseline | rule | mean | worst |\n| --- | --- | --- | --- |")
-    power = plan.SHARED_POWER
+    power = plan.GRADED_POWER
     for baseline, n_steps, graded in RULES:
-        plan.SHARED_POWER = power if graded else 1
+        plan.GRADED_POWER = power if graded else 1
         found = gaps(model, baseline=baseline, n_steps=n_steps)
         rule = f"{n_steps} Gauss nodes" + (f" in t, a = t^{power}" if graded else "")
         print(f"| {baseline} | {rule} | {100 * float(found.mean()):.2g} % | {100 * float(found.max()):.2g} % |")
-    plan.SHARED_POWER = power
+    plan.GRADED_POWER = power
     for baseline in ("target_token", "zero"):
         error, gap = worst_score(model, baseline)
         print(f"single scores, {baseline}: off by up to {100 * error:.2g} %, gaps up to {100 * gap:.2g} %")

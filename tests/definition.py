@@ -15,7 +15,7 @@ from tests.architectures import Architecture, full_precision
 from torch import Tensor, nn
 
 from lignite.attribution.oracle import attribute_all, attribute_one
-from lignite.attribution.plan import SHARED_POWER
+from lignite.attribution.plan import GRADED_POWER
 from lignite.attribution.quadrature import Rule, gauss_legendre, graded
 
 _OUTPUT_PROJECTION = re.compile(
@@ -106,7 +106,7 @@ class Definition:
     """Maps of a block by plan C for some targets: every method returns scores and displacements, target first.
 
     `baseline` is the start of the path, None for the target-token path. Nodes are those of the engine: a path that
-    starts at one point for all targets is graded, as are heads that start at nothing.
+    starts at nothing is graded, be it in the states or in the heads.
     """
 
     block: EagerBlock
@@ -117,7 +117,8 @@ class Definition:
 
     @property
     def rule(self) -> Rule:
-        return gauss_legendre(self.n_steps) if self.baseline is None else graded(self.n_steps, SHARED_POWER)
+        smooth = self.baseline is None or self.baseline.any()
+        return gauss_legendre(self.n_steps) if smooth else graded(self.n_steps, GRADED_POWER)
 
     def start(self, target: int) -> Tensor:
         states = self.block.states
@@ -144,7 +145,7 @@ class Definition:
             start = torch.stack([self.block.heads(self.start(target))[target] for target in self.targets])
         if from_zero:
             start = torch.zeros_like(start)
-        rule = gauss_legendre(self.n_steps) if start.any() else graded(self.n_steps, SHARED_POWER)
+        rule = gauss_legendre(self.n_steps) if start.any() else graded(self.n_steps, GRADED_POWER)
 
         def output(target: int) -> Callable[[Tensor], Tensor]:
             row = (torch.arange(len(end)) == target)[:, None, None]

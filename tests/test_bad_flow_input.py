@@ -1,6 +1,7 @@
 """What cannot be computed as asked is refused in one line that says what was given and what to do."""
 
 import inspect
+import json
 import re
 from dataclasses import replace
 
@@ -87,16 +88,23 @@ def test_an_unknown_option_is_refused(model):
         ({"n_steps": 2.5}, "whole number"),
         ({"n_steps": -3}, "at least 1"),
         ({"max_steps": 0}, "at least 1"),
+        ({"n_steps": True}, "whole number"),
         ({"max_steps": "many"}, "whole number"),
         ({"layers": 3}, "layers 0 to 2"),
         ({"layers": [0, -4]}, "layers 0 to 2"),
         ({"layers": 0.5}, "whole number"),
         ({"layers": "all"}, "whole number"),
         ({"layers": []}, "whole number"),
+        ({"layers": float("inf")}, "whole number"),
+        ({"layers": (number for number in (0, 1.5))}, "whole number"),
+        ({"layers": torch.tensor([0.5, 1])}, "whole number"),
         ({"targets": 6}, "0 to 5"),
         ({"targets": -1}, "0 to 5"),
         ({"targets": [1, 77]}, "0 to 5"),
         ({"targets": "plot"}, "whole number"),
+        ({"targets": [True, False, True, False, False, False]}, "whole number"),
+        ({"targets": np.arange(6) > 3}, "whole number"),
+        ({"targets": torch.arange(6) > 3}, "whole number"),
         ({"memory": "much"}, "2 GiB"),
         ({"memory": 0}, "2 GiB"),
         ({"memory": "-1 GB"}, "2 GiB"),
@@ -108,6 +116,18 @@ def test_an_impossible_value_is_answered_with_possible_ones(model, options, expe
 
     assert next(iter(options)) in message
     assert expected in message
+
+
+@pytest.mark.parametrize("chosen", [range(1, 3), np.array([1, 2]), torch.tensor([1, 2]), (n for n in (2, 1))])
+def test_numbers_may_come_in_any_collection(model, chosen):
+    """Positions are looked up with numpy and torch, and both write numbers in types of their own."""
+    result = lignite.flow(
+        model, TEXT, targets=chosen, maps="whole", tol=np.float32(1e-2), n_steps=np.int64(2), max_steps=np.int32(64)
+    )
+
+    assert result.target.values.tolist() == [1, 2]
+    options = json.loads(result.attrs["request"])
+    assert (options["n_steps"], options["max_steps"]) == (2, 64)
 
 
 @pytest.mark.parametrize(
@@ -310,3 +330,17 @@ def test_the_warning_points_at_the_call(model):
         flow(model, TEXT, n_steps=1)
 
     assert caught[0].filename == __file__
+
+
+@pytest.mark.filterwarnings("error::lignite.errors.GapWarning")
+@pytest.mark.parametrize(("length", "targets"), [(2, None), (5, [0]), (5, [0, 1])])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_target_that_sees_itself_alone_is_no_reason_to_warn(name, length, targets):
+    """It rests, whoever is asked about beside it: rounding is no score, and no node could bring it to nothing."""
+    architecture = ARCHITECTURES[name]
+    decoder = lignite.wrap(architecture.build(dtype=torch.float32))
+
+    result = lignite.flow(decoder, architecture.inputs(length=length), targets=targets)
+
+    first = result.sel(target=0)
+    assert all(not first[name].values.any() for name in ("attention", "mlp", "whole", "composed", "whole_gap"))

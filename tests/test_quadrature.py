@@ -207,6 +207,17 @@ def test_only_targets_that_miss_take_more_nodes():
     assert result.n_nodes[1] > NODES_PER_PANEL
 
 
+def test_a_target_within_the_tolerance_is_left_alone():
+    """Three quarters of the tolerance are within it, whatever others need."""
+    error = abs(apply(gauss_legendre(NODES_PER_PANEL), lambda a: float(a > 0.3)) - 0.7)
+    assert error > 1e-3
+
+    result = known(kink(0.3), knee(1e-2)).integrate(tol=error / 0.75 / 0.7)
+
+    assert result.n_nodes[0] == NODES_PER_PANEL
+    assert result.n_nodes[1] > NODES_PER_PANEL
+
+
 def test_a_target_with_one_difficult_head_refines_until_all_its_heads_fit():
     """Readouts of several heads share nodes; the worst of them decides."""
     functions = [line(), knee(1e-2)]

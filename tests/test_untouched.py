@@ -1,6 +1,7 @@
 """A model is bit-identical after a run, however the run ended: it belongs to the user."""
 
 import copy
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,3 +222,41 @@ def test_a_half_precision_model_converges_as_others_do(dtype):
     flow = lignite.flow(lignite.wrap(network), inputs_of("bert"))
 
     assert abs(flow.whole_gap).max() <= 1e-3 * flow.whole_displacement.max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("name", "plan"), [("bert", "closed-form (linear)"), ("llama", "closed-form (RMSNorm)")])
+def test_a_half_precision_model_is_taken_apart_as_others_are(name, plan, dtype):
+    """Its copy in float32 is what is split; held to its own rounded output, it would lose circuits and its fast plan."""
+    network = ARCHITECTURES[name].build(dtype=dtype)
+
+    flow = lignite.flow(
+        lignite.wrap(network), inputs_of(name), layers=1, maps="whole", detail=("heads", "circuits"), n_steps=2
+    )
+
+    assert json.loads(flow.attrs["plans"]) == {"1": plan}
+    # float32 rounds four parts and their sum by 6e-8 each
+    assert_close(
+        torch.tensor(flow.whole_circuits.sum("circuit").values), torch.tensor(flow.whole.values), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+@pytest.mark.parametrize("name", ["bert", "deberta-v2", "vit"])
+def test_a_flow_does_not_depend_on_the_mode_it_is_asked_in(name, surroundings):
+    """Scripts that predict run under these; gradients must be there all the same, and nothing be rounded to half."""
+    model = lignite.wrap(ARCHITECTURES[name].build(dtype=torch.float32))
+    expected = lignite.flow(model, inputs_of(name), layers=1, n_steps=2)
+    size = model.config.hidden_size
+
+    with surroundings():
+        inputs = {key: value.clone() for key, value in inputs_of(name).items()}
+        flow = lignite.flow(model, inputs, layers=1, n_steps=2)
+        from_tensor = lignite.flow(model, inputs, layers=1, n_steps=2, baseline=torch.zeros(size))
+
+    assert flow.identical(expected)
+    assert (from_tensor.whole == lignite.flow(model, inputs_of(name), layers=1, n_steps=2, baseline="zero").whole).all()

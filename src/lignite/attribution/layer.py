@@ -9,7 +9,7 @@ from torch import Tensor
 from lignite.attribution.block import Block
 from lignite.attribution.compose import compose
 from lignite.attribution.maps import AttentionByPaths, AttentionMap, MlpMap, WholeByPaths, WholeMap
-from lignite.attribution.plan import SHARED_POWER, Plan, choose_plan, make_room
+from lignite.attribution.plan import Plan, choose_plan, grading, make_room
 from lignite.attribution.quadrature import Integral, Integrand, integrate
 from lignite.attribution.readout import Readout
 from lignite.attribution.self_term import complete_diagonal, own_share
@@ -146,9 +146,7 @@ class _Layer:
             output = block.post(block.states[self.targets][None], start[self.targets][None], self.targets)[0]
         readout = self._readout(output, block.output)
         room = make_room(block, self.plan, "mlp", len(self.targets), self.budget)
-        # A path that starts at nothing turns at a norm near its start, as those from a zero baseline do.
-        power = 1 if start[self.targets].any() else SHARED_POWER
-        return self._run(MlpMap(block, start, readout, room), readout, power=power)
+        return self._run(MlpMap(block, start, readout, room), readout, power=grading(start[self.targets]))
 
     def heads_at_start(self) -> Float[Tensor, "target head d_value"]:
         path = self.plan.path or self.plan.paths

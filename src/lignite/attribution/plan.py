@@ -12,9 +12,9 @@ from lignite.attribution.shared_path import SharedPath
 from lignite.attribution.target_path import BatchPoint, ClosedForm, Norm, PairPoint, TargetBatches
 from lignite.errors import OptionError
 
-SHARED_POWER = 3
-"""Grading of paths from a fixed baseline, a = t ** 3. Norms of pre-norm models turn at a near sqrt(epsilon) / size, and
-cubic grading takes the fewest nodes over post-norm and pre-norm models together (bench/README.md)."""
+GRADED_POWER = 3
+"""Grading of paths that start at nothing, a = t ** 3. There norms turn at a near sqrt(epsilon) / size, and cubic grading
+takes the fewest nodes over post-norm and pre-norm models together (bench/README.md)."""
 
 FORM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 """Largest relative difference between a closed form and `pre` itself at a random mixture.
@@ -53,15 +53,13 @@ def choose_plan(
             raise OptionError(f"plan={wanted!r} needs a block split at the attention interface, not {block.route!r}.")
         black_box = wanted == "definition" or block.route == "definition"
         paths = StraightPaths(block, baseline, through_heads=not black_box)
-        return Plan(
-            "definition" if black_box else "target-batches", 1 if baseline is None else SHARED_POWER, paths=paths
-        )
+        return Plan("definition" if black_box else "target-batches", grading(baseline), paths=paths)
     if baseline is not None:
         if wanted not in ("auto", "shared"):
             raise OptionError(
                 f"plan={wanted!r} is for baseline='target_token'; other baselines share one path ('shared')."
             )
-        return Plan("shared", SHARED_POWER, path=SharedPath(block, baseline))
+        return Plan("shared", grading(baseline), path=SharedPath(block, baseline))
     if wanted == "shared":
         raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
     if wanted == "target-batches":
@@ -72,6 +70,11 @@ def choose_plan(
     if wanted == "closed-form":
         raise OptionError("plan='closed-form' does not hold for this block: its keys are no mixture of captured ones.")
     return Plan("target-batches", 1, path=TargetBatches(block))
+
+
+def grading(start: Tensor | None) -> int:
+    """The power p by which nodes of a path from `start` are graded, a = t ** p; 1 is no grading."""
+    return 1 if start is None or bool(start.any()) else GRADED_POWER
 
 
 def find_closed_form(block: Block, *, seed: int = 0) -> tuple[str, ClosedForm] | None:

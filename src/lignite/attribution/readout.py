@@ -4,9 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-
 ROUNDINGS = 64
-"""Changes of a vector below so many roundings of its size are none: a target that sees itself alone stays where it is."""
+"""A change of a vector by less than so many roundings of its size is none: who sees itself alone stays where it is."""
 
 
 def unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:

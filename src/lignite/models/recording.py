@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lignite.errors import ModelError, NotFiniteError
 from lignite.models.attention import configurations, intercepted
 
-_CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params", "cache_position")
+_CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,8 @@ class BlockCall:
     """One call of one block: its arguments, the states that entered and the states that left.
 
     `states_at` says where the states stand among the arguments: 0 or a keyword. `masked` is the same call made on
-    lignite's attention function: there masks are additive floats whatever attention the model was loaded with.
+    lignite's attention function: there masks are additive floats whatever attention the model was loaded with. It is
+    None where the model does not run on a function it does not know.
     """
 
     layer: int
@@ -58,8 +59,11 @@ def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]
         If a state is NaN or infinite; the message names the first layer and any such weight.
     """
     calls = _run(network, tensors)
-    with intercepted(configurations(network)):
-        masked = _run(network, tensors)
+    try:
+        with intercepted(configurations(network)):
+            masked = _run(network, tensors)
+    except (LookupError, ValueError, NotImplementedError):
+        return calls  # some look attention up in tables of their own (ModernBERT before transformers 5.1)
     return [replace(call, masked=other) for call, other in zip(calls, masked, strict=True)]
 
 

@@ -286,6 +286,8 @@ class RecordedBlock:
         return error
 
     def _try_interface(self) -> float:
+        if self._call.masked is None:
+            raise SplitError("its model runs on attention functions of its own alone")
         call = self._capture_call(self.states[None], {})
         n_tokens = len(self.states)
         bias = call.scoring.bias
@@ -410,7 +412,8 @@ class RecordedBlock:
 
         It moves by noise of its own size: a constant would vanish in a norm.
         """
-        generator = torch.Generator().manual_seed(0)
+        # a seed of its own: noise along the state vanishes in a norm too, and weights may be draws from seed 0
+        generator = torch.Generator().manual_seed(104_729)
         noise = torch.randn(self.states.shape[-1], generator=generator, dtype=torch.float64).to(self.states)
         moved = self.states.clone()
         moved[self._probe] += noise * moved[self._probe].std()
