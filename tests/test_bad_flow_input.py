@@ -235,7 +235,9 @@ def test_a_target_that_is_padding_is_refused(model):
     """Padding receives nothing that anybody reads."""
     inputs = {"input_ids": torch.tensor([[5, 6, 7, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 0]])}
 
-    assert "targets=[3]" in refusal(OptionError, model, inputs, targets=3)
+    assert "targets=[3] are not in this input, whose tokens without padding are 0 to 2" in refusal(
+        OptionError, model, inputs, targets=3
+    )
 
 
 @pytest.mark.parametrize("given", ["bert-base", BertModel])
@@ -344,3 +346,18 @@ def test_a_target_that_sees_itself_alone_is_no_reason_to_warn(name, length, targ
 
     first = result.sel(target=0)
     assert all(not first[name].values.any() for name in ("attention", "mlp", "whole", "composed", "whole_gap"))
+
+
+def test_a_mixture_of_experts_is_told_what_its_gap_is():
+    """More nodes never close the gap that a jump between experts leaves: the usual advice would waste hours."""
+    architecture = ARCHITECTURES["mixtral"]
+    model = lignite.wrap(architecture.build(seed=0, dtype=torch.float32))
+
+    with pytest.warns(GapWarning, match="experts are chosen anew"):
+        lignite.flow(model, architecture.inputs(seed=1), baseline="zero", maps="mlp", max_steps=64)
+
+
+def test_a_baseline_that_is_no_name_and_no_tensor_is_refused_by_its_kind(model):
+    """A list of numbers would be printed whole."""
+    with pytest.raises(OptionError, match="baseline is a list; give a name or a tensor"):
+        lignite.flow(model, TEXT, baseline=[0.0] * 1000)

@@ -506,6 +506,15 @@ def test_weights_that_are_not_in_memory_are_noticed():
         wrap(network)
 
 
+def test_weights_made_in_inference_mode_are_noticed():
+    """They can never be differentiated through, and their flags could not be put back after a run."""
+    with torch.inference_mode():
+        network = BertModel(BERT)
+
+    with pytest.raises(ModelError, match=r"inside torch\.inference_mode"):
+        wrap(network)
+
+
 LIMITS = [
     (BertModel, BERT, 40),
     (GPT2LMHeadModel, GPT2, 24),

@@ -176,7 +176,7 @@ def test_all_parts_of_the_scores_are_refined_together():
     assert_close(result.scores["scores"][:, 1], 3 * result.scores["scores"][:, 0], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("max_steps", [6, 17, 18, 40, 101])
+@pytest.mark.parametrize("max_steps", [1, 4, 6, 17, 18, 40, 101])
 def test_no_target_takes_more_nodes_than_allowed(max_steps):
     """`max_steps` is a promise about time; a discontinuous slope would take nodes for ever."""
     integrand = known(kink(1 / 3), line(), kink(0.7))

@@ -375,6 +375,12 @@ def test_text_without_a_tokenizer_is_refused():
         bert().encode("superb")
 
 
+def test_text_for_a_model_of_images_is_refused_with_what_it_reads():
+    """The name of an image file is a text, too; no tokenizer would help."""
+    with pytest.raises(InputError, match=r"reads images, not the text 'cat\.png': give \{'pixel_values'"):
+        image_model(ViTModel, ViTConfig, size=8).encode("cat.png")
+
+
 def test_a_tokenizer_of_another_model_is_noticed():
     """Its ids would fall outside the embeddings, deep in the network."""
     with pytest.raises(InputError, match="outside the vocabulary"):

@@ -215,11 +215,14 @@ def test_a_half_precision_model_is_explained_in_single_precision(name, dtype):
 
 @pytest.mark.filterwarnings("error::lignite.errors.GapWarning")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_half_precision_model_converges_as_others_do(dtype):
-    """An end of the path that was rounded to half precision would leave a gap that no node can close."""
-    network = ARCHITECTURES["bert"].build(dtype=dtype)
+@pytest.mark.parametrize("name", ["bert", "mamba"])
+def test_a_half_precision_model_converges_as_others_do(name, dtype):
+    """What is rounded to half precision leaves a gap that no node closes: an end of the path, or the block within,
+    whose weights are half where Mamba carries its states in float32.
+    """
+    network = ARCHITECTURES[name].build(dtype=dtype)
 
-    flow = lignite.flow(lignite.wrap(network), inputs_of("bert"))
+    flow = lignite.flow(lignite.wrap(network), inputs_of(name), maps="whole")
 
     assert abs(flow.whole_gap).max() <= 1e-3 * flow.whole_displacement.max()
 
@@ -227,7 +230,7 @@ def test_a_half_precision_model_converges_as_others_do(dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("name", "plan"), [("bert", "closed-form (linear)"), ("llama", "closed-form (RMSNorm)")])
 def test_a_half_precision_model_is_taken_apart_as_others_are(name, plan, dtype):
-    """Its copy in float32 is what is split; held to its own rounded output, it would lose circuits and its fast plan."""
+    """Its copy in float32 is split. Held to its own rounded output, that would lose circuits and its fast plan."""
     network = ARCHITECTURES[name].build(dtype=dtype)
 
     flow = lignite.flow(

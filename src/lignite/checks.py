@@ -175,10 +175,10 @@ def check(
         raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
     if text is not None and length is not None:
         raise OptionError(f"length={length} and text are both given; a text has its own length, give one of the two.")
-    (encoded,) = model.encode(text if text is not None else _random_input(model, length))
     budget = memory_budget(model.device, memory)
     layers: list[LayerCheck] = []
     with at_rest(model.network):
+        (encoded,) = model.encode(text if text is not None else _random_input(model, length))
         calls = record(model.network, encoded.tensors)
         kept = ~torch.tensor(encoded.tokens.padding, device=model.device)
         if len(kept) != len(calls[0].states):

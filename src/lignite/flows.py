@@ -113,6 +113,8 @@ def flow(
     """
     given = isinstance(baseline, Tensor | np.ndarray)
     if not given:
+        if not isinstance(baseline, str):
+            raise OptionError(f"baseline is a {type(baseline).__name__}; give a name or a tensor.")
         check_choice("baseline", baseline, BASELINES)
     request = FlowRequest(
         layers=as_numbers("layers", layers),
@@ -131,17 +133,17 @@ def flow(
     )
     if not isinstance(model, Model):
         raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
-    start = torch.as_tensor(baseline) if given else None
-    encoded = model.encode(inputs)
     budget = memory_budget(model.device, memory)
     missed: list[str] = []
     results = []
     with at_rest(model.network):
+        start = torch.as_tensor(baseline).clone() if given else None  # a tensor made in inference mode has no gradient
+        encoded = model.encode(inputs)
         for number, item in enumerate(encoded):
             report = _report(progress, number, len(encoded))
             results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
-        warnings.warn(_gap_message(missed, request), GapWarning, stacklevel=2)
+        warnings.warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning, stacklevel=2)
     single = len(results) == 1 and not isinstance(inputs, list)
     return results[0] if single else results
 
@@ -208,7 +210,10 @@ def _choose_targets(request: FlowRequest, tokens: Any) -> list[int]:
         return present
     outside = [target for target in request.targets if target not in present]
     if outside:
-        raise OptionError(f"targets={outside} are not in this input, whose tokens are {present[0]} to {present[-1]}.")
+        beside = " without padding" if any(tokens.padding) else ""
+        raise OptionError(
+            f"targets={outside} are not in this input, whose tokens{beside} are {present[0]} to {present[-1]}."
+        )
     return list(request.targets)
 
 
@@ -300,13 +305,22 @@ def _missed_targets(scores: LayerScores, layer: int, targets: Sequence[int], tex
     return found
 
 
-def _gap_message(missed: list[str], request: FlowRequest) -> str:
+def _has_experts(model: Model) -> bool:
+    config = model.config.get_text_config()
+    return any(getattr(config, name, None) for name in ("num_local_experts", "num_experts", "n_routed_experts"))
+
+
+def _gap_message(missed: list[str], request: FlowRequest, *, experts: bool) -> str:
     shown = "; ".join(missed[:5]) + (f"; and {len(missed) - 5} more maps" if len(missed) > 5 else "")
     if request.n_steps:
         remedy = f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
-    else:
-        remedy = f"Raise max_steps above {request.max_steps}"
-        remedy += (
-            "." if request.baseline == "target_token" else ", or use baseline='target_token', whose path is smooth."
+    elif experts:
+        remedy = (
+            "Its experts are chosen anew along the path, and no number of nodes closes the gap that such a jump "
+            "leaves: read these scores with their gap."
         )
+    elif request.baseline == "target_token":
+        remedy = f"Raise max_steps above {request.max_steps}."
+    else:
+        remedy = f"Raise max_steps above {request.max_steps}, or use baseline='target_token', whose path is smooth."
     return f"Scores miss more than {request.tol:g} of their displacement in {shown}. {remedy}"

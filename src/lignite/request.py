@@ -45,6 +45,10 @@ class FlowRequest:
 
     def __post_init__(self) -> None:
         """Refuse unknown names, impossible numbers and options that contradict each other."""
+        for option in ("tol", "n_steps", "max_steps"):
+            value = getattr(self, option)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, option, value.item())
         if not self.maps:
             raise OptionError(f"maps is empty; give some of {', '.join(MAPS)}.")
         for name in self.maps:
@@ -56,9 +60,9 @@ class FlowRequest:
             check_choice("detail", name, DETAILS)
         if not (isinstance(self.tol, float | int) and 0 < self.tol < 1):
             raise OptionError(f"tol={self.tol!r} must be a number between 0 and 1: the gap allowed per displacement.")
-        if self.n_steps is not None and not (isinstance(self.n_steps, int) and self.n_steps >= 1):
+        if self.n_steps is not None and not _is_count(self.n_steps):
             raise OptionError(f"n_steps={self.n_steps!r} must be a whole number of nodes, at least 1, or None.")
-        if not (isinstance(self.max_steps, int) and self.max_steps >= 1):
+        if not _is_count(self.max_steps):
             raise OptionError(f"max_steps={self.max_steps!r} must be a whole number of nodes, at least 1.")
         if self.self_term != "measured" and self.baseline != "target_token":
             raise OptionError(
@@ -76,6 +80,10 @@ class FlowRequest:
     def to_json(self) -> str:
         """Every option, for the result's attributes."""
         return json.dumps({item.name: getattr(self, item.name) for item in fields(self)})
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def check_choice(option: str, value: Any, choices: Iterable[str]) -> None:
@@ -101,15 +109,17 @@ def as_names(option: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def as_numbers(option: str, value: int | Iterable[int] | None) -> tuple[int, ...] | None:
-    """One whole number or several, sorted; None stands for all."""
+    """One whole number or several, sorted; None stands for all. A mask of True and False is no choice of numbers."""
     if value is None:
         return None
-    if isinstance(value, int | np.integer):
-        value = (int(value),)
     try:
-        numbers = sorted({int(number) for number in value if number == int(number)} if value else ())
-        whole = all(number == int(number) for number in value)
-    except (TypeError, ValueError):
+        # tolist() turns numbers of numpy and torch into Python's, which alone have one type for True and another for 1
+        given = value.tolist() if hasattr(value, "tolist") else value
+        several = list(given) if isinstance(given, Iterable) else [given]
+        several = [number.item() if hasattr(number, "item") else number for number in several]
+        numbers = sorted({int(number) for number in several})
+        whole = not any(isinstance(number, bool) for number in several) and set(numbers) == set(several)
+    except (TypeError, ValueError, OverflowError):
         raise OptionError(f"{option}={value!r} must be a whole number or several of them.") from None
     if not numbers or not whole:
         raise OptionError(f"{option}={value!r} must be a whole number or several of them.")

@@ -13,7 +13,7 @@ from lignite.attribution.target_path import BatchPoint, ClosedForm, Norm, PairPo
 from lignite.errors import OptionError
 
 GRADED_POWER = 3
-"""Grading of paths that start at nothing, a = t ** 3. There norms turn at a near sqrt(epsilon) / size, and cubic grading
+"""Grading of paths that start at nothing, a = t ** 3: norms turn there at a near sqrt(epsilon) / size. Cubic grading
 takes the fewest nodes over post-norm and pre-norm models together (bench/README.md)."""
 
 FORM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}

@@ -142,7 +142,7 @@ def integrate(
     """
     allowed = tolerances(displacement, tol)
     evaluate = _Evaluation(integrand, targets, power)
-    n_nodes = n_steps or NODES_PER_PANEL
+    n_nodes = n_steps or min(NODES_PER_PANEL, max_steps)
     rows = torch.arange(len(targets), device=targets.device)
     whole_path = evaluate.panel(0.0, 1.0, rows, torch.zeros_like(displacement), displacement, n_nodes=n_nodes)
     totals = {name: part.clone() for name, part in whole_path.scores.items()}

@@ -18,7 +18,8 @@ class Readout:
     """How far targets have moved from where their path starts.
 
     ``"displacement"`` is the length of the change, ``"projection"`` its component along the total change. Both grow
-    from 0 to the same displacement; the second is smooth at the start of the path and may pass below zero.
+    from 0 to the same displacement; the second is smooth at the start of the path and may pass below zero. A target
+    that ends where it started explains nothing in either: along its path there is rounding to be found, no direction.
 
     Parameters
     ----------
@@ -31,6 +32,7 @@ class Readout:
         self.start = start
         self.total = _beyond_rounding(end - start, torch.maximum(_length(start), _length(end)))
         self.direction = unit(self.total)
+        self.moves = _length(self.total) > 0
 
     @property
     def displacement(self) -> Float[Tensor, "target *head"]:
@@ -41,13 +43,13 @@ class Readout:
         moved = values - self.start[targets]
         if self.kind == "projection":
             return (moved * self.direction[targets]).sum(-1)
-        return torch.linalg.vector_norm(moved, dim=-1)
+        return torch.linalg.vector_norm(moved * self.moves[targets], dim=-1)
 
     def gradient(self, values: Tensor, targets: Tensor) -> Tensor:
         """Derivative of `level` with respect to `values`, of the same shape."""
         if self.kind == "projection":
             return self.direction[targets].expand_as(values)
-        return unit(values - self.start[targets])
+        return unit((values - self.start[targets]) * self.moves[targets])
 
 
 def _length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:

@@ -126,9 +126,11 @@ def configurations(module: nn.Module) -> list[Any]:
 def at_rest(network: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
 
-    Training flags and requires_grad are put back on the way out, also after an exception or Ctrl-C.
+    Training flags and requires_grad are put back on the way out, also after an exception or Ctrl-C. Inference mode and
+    autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half precision.
     """
-    with _one_at_a_time:
+    device = next((weight.device.type for weight in network.parameters()), "cpu")
+    with _one_at_a_time, torch.inference_mode(False), torch.autocast(device, enabled=False):
         training = [(module, module.training) for module in network.modules()]
         gradients = [(weight, weight.requires_grad) for weight in network.parameters()]
         try:

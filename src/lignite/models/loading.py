@@ -212,6 +212,11 @@ def _check_network(network: object) -> None:
         raise ModelError(
             f"the weights of {type(network).__name__} are not in memory ({absent} is on 'meta'): load them."
         )
+    if any(weight.is_inference() for weight in network.parameters()):
+        raise ModelError(
+            f"the weights of {type(network).__name__} were made inside torch.inference_mode, where nothing can be "
+            "differentiated: build, load or cast the model outside it, or under torch.no_grad."
+        )
 
 
 def _read_dtype(dtype: str | torch.dtype) -> torch.dtype | str:

@@ -171,6 +171,11 @@ def _encode_item(model: Reader, item: object) -> list[Encoded]:
 def _encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
     tokenizer = model.tokenizer
     if tokenizer is None:
+        if getattr(model.network, "main_input_name", "input_ids") == "pixel_values":
+            raise InputError(
+                f"{model.name} reads images, not the text {_shorten(texts[0])!r}: give {{'pixel_values': …}}, "
+                "as its image processor returns them."
+            )
         raise InputError(
             f"{model.name} has no tokenizer to read text with: name one, lignite.wrap(network, tokenizer), "
             "or give input_ids."
@@ -601,10 +606,15 @@ def _text_config(network: PreTrainedModel) -> PreTrainedConfig:
 
 
 def _on_device(model: Reader, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Move to the model; only decimals are cast, ids and masks stay whole numbers."""
+    """Move to the model; only decimals are cast, ids and masks stay whole numbers.
+
+    Tensors made in inference mode are copied: autograd refuses to remember them.
+    """
     network = model.network
     return {
-        name: tensor.to(network.device, network.dtype if tensor.is_floating_point() else tensor.dtype)
+        name: (tensor.clone() if tensor.is_inference() else tensor).to(
+            network.device, network.dtype if tensor.is_floating_point() else tensor.dtype
+        )
         for name, tensor in tensors.items()
     }
 
