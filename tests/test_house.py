@@ -29,9 +29,7 @@ ROOMS = {
 """Which rooms each room may import from, beside itself; the package itself gathers the public names of all."""
 
 KNOWS_TRANSFORMERS = ("models", "zoo", "flows")  # zoo trains, flows names the version
-COME_ALONG = {
-    "huggingface_hub": "transformers", "tokenizers": "transformers", "markupsafe": "jinja2", "pandas": "xarray"
-}  # fmt: skip
+COME_ALONG = {"tokenizers": "transformers"}
 """Libraries that another one cannot be without, and which."""
 
 KNOWS_TORCH = ("attribution", "models", "zoo", "flows", "checks", "memory", "apps")
