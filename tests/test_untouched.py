@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -263,3 +265,17 @@ def test_a_flow_does_not_depend_on_the_mode_it_is_asked_in(name, surroundings):
 
     assert flow.identical(expected)
     assert (from_tensor.whole == lignite.flow(model, inputs_of(name), layers=1, n_steps=2, baseline="zero").whole).all()
+
+
+def test_a_run_warns_of_nothing_that_is_not_its_own():
+    """torch warns of itself when forward mode is first used; a user who turns warnings into errors would be stopped."""
+    script = (
+        "import warnings, lignite\n"
+        "model = lignite.load('tiny-sentiment')\n"
+        "warnings.simplefilter('error')\n"
+        "lignite.flow(model, 'A fine film.', baseline='zero', layers=0, maps='attention')\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr

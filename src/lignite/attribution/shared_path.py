@@ -1,5 +1,8 @@
 """Plan A: a path that all targets share, from a baseline that ignores the target. One sweep serves every target."""
 
+import warnings
+from functools import cache
+
 import torch
 import torch.autograd.forward_ad as forward
 from jaxtyping import Float, Int
@@ -58,9 +61,18 @@ def slope_of(
     block: Block, states: Float[Tensor, "point token d"], slope: Float[Tensor, "point token d"]
 ) -> tuple[Projections, Projections]:
     """`pre` and its derivative along `slope`, in forward mode: one pass, whatever the number of targets."""
+    _load_forward_mode()
     with torch.no_grad(), forward.dual_level():
         duals = block.pre(forward.make_dual(states, slope))
         pairs = [forward.unpack_dual(dual) for dual in duals]
         primals = [pair.primal for pair in pairs]
         tangents = [torch.zeros_like(pair.primal) if pair.tangent is None else pair.tangent for pair in pairs]
     return Projections(*primals), Projections(*tangents)
+
+
+@cache
+def _load_forward_mode() -> None:
+    """At its first use torch loads the rules of its forward mode, and warns of a function that it uses itself there."""
+    with warnings.catch_warnings(), forward.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward.make_dual(torch.zeros(1), torch.ones(1))
