@@ -268,7 +268,7 @@ def test_a_flow_does_not_depend_on_the_mode_it_is_asked_in(name, surroundings):
 
 
 def test_a_run_warns_of_nothing_that_is_not_its_own():
-    """torch warns of itself when forward mode is first used; a user who turns warnings into errors would be stopped."""
+    """Torch warns of itself when forward mode is first used; a user who turns warnings into errors would be stopped."""
     script = (
         "import warnings, lignite\n"
         "model = lignite.load('tiny-sentiment')\n"
