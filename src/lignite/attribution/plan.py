@@ -62,9 +62,7 @@ def choose_plan(
         return Plan("shared", grading(baseline), path=SharedPath(block, baseline))
     if wanted == "shared":
         raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
-    if wanted == "target-batches":
-        return Plan("target-batches", 1, path=TargetBatches(block))
-    found = find_closed_form(block, seed=seed)
+    found = None if wanted == "target-batches" else find_closed_form(block, seed=seed)
     if found is not None:
         return Plan(found[0], 1, path=found[1])
     if wanted == "closed-form":

@@ -15,6 +15,9 @@ from lignite.errors import SplitError
 from lignite.models.attention import AttendCall, Captured, configurations, intercepted
 from lignite.models.recording import BlockCall, first_tensor
 
+HALF = (torch.float16, torch.bfloat16)
+"""Precisions that record states but are too coarse to integrate in: their blocks are worked on in float32."""
+
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Largest relative difference of a token's output between the split and the block, by the precision the model ran in.
 
@@ -49,7 +52,7 @@ class RecordedBlock:
         self.layer, self.name = call.layer, call.name
         self.model_dtype = _precision(call)
         self.module, self._call = call.module, call
-        if self.model_dtype in (torch.float16, torch.bfloat16):
+        if self.model_dtype in HALF:
             self.module = copy.deepcopy(call.module).float()
         self._configs = configurations(self.module)
         self.states = _to_float32(call.states)
@@ -237,7 +240,7 @@ class RecordedBlock:
         n_tokens, n_points = len(self.states), len(states)
         call = self._call if self.route != "interface" or self._call.masked is None else self._call.masked
         args, kwargs = call.args, call.kwargs
-        if self.model_dtype in (torch.float16, torch.bfloat16):
+        if self.model_dtype in HALF:
             args, kwargs = _convert(args, _to_float32), _convert(kwargs, _to_float32)
         if targets is not None and not _is_all(targets, n_tokens):
             args, kwargs = (_convert(part, lambda tensor: _rows(tensor, n_tokens, targets)) for part in (args, kwargs))
@@ -277,7 +280,7 @@ class RecordedBlock:
             # What leaves a padding token that may look nowhere differs between attention implementations.
             given = torch.where(self._kept[:, None], given, output)
         # Paths are followed in float32, so they end in float32: the output of a half-precision model was rounded.
-        self.output = output if self.model_dtype != self.states.dtype else given
+        self.output = output if self.model_dtype in HALF else given
         return _relative(output, given)
 
     def _try_whole(self) -> float:
@@ -301,7 +304,7 @@ class RecordedBlock:
         self.projections = call.projections
         self.heads = heads_of(*call.projections, self.scoring)[0]
         # Padding and half precision make the recorded output another than this route's own, which it is then held to.
-        own = self._kept is not None or self.model_dtype != self.states.dtype
+        own = self._kept is not None or self.model_dtype in HALF
         error = self._replay() if own else 0.0
         self._check_pre(call.projections)
         return max(error, self._check_post())
@@ -427,12 +430,12 @@ class RecordedBlock:
 
 def _precision(call: BlockCall) -> torch.dtype:
     """What a block computes in: states kept in float32 (Mamba's) do not make half-precision weights exact."""
-    half = (weight.dtype for weight in call.module.parameters() if weight.dtype in (torch.float16, torch.bfloat16))
+    half = (weight.dtype for weight in call.module.parameters() if weight.dtype in HALF)
     return next(half, call.states.dtype)
 
 
 def _to_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def _convert(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -1,8 +1,7 @@
 """Text, pairs of texts or ready tensors become what a model reads, and labels for its tokens."""
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lignite.errors import InputError
+from lignite.models.attention import at_rest
 from lignite.models.pieces import Style, assemble, find_style, readable, spelled
 from lignite.models.words import number_words
 
@@ -547,24 +547,12 @@ def _check_image_size(name: str, config: PreTrainedConfig, pixels: Tensor) -> No
 
 def _count_tokens(model: Reader, row: dict[str, Tensor]) -> int:
     """Run a model whose layout is not known once, to see how many tokens enter its first block."""
-    with _evaluating(model.network), torch.no_grad():
+    with at_rest(model.network), torch.no_grad():
         output = model.network(**row, output_hidden_states=True)
     states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None)
     if not states or states[0].ndim != 3:
         raise InputError(f"{model.name} does not turn an image into a row of tokens: lignite has nothing to label.")
     return int(states[0].shape[1])
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Hold dropout and running statistics still; every module's own flag comes back."""
-    flags = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
