@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SENTENCE := The plot was thin, but the acting was superb.
+STUDIES := hatexplain toxic-spans swahili newsgroups
 BENCHES := budget scaling llama memory
 
 # One thread: the sums of every run then come in the same order, and small machines finish sooner.
@@ -13,16 +14,18 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench setup picture measure clean
+.PHONY: help demo test check bench setup picture tables measure clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## explain a sentence with the bundled model: summary, page, picture, data
 	@mkdir -p out
+	$(BIN)/lignite explain "$(SENTENCE)" -o out/explain.html -o out/explain.png -o out/explain.nc
+	@echo
 	$(BIN)/lignite flow "$(SENTENCE)" -o out/flow.html -o out/flow.png -o out/flow.nc
 	@echo
-	@echo "Open out/flow.html in a browser; out/flow.png is the picture, out/flow.nc the numbers."
+	@echo "Open out/explain.html and out/flow.html in a browser; the .png are pictures, the .nc the numbers."
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest -q -n 2
@@ -34,6 +37,8 @@ check: $(READY) ## format, lint, types
 
 bench: $(READY) ## measure speed and memory, see bench/README.md
 	@for what in $(BENCHES); do $(BIN)/python bench/flow.py $$what || exit 1; echo; done
+	@for what in captum batches; do $(BIN)/python bench/explain.py $$what || exit 1; echo; done
+	$(BIN)/python bench/metrics.py
 
 setup: $(READY) ## make or refresh the environment
 
@@ -46,8 +51,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable . --group dev
 	@touch $@
 
-picture: $(READY) ## redraw the picture of the README
+picture: $(READY) ## redraw the pictures of the README
+	$(BIN)/lignite explain "$(SENTENCE)" --quiet -o docs/images/explain.png
 	$(BIN)/lignite flow "$(SENTENCE)" --quiet -o docs/images/flow.png
+
+tables: $(READY) ## train the study models and measure every method again (hours; needs ../shared)
+	$(BIN)/python studies/data.py
+	@for name in $(STUDIES); do $(BIN)/python studies/train.py $$name || exit 1; done
+	$(BIN)/python studies/tables.py
 
 measure: $(READY) ## measure the numbers of docs/method.md again
 	$(BIN)/python docs/measure.py

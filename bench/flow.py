@@ -15,11 +15,10 @@ import torch
 
 import lignite
 from lignite.attribution.layer import attribute_layer
-from lignite.flows import make_block
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
 from lignite.models.recording import record
-from lignite.models.splitting import RecordedBlock
+from lignite.models.splitting import RecordedBlock, block_of
 from lignite.request import FlowRequest
 from models import bert_base, llama_like, token_ids
 
@@ -57,7 +56,7 @@ def one_block(model: lignite.Model, n_tokens: int) -> Iterator[RecordedBlock]:
     """A middle block of the model on random words."""
     with at_rest(model.network):
         calls = record(model.network, token_ids(model, n_tokens))
-        yield make_block(model, calls[len(calls) // 2])
+        yield block_of(model, calls[len(calls) // 2])
 
 
 def scaling(model: lignite.Model, lengths: tuple[int, ...], plans: tuple[str, ...]) -> None:

@@ -12,9 +12,9 @@ import xarray as xr
 import lignite
 from lignite.attribution import plan
 from lignite.errors import GapWarning
-from lignite.flows import make_block
 from lignite.models.attention import at_rest
 from lignite.models.recording import record
+from lignite.models.splitting import block_of
 
 SENTENCE = "The plot was thin, but the acting was superb."
 RULES = (("zero", 32, False), ("zero", 32, True), ("target_token", 4, False), ("target_token", 6, False))
@@ -23,7 +23,7 @@ RULES = (("zero", 32, False), ("zero", 32, True), ("target_token", 4, False), ("
 def early_turn(model: lignite.Model, layer: int, places: tuple[float, ...]) -> list[float]:
     """Share of their displacement that targets have covered so early on the path from zero, on average."""
     with at_rest(model.network), torch.no_grad():
-        block = make_block(model, record(model.network, model.encode(SENTENCE)[0].tensors)[layer])
+        block = block_of(model, record(model.network, model.encode(SENTENCE)[0].tensors)[layer])
         start, end = (block.whole(a * block.states[None])[0] for a in (0.0, 1.0))
         total = (end - start).norm(dim=-1)
         return [float(((block.whole(a * block.states[None])[0] - start).norm(dim=-1) / total).mean()) for a in places]

@@ -17,10 +17,9 @@ from torch import Tensor
 
 import lignite
 from lignite.attribution.layer import LayerScores, attribute_layer
-from lignite.flows import make_block
 from lignite.models.attention import at_rest
 from lignite.models.recording import record
-from lignite.models.splitting import RecordedBlock
+from lignite.models.splitting import RecordedBlock, block_of
 from lignite.request import FlowRequest
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architectures.md"
@@ -94,7 +93,7 @@ def blocks_of(architecture: Architecture, dtype: torch.dtype) -> tuple[lignite.M
     inputs = architecture.inputs(seed=1, length=LENGTH)
     inputs = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in inputs.items()}
     with at_rest(network):
-        return model, [make_block(model, call) for call in record(network, inputs)[: max(LAYERS) + 1]]
+        return model, [block_of(model, call) for call in record(network, inputs)[: max(LAYERS) + 1]]
 
 
 def scores_of(block: RecordedBlock, *, from_zero: bool) -> LayerScores:

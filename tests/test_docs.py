@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def prose(document: str) -> str:
 
 def command_lines(document: str) -> list[str]:
     lines = [line for _, block in blocks(document, "sh") for line in block.splitlines()]
-    return [line for line in lines if re.match(r"(echo .* \| )?lignite ", line)]
+    return [line for line in lines if re.match(r"(echo .* \| )?lignite |printf ", line)]
 
 
 def anchors(document: str) -> set[str]:
@@ -64,6 +65,9 @@ def test_command_lines_of_a_document_run_in_their_order(document, tmp_path, monk
     runner = CliRunner()
 
     for line in command_lines(document):
+        if line.startswith("printf "):
+            subprocess.run(["sh", "-c", line], check=True)  # writes the file that the next line reads
+            continue
         before, piped, command = line.rpartition(" | ")
         typed = " ".join(shlex.split(before)[1:]) if piped else None
         arguments = shlex.split(command, comments=True)[1:]

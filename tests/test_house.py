@@ -18,21 +18,65 @@ ROOMS = {
     "memory": {"errors"},
     "zoo": {"errors"},
     "attribution": {"errors", "request"},
-    "models": {"errors", "attribution", "zoo"},
+    "models": {"errors", "request", "memory", "attribution", "zoo"},
     "results": {"errors"},
-    "metrics": {"errors", "results"},
+    "metrics": {"errors", "request", "models", "results"},
     "views": {"errors", "results", "metrics"},
+    "methods": {"errors", "request", "attribution", "models", "results", "metrics"},
+    "windows": {"errors", "models", "results"},
     "flows": {"errors", "request", "memory", "attribution", "models", "results"},
     "checks": {"errors", "request", "memory", "attribution", "models", "flows"},
-    "apps": {"errors", "zoo", "request", "memory", "models", "results", "metrics", "views", "flows", "checks"},
+    "explanations": {
+        "errors",
+        "request",
+        "memory",
+        "attribution",
+        "models",
+        "results",
+        "methods",
+        "windows",
+        "flows",
+    },
+    "examples": {"errors", "models"},
+    "journal": {"errors"},
+    "measures": {"errors", "request", "models", "metrics", "examples"},
+    "evaluations": {
+        "errors",
+        "request",
+        "models",
+        "results",
+        "metrics",
+        "views",
+        "explanations",
+        "examples",
+        "journal",
+        "measures",
+    },
+    "apps": {
+        "errors",
+        "zoo",
+        "request",
+        "memory",
+        "models",
+        "results",
+        "metrics",
+        "views",
+        "flows",
+        "checks",
+        "explanations",
+        "evaluations",
+    },
 }
 """Which rooms each room may import from, beside itself; the package itself gathers the public names of all."""
 
-KNOWS_TRANSFORMERS = ("models", "zoo", "flows")  # zoo trains, flows names the version
+KNOWS_TRANSFORMERS = ("models", "zoo", "flows", "evaluations")  # zoo trains, the last two name the version
 COME_ALONG = {"tokenizers": "transformers"}
 """Libraries that another one cannot be without, and which."""
 
-KNOWS_TORCH = ("attribution", "models", "zoo", "flows", "checks", "memory", "apps")
+KNOWS_TORCH = (
+    "attribution", "models", "zoo", "flows", "checks", "memory", "apps", "methods", "metrics", "explanations",
+    "measures", "evaluations",
+)  # fmt: skip
 
 
 def room_of(module: str) -> str:
@@ -82,6 +126,15 @@ def test_only_the_rooms_that_load_models_know_transformers(path):
     """A new version of it is met in one place."""
     if room_of(name_of(path)) not in KNOWS_TRANSFORMERS:
         assert not libraries_of(path) & {"transformers", "huggingface_hub", "tokenizers"}
+
+
+@every_module
+def test_views_and_results_know_only_the_metric_that_compares_results(path):
+    """The other metrics ask the model again, and bring torch along."""
+    if room_of(name_of(path)) in ("views", "results"):
+        asked = {name for name in imports_of(path) if room_of(name) == "metrics"}
+
+        assert asked <= {"lignite.metrics.agreement", "lignite.metrics.statistics"}
 
 
 @every_module

@@ -11,6 +11,7 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from tests.sample_explanation import sample_explanation
 from tests.sample_flow import sample_flow
 
 from lignite.errors import FileError, InputError
@@ -62,6 +63,42 @@ def test_a_result_comes_back_unchanged(tmp_path, ending, options):
     save(flow, tmp_path / f"flow{ending}")
 
     assert_unchanged(flow, open_result(tmp_path / f"flow{ending}"))
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"method": "relevance-flow", "stochastic": True, "dtype": "float64"},
+        {"method": "ig", "pair": True},
+        {"method": "saliency", "grid": (3, 4)},
+        {"tokens": ["a", "rose", "is", "a", "rose"], "classes": ("no", "é", "positive")},
+    ],
+)
+def test_an_explanation_comes_back_unchanged(tmp_path, ending, options):
+    """Single numbers are kept, and strings that repeat do not become an index on the way."""
+    why = sample_explanation(**options)
+
+    save(why, tmp_path / f"why{ending}")
+    opened = open_result(tmp_path / f"why{ending}")
+
+    assert_unchanged(why, opened)
+    assert list(opened.indexes) == list(why.indexes)
+    assert "token" not in opened.indexes
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_difficult_tokens_of_an_explanation_come_back_unchanged(tmp_path, ending):
+    """The axis is named like its strings, which file formats treat in ways of their own."""
+    why = sample_explanation().drop_vars("token")
+    why = why.assign_coords(xr.Coordinates({"token": ("token", DIFFICULT)}, indexes={}))
+
+    save(why, tmp_path / f"why{ending}")
+    save(open_result(tmp_path / f"why{ending}").isel(token=[9, 0]), tmp_path / f"some{ending}")
+
+    assert_unchanged(why, open_result(tmp_path / f"why{ending}"))
+    assert open_result(tmp_path / f"some{ending}").token.values.tolist() == [DIFFICULT[9], ""]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -320,6 +357,19 @@ def test_json_edited_by_hand_is_checked_value_by_value(tmp_path, path, value):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
+    file.write_text(json.dumps(content))
+
+    with pytest.raises(FileError, match="is damaged"):
+        open_result(file)
+
+
+@pytest.mark.parametrize("value", [[1.0], "much", None, True])
+def test_a_single_number_edited_by_hand_is_checked(tmp_path, value):
+    """It has no axis whose length would give a wrong one away."""
+    file = tmp_path / "why.json"
+    save(sample_explanation(method="ig"), file)
+    content = json.loads(file.read_text())
+    content["variables"]["total_gap"]["data"] = value
     file.write_text(json.dumps(content))
 
     with pytest.raises(FileError, match="is damaged"):

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from lignite.attribution.quadrature import NODES_PER_PANEL, gauss_legendre, graded, integrate, tolerances
+from lignite.attribution.quadrature import (
+    NODES_PER_PANEL,
+    fejer,
+    gauss_legendre,
+    graded,
+    integrate,
+    integrate_nested,
+    tolerances,
+)
 
 small_floats = st.floats(-10, 10)
 ROUNDING = 1e-12  # sums of up to 48 terms of order one, each rounded to 1e-16
@@ -299,3 +307,105 @@ def test_a_target_that_does_not_move_is_converged():
 
     assert result.converged.all()
     assert_close(result.scores["scores"][1], torch.zeros(2, dtype=torch.float64), rtol=0, atol=0)
+
+
+# Rules inside one another
+
+
+@given(n_nodes=st.sampled_from([3, 7, 15, 31]), data=st.data())
+def test_fejer_is_exact_up_to_degree_n_minus_1(n_nodes, data):
+    """It interpolates: n nodes determine a polynomial of that degree."""
+    coefficients = data.draw(st.lists(small_floats, min_size=1, max_size=n_nodes))
+    exact = sum(c / (k + 1) for k, c in enumerate(coefficients))
+
+    estimate = apply(fejer(n_nodes), lambda x: sum(c * x**k for k, c in enumerate(coefficients)))
+
+    assert estimate == pytest.approx(exact, rel=1e-9, abs=1e-9)  # up to 31 terms of 10 that may cancel
+
+
+@pytest.mark.parametrize("n_nodes", [3, 7, 15])
+def test_fejer_nodes_are_nodes_of_the_next_rule(n_nodes):
+    """That is what makes refining free of waste."""
+    assert fejer(2 * n_nodes + 1).nodes[1::2] == pytest.approx(fejer(n_nodes).nodes, abs=ROUNDING)
+
+
+@dataclass
+class Oscillation:
+    """F(a) = sin(w a) of each row's frequency w, told by two sources; every evaluated node is counted."""
+
+    frequency: Tensor
+    most: int = 63
+    seen: list[int] = field(default_factory=list)
+
+    def samples(self, targets):
+        return Seen(self, targets)
+
+    def level(self, point, targets):
+        return torch.sin(point * self.frequency[targets])
+
+
+class Seen:
+    """The nodes of one panel in order, and no more than that."""
+
+    def __init__(self, waves, targets):
+        self.waves, self.targets, self.nodes = waves, targets, torch.empty(0, dtype=torch.float64)
+
+    def add(self, nodes):
+        self.waves.seen.append(len(nodes) * len(self.targets))
+        self.nodes = torch.cat([self.nodes, nodes]).sort().values
+
+    def scores(self, weights):
+        frequency = self.waves.frequency[self.targets]
+        total = weights @ (frequency * torch.cos(self.nodes[:, None] * frequency))
+        return torch.stack([0.25 * total, 0.75 * total], -1)
+
+    def keep(self, chosen):
+        self.targets = self.targets[chosen]
+
+
+@pytest.mark.parametrize("power", [1, 3])
+@pytest.mark.parametrize("most", [7, 31, 63])
+def test_nested_panels_give_the_integral_and_say_how_far_they_are_off(power, most):
+    """Frequencies from one node's worth to far more than one panel holds, in one batch."""
+    waves = Oscillation(torch.tensor([0.3, 4.0, 40.0, 130.0], dtype=torch.float64), most)
+    exact = torch.sin(waves.frequency)
+    size = torch.ones(4, dtype=torch.float64)
+
+    found = integrate_nested(waves, exact, torch.arange(4), tol=1e-6, size=size, max_steps=3000, power=power)
+
+    assert found.converged.all()
+    shares = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    assert_close(found.scores["scores"], exact[:, None] * shares, rtol=0, atol=1e-6)
+    assert_close(found.gap, found.scores["scores"].sum(1) - exact, rtol=0, atol=ROUNDING)
+    assert found.n_nodes.sum() == sum(waves.seen)
+    assert found.n_nodes[0] <= 7 < 31 < found.n_nodes[3]
+
+
+def test_rows_of_nested_panels_do_not_hear_of_each_other():
+    """A row takes the nodes it needs whatever else is in the batch."""
+    waves = Oscillation(torch.tensor([2.0, 90.0], dtype=torch.float64))
+    exact = torch.sin(waves.frequency)
+    options = {"tol": 1e-5, "max_steps": 500}
+
+    together = integrate_nested(waves, exact, torch.arange(2), size=torch.ones(2, dtype=torch.float64), **options)
+    alone = integrate_nested(
+        Oscillation(waves.frequency[1:]), exact[1:], torch.arange(1), size=torch.ones(1, dtype=torch.float64), **options
+    )
+
+    assert together.n_nodes[1] == alone.n_nodes[0]
+    assert_close(together.scores["scores"][1:], alone.scores["scores"], rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("max_steps", [3, 10, 31, 40, 100])
+def test_nested_panels_stop_at_max_steps_and_admit_it(max_steps):
+    """The best scores so far are kept, with their gap."""
+    waves = Oscillation(torch.tensor([300.0], dtype=torch.float64))
+    exact = torch.sin(waves.frequency)
+
+    found = integrate_nested(
+        waves, exact, torch.arange(1), tol=1e-9, size=torch.ones(1, dtype=torch.float64), max_steps=max_steps
+    )
+
+    assert not found.converged.any()
+    assert int(found.n_nodes) <= max_steps
+    assert_close(found.gap, found.scores["scores"].sum(1) - exact, rtol=0, atol=ROUNDING)

@@ -1,15 +1,17 @@
 """A result is a contract: what keeps it is accepted, what breaks it is named."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from tests.sample_explanation import sample_explanation
 from tests.sample_flow import sample_flow
 
 from lignite.errors import GridError, InputError
-from lignite.results.build import build_flow
-from lignite.results.schema import FLOW, require_same_grid, validate
+from lignite.results.build import build_explanation, build_flow
+from lignite.results.schema import EXPLAIN, EXPLAIN_ATTRS, FLOW, require_same_grid, validate
 
 
 @dataclass(frozen=True)
@@ -196,3 +198,216 @@ def test_different_grids_are_told_apart(change, message):
     require_same_grid(flow, flow.copy())
     with pytest.raises(GridError, match=message):
         require_same_grid(flow, change(flow))
+
+
+EXPLAIN_OPTIONS = [
+    {},
+    {"method": "relevance-flow", "stochastic": True},
+    {"method": "ig"},
+    {"method": "attention-rollout"},
+    {"pair": True},
+    {"grid": (3, 4)},
+    {"tokens": ["a", "rose", "is", "a", "rose"]},
+    {"detail": ()},
+    {"dtype": "float64"},
+]
+
+
+@pytest.mark.parametrize("options", EXPLAIN_OPTIONS)
+def test_explanations_of_every_method_keep_one_layout(options):
+    """A view that can draw one method can draw all."""
+    validate(sample_explanation(**options))
+
+
+def test_a_selection_of_an_explanation_is_still_a_result():
+    """Tokens have no index, so they are selected by place; all else by name."""
+    explanation = sample_explanation()
+
+    selected = explanation.isel(token=[4, 0]).sel(layer=[2])[["relevance", "layer_ig", "gap"]]
+
+    validate(selected)
+    assert "token" not in selected.indexes
+    assert selected.token.values.tolist() == ["##able", "[CLS]"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda why: why.rename(relevance="relevanz"),
+            "an explanation has no variable 'relevanz'; closest: 'relevance'",
+        ),
+        (lambda why: why.assign_coords(token=why.token), r"indexed by strings, which repeat: use \.drop_indexes"),
+        (lambda why: why.drop_vars("token"), "axis 'token' lacks the coordinate 'token'"),
+        (lambda why: why.drop_vars("position"), "axis 'token' lacks the coordinate 'position'"),
+        (lambda why: why.drop_vars("word"), "axis 'token' lacks the coordinate 'word'"),
+        (lambda why: why.drop_vars("source_word"), "axis 'source' lacks the coordinate 'source_word'"),
+        (lambda why: why.drop_vars("class"), "axis 'class' has no labels"),
+        (lambda why: why.assign_coords({"class": ["yes", "yes"]}), "axis 'class' names yes twice"),
+        (lambda why: why.assign_coords({"class": [0, 1]}), "'class' holds int64, expected strings"),
+        (lambda why: why.isel(token=[3, 3]), "axis 'token' names 3 twice"),
+        (lambda why: why.isel(token=[]), "axis 'token' is empty"),
+        (lambda why: why[["layer_ig"]].isel(token=3), r"'layer_ig' has the axes layer, expected layer, token"),
+        (lambda why: why.assign_coords(position=("source", range(10))), "'position' lies along source"),
+        (lambda why: why.assign_coords(position=("token", np.ones(10))), "'position' holds float64, expected whole"),
+        (lambda why: why.assign_coords(special=("token", [0] * 10)), "'special' holds int64, expected true or false"),
+        (lambda why: why[["gap", "probability"]], "holds no scores of an explanation"),
+        (lambda why: why.assign(whole=why.relevance_flow), "an explanation has no variable 'whole'"),
+        (lambda why: why.assign(total_gap=why.gap), "'total_gap' has the axes layer, expected none"),
+        (lambda why: why.assign_attrs(target={}), "'target' is a dict"),
+    ],
+)
+def test_what_breaks_the_layout_of_an_explanation_is_named(damage, message):
+    """An error that names the offence saves reading the whole Dataset."""
+    damaged = damage(sample_explanation())
+
+    with pytest.raises(InputError, match=message):
+        validate(damaged)
+
+
+def test_the_layout_of_an_explanation_is_that_of_the_design():
+    """Written out once by hand."""
+    assert EXPLAIN.variables == {
+        "relevance": ("token",),
+        "total_displacement": (),
+        "total_gap": (),
+        "layer_relevance": ("layer", "token"),
+        "layer_ig": ("layer", "token"),
+        "layer_ig_error": ("layer", "token"),
+        "displacement": ("layer",),
+        "gap": ("layer",),
+        "output_ig": ("token",),
+        "added": ("token",),
+        "removed": ("token",),
+        "output_displacement": (),
+        "output_gap": (),
+        "attention_gradient": ("layer", "target", "source"),
+        "attention_gradient_heads": ("layer", "head", "target", "source"),
+        "relevance_flow": ("layer", "target", "source"),
+        "relevance_flow_heads": ("layer", "head", "target", "source"),
+        "relevance_residual": ("layer", "target"),
+        "relevance_flow_gap": ("layer", "target"),
+        "probability": ("class",),
+        "logit": ("class",),
+    }
+
+
+def test_every_part_of_an_explanation_is_in_its_document():
+    """The Dataset is the contract of everything after it, so its document must name all that it may hold."""
+    document = (Path(__file__).parents[1] / "docs/results-layout.md").read_text(encoding="utf-8")
+    expected = [*EXPLAIN.variables, *EXPLAIN.index, *EXPLAIN_ATTRS, "token", "position"]
+
+    assert [name for name in expected if f"`{name}`" not in document] == []
+
+
+def explain_arrays():
+    random = np.random.default_rng(0)
+    return {
+        "relevance": random.standard_normal(4),
+        "layer_relevance": random.standard_normal((2, 4)),
+        "attention_gradient": random.standard_normal((2, 4, 4)),
+        "attention_gradient_heads": random.standard_normal((2, 3, 4, 4)),
+        "probability": np.array([0.3, 0.7]),
+    }
+
+
+EXPLAINED = dict.fromkeys(EXPLAIN_ATTRS, "") | {"tol": 0.1, "value": -1.5}
+
+
+def test_building_an_explanation_puts_every_label_on_its_place():
+    """Tokens keep their position in the input, and their strings are no index, whatever xarray likes."""
+    variables = explain_arrays()
+
+    why = build_explanation(tokens=Labels(), variables=variables, attrs=EXPLAINED, layers=[0, 4], classes=["no", "yes"])
+
+    labels = {
+        "position": ("token", [2, 3, 4, 6]),
+        "word": ("token", [-1, 0, 0, -1]),
+        "special": ("token", [True, False, False, True]),
+        "start": ("token", [-1, 0, 2, -1]),
+        "stop": ("token", [-1, 2, 4, -1]),
+    }
+    expected = xr.DataArray(variables["layer_relevance"], dims=("layer", "token"), coords={"layer": [0, 4], **labels})
+    xr.testing.assert_identical(why.layer_relevance.drop_vars("token"), expected.rename("layer_relevance"))
+    assert why.token.values.tolist() == ["[CLS]", "un", "##do", "[SEP]"]
+    assert set(why.indexes) == {"layer", "head", "target", "source", "class"}
+    for axis in ("target", "source"):
+        assert why[axis].values.tolist() == [2, 3, 4, 6]
+        for name, (_, values) in labels.items():
+            if name != "position":
+                assert why[f"{axis}_{name}"].values.tolist() == values
+        assert why[f"{axis}_token"].values.tolist() == ["[CLS]", "un", "##do", "[SEP]"]
+    assert why["head"].values.tolist() == [0, 1, 2]
+    assert why.probability.sel({"class": "yes"}) == 0.7
+    assert why.attrs == EXPLAINED | {"kind": "explain"}
+
+
+def test_an_explanation_without_layers_or_classes_has_no_such_axes():
+    """Most comparators know one number per token and nothing else."""
+    why = build_explanation(
+        tokens=replace(Labels(), segment=(-1, 0, 1, -1)), variables={"relevance": np.ones(4)}, attrs=EXPLAINED
+    )
+
+    assert dict(why.sizes) == {"token": 4}
+    assert why.segment.values.tolist() == [-1, 0, 1, -1]
+    assert "row" not in why.coords
+
+
+def test_layers_are_counted_from_zero_unless_numbered():
+    """Most methods explain all layers; only the numbers of a choice must be told."""
+    why = build_explanation(tokens=Labels(), variables=explain_arrays(), attrs=EXPLAINED, classes=["no", "yes"])
+
+    assert why["layer"].values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variables": {"layer_relevance": np.zeros((2, 4))}}, "needs the variable 'relevance'"),
+        ({"variables": {"relevance": np.zeros(5)}}, r"'relevance' has shape \(5,\), expected \(token 4\)"),
+        ({"variables": explain_arrays() | {"relevant": np.zeros(4)}}, "an explanation has no variable 'relevant'"),
+        ({"variables": explain_arrays() | {"layer_ig": np.zeros((2, 4))}}, "without displacement and gap"),
+        ({"variables": explain_arrays() | {"output_ig": np.zeros(4)}}, "without output_displacement and output_gap"),
+        (
+            {"variables": explain_arrays() | {"relevance_flow": np.zeros((2, 4, 4))}},
+            "'relevance_flow' travels without relevance_flow_gap",
+        ),
+        ({"variables": explain_arrays() | {"total_gap": np.zeros(())}}, "'total_gap' travels without total_displ"),
+        ({"layers": [0, 1, 2]}, r"'layer_relevance' has shape \(2, 4\), expected \(layer 3, token 4\)"),
+        ({"classes": None}, "need the names of their classes"),
+        ({"classes": ["yes"]}, r"'probability' has shape \(2,\), expected \(class 1\)"),
+        ({"attrs": {"model": "m"}}, "an explanation needs the attributes lignite_version, revision"),
+        ({"tokens": replace(Labels(), stop=(0, 1))}, "4 positions but 2 entries of 'stop'"),
+    ],
+)
+def test_building_an_explanation_refuses_what_does_not_fit(changes, message):
+    """A wrong label is worse than none, because nobody sees it."""
+    arguments = {"tokens": Labels(), "variables": explain_arrays(), "attrs": EXPLAINED, "classes": ["no", "yes"]}
+
+    with pytest.raises(InputError, match=message):
+        build_explanation(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda why: why.sel(layer=[0, 1]), r"differ in layers: 3 \(0, 1, 2\) and 2 \(0, 1\)"),
+        (lambda why: why.isel(token=[1, 0, *range(2, 10)]), "differ in tokens: entry 0 is 0 in the first and 1"),
+        (lambda why: sample_explanation(tokens=list("abcdefghij")), r"tokens of the token axis: entry 0 is '\[CLS\]'"),
+        (lambda why: sample_explanation(pair=True), "only one result has 'segment'"),
+        (lambda why: why.sel(source=[0, 3]), "differ in sources"),
+        (lambda why: sample_flow(), "one result is an explanation, the other a flow"),
+    ],
+)
+def test_explanations_of_different_tokens_are_told_apart(change, message):
+    """Relevance of other tokens can have the same shape, and numbers of both would mean nothing."""
+    why = sample_explanation()
+
+    require_same_grid(why, why.copy())
+    with pytest.raises(GridError, match=message):
+        require_same_grid(why, change(why))
+
+
+def test_explanations_by_methods_with_and_without_layers_can_be_compared():
+    """That is what comparators are for: one number per token is common to all."""
+    require_same_grid(sample_explanation(method="ca-lig"), sample_explanation(method="saliency"))

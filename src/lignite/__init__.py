@@ -10,27 +10,34 @@ except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0.0.0"
 
 from lignite import errors
+from lignite.request import Target
 from lignite.results import open, save  # registers Dataset.lignite as well
 
 if TYPE_CHECKING:
     from lignite.checks import CheckReport, LayerCheck, check
+    from lignite.evaluations import Evaluation, evaluate
+    from lignite.explanations import explain, fit_fusion
     from lignite.flows import flow
     from lignite.metrics.agreement import agreement, agreement_between
     from lignite.models.loading import Model, load, wrap
 
 __all__ = [
-    "CheckReport", "LayerCheck", "Model", "__version__", "agreement", "agreement_between", "check", "errors", "flow",
-    "load", "open", "save", "wrap",
+    "CheckReport", "Evaluation", "LayerCheck", "Model", "Target", "__version__", "agreement", "agreement_between",
+    "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load", "open", "save", "wrap",
 ]  # fmt: skip
 
 # torch and transformers take seconds to import; saved results and the command line's help need neither.
 _IMPORTED_ON_USE = {
     "CheckReport": "lignite.checks",
+    "Evaluation": "lignite.evaluations",
     "LayerCheck": "lignite.checks",
     "Model": "lignite.models.loading",
     "agreement": "lignite.metrics.agreement",
     "agreement_between": "lignite.metrics.agreement",
     "check": "lignite.checks",
+    "evaluate": "lignite.evaluations",
+    "explain": "lignite.explanations",
+    "fit_fusion": "lignite.explanations",
     "flow": "lignite.flows",
     "load": "lignite.models.loading",
     "wrap": "lignite.models.loading",

@@ -13,12 +13,11 @@ from lignite.attribution.layer import attribute_layer
 from lignite.attribution.plan import Plan, choose_plan, make_room
 from lignite.attribution.quadrature import NODES_PER_PANEL
 from lignite.errors import InputError, OptionError, SplitError
-from lignite.flows import make_block
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
 from lignite.models.loading import Model
 from lignite.models.recording import BlockCall, record
-from lignite.models.splitting import RecordedBlock
+from lignite.models.splitting import RecordedBlock, block_of
 from lignite.request import DETAILS, MAPS, FlowRequest
 
 LENGTH = 128
@@ -228,7 +227,7 @@ def _check_layer(
 ) -> LayerCheck:
     started = time.perf_counter()
     try:
-        block = make_block(model, call, kept)
+        block = block_of(model, call, kept)
     except SplitError as error:
         return LayerCheck(
             layer=call.layer, name=call.name, route="refused", error=float("nan"), target_plan="", shared_plan="",

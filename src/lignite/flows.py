@@ -19,8 +19,8 @@ from lignite.errors import GapWarning, InputError, ModelError, OptionError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
 from lignite.models.loading import Model
-from lignite.models.recording import BlockCall, record, record_states
-from lignite.models.splitting import RecordedBlock
+from lignite.models.recording import record, record_states
+from lignite.models.splitting import RecordedBlock, block_of
 from lignite.models.tokens import Encoded
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
 from lignite.results.build import build_flow
@@ -170,7 +170,7 @@ def _flow_of_one(
     baselines = _token_baseline(model, encoded, request)
     finished: list[LayerScores] = []
     for done, layer in enumerate(layers):
-        block = make_block(model, calls[layer], kept)
+        block = block_of(model, calls[layer], kept)
         baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
         scores = attribute_layer(block, baseline, torch.tensor(targets, device=model.device), request, budget=budget)
         finished.append(scores)
@@ -184,15 +184,6 @@ def _flow_of_one(
         tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
         attrs=_attributes(model, tokens.input, request, layers, finished),
     )  # fmt: skip
-
-
-def make_block(model: Model, call: BlockCall, kept: Tensor | None = None) -> RecordedBlock:
-    """A recorded call as a block that the engine can take apart."""
-    config = model.config
-    n_heads = getattr(config, "num_attention_heads", None) or getattr(
-        config.get_text_config(), "num_attention_heads", None
-    )
-    return RecordedBlock(call, n_heads if isinstance(n_heads, int) else None, kept)
 
 
 def _choose_layers(request: FlowRequest, n_layers: int) -> list[int]:
@@ -267,16 +258,20 @@ def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
     return stacked.cpu().numpy()
 
 
-def _attributes(
-    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores]
-) -> dict[str, str | int | float]:
-    versions = {
+def versions() -> dict[str, str]:
+    """Of everything that a result depends on."""
+    return {
         "lignite": lignite.__version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "xarray": xr.__version__,
         "python": platform.python_version(),
     }
+
+
+def _attributes(
+    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores]
+) -> dict[str, str | int | float]:
     return {
         "lignite_version": lignite.__version__,
         "model": model.name,
@@ -284,7 +279,7 @@ def _attributes(
         "text": text,
         "request": request.to_json(),
         "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
-        "versions": json.dumps(versions),
+        "versions": json.dumps(versions()),
         "tol": request.tol,
     }
 

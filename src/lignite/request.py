@@ -21,6 +21,22 @@ CHOICES = {
 }
 DETAILS = ("heads", "circuits")
 
+EXPLAIN_METHODS = (
+    "ca-lig", "relevance-flow", "ig", "gradient-x-input", "saliency", "deeplift", "occlusion", "kernel-shap", "lime",
+    "shapley", "attention-rollout", "attention-last", "attention-x-gradient", "grad-cam", "sequential-ig", "attnlrp",
+    "random",
+)  # fmt: skip
+EXPLAIN_BASELINES = ("zero", "mean", "pad", "mask")
+EXPLAIN_CHOICES = {
+    "method": EXPLAIN_METHODS,
+    "path": ("input", "layer"),
+    "aggregate": ("sum", "rollout", "last"),
+    "nodes": ("adaptive", "stochastic"),
+}
+LAYER_WEIGHTS = ("all", "lower-half", "lower-third")
+EXPLAIN_DETAILS = ("heads", "relevance-flow")
+PARTS = ("start", "end")
+
 
 @dataclass(frozen=True)
 class FlowRequest:
@@ -76,6 +92,149 @@ class FlowRequest:
             )
         if self.detail and "whole" not in self.maps:
             raise OptionError(f"detail={', '.join(self.detail)} splits the map 'whole'; add it to maps.")
+
+    def to_json(self) -> str:
+        """Every option, for the result's attributes."""
+        return json.dumps({item.name: getattr(self, item.name) for item in fields(self)})
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is explained of a model's output; every field may be left to the model.
+
+    Attributes
+    ----------
+    label
+        A class by name or number; for language models a token of the vocabulary, as text or as id.
+    against
+        Another one: the difference of the two logits is explained.
+    token
+        Place in the input, for models that answer at every token (token classes, masked words, next tokens).
+    part
+        ``"start"`` or ``"end"`` of an answer, for question answering.
+    steps
+        Explain each of so many tokens that the model continues the text with, one result per step.
+    """
+
+    label: str | int | None = None
+    against: str | int | None = None
+    token: int | None = None
+    part: str | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.part is not None:
+            check_choice("part", self.part, PARTS)
+        if self.token is not None and (isinstance(self.token, bool) or not isinstance(self.token, int)):
+            raise OptionError(f"token={self.token!r} must be the whole number of a place in the input.")
+        if self.steps is not None and not _is_count(self.steps):
+            raise OptionError(f"steps={self.steps!r} must be a whole number of generated tokens, at least 1.")
+        if self.against is not None and self.label is None:
+            raise OptionError(f"against={self.against!r} needs label= beside it: the difference of two logits.")
+        if self.steps is not None and (self.label, self.token, self.part) != (None, None, None):
+            raise OptionError("steps= explains what the model itself continues with; leave label, token and part out.")
+
+
+@dataclass(frozen=True)
+class ExplainRequest:
+    """Options of `lignite.explain`; see there for their meaning.
+
+    `baseline` is one name or several, whose explanations are averaged. `fusion` is a number in [0, 1] or ``"auto"``.
+    """
+
+    method: str = "ca-lig"
+    baseline: tuple[str, ...] = ("mask",)
+    path: str = "input"
+    fusion: float | str = 1.0
+    aggregate: str = "sum"
+    layer_weights: tuple[float, ...] | str | None = "lower-third"
+    ends: bool = False
+    detail: tuple[str, ...] = ()
+    keep_special: bool = True
+    nodes: str = "adaptive"
+    n_samples: int = 25
+    tol: float = 1e-3
+    n_steps: int | None = None
+    max_steps: int = 256
+    window: int | None = None
+    overlap: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names, impossible numbers and options that contradict each other."""
+        for option in ("tol", "n_steps", "max_steps", "fusion", "n_samples", "window", "overlap", "seed"):
+            value = getattr(self, option)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, option, value.item())
+        for option, choices in EXPLAIN_CHOICES.items():
+            check_choice(option, getattr(self, option), choices)
+        if not self.baseline:
+            raise OptionError(f"baseline is empty; give some of {', '.join(EXPLAIN_BASELINES)}.")
+        for name in self.baseline:
+            check_choice("baseline", name, EXPLAIN_BASELINES)
+        for name in self.detail:
+            check_choice("detail", name, EXPLAIN_DETAILS)
+        self._check_fusion()
+        self._check_weights()
+        if not (isinstance(self.tol, float | int) and 0 < self.tol < 1):
+            raise OptionError(f"tol={self.tol!r} must be a number between 0 and 1: the gap allowed per displacement.")
+        for option in ("n_steps", "window"):
+            value = getattr(self, option)
+            if value is not None and not _is_count(value):
+                raise OptionError(f"{option}={value!r} must be a whole number, at least 1, or None.")
+        for option in ("max_steps", "n_samples"):
+            if not _is_count(getattr(self, option)):
+                raise OptionError(f"{option}={getattr(self, option)!r} must be a whole number, at least 1.")
+        if self.overlap is not None and not (
+            self.window is not None and isinstance(self.overlap, int) and 0 <= self.overlap < self.window
+        ):
+            raise OptionError(f"overlap={self.overlap!r} must be at least 0 and smaller than window={self.window!r}.")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise OptionError(f"seed={self.seed!r} must be a whole number.")
+        self._check_method()
+        if self.nodes == "stochastic" and (self.n_steps is None or self.n_steps < 4 or self.n_steps % 2):
+            raise OptionError(
+                f"nodes='stochastic' draws n_steps nodes, two in each part of the path; n_steps={self.n_steps!r} must "
+                "be an even number, at least 4."
+            )
+
+    def _check_method(self) -> None:
+        """Refuse options of one method with another, which would ignore them."""
+        own = ("path", "fusion", "aggregate", "layer_weights", "ends") if self.method != "ca-lig" else ()
+        for item in fields(self):
+            if item.name in own and getattr(self, item.name) != item.default:
+                raise OptionError(
+                    f"{item.name}={getattr(self, item.name)!r} belongs to method='ca-lig', not {self.method!r}; "
+                    "leave it out."
+                )
+        if self.detail and self.method not in ("ca-lig", "relevance-flow"):
+            raise OptionError(
+                f"detail={', '.join(self.detail)} belongs to ca-lig and relevance-flow, not {self.method!r}."
+            )
+        if "relevance-flow" in self.detail and self.method != "relevance-flow":
+            raise OptionError("detail='relevance-flow' divides conserved relevance: use method='relevance-flow'.")
+
+    def _check_fusion(self) -> None:
+        given = self.fusion
+        if given == "auto":
+            return
+        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+            raise OptionError(
+                f"fusion={given!r} must be a number from 0 (attention gradients) to 1 (layer IG) or 'auto'."
+            )
+
+    def _check_weights(self) -> None:
+        given = self.layer_weights
+        if given is None:
+            return
+        if isinstance(given, str):
+            check_choice("layer_weights", given, LAYER_WEIGHTS)
+            return
+        if self.aggregate != "sum":
+            raise OptionError(f"layer_weights= weigh the sum over layers; aggregate={self.aggregate!r} has none.")
+        finite = all(isinstance(weight, int | float) and np.isfinite(weight) for weight in given)
+        if not finite or not any(given):
+            raise OptionError(f"layer_weights={given!r} must be finite numbers, not all of them zero.")
 
     def to_json(self) -> str:
         """Every option, for the result's attributes."""

@@ -8,6 +8,7 @@ import logging
 import sys
 import tempfile
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,11 +17,20 @@ import typer
 from typer.core import TyperGroup
 
 from lignite import __version__
-from lignite.apps.arguments import parse_names, parse_numbers, read_lines, read_text
-from lignite.apps.outputs import PAGES, check_outputs, numbered, write
+from lignite.apps.arguments import parse_fusion, parse_names, parse_numbers, parse_weights, read_lines, read_text
+from lignite.apps.outputs import PAGES, Look, check_outputs, is_explanation, planned, show, write
 from lignite.apps.terminal import Terminal, complain, exit_code, short_warnings
 from lignite.errors import LigniteError, OptionError
-from lignite.request import BASELINES, MAPS, FlowRequest, check_choice
+from lignite.request import (
+    BASELINES,
+    EXPLAIN_BASELINES,
+    EXPLAIN_METHODS,
+    MAPS,
+    ExplainRequest,
+    FlowRequest,
+    Target,
+    check_choice,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -101,11 +111,26 @@ Head = Annotated[
         help="List and draw one head of attention or whole_heads.",
     ),
 ]  # fmt: skip
+SPECIAL = ("show", "hide", "share")
+Words = Annotated[
+    bool | None,
+    typer.Option(
+        "--words/--tokens", rich_help_panel=_SHOWN, show_default="words",
+        help="Add up the pieces of a word, or show them one by one.",
+    ),
+]  # fmt: skip
+Special = Annotated[
+    str | None,
+    typer.Option(
+        "--special", metavar="HOW", rich_help_panel=_SHOWN, show_default="show",
+        help="Special tokens such as \\[CLS]: show, hide, or share their scores among the others.",
+    ),
+]  # fmt: skip
 Top = Annotated[
     int | None,
     typer.Option(
         "--top", metavar="K", min=1, rich_help_panel=_SHOWN, show_default="5, fewer for many layers",
-        help="Scores to list per layer.",
+        help="Scores to list: of each layer of a flow, for and against of an explanation.",
     ),
 ]  # fmt: skip
 Quiet = Annotated[
@@ -156,6 +181,40 @@ Memory = Annotated[
 ]  # fmt: skip
 
 
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME", rich_help_panel=_MODEL, help="Bundled model, folder or hub id.")
+]
+Text = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TEXT", show_default=False,
+        help="What to explain. Without it, or with -, standard input is read as one text.",
+    ),
+]  # fmt: skip
+Pair = Annotated[
+    str | None,
+    typer.Option("--pair", metavar="TEXT2", show_default=False, help="Second text, for models that read pairs."),
+]
+Lines = Annotated[
+    str | None,
+    typer.Option(
+        "--file", metavar="FILE", show_default=False,
+        help="Explain every line of a file (- for standard input); blank lines are skipped. "
+        "Files written with -o are then numbered: name-1.nc, name-2.nc, ...",
+    ),
+]  # fmt: skip
+Tol = Annotated[
+    float, typer.Option(metavar="SHARE", rich_help_panel=_COST, help="Gap allowed, as a share of the displacement.")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--n-steps", metavar="N", rich_help_panel=_COST, show_default="adaptive",
+        help="A fixed number of nodes on the path.",
+    ),
+]  # fmt: skip
+
+
 _FLOW_EXAMPLES = """[bold]Examples[/bold]
 
   lignite flow "The plot was thin, but the acting was superb."
@@ -171,29 +230,10 @@ _FLOW_EXAMPLES = """[bold]Examples[/bold]
 
 @app.command(epilog=_FLOW_EXAMPLES)
 def flow(
-    text: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TEXT",
-            show_default=False,
-            help="What to explain. Without it, or with -, standard input is read as one text.",
-        ),
-    ] = None,
+    text: Text = None,
     *,
-    pair: Annotated[
-        str | None,
-        typer.Option("--pair", metavar="TEXT2", show_default=False, help="Second text, for models that read pairs."),
-    ] = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--file",
-            metavar="FILE",
-            show_default=False,
-            help="Explain every line of a file (- for standard input); blank lines are skipped. "
-            "Files written with -o are then numbered: flow-1.nc, flow-2.nc, ...",
-        ),
-    ] = None,
+    pair: Pair = None,
+    file: Lines = None,
     layers: Annotated[
         str | None,
         typer.Option(
@@ -261,16 +301,8 @@ def flow(
             help="Split whole by heads, by circuits (value, key, query, residual), or both.",
         ),
     ] = None,
-    tol: Annotated[
-        float,
-        typer.Option(metavar="SHARE", rich_help_panel=_COST, help="Gap allowed, as a share of the displacement."),
-    ] = FlowRequest.tol,
-    n_steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=_COST, show_default="adaptive", help="A fixed number of nodes on the path."
-        ),
-    ] = None,
+    tol: Tol = FlowRequest.tol,
+    n_steps: Steps = None,
     max_steps: Annotated[
         int, typer.Option(metavar="N", rich_help_panel=_COST, help="The most nodes that one target may take.")
     ] = FlowRequest.max_steps,
@@ -283,10 +315,7 @@ def flow(
         ),
     ] = FlowRequest.plan,
     memory: Memory = None,
-    model: Annotated[
-        str,
-        typer.Option("--model", "-m", metavar="NAME", rich_help_panel=_MODEL, help="Bundled model, folder or hub id."),
-    ] = BUNDLED,
+    model: ModelName = BUNDLED,
     task: Task = None,
     device: Device = None,
     dtype: Dtype = "float32",
@@ -322,7 +351,7 @@ def flow(
     map = _choose_map(map, head, present)
     outputs = output or []
     inputs = _read_inputs(text, pair, file)
-    check_outputs([numbered(path, number + 1, len(inputs)) for path in outputs for number in range(len(inputs))])
+    check_outputs([name for name, _ in planned(outputs, len(inputs), explanations=False)])
 
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
@@ -335,14 +364,212 @@ def flow(
             from lignite.flows import flow as compute
 
             results = compute(loaded, inputs, memory=memory, progress=progress, **asdict(request))
-        # Files first: whoever reads the summary through a pipe may stop reading.
-        for number, result in enumerate(results, start=1):
-            for path in outputs:
-                _write(terminal, result, numbered(path, number, len(results)), map=map, head=head)
-        for number, result in enumerate(results, start=1):
-            if len(results) > 1:
-                terminal.out.rule(f"{number} of {len(results)}", align="left", characters="-")
-            _show(terminal, result, map=map, head=head, top=top)
+        _deliver(terminal, results, outputs, Look(map=map, head=head, top=top))
+
+
+_EXPLAIN_EXAMPLES = """[bold]Examples[/bold]
+
+  lignite explain "The plot was thin, but the acting was superb."
+
+  lignite explain "A superb film." --target positive --against negative -o why.html
+
+  lignite explain "The capital of France is" --model ./my-llama --target " Paris"
+
+  lignite explain "Once upon a time" --model ./my-gpt --steps 5 -o steps.html
+
+  lignite explain "A superb film." --method relevance-flow --baseline zero,mask --special share
+
+  lignite explain --file sentences.txt -o why.html   [dim](one page; .nc, .png, ... are numbered)[/dim]"""
+
+_ASKED = "What is asked"
+
+
+@app.command(epilog=_EXPLAIN_EXAMPLES)
+def explain(
+    text: Text = None,
+    *,
+    pair: Pair = None,
+    file: Lines = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL", rich_help_panel=_ASKED, show_default="what the model predicts",
+            help="Class by name or number; for language models a token of the vocabulary.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL", rich_help_panel=_ASKED, show_default=False,
+            help="Another one: explain by how much the target's logit is higher.",
+        ),
+    ] = None,
+    token: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_ASKED, show_default="the only mask, or the last token",
+            help="Place in the input (from 0, -1: the last), for models that answer at every token.",
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_ASKED, show_default=False,
+            help="For question answering: start or end of the answer.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_ASKED, show_default=False,
+            help="Let the model write N tokens and explain each of them.",
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help=f"One of {', '.join(EXPLAIN_METHODS)}."),
+    ] = ExplainRequest.method,
+    baseline: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST", rich_help_panel=_COMPUTED,
+            help=f"Where paths start: {', '.join(EXPLAIN_BASELINES)}; several are averaged.",
+        ),
+    ] = ",".join(ExplainRequest.baseline),
+    path: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_COMPUTED,
+            help="input: one straight line at the embeddings serves all layers; layer: one in each layer's states.",
+        ),
+    ] = ExplainRequest.path,
+    fusion: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE", rich_help_panel=_COMPUTED,
+            help="Share of integrated gradients beside attention gradients, 0 to 1, or auto (the most faithful).",
+        ),
+    ] = str(ExplainRequest.fusion),
+    aggregate: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help="How layers become one: sum, rollout or last."),
+    ] = ExplainRequest.aggregate,
+    layer_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", rich_help_panel=_COMPUTED,
+            help="Weights of the sum: all, lower-half, lower-third, or one per layer, such as 1,1,0.5,0.",
+        ),
+    ] = str(ExplainRequest.layer_weights),
+    ends: Annotated[
+        bool,
+        typer.Option(
+            "--ends", rich_help_panel=_COMPUTED,
+            help="Average with what each token does alone among blanks, and what is lost without it: the most faithful "
+            "explanation measured, for two more predictions per token.",
+        ),
+    ] = ExplainRequest.ends,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_COMPUTED, show_default="the whole text at once",
+            help="Read texts that are too long in windows of so many tokens.",
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", rich_help_panel=_COMPUTED, show_default="a quarter of a window",
+            help="Tokens that neighbouring windows share.",
+        ),
+    ] = None,
+    detail: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", rich_help_panel=_COMPUTED, show_default="none",
+            help="Also keep heads, relevance-flow, or both.",
+        ),
+    ] = None,
+    keep_special: Annotated[
+        bool,
+        typer.Option(
+            "--keep-special/--replace-special", rich_help_panel=_COMPUTED,
+            help="Whether baselines leave special tokens as they are.",
+        ),
+    ] = ExplainRequest.keep_special,
+    nodes: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_COST,
+            help="adaptive, or stochastic: --n-steps random nodes and a standard error, for very long inputs.",
+        ),
+    ] = ExplainRequest.nodes,
+    n_samples: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=_COST, help="Samples of kernel-shap, lime and shapley."),
+    ] = ExplainRequest.n_samples,
+    tol: Tol = ExplainRequest.tol,
+    n_steps: Steps = None,
+    max_steps: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=_COST, help="The most nodes that one path may take.")
+    ] = ExplainRequest.max_steps,
+    seed: Annotated[
+        int, typer.Option(metavar="N", rich_help_panel=_COST, help="For all that is drawn at random.")
+    ] = ExplainRequest.seed,
+    memory: Memory = None,
+    model: ModelName = BUNDLED,
+    task: Task = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    output: Outputs = None,
+    words: Words = None,
+    special: Special = None,
+    top: Top = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Which words speak for and against a prediction, and at which layer each begins to matter.
+
+    Prints the text in colours, warm for and cool against, the strongest words, every layer, and what the scores miss.
+    """
+    request = ExplainRequest(
+        method=method,
+        baseline=parse_names(baseline),
+        path=path,
+        fusion=parse_fusion(fusion),
+        aggregate=aggregate,
+        layer_weights=parse_weights(layer_weights),
+        ends=ends,
+        window=window,
+        overlap=overlap,
+        detail=parse_names(detail),
+        keep_special=keep_special,
+        nodes=nodes,
+        n_samples=n_samples,
+        tol=tol,
+        n_steps=n_steps,
+        max_steps=max_steps,
+        seed=seed,
+    )
+    asked = Target(label=target, against=against, token=token, part=part, steps=steps)
+    if special is not None:
+        check_choice("special", special, SPECIAL)
+    look = Look(words=words is not False, special=special or SPECIAL[0], top=top)
+    outputs = output or []
+    inputs = _read_inputs(text, pair, file)
+    check_outputs([name for name, _ in planned(outputs, len(inputs), explanations=True)])
+
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"loading {model}"):
+            loaded = _load(model, device, dtype, revision, trust_remote_code, task)
+        with terminal.working("explaining") as progress:
+            from lignite.explanations import explain as compute
+
+            wanted = None if asked == Target() else asked
+            results = compute(loaded, inputs, target=wanted, memory=memory, progress=progress, **asdict(request))
+        _deliver(terminal, results, outputs, look)
 
 
 _VIEW_EXAMPLES = """[bold]Examples[/bold]
@@ -353,12 +580,23 @@ _VIEW_EXAMPLES = """[bold]Examples[/bold]
 
   lignite view flow.nc -o flow.html -o flow.png --quiet
 
-  lignite view flow.nc --open"""
+  lignite view why.nc --tokens --special share
+
+  lignite view ca-lig.nc ig.nc shap.nc -o compare.html
+
+  lignite view why.nc --open"""
 
 
 @app.command(epilog=_VIEW_EXAMPLES)
 def view(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False, help="A saved result, .nc or .json.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            show_default=False,
+            help="A saved result, .nc or .json. Several explanations share a page, to compare methods or targets.",
+        ),
+    ],
     *,
     layers: Annotated[
         str | None,
@@ -373,6 +611,8 @@ def view(
     ] = None,
     map: Map = None,
     head: Head = None,
+    words: Words = None,
+    special: Special = None,
     top: Top = None,
     output: Outputs = None,
     open_page: Annotated[
@@ -383,30 +623,57 @@ def view(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look at a saved result, or convert it. The model is not needed."""
+    """Look at saved results, or convert them. The model is not needed."""
     from lignite.results.io import open as read
-    from lignite.views.summary import maps_in
 
     chosen = parse_numbers("layers", layers)
     outputs = output or []
-    check_outputs(outputs)
+    check_outputs([name for name, _ in planned(outputs, len(files), explanations=True)])
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
-        with terminal.working(f"reading {file}"):
-            result = _choose_layers(read(file), chosen)
-        map = _choose_map(map, head, maps_in(result))
-        if head is not None:
-            _check_head(head, int(result["head"].max()) + 1)
-        for path in outputs:
-            _write(terminal, result, path, map=map, head=head)
-        _show(terminal, result, map=map, head=head, top=top)
+        with terminal.working(f"reading {', '.join(str(file) for file in files)}"):
+            results = [_choose_layers(read(file), chosen) for file in files]
+        looks = [_look(result, map=map, head=head, words=words, special=special, top=top) for result in results]
+        _deliver(terminal, results, outputs, looks[0])
         if open_page:
-            page = next((path for path in outputs if path.suffix.lower() in PAGES), None)
-            if page is None:
-                page = Path(tempfile.mkdtemp(prefix="lignite-")) / f"{file.stem}.html"  # the browser reads it later
-                write(result, page)
-            if not webbrowser.open(page.resolve().as_uri()):
-                complain(f"no web browser was found: open {page} by hand.")
+            _open_pages(results, files, outputs, looks[0])
+
+
+def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs: Sequence[Path], look: Look) -> None:
+    asked = [path for path in outputs if path.suffix.lower() in PAGES][:1]
+    new = [] if asked else [Path(tempfile.mkdtemp(prefix="lignite-")) / f"{files[0].stem}.html"]  # read later
+    explanations = all(is_explanation(result) for result in results)
+    for page, which in planned(asked or new, len(results), explanations=explanations):
+        if new:
+            write(results[which], page, look)
+        if not webbrowser.open(page.resolve().as_uri()):
+            complain(f"no web browser was found: open {page} by hand.")
+
+
+def _look(
+    result: "xr.Dataset",
+    *,
+    map: str | None,
+    head: int | None,
+    words: bool | None,
+    special: str | None,
+    top: int | None,
+) -> Look:
+    """Options of one kind of result are refused for the other."""
+    if is_explanation(result):
+        for option, value in (("map", map), ("head", head)):
+            if value is not None:
+                raise OptionError(f"--{option} chooses what is shown of a flow; this result is an explanation.")
+        return Look(words=words is not False, special=special or SPECIAL[0], top=top)
+    for option, given in (("words", words), ("special", special)):
+        if given is not None:
+            raise OptionError(f"--{option} arranges the tokens of an explanation; this result is a flow.")
+    from lignite.views.summary import maps_in
+
+    map = _choose_map(map, head, maps_in(result))
+    if head is not None:
+        _check_head(head, int(result["head"].max()) + 1)
+    return Look(map=map, head=head, top=top)
 
 
 _CHECK_EXAMPLES = """[bold]Examples[/bold]
@@ -543,6 +810,8 @@ def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.
     """Some layers of a result, in its order; negative numbers count from its last."""
     if layers is None:
         return result
+    if "layer" not in result.dims:
+        raise OptionError("--layers: this result has no layers; leave it out.")
     present = [int(layer) for layer in result.layer.values]
     outside = [layer for layer in layers if layer not in present and not -len(present) <= layer < 0]
     if outside:
@@ -551,15 +820,18 @@ def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.
     return result.sel(layer=[layer for layer in present if layer in wanted])
 
 
-def _show(terminal: Terminal, result: "xr.Dataset", *, map: str | None, head: int | None, top: int | None) -> None:
+def _deliver(terminal: Terminal, results: Sequence["xr.Dataset"], outputs: Sequence[Path], look: Look) -> None:
+    """Files first: whoever reads the summary through a pipe may stop reading."""
+    explanations = all(is_explanation(result) for result in results)
+    for path, which in planned(outputs, len(results), explanations=explanations):
+        write(results[which], path, look)
+        terminal.note(f"wrote {path}")
     if terminal.quiet:
         return
-    from lignite.views.terminal import print_flow
+    for number, result in enumerate(results, start=1):
+        if len(results) > 1:
+            terminal.out.rule(f"{number} of {len(results)}", align="left", characters="-")
+        show(result, look, terminal.out)
 
-    shown = result if head is None else result.sel(head=[head])
-    print_flow(shown, console=terminal.out, k=top, map=map)
 
-
-def _write(terminal: Terminal, result: "xr.Dataset", path: Path, *, map: str | None, head: int | None) -> None:
-    write(result, path, map=map, head=head)
-    terminal.note(f"wrote {path}")
+import lignite.apps.evaluate_command  # noqa: E402, F401 (puts its command on `app`)

@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from lignite.errors import FileError, OptionError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from rich.console import Console
 
 RESULTS = (".nc", ".json")
 PICTURES = (".png", ".svg", ".pdf")
@@ -45,25 +47,51 @@ def numbered(path: Path, number: int, count: int) -> Path:
     return path if count == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def write(dataset: "xr.Dataset", path: Path, *, map: str | None = None, head: int | None = None) -> None:
-    """Save, draw or lay out a result. `map` and `head` choose what a picture shows; files and pages hold everything."""
+@dataclass(frozen=True)
+class Look:
+    """How a result is looked at: `map` and `head` choose what is shown of a flow, the others of an explanation."""
+
+    map: str | None = None
+    head: int | None = None
+    words: bool = True
+    special: str = "show"
+    top: int | None = None
+
+
+def is_explanation(dataset: "xr.Dataset") -> bool:
+    """Whether a result answers why, or is a flow."""
+    return dataset.attrs.get("kind") == "explain"
+
+
+def planned(paths: Sequence[Path], count: int, *, explanations: bool) -> list[tuple[Path, slice]]:
+    """What will be written, and of which results: explanations share a page, all else is numbered.
+
+    Examples
+    --------
+    >>> [name.name for name, _ in planned([Path("why.html"), Path("why.nc")], 2, explanations=True)]
+    ['why.html', 'why-1.nc', 'why-2.nc']
+    """
+    plan: list[tuple[Path, slice]] = []
+    for path in paths:
+        if explanations and path.suffix.lower() in PAGES:
+            plan.append((path, slice(None)))
+        else:
+            plan += [(numbered(path, number + 1, count), slice(number, number + 1)) for number in range(count)]
+    return plan
+
+
+def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
+    """Save, draw or lay out one result, or several explanations on one page; files and pages hold everything."""
     ending = path.suffix.lower()
     if ending in RESULTS:
         from lignite.results.io import save
 
-        save(dataset, path)
+        save(results[0], path)
         return
     place = path.resolve()  # a link keeps pointing to the file that is replaced
     temporary = place.with_name(f".lignite-{secrets.token_hex(8)}{ending}")
     try:
-        if ending in PICTURES:
-            from lignite.views.picture import save_picture
-
-            save_picture(dataset, temporary, map=map, head=head)
-        else:
-            from lignite.views.page import save_page
-
-            save_page(dataset, temporary)
+        _render(results, temporary, look)
         temporary.replace(place)
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({error.strerror or error}). Check path and disk.") from error
@@ -72,3 +100,37 @@ def write(dataset: "xr.Dataset", path: Path, *, map: str | None = None, head: in
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _render(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
+    picture = path.suffix.lower() in PICTURES
+    if is_explanation(results[0]):
+        if picture:
+            from lignite.views.explanation_picture import save_explanation_picture
+
+            save_explanation_picture(results[0], path, words=look.words, special=look.special)
+        else:
+            from lignite.views.explanation_page import save_explanation_page
+
+            save_explanation_page(results, path, words=look.words, special=look.special)
+    elif picture:
+        from lignite.views.picture import save_picture
+
+        save_picture(results[0], path, map=look.map, head=look.head)
+    else:
+        from lignite.views.page import save_page
+
+        save_page(results[0], path)
+
+
+def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
+    """Print a result."""
+    if is_explanation(result):
+        from lignite.views.explanation_terminal import TOP, print_explanation
+
+        print_explanation(result, console=console, k=look.top or TOP, words=look.words, special=look.special)
+        return
+    from lignite.views.terminal import print_flow
+
+    shown = result if look.head is None else result.sel(head=[look.head])
+    print_flow(shown, console=console, k=look.top, map=look.map)

@@ -16,7 +16,7 @@ class Scoring:
     """
 
     scale: float
-    bias: Float[Tensor, "#head target source"] | None = None
+    bias: Float[Tensor, "*#point #head target source"] | None = None
     softcap: float | None = None
     sinks: Float[Tensor, " head"] | None = None
 
@@ -40,11 +40,11 @@ class Scoring:
 
 
 def heads_of(
-    query: Float[Tensor, "point head source d_key"],
+    query: Float[Tensor, "point head target d_key"],
     key: Float[Tensor, "point kv source d_key"],
     value: Float[Tensor, "point kv source d_value"],
     scoring: Scoring,
-) -> Float[Tensor, "point source head d_value"]:
+) -> Float[Tensor, "point target head d_value"]:
     """Every head's output before the output projection."""
     key, value = repeat_groups(key, query.shape[1]), repeat_groups(value, query.shape[1])
     weights = scoring.weights(query @ key.mT * scoring.scale)

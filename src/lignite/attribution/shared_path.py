@@ -61,7 +61,7 @@ def slope_of(
     block: Block, states: Float[Tensor, "point token d"], slope: Float[Tensor, "point token d"]
 ) -> tuple[Projections, Projections]:
     """`pre` and its derivative along `slope`, in forward mode: one pass, whatever the number of targets."""
-    _load_forward_mode()
+    load_forward_mode()
     with torch.no_grad(), forward.dual_level():
         duals = block.pre(forward.make_dual(states, slope))
         pairs = [forward.unpack_dual(dual) for dual in duals]
@@ -71,7 +71,7 @@ def slope_of(
 
 
 @cache
-def _load_forward_mode() -> None:
+def load_forward_mode() -> None:
     """At its first use torch loads the rules of its forward mode, and warns of a function that it uses itself there."""
     with warnings.catch_warnings(), forward.dual_level():
         warnings.simplefilter("ignore", DeprecationWarning)

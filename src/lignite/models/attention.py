@@ -84,10 +84,11 @@ class Captured(BaseException):
 
 
 @contextmanager
-def intercepted(configs: Sequence[Any], handler: Handler | None = None) -> Iterator[None]:
+def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every: bool = False) -> Iterator[None]:
     """Run modules with these `configurations` on `attention_function`; they are put back on the way out.
 
-    `handler` answers the first attention call of a block; later ones (cross-attention) are computed as usual.
+    `handler` answers the first attention call of a block; later ones (cross-attention) are computed as usual. With
+    `every` it answers all of them.
     """
     answered = False
 
@@ -99,7 +100,7 @@ def intercepted(configs: Sequence[Any], handler: Handler | None = None) -> Itera
         return handler(call)
 
     implementations = [config.__dict__["_attn_implementation_internal"] for config in configs]
-    token = _handler.set(once)
+    token = _handler.set(handler if every else once)
     try:
         for config in configs:
             config.__dict__["_attn_implementation_internal"] = NAME

@@ -72,6 +72,11 @@ def record_states(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[Flo
     return [call.states for call in _run(network, tensors)]
 
 
+def stack_of(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[nn.Module]:
+    """The blocks that are explained, in the order of their calls; use it inside `at_rest`."""
+    return [call.module for call in _run(network, tensors)]
+
+
 def _run(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
     body = body_of(network)
     lists = {name: part for name, part in body.named_modules() if isinstance(part, nn.ModuleList) and len(part)}

@@ -13,6 +13,7 @@ from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections, Rotation
 from lignite.errors import SplitError
 from lignite.models.attention import AttendCall, Captured, configurations, intercepted
+from lignite.models.loading import Model
 from lignite.models.recording import BlockCall, first_tensor
 
 HALF = (torch.float16, torch.bfloat16)
@@ -516,3 +517,12 @@ def _saved_bytes(run: Callable[[], Tensor], module: nn.Module) -> int:
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         run()
     return sum(kept.values())
+
+
+def block_of(model: Model, call: BlockCall, kept: Bool[Tensor, " token"] | None = None) -> RecordedBlock:
+    """A recorded call as a block that the engine can take apart."""
+    config = model.config
+    n_heads = getattr(config, "num_attention_heads", None) or getattr(
+        config.get_text_config(), "num_attention_heads", None
+    )
+    return RecordedBlock(call, n_heads if isinstance(n_heads, int) else None, kept)

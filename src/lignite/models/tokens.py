@@ -62,7 +62,7 @@ class Tokens:
     input: str = ""
 
     def __post_init__(self) -> None:
-        lengths = {name: len(values) for name, values in self._columns().items()}
+        lengths = {name: len(values) for name, values in self.columns().items()}
         if len(set(lengths.values())) > 1:
             raise InputError(f"labels of tokens differ in length ({lengths}): give one entry per token.")
 
@@ -72,10 +72,10 @@ class Tokens:
     def keep(self) -> "Tokens":
         """Drop the padding; `position` still says where each token stood."""
         kept = [place for place, padding in enumerate(self.padding) if not padding]
-        columns: dict[str, Any] = {name: tuple(values[i] for i in kept) for name, values in self._columns().items()}
+        columns: dict[str, Any] = {name: tuple(values[i] for i in kept) for name, values in self.columns().items()}
         return replace(self, **columns)
 
-    def _columns(self) -> dict[str, tuple[Any, ...]]:
+    def columns(self) -> dict[str, tuple[Any, ...]]:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "input"}
         return {name: column for name, column in values.items() if column is not None}
 

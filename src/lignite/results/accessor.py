@@ -4,8 +4,11 @@ Nothing here changes the Dataset it is asked on; what comes back is a new Datase
 """
 
 import difflib
+import json
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,15 +16,30 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from lignite.errors import GridError, OptionError
-from lignite.results.schema import TOKEN_LABELS, Layout, Map, layout_of, validate
+from lignite.results.schema import (
+    EXPLAIN,
+    FLOW,
+    TOKEN_AXIS,
+    TOKEN_LABELS,
+    Layout,
+    Map,
+    label_name,
+    layout_of,
+    position_name,
+    validate,
+    without_repeating_index,
+)
 
 WordKey = tuple[str, int, int]
+Span = tuple[int, int]
 
 STILL = 1e-5
 """A target moved nowhere if its displacement is below this share of its layer's median displacement.
 
 Such are a decoder's first token under the target-token baseline, because it sees itself alone, and a lone token. At
-this size scores in float32 hold little but rounding, and shares of rounding would be noise.
+this size scores in float32 hold little but rounding, and shares of rounding would be noise. Relevance may rest on one
+token alone, so that its median is zero: a target of `relevance_flow` has none if its relevance is below this share of
+the layer's largest.
 """
 
 
@@ -30,7 +48,8 @@ class FlowPath:
     """One way through the layers, from a source at the bottom to a target at the top.
 
     `positions` and `tokens` have one entry per level: what enters the first layer, then what leaves each of `layers`.
-    `shares` are the signed steps between them, and `strength` is the magnitude of their product.
+    `shares` are the signed steps between them, and `strength` is the magnitude of their product, in an explanation
+    times the relevance of the target at the top.
     """
 
     positions: tuple[int, ...]
@@ -60,6 +79,9 @@ class LigniteAccessor:
         Every sum rule survives, over sources, heads and circuits; `composed` is merged as a map of its own and is no
         longer the product of the merged `attention` and `mlp`.
 
+        The relevance of an explanation is a share, too, and its sum stays; `"mean"` gives it up, there for `relevance`
+        and all else along `token`. The standard error of a sum is at most the sum of standard errors, which is given.
+
         Sub-words belong together if segment and word number agree; special tokens and tokens without a word stay alone.
         A word takes the position of its first sub-word, and its string from the text where offsets are known (for
         pairs of texts, or without offsets, its pieces are joined). Where only some of a word's sub-words are on the
@@ -67,36 +89,58 @@ class LigniteAccessor:
         """
         _choose("reduce", reduce, ("sum", "mean"))
         dataset = self._valid()
-        first_position: dict[WordKey, int] = {}
-        if "source" in dataset.dims:
-            for key, position in zip(_words(dataset, "source"), dataset["source"].values.tolist(), strict=True):
-                first_position.setdefault(key, position)
-        for axis in ("source", "target"):
-            if axis in dataset.dims:
-                dataset = _merge_axis(dataset, axis, reduce if axis == "target" else "sum", first_position)
-        return dataset.assign_attrs(merged_words=reduce)
+        groups = {axis: _grouped(_words(dataset, axis)) for axis in _token_axes(dataset)}
+        texts = {
+            axis: [_word_text(dataset, axis, places) for places in members.values()] for axis, members in groups.items()
+        }
+        return _merge_axes(dataset, groups, texts, reduce).assign_attrs(merged_words=reduce)
+
+    def merge_spans(self, spans: Sequence[Sequence[int]], *, reduce: Literal["sum", "mean"] = "sum") -> xr.Dataset:
+        """Make one token of all tokens of a phrase, given by its first character and the one after its last.
+
+        Adds up as `merge_words` does. Offsets count in the attribute `text`; phrases must not overlap. A token that is
+        cut by the border of a phrase belongs to it, and of two phrases that share a token, to the one with more of it
+        (the first, where they are equal). All other tokens stay as they are. The attribute `merged_spans` records it.
+        """
+        _choose("reduce", reduce, ("sum", "mean"))
+        dataset = self._valid()
+        checked = _checked_spans(spans, str(dataset.attrs.get("text", "")))
+        groups = {axis: _grouped(_span_keys(dataset, axis, checked)) for axis in _token_axes(dataset)}
+        _check_spans_hold_tokens(dataset, checked, groups)
+        texts = {axis: _span_texts(dataset, axis, members) for axis, members in groups.items()}
+        return _merge_axes(dataset, groups, texts, reduce).assign_attrs(merged_spans=json.dumps(checked))
 
     def top(
         self,
         k: int = 10,
         *,
-        map: str = "whole",
+        map: str | None = None,
         layer: int | Sequence[int] | None = None,
+        sign: Literal["both", "for", "against"] = "both",
         drop_diagonal: bool = False,
     ) -> pd.DataFrame:
-        """The `k` scores of largest magnitude, strongest first, as a table.
+        """The `k` scores of largest magnitude, strongest first, as a table; by default of `whole` or `relevance`.
 
-        `share` is the score divided by its row's displacement, NaN where the target moved nowhere. `drop_diagonal`
-        leaves out what a token gives itself.
+        `share` is the score divided by its row's displacement, NaN where the target moved nowhere; in an explanation
+        divided by the sum of the magnitudes of all scores of its layer, because fused relevance has no displacement.
+        `sign` keeps positive scores alone (``"for"``) or negative ones (``"against"``). `drop_diagonal` leaves out
+        what a token gives itself.
         """
         dataset = self._valid()
         _check_count(k)
+        _choose("sign", sign, ("both", "for", "against"))
+        map = map or layout_of(dataset).default_map
         entry = _map_entry(dataset, map)
         if layer is not None:
+            if "layer" not in entry.dims:
+                raise OptionError(f"map {map!r} has no layers: leave layer out, or ask for another map.")
             dataset = dataset.sel(layer=_chosen_layers(dataset, layer))
         scores = dataset[map]
-        shares = (scores / _moved(_displacement(dataset, map))).transpose(*scores.dims)
+        divisor = _moved(_displacement(dataset, map)) if _kind(dataset) == FLOW.kind else _magnitudes(scores)
+        shares = (scores / divisor).transpose(*scores.dims)
         magnitude = np.abs(scores.values.astype(np.float64))
+        if sign != "both":
+            magnitude = np.where(scores.values > 0 if sign == "for" else scores.values < 0, magnitude, -np.inf)
         if drop_diagonal:
             if "source" not in entry.dims:
                 raise OptionError(f"map {map!r} has no sources and so no diagonal: leave drop_diagonal out.")
@@ -106,41 +150,67 @@ class LigniteAccessor:
         places = np.unravel_index(order, scores.shape)
         columns: dict[str, np.ndarray] = {}
         for dim, place in zip(scores.dims, places, strict=True):
-            columns[str(dim)] = scores[dim].values[place]
-            if f"{dim}_token" in dataset.coords:
-                columns[f"{dim}_token"] = dataset[f"{dim}_token"].values[place]
+            columns[position_name(str(dim))] = dataset[position_name(str(dim))].values[place]
+            if dim in layout_of(dataset).token_axes:
+                token = label_name(str(dim), "token")
+                columns[token] = dataset[token].values[place]
         columns["score"] = scores.values[places]
         columns["share"] = shares.values[places]
         return pd.DataFrame(columns)
 
-    def drop_special(self) -> xr.Dataset:
-        """Remove special tokens ([CLS], [SEP], …) from both token axes.
+    def drop_special(self, *, redistribute: bool = False) -> xr.Dataset:
+        """Remove special tokens ([CLS], [SEP], …) from all token axes.
 
         What they gave goes with them: the remaining scores no longer sum to displacement plus gap, which still speak
         of all sources. The attribute `dropped_special` records it.
+
+        `redistribute` shares the relevance of an explanation's special tokens over the others in proportion to their
+        magnitudes, layer by layer, so that every sum over `token` stays:
+
+            r_t ← r_t + |r_t| / Σ_s |r_s| · (sum over special tokens).
+
+        Where the others have none (below `STILL` of what is shared), each gets an equal part. A token's sign can turn
+        when more is shared than the others have. Maps from token to token are not redistributed; the standard errors
+        of the old scores say nothing of the new ones and are left out.
         """
-        dataset = self._valid()
-        for axis in ("source", "target"):
-            if axis in dataset.dims:
-                keep = ~dataset[f"{axis}_special"].values
-                if not keep.any():
-                    raise OptionError(f"every token of the {axis} axis is special: nothing would be left.")
-                dataset = dataset.isel({axis: keep})
-        return dataset.assign_attrs(dropped_special=1)
-
-    def normalize(self, *, by: Literal["displacement", "row", "max"] = "displacement") -> xr.Dataset:
-        """Divide every map so that targets or layers can be compared.
-
-        - ``"displacement"``: by the target's displacement; a score becomes the share of it.
-        - ``"row"``: by the sum of the magnitudes of the target's scores, so that none exceeds 1 where signs cancel.
-        - ``"max"``: by the largest magnitude in the layer, so that all targets and heads keep their proportions.
-
-        A row is a target's scores over sources (`mlp`: over heads). Displacement, gap and details are divided by the
-        same number as their map, so every sum rule survives. Rows that moved nowhere (see `STILL`) become zero.
-        """
-        _choose("by", by, ("displacement", "row", "max"))
         dataset = self._valid()
         layout = layout_of(dataset)
+        if redistribute:
+            if layout.kind != EXPLAIN.kind:
+                raise OptionError(f"redistribute shares relevance, but this is {layout.noun}: leave it out.")
+            dataset = dataset.drop_vars("layer_ig_error", errors="ignore")
+        keeps = {axis: ~dataset[label_name(axis, "special")].values for axis in _token_axes(dataset)}
+        for axis, keep in keeps.items():
+            if not keep.any():
+                raise OptionError(f"every token of the {axis} axis is special: nothing would be left.")
+        dropped = dataset.isel(keeps)
+        if redistribute and TOKEN_AXIS in keeps:
+            shared = {
+                name: _redistributed(dataset[name], keeps[TOKEN_AXIS])
+                for name in dataset.data_vars
+                if TOKEN_AXIS in dataset[name].dims
+            }
+            dropped = dropped.assign(shared)
+        return dropped.assign_attrs(dropped_special=1, **({"redistributed_special": 1} if redistribute else {}))
+
+    def normalize(self, *, by: Literal["displacement", "row", "max"] | None = None) -> xr.Dataset:
+        """Divide every map so that targets or layers can be compared.
+
+        - ``"displacement"`` (the default for a flow): by the target's displacement; a score becomes the share of it.
+        - ``"row"``: by the sum of the magnitudes of the target's scores, so that none exceeds 1 where signs cancel.
+        - ``"max"`` (the default for an explanation): by the largest magnitude in the layer, so that all tokens,
+          targets and heads keep their proportions.
+
+        A row is a target's scores over sources (`mlp`: over heads); in an explanation it is a layer's scores over
+        tokens, and ``"displacement"`` is not offered, since only some of its maps have one. Displacement, gap and
+        details are divided by the same number as their map, so every sum rule survives. Rows that moved nowhere (see
+        `STILL`) become zero.
+        """
+        dataset = self._valid()
+        layout = layout_of(dataset)
+        known = ("displacement", "row", "max") if layout.kind == FLOW.kind else ("row", "max")
+        by = by or ("displacement" if layout.kind == FLOW.kind else "max")
+        _choose("by", by, known)
         scaled: dict[str, xr.DataArray] = {}
         for name, entry in layout.maps.items():
             if entry.part_of is None and (group := _group(dataset, layout, name)):
@@ -150,7 +220,7 @@ class LigniteAccessor:
                     scaled[member] = (variable * factor).transpose(*variable.dims).astype(variable.dtype)
         return dataset.assign(scaled).assign_attrs(normalized=by)
 
-    def chain(self, map: str = "whole", *, residual: float | None = None, cumulative: bool = False) -> xr.DataArray:
+    def chain(self, map: str | None = None, *, residual: float | None = None, cumulative: bool = False) -> xr.DataArray:
         """Flow through all layers: which share of each target at the top comes from each source at the bottom.
 
         Every layer's map is divided row by row by its signed sum (displacement plus gap) and the layers are multiplied,
@@ -165,8 +235,13 @@ class LigniteAccessor:
         `residual` = r mixes in the identity, (1 − r) P_l + r I, for maps that leave the residual stream out: the
         target-token baseline gives a token no share of itself. `cumulative` keeps one product per layer: everything
         from the lowest layer up to it. Layers must follow each other without a hole, every source must be a target.
+
+        `map` is `whole` by default, in an explanation `relevance_flow`: there a row says which share of a token's
+        relevance at the top it owes to each token at the bottom, so that relevance at the top times the chain is
+        relevance at the bottom, up to the gaps of the layers between.
         """
-        layers, shares = self._shares(map, residual=residual)
+        map = map or self._flow_map()
+        layers, shares, _ = self._shares(map, residual=residual)
         products = [shares[0]]
         for share in shares[1:]:
             products.append(share @ products[-1])
@@ -175,23 +250,29 @@ class LigniteAccessor:
         return result if cumulative else result.isel(layer=-1, drop=True)
 
     def paths(
-        self, k: int = 10, *, map: str = "whole", target: int | None = None, residual: float | None = None
+        self, k: int = 10, *, map: str | None = None, target: int | None = None, residual: float | None = None
     ) -> list[FlowPath]:
         """The `k` strongest paths from any source at the bottom to `target` (by default any) at the top.
 
         A path's strength is the magnitude of the product of its steps in the row-normalised maps of `chain`; its sign
         is the product of their signs. All paths together add up to the chain. The search is exact: the k best paths to
         a token run through the k best paths to its sources. Paths of strength zero are left out.
+
+        In an explanation a path also counts the relevance of its target at the top: its strength is in the unit of the
+        prediction, its sign says whether it speaks for or against, and all paths from a source together add up
+        to its relevance at the bottom, up to the gaps.
         """
         _check_count(k)
-        layers, shares = self._shares(map, residual=residual)
+        map = map or self._flow_map()
+        layers, shares, relevance = self._shares(map, residual=residual)
+        weights = np.ones(len(relevance)) if _kind(self._dataset) == FLOW.kind else relevance
         positions = self._dataset["source"].values
         if target is not None and target not in positions:
             raise OptionError(f"target {target} is no position of this result ({positions[0]} to {positions[-1]}).")
         ends = None if target is None else [positions.tolist().index(target)]
         tokens = self._dataset["source_token"].values
         found = []
-        for places in _strongest(np.abs(shares), k, ends):
+        for places in _strongest(np.abs(shares), np.abs(weights), k, ends):
             steps = [float(share[there, here]) for share, here, there in zip(shares, places, places[1:], strict=False)]
             found.append(
                 FlowPath(
@@ -199,8 +280,8 @@ class LigniteAccessor:
                     tokens=tuple(str(tokens[place]) for place in places),
                     layers=tuple(layers),
                     shares=tuple(steps),
-                    strength=float(np.prod(np.abs(steps))),
-                    sign=int(np.prod(np.sign(steps))),
+                    strength=float(np.prod(np.abs([*steps, weights[places[-1]]]))),
+                    sign=int(np.prod(np.sign([*steps, weights[places[-1]]]))),
                 )
             )
         return found
@@ -209,12 +290,27 @@ class LigniteAccessor:
         validate(self._dataset)
         return self._dataset
 
-    def _shares(self, map: str, *, residual: float | None) -> tuple[list[int], np.ndarray]:
-        """Layer numbers, lowest first, and one row-normalised float64 matrix [target, source] for each."""
+    def _flow_map(self) -> str:
+        """The map that flows through the layers, unless another is asked for."""
+        if _kind(self._valid()) == FLOW.kind:
+            return FLOW.default_map
+        if "relevance_flow" not in self._dataset:
+            raise OptionError(
+                "this explanation has no map 'relevance_flow', through which relevance flows from layer to layer: "
+                "compute it with method='relevance-flow', detail='relevance-flow'."
+            )
+        return "relevance_flow"
+
+    def _shares(self, map: str, *, residual: float | None) -> tuple[list[int], np.ndarray, np.ndarray]:
+        """Layer numbers, lowest first, one row-normalised float64 matrix [target, source] for each; the top's sums."""
         dataset = self._valid()
+        is_flow = _kind(dataset) == FLOW.kind
         entry = _map_entry(dataset, map)
         if entry.dims != ("layer", "target", "source"):
-            raise OptionError(f"map {map!r} has the axes {', '.join(entry.dims)}: chain 'whole' or 'composed' instead.")
+            others = "'whole' or 'composed'" if is_flow else "'relevance_flow'"
+            raise OptionError(f"map {map!r} has the axes {', '.join(entry.dims)}: chain {others} instead.")
+        if entry.adds_over != "source":
+            raise OptionError(f"the rows of {map!r} sum to nothing that could flow: chain 'relevance_flow' instead.")
         if residual is not None and not 0 <= residual <= 1:
             raise OptionError(f"residual is {residual}, expected a share between 0 and 1, or None.")
         layers = sorted(dataset["layer"].values.tolist())
@@ -226,25 +322,33 @@ class LigniteAccessor:
             )
         sources, targets = dataset["source"].values.tolist(), dataset["target"].values.tolist()
         if set(sources) != set(targets):
+            remedy = "Compute it with targets=None." if is_flow else "Select no tokens before you ask."
             lonely = next(iter([s for s in sources if s not in targets] or [t for t in targets if t not in sources]))
             raise GridError(
                 f"position {lonely} is not on both token axes ({len(targets)} targets, {len(sources)} sources): a flow "
-                "through layers needs every token as source and target. Compute it with targets=None."
+                f"through layers needs every token as source and target. {remedy}"
             )
         scores = dataset[map].sel(layer=layers, target=sources).values.astype(np.float64)
-        shares = np.stack([_row_shares(layer) for layer in scores])
+        totals = scores.sum(axis=-1)
+        sizes = np.abs(totals)
+        still = _still(sizes, axis=-1) if is_flow else sizes <= STILL * sizes.max(axis=-1, keepdims=True)
+        identity = np.eye(len(sources))
+        shares = np.where(still[..., None], identity, scores / np.where(still, 1.0, totals)[..., None])
         if residual is not None:
-            shares = (1 - residual) * shares + residual * np.eye(len(sources))
-        return layers, shares
+            shares = (1 - residual) * shares + residual * identity
+        return layers, shares, totals[-1]
 
 
-def _row_shares(scores: np.ndarray) -> np.ndarray:
-    total = scores.sum(axis=-1)
-    still = _still(np.abs(total), axis=None)
-    return np.where(still[:, None], np.eye(len(scores)), scores / np.where(still, 1.0, total)[:, None])
+def _kind(dataset: xr.Dataset) -> str:
+    return layout_of(dataset).kind
 
 
-def _still(displacement: np.ndarray, axis: int | tuple[int, ...] | None) -> np.ndarray:
+def _token_axes(dataset: xr.Dataset) -> list[str]:
+    """Sources before targets, which take their positions from them."""
+    return [axis for axis in reversed(layout_of(dataset).token_axes) if axis in dataset.dims]
+
+
+def _still(displacement: np.ndarray, axis: int) -> np.ndarray:
     return displacement <= STILL * np.median(displacement, axis=axis, keepdims=True)
 
 
@@ -255,6 +359,22 @@ def _moved(displacement: xr.DataArray) -> xr.DataArray:
     return displacement.where(~_still(np.abs(displacement.values), axis))
 
 
+def _magnitudes(scores: xr.DataArray) -> xr.DataArray:
+    """Sum of magnitudes in each layer, NaN where it is zero."""
+    total = abs(scores.astype(np.float64)).sum([dim for dim in scores.dims if dim != "layer"])
+    return total.where(total > 0)
+
+
+def _redistributed(scores: xr.DataArray, keep: np.ndarray) -> xr.DataArray:
+    """The kept scores, and with them what the others had; `token` is the last axis of every map that has it."""
+    values = scores.values.astype(np.float64)
+    kept, shared = values[..., keep], values[..., ~keep].sum(axis=-1, keepdims=True)
+    total = np.abs(kept).sum(axis=-1, keepdims=True)
+    nobody = total <= STILL * np.abs(shared)
+    parts = np.where(nobody, 1 / kept.shape[-1], np.abs(kept) / np.where(nobody, 1.0, total))
+    return scores.isel({TOKEN_AXIS: keep}).copy(data=(kept + shared * parts).astype(scores.dtype))
+
+
 def _largest(values: np.ndarray, k: int) -> np.ndarray:
     """Places of the k largest values along the last axis, largest first; equal values in the order of their places."""
     k = min(k, values.shape[-1])
@@ -263,8 +383,11 @@ def _largest(values: np.ndarray, k: int) -> np.ndarray:
     return np.take_along_axis(places, order, axis=-1)
 
 
-def _strongest(magnitudes: np.ndarray, k: int, ends: list[int] | None) -> list[list[int]]:
-    """Places of the k best paths, best first: one row of best products per token, carried from layer to layer."""
+def _strongest(magnitudes: np.ndarray, weights: np.ndarray, k: int, ends: list[int] | None) -> list[list[int]]:
+    """Places of the k best paths, best first: one row of best products per token, carried from layer to layer.
+
+    `weights` are those of the tokens at the top.
+    """
     n_tokens = magnitudes.shape[-1]
     best = np.ones((n_tokens, 1))  # [token, rank]
     back: list[tuple[np.ndarray, np.ndarray]] = []
@@ -274,6 +397,7 @@ def _strongest(magnitudes: np.ndarray, k: int, ends: list[int] | None) -> list[l
         kept = _largest(products, k)
         best = np.take_along_axis(products, kept, axis=-1)
         back.append((kept // n_ranks, kept % n_ranks))
+    best = best * weights[:, None]
     candidates = [
         (-best[token, rank], token, rank)
         for token in (range(n_tokens) if ends is None else ends)
@@ -291,42 +415,119 @@ def _trace(back: list[tuple[np.ndarray, np.ndarray]], token: int, rank: int) -> 
     return places[::-1]
 
 
-def _merge_axis(dataset: xr.Dataset, axis: str, reduce: str, first_position: dict[WordKey, int]) -> xr.Dataset:
+def _grouped(keys: list[WordKey]) -> dict[WordKey, list[int]]:
     groups: dict[WordKey, list[int]] = {}
-    for place, key in enumerate(_words(dataset, axis)):
+    for place, key in enumerate(keys):
         groups.setdefault(key, []).append(place)
+    return groups
+
+
+def _merge_axes(
+    dataset: xr.Dataset, groups: dict[str, dict[WordKey, list[int]]], texts: dict[str, list[str]], reduce: str
+) -> xr.Dataset:
+    first_position: dict[WordKey, int] = {}
+    for axis in (TOKEN_AXIS, "source"):
+        for key, places in groups.get(axis, {}).items():
+            first_position.setdefault(key, int(dataset[position_name(axis)].values[places[0]]))
+    for axis, members in groups.items():
+        how = "sum" if axis == "source" else reduce
+        dataset = _merge_axis(dataset, axis, members, texts[axis], how, first_position)
+    return dataset
+
+
+def _merge_axis(
+    dataset: xr.Dataset,
+    axis: str,
+    groups: dict[WordKey, list[int]],
+    texts: list[str],
+    reduce: str,
+    first_position: dict[WordKey, int],
+) -> xr.Dataset:
     merged = {
         name: _merge(variable, axis, list(groups.values()), reduce) for name, variable in dataset.data_vars.items()
     }
     firsts = [places[0] for places in groups.values()]
-    own = dataset[axis].values[firsts]
+    own = dataset[position_name(axis)].values[firsts]
     coords: dict[str, tuple[str, np.ndarray]] = {
         # A word's place is where it starts among the sources, also if its first sub-word is no target.
-        axis: (
+        position_name(axis): (
             axis,
             np.asarray([first_position.get(key, int(position)) for key, position in zip(groups, own, strict=True)]),
         )
     }
     for label in TOKEN_LABELS:
-        if f"{axis}_{label}" in dataset.coords:
-            coords[f"{axis}_{label}"] = (axis, dataset[f"{axis}_{label}"].values[firsts])
-    texts = [_word_text(dataset, axis, places) for places in groups.values()]
-    coords[f"{axis}_token"] = (axis, np.asarray(texts, dtype=np.str_))
-    stops = dataset[f"{axis}_stop"].values
-    coords[f"{axis}_stop"] = (axis, np.asarray([stops[places].max() for places in groups.values()]))
+        name = label_name(axis, label)
+        if name in dataset.coords:
+            coords[name] = (axis, dataset[name].values[firsts])
+    coords[label_name(axis, "token")] = (axis, np.asarray(texts, dtype=np.str_))
+    stops = dataset[label_name(axis, "stop")].values
+    coords[label_name(axis, "stop")] = (axis, np.asarray([stops[places].max() for places in groups.values()]))
     kept = {name: coord for name, coord in dataset.coords.items() if axis not in coord.dims}
-    return xr.Dataset(merged, {**kept, **coords}, dataset.attrs)
+    return without_repeating_index(xr.Dataset(merged, {**kept, **coords}, dataset.attrs))
 
 
 def _words(dataset: xr.Dataset, axis: str) -> list[WordKey]:
     """What tells words apart: segment and word number, or the position of a token that stays alone."""
-    positions, words = dataset[axis].values, dataset[f"{axis}_word"].values
-    special = dataset[f"{axis}_special"].values
-    name = f"{axis}_segment"
+    positions, words = dataset[position_name(axis)].values, dataset[label_name(axis, "word")].values
+    special = dataset[label_name(axis, "special")].values
+    name = label_name(axis, "segment")
     segments = dataset[name].values if name in dataset.coords else np.zeros_like(words)
     return [
         ("token", int(position), 0) if alone or word < 0 else ("word", int(segment), int(word))
         for position, word, alone, segment in zip(positions, words, special, segments, strict=True)
+    ]
+
+
+def _span_keys(dataset: xr.Dataset, axis: str, spans: Sequence[Span]) -> list[WordKey]:
+    """The phrase that a token has most of its characters in, or the position of a token that is in none."""
+    keys: list[WordKey] = []
+    starts, stops = (dataset[label_name(axis, label)].values.tolist() for label in ("start", "stop"))
+    for position, start, stop in zip(dataset[position_name(axis)].values.tolist(), starts, stops, strict=True):
+        common = [min(stop, last) - max(start, first) for first, last in spans]
+        inside = max(common, default=0) > 0  # never where nothing is known: from −1 to −1 there is nothing
+        keys.append(("span", common.index(max(common)), 0) if inside else ("token", position, 0))
+    return keys
+
+
+def _checked_spans(spans: Sequence[Sequence[int]], text: str) -> list[Span]:
+    """Sorted by their starts."""
+    checked = []
+    for span in spans:
+        try:
+            start, stop = map(operator.index, span)
+        except (TypeError, ValueError):
+            raise OptionError(f"{span!r} is no phrase: give its first character and the one after its last.") from None
+        if not 0 <= start < stop <= len(text):
+            raise OptionError(f"phrase ({start}, {stop}) is empty or outside the text of {len(text)} characters.")
+        checked.append((start, stop))
+    checked.sort()
+    for first, second in pairwise(checked):
+        if second[0] < first[1]:
+            raise OptionError(f"phrases {first} and {second} overlap: a token counts once, so merge them separately.")
+    return checked
+
+
+def _check_spans_hold_tokens(
+    dataset: xr.Dataset, spans: Sequence[Span], groups: dict[str, dict[WordKey, list[int]]]
+) -> None:
+    for number, span in enumerate(spans):
+        members = {axis: found for axis, keys in groups.items() if (found := keys.get(("span", number, 0)))}
+        words = str(dataset.attrs["text"])[slice(*span)]
+        if not members:
+            raise OptionError(f"phrase {span} ({words!r}) holds no token of this result: choose one that does.")
+        for axis, places in members.items():
+            segment = label_name(axis, "segment")
+            if segment in dataset.coords and len(set(dataset[segment].values[places].tolist())) > 1:
+                raise OptionError(f"phrase {span} ({words!r}) lies in both texts: end it where the first one ends.")
+
+
+def _span_texts(dataset: xr.Dataset, axis: str, groups: dict[WordKey, list[int]]) -> list[str]:
+    text = str(dataset.attrs.get("text", ""))
+    pieces = dataset[label_name(axis, "token")].values.tolist()
+    starts, stops = (dataset[label_name(axis, label)].values for label in ("start", "stop"))
+    return [
+        text[starts[places].min() : stops[places].max()] if kind == "span" else pieces[places[0]]
+        for (kind, _, _), places in groups.items()
     ]
 
 
@@ -346,12 +547,14 @@ def _merge(variable: xr.DataArray, axis: str, groups: list[list[int]], reduce: s
 
 
 def _word_text(dataset: xr.Dataset, axis: str, places: list[int]) -> str:
-    pieces = dataset[f"{axis}_token"].values[places].tolist()
-    if dataset[f"{axis}_special"].values[places[0]] or dataset[f"{axis}_word"].values[places[0]] < 0:
+    pieces = dataset[label_name(axis, "token")].values[places].tolist()
+    special, words, starts, stops = (
+        dataset[label_name(axis, label)].values[places] for label in ("special", "word", "start", "stop")
+    )
+    if special[0] or words[0] < 0:
         return str(pieces[0])
-    starts, stops = dataset[f"{axis}_start"].values[places], dataset[f"{axis}_stop"].values[places]
     text = str(dataset.attrs.get("text", ""))
-    if f"{axis}_segment" not in dataset.coords and starts.min() >= 0 and stops.max() <= len(text):
+    if label_name(axis, "segment") not in dataset.coords and starts.min() >= 0 and stops.max() <= len(text):
         word = text[starts.min() : stops.max()].strip()  # byte-level tokens may count the space before them
         if word:
             return word
@@ -370,7 +573,10 @@ def _group(dataset: xr.Dataset, layout: Layout, name: str) -> list[str]:
     scores = [name, *(detail for detail, entry in layout.maps.items() if entry.part_of == name)]
     if not any(member in dataset for member in scores):
         return []
-    return [member for member in (*scores, f"{name}_displacement", f"{name}_gap") if member in dataset]
+    certificates = layout.maps[name].certificates
+    if name == "layer_relevance" and "layer_ig" not in dataset:  # methods that fuse nothing certify it instead
+        certificates = layout.maps["layer_ig"].certificates
+    return [member for member in (*scores, *certificates) if member in dataset]
 
 
 def _factor(dataset: xr.Dataset, name: str, entry: Map, by: str) -> xr.DataArray:
@@ -380,8 +586,11 @@ def _factor(dataset: xr.Dataset, name: str, entry: Map, by: str) -> xr.DataArray
         if name not in dataset:
             raise OptionError(f"the result has details of {name!r} but not {name!r} itself: keep it, or drop them.")
         magnitudes = abs(dataset[name].astype(np.float64))
-        if by == "row":
+        if by == "row" and _kind(dataset) == FLOW.kind:
             divisor = _moved(magnitudes.sum(entry.adds_over))
+        elif by == "row":
+            rows = magnitudes.sum(entry.dims[-1])
+            divisor = rows.where(rows > STILL * rows.max([dim for dim in rows.dims if dim != "layer"]))
         else:
             largest = magnitudes.max([dim for dim in entry.dims if dim != "layer"])
             divisor = largest.where(largest > 0)
@@ -402,9 +611,10 @@ def _map_entry(dataset: xr.Dataset, name: str) -> Map:
     if name not in maps:
         close = difflib.get_close_matches(str(name), maps, n=1)
         hint = f" Closest: {close[0]!r}." if close else ""
-        raise OptionError(
-            f"this result has no map {name!r}, it has {', '.join(maps)}.{hint} Compute it with maps=({name!r},)."
-        )
+        remedy = f"Compute it with maps=({name!r},)."
+        if _kind(dataset) == EXPLAIN.kind:
+            remedy = "Compute it with a method= that has it, or with detail=."
+        raise OptionError(f"this result has no map {name!r}, it has {', '.join(maps)}.{hint} {remedy}")
     return maps[name]
 
 

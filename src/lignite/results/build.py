@@ -7,7 +7,20 @@ import numpy as np
 import xarray as xr
 
 from lignite.errors import InputError
-from lignite.results.schema import CIRCUITS, FLOW, FLOW_ATTRS, validate
+from lignite.results.schema import (
+    CIRCUITS,
+    EXPLAIN,
+    EXPLAIN_ATTRS,
+    FLOW,
+    FLOW_ATTRS,
+    OPTIONAL_CERTIFICATES,
+    TOKEN_AXIS,
+    Layout,
+    label_name,
+    validate,
+)
+
+Coordinates = dict[str, tuple[str, np.ndarray]]
 
 
 @runtime_checkable
@@ -59,46 +72,108 @@ def build_flow(
     attrs
         Everything that `FLOW_ATTRS` names; `kind` is set here.
     """
-    coords = _coordinates(tokens, layers=layers, targets=targets, variables=variables)
+    positions = _positions(tokens)
+    strangers = [target for target in targets if target not in positions]
+    if strangers:
+        raise InputError(
+            f"target {strangers[0]} is no kept position (these are {positions[0]} to {positions[-1]}): choose among "
+            "them."
+        )
+    places = [positions.index(target) for target in targets]
+    labels = _labels(tokens)
+    coords: Coordinates = {"layer": ("layer", _whole_numbers(layers)), **_heads(FLOW, variables)}
+    coords |= {"target": ("target", _whole_numbers(targets)), "source": ("source", _whole_numbers(positions))}
+    for label, values in labels.items():
+        coords[label_name("source", label)] = ("source", values)
+        coords[label_name("target", label)] = ("target", values[places])
+    if "whole_circuits" in variables:
+        coords["circuit"] = ("circuit", np.asarray(CIRCUITS))
+    return _assemble(FLOW, FLOW_ATTRS, coords, variables, attrs)
+
+
+def build_explanation(
+    *,
+    tokens: TokenLabels,
+    variables: Mapping[str, np.ndarray],
+    attrs: Mapping[str, str | int | float],
+    layers: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """Label the scores of an explanation.
+
+    Parameters
+    ----------
+    tokens
+        Labels of all kept tokens, in the order of the arrays' token axes; `target` and `source` are these tokens, too.
+    variables
+        `relevance`, and any other of the layout's variables with their certificates.
+    attrs
+        Everything that `EXPLAIN_ATTRS` names; `kind` is set here.
+    layers
+        Numbers of the layers; without them counted from 0.
+    classes
+        Names of the classes, for `probability` and `logit`.
+    """
+    if "relevance" not in variables:
+        raise InputError("an explanation needs the variable 'relevance': hand it over with the others.")
+    dims = {dim for name in variables for dim in EXPLAIN.variables.get(name, ())}
+    coords: Coordinates = {}
+    if "layer" in dims:
+        counted = _size_of("layer", EXPLAIN, variables)
+        coords["layer"] = ("layer", _whole_numbers(range(counted) if layers is None else layers))
+    coords |= _heads(EXPLAIN, variables)
+    positions, labels = _positions(tokens), _labels(tokens)
+    coords["position"] = (TOKEN_AXIS, _whole_numbers(positions))
+    for axis in EXPLAIN.token_axes:
+        if axis in dims:
+            coords |= {label_name(axis, label): (axis, values) for label, values in labels.items()}
+        if axis in dims and axis != TOKEN_AXIS:
+            coords[axis] = (axis, _whole_numbers(positions))
+    if "class" in dims:
+        if classes is None:
+            raise InputError("probabilities and logits need the names of their classes: pass classes=.")
+        coords["class"] = ("class", np.asarray(list(classes), dtype=np.str_))
+    return _assemble(EXPLAIN, EXPLAIN_ATTRS, coords, variables, attrs)
+
+
+def _assemble(
+    layout: Layout,
+    needed_attrs: Sequence[str],
+    coords: Coordinates,
+    variables: Mapping[str, np.ndarray],
+    attrs: Mapping[str, str | int | float],
+) -> xr.Dataset:
     sizes = {name: len(values) for name, (_, values) in coords.items()}
     for name, values in variables.items():
-        _check_shape(name, values, sizes, variables)
-    dataset = xr.Dataset({name: (FLOW.variables[name], values) for name, values in variables.items()}, coords)
-    dataset.attrs = {**attrs, "kind": FLOW.kind}
-    missing = [name for name in FLOW_ATTRS if name not in dataset.attrs]
+        _check_shape(layout, name, values, sizes)
+        _check_certificates(layout, name, variables)
+    unindexed = {name: coords.pop(name) for name in (TOKEN_AXIS,) if name in coords}
+    dataset = xr.Dataset({name: (layout.variables[name], values) for name, values in variables.items()}, coords)
+    dataset = dataset.assign_coords(xr.Coordinates(unindexed, indexes={}))
+    dataset.attrs = {**attrs, "kind": layout.kind}
+    missing = [name for name in needed_attrs if name not in dataset.attrs]
     if missing:
-        raise InputError(f"a flow needs the attributes {', '.join(missing)} too: add them to attrs.")
+        raise InputError(f"{layout.noun} needs the attributes {', '.join(missing)} too: add them to attrs.")
     validate(dataset)
     return dataset
 
 
-def _coordinates(
-    tokens: TokenLabels, *, layers: Sequence[int], targets: Sequence[int], variables: Mapping[str, np.ndarray]
-) -> dict[str, tuple[str, np.ndarray]]:
-    position = [int(value) for value in tokens.position]
-    strangers = [target for target in targets if target not in position]
-    if strangers:
-        raise InputError(
-            f"target {strangers[0]} is no kept position (these are {position[0]} to {position[-1]}): choose among them."
-        )
-    places = [position.index(target) for target in targets]
-    coords: dict[str, tuple[str, np.ndarray]] = {"layer": ("layer", _whole_numbers(layers))}
+def _positions(tokens: TokenLabels) -> list[int]:
+    return [int(value) for value in tokens.position]
+
+
+def _size_of(dim: str, layout: Layout, variables: Mapping[str, np.ndarray]) -> int:
+    """How long an axis is in the first variable that has it; `_check_shape` holds the others to it."""
     for name, values in variables.items():
-        dims = FLOW.variables.get(name, ())
-        if "head" in dims and values.ndim == len(dims):
-            coords.setdefault("head", ("head", np.arange(values.shape[dims.index("head")], dtype=np.int64)))
-    coords["target"] = ("target", _whole_numbers(targets))
-    coords["source"] = ("source", _whole_numbers(position))
-    for label, labels in _labels(tokens).items():
-        if len(labels) != len(position):
-            raise InputError(
-                f"tokens have {len(position)} positions but {len(labels)} entries of {label!r}: match them."
-            )
-        coords[f"source_{label}"] = ("source", labels)
-        coords[f"target_{label}"] = ("target", labels[places])
-    if "whole_circuits" in variables:
-        coords["circuit"] = ("circuit", np.asarray(CIRCUITS))
-    return coords
+        dims = layout.variables.get(name, ())
+        if dim in dims and values.ndim == len(dims):
+            return values.shape[dims.index(dim)]
+    return 0
+
+
+def _heads(layout: Layout, variables: Mapping[str, np.ndarray]) -> Coordinates:
+    n_heads = _size_of("head", layout, variables)
+    return {"head": ("head", np.arange(n_heads, dtype=np.int64))} if n_heads else {}
 
 
 def _labels(tokens: TokenLabels) -> dict[str, np.ndarray]:
@@ -113,6 +188,11 @@ def _labels(tokens: TokenLabels) -> dict[str, np.ndarray]:
         values: tuple[int, ...] | None = getattr(tokens, name)
         if values is not None:
             labels[name] = _whole_numbers(values)
+    for name, column in labels.items():
+        if len(column) != len(tokens.position):
+            raise InputError(
+                f"tokens have {len(tokens.position)} positions but {len(column)} entries of {name!r}: match them."
+            )
     return labels
 
 
@@ -120,15 +200,21 @@ def _whole_numbers(values: Sequence[int]) -> np.ndarray:
     return np.asarray(list(values), dtype=np.int64)
 
 
-def _check_shape(name: str, values: np.ndarray, sizes: Mapping[str, int], variables: Mapping[str, np.ndarray]) -> None:
-    if name not in FLOW.variables:
-        raise InputError(f"a flow has no variable {name!r}: use one of {', '.join(FLOW.variables)}.")
-    expected = tuple(sizes.get(dim, -1) for dim in FLOW.variables[name])
+def _check_shape(layout: Layout, name: str, values: np.ndarray, sizes: Mapping[str, int]) -> None:
+    if name not in layout.variables:
+        raise InputError(f"{layout.noun} has no variable {name!r}: use one of {', '.join(layout.variables)}.")
+    expected = tuple(sizes.get(dim, -1) for dim in layout.variables[name])
     if values.shape != expected:
-        axes = ", ".join(f"{dim} {sizes.get(dim, '?')}" for dim in FLOW.variables[name])
+        axes = ", ".join(f"{dim} {sizes.get(dim, '?')}" for dim in layout.variables[name])
         raise InputError(f"{name!r} has shape {values.shape}, expected ({axes}): transpose or select it first.")
-    entry = FLOW.maps.get(name)
-    if entry is not None and entry.part_of is None:
-        missing = [f"{name}_{suffix}" for suffix in ("displacement", "gap") if f"{name}_{suffix}" not in variables]
-        if missing:
-            raise InputError(f"{name!r} travels without {' and '.join(missing)}: hand them over with it.")
+
+
+def _check_certificates(layout: Layout, name: str, variables: Mapping[str, np.ndarray]) -> None:
+    """A map travels with what certifies it, and a displacement with its gap."""
+    partner = name.replace("displacement", "gap") if "displacement" in name else name.replace("gap", "displacement")
+    needed = [partner] if partner in layout.others else []
+    if name in layout.maps:
+        needed = [other for other in layout.maps[name].certificates if other not in OPTIONAL_CERTIFICATES]
+    missing = [other for other in needed if other not in variables]
+    if missing:
+        raise InputError(f"{name!r} travels without {' and '.join(missing)}: hand them over with it.")

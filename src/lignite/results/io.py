@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from lignite.errors import FileError, InputError
-from lignite.results.schema import validate
+from lignite.results.schema import validate, without_repeating_index
 
 JSON_FORMAT = "lignite result"
 JSON_VERSION = 1
@@ -50,7 +50,7 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     path = Path(path)
     ending = _known_ending(path)
     first_bytes = _first_bytes(path)
-    dataset = _read_netcdf(path, first_bytes) if ending == ".nc" else _read_json(path)
+    dataset = without_repeating_index(_read_netcdf(path, first_bytes) if ending == ".nc" else _read_json(path))
     try:
         validate(dataset)
     except InputError as error:

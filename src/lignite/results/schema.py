@@ -1,7 +1,7 @@
 """The layout of results as data: which variables there are, over which axes, and what labels an axis carries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -21,12 +21,17 @@ TOKEN_LABELS: Mapping[str, str] = {
     "row": "i",
     "col": "i",
 }
-"""What is known of a token, with the kind of its numpy type: a flow has `source_token`, `target_token`, and so on."""
+"""What is known of a token, with the kind of its numpy type; see `label_name` for what the coordinates are called."""
+
+TOKEN_AXIS = "token"
+"""The axis of an explanation's relevance. Its strings repeat, so it has no index: select on it with `isel`."""
 
 OPTIONAL_LABELS = frozenset({"segment", "row", "col"})
 """Labels that only pairs of texts or images have."""
 
 FLOW_ATTRS = ("lignite_version", "kind", "model", "revision", "text", "request", "plans", "versions", "tol")
+
+EXPLAIN_ATTRS = (*FLOW_ATTRS, "target", "method", "prediction", "value")
 
 
 @dataclass(frozen=True)
@@ -34,21 +39,26 @@ class Map:
     """One array of scores: its axes, and the axis whose scores add up to its displacement.
 
     A detail is a split of another map: it has no displacement of its own, and `part_of` names the map whose it shares.
+    `certificates` are the variables that say what a map explains and what it misses, in the unit of its scores.
     """
 
     dims: tuple[str, ...]
     adds_over: str | None
     part_of: str | None = None
+    certificates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layout:
     """Everything that a result of one kind may hold.
 
-    `others` are variables that are no map: the displacements, the gaps, single numbers.
+    `others` are variables that are no map: the displacements, the gaps, single numbers. `default_map` is the one that
+    questions are about where none is named.
     """
 
     kind: str
+    noun: str
+    default_map: str
     index: Mapping[str, str]
     maps: Mapping[str, Map]
     others: Mapping[str, tuple[str, ...]]
@@ -59,47 +69,94 @@ class Layout:
         return {name: entry.dims for name, entry in self.maps.items()} | dict(self.others)
 
 
-def _with_certificates(maps: Mapping[str, Map]) -> dict[str, tuple[str, ...]]:
+def _certified(maps: Mapping[str, Map]) -> dict[str, Map]:
+    """Every map of a flow, but no detail, has its displacement and its gap."""
     return {
-        f"{name}_{suffix}": tuple(dim for dim in entry.dims if dim != entry.adds_over)
+        name: entry if entry.part_of else replace(entry, certificates=(f"{name}_displacement", f"{name}_gap"))
         for name, entry in maps.items()
-        if entry.part_of is None
-        for suffix in ("displacement", "gap")
     }
 
 
-_FLOW_MAPS = {
-    "attention": Map(("layer", "head", "target", "source"), adds_over="source"),
-    "mlp": Map(("layer", "target", "head"), adds_over="head"),
-    "whole": Map(("layer", "target", "source"), adds_over="source"),
-    "composed": Map(("layer", "target", "source"), adds_over="source"),
-    "whole_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="whole"),
-    "whole_residual": Map(("layer", "target"), adds_over=None, part_of="whole"),
-    "whole_circuits": Map(("circuit", "layer", "target", "source"), adds_over=None, part_of="whole"),
-}
+_FLOW_MAPS = _certified(
+    {
+        "attention": Map(("layer", "head", "target", "source"), adds_over="source"),
+        "mlp": Map(("layer", "target", "head"), adds_over="head"),
+        "whole": Map(("layer", "target", "source"), adds_over="source"),
+        "composed": Map(("layer", "target", "source"), adds_over="source"),
+        "whole_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="whole"),
+        "whole_residual": Map(("layer", "target"), adds_over=None, part_of="whole"),
+        "whole_circuits": Map(("circuit", "layer", "target", "source"), adds_over=None, part_of="whole"),
+    }
+)
 
 FLOW = Layout(
     kind="flow",
+    noun="a flow",
+    default_map="whole",
     index={"layer": "i", "head": "i", "target": "i", "source": "i", "circuit": "U"},
     maps=_FLOW_MAPS,
-    others=_with_certificates(_FLOW_MAPS),
+    others={
+        certificate: tuple(dim for dim in entry.dims if dim != entry.adds_over)
+        for entry in _FLOW_MAPS.values()
+        for certificate in entry.certificates
+    },
     token_axes=("target", "source"),
 )
 
-EXPLAIN_VARIABLES: Mapping[str, tuple[str, ...]] = {
-    "relevance": ("token",),
-    "layer_relevance": ("layer", "token"),
-    "layer_ig": ("layer", "token"),
-    "attention_gradient": ("layer", "target", "source"),
-    "displacement": ("layer",),
-    "gap": ("layer",),
-    "output_ig": ("token",),
-    "relevance_flow": ("layer", "target", "source"),
-    "probability": ("class",),
-    "logit": ("class",),
-}
+EXPLAIN = Layout(
+    kind="explain",
+    noun="an explanation",
+    default_map="relevance",
+    index={"layer": "i", "head": "i", "target": "i", "source": "i", "class": "U"},
+    maps={
+        "relevance": Map(("token",), adds_over="token", certificates=("total_displacement", "total_gap")),
+        "layer_relevance": Map(("layer", "token"), adds_over=None),
+        "layer_ig": Map(("layer", "token"), adds_over="token", certificates=("displacement", "gap", "layer_ig_error")),
+        "output_ig": Map(("token",), adds_over="token", certificates=("output_displacement", "output_gap")),
+        "attention_gradient": Map(("layer", "target", "source"), adds_over=None),
+        "attention_gradient_heads": Map(
+            ("layer", "head", "target", "source"), adds_over=None, part_of="attention_gradient"
+        ),
+        "added": Map(("token",), adds_over=None),
+        "removed": Map(("token",), adds_over=None),
+        "relevance_flow": Map(("layer", "target", "source"), adds_over="source", certificates=("relevance_flow_gap",)),
+        "relevance_flow_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="relevance_flow"),
+        "relevance_residual": Map(("layer", "target"), adds_over=None, part_of="relevance_flow"),
+    },
+    others={
+        "total_displacement": (),
+        "total_gap": (),
+        "displacement": ("layer",),
+        "gap": ("layer",),
+        "layer_ig_error": ("layer", "token"),
+        "output_displacement": (),
+        "output_gap": (),
+        "relevance_flow_gap": ("layer", "target"),
+        "probability": ("class",),
+        "logit": ("class",),
+    },
+    token_axes=("token", "target", "source"),
+)
 
-LAYOUTS: Mapping[str, Layout] = {FLOW.kind: FLOW}
+OPTIONAL_CERTIFICATES = frozenset({"total_displacement", "total_gap", "layer_ig_error"})
+"""Only methods whose scores promise completeness have the first two, only those that draw their nodes the last."""
+
+LAYOUTS: Mapping[str, Layout] = {FLOW.kind: FLOW, EXPLAIN.kind: EXPLAIN}
+
+
+def label_name(axis: str, label: str) -> str:
+    """The coordinate that holds a label: `source_word` along `source`, plainly `word` along `token`."""
+    return label if axis == TOKEN_AXIS else f"{axis}_{label}"
+
+
+def position_name(axis: str) -> str:
+    """The coordinate that holds the places in the model's input; for all axes but `token` it is their index."""
+    return "position" if axis == TOKEN_AXIS else axis
+
+
+def without_repeating_index(dataset: xr.Dataset) -> xr.Dataset:
+    """Xarray indexes a coordinate named like its axis; one of strings that repeat would break every alignment."""
+    return dataset.drop_indexes(TOKEN_AXIS) if TOKEN_AXIS in dataset.indexes else dataset
 
 
 def layout_of(dataset: xr.Dataset) -> Layout:
@@ -124,7 +181,7 @@ def validate(dataset: object) -> None:
     layout = layout_of(dataset)
     if not any(name in layout.maps for name in dataset.data_vars):
         raise InputError(
-            f"the {layout.kind} holds no scores (it has {_listed(dataset.data_vars)}): keep at least one of "
+            f"the Dataset holds no scores of {layout.noun} (it has {_listed(dataset.data_vars)}): keep at least one of "
             f"{_listed(layout.maps)}."
         )
     for name in dataset.data_vars:
@@ -133,6 +190,8 @@ def validate(dataset: object) -> None:
     for dim, kind in layout.index.items():
         if dim in used:
             _check_index(dataset, dim, kind)
+    if TOKEN_AXIS in used:
+        _check_token_axis(dataset)
     for dim in layout.token_axes:
         if dim in used:
             _check_labels(dataset, dim)
@@ -143,7 +202,7 @@ def _check_variable(name: str, variable: xr.DataArray, layout: Layout) -> None:
     if name not in layout.variables:
         close = get_close_matches(name, layout.variables, n=1)
         raise InputError(
-            f"a {layout.kind} has no variable {name!r}{f'; closest: {close[0]!r}' if close else ''}. "
+            f"{layout.noun} has no variable {name!r}{f'; closest: {close[0]!r}' if close else ''}. "
             f"Known: {_listed(layout.variables)}. Remove it with drop_vars({name!r})."
         )
     dims = layout.variables[name]
@@ -165,16 +224,33 @@ def _check_index(dataset: xr.Dataset, dim: str, kind: str) -> None:
     if not len(values):
         raise InputError(f"the axis {dim!r} is empty: select at least one {dim}.")
     _check_kind(dim, values, kind)
-    if len(np.unique(values)) != len(values):
-        doubled = next(value for i, value in enumerate(values) if value in values[:i])
-        raise InputError(f"the axis {dim!r} names {doubled!s} twice: select every label once.")
+    _check_once(dim, values)
     if dim == "circuit" and not set(values) <= set(CIRCUITS):
         raise InputError(f"the axis 'circuit' is labelled {_listed(values)}, expected {_listed(CIRCUITS)}: rename it.")
 
 
+def _check_token_axis(dataset: xr.Dataset) -> None:
+    if not dataset.sizes[TOKEN_AXIS]:
+        raise InputError("the axis 'token' is empty: keep at least one token.")
+    if TOKEN_AXIS in dataset.indexes:
+        raise InputError("the axis 'token' is indexed by strings, which repeat: use .drop_indexes('token').")
+    if "position" not in dataset.coords:
+        raise InputError("the axis 'token' lacks the coordinate 'position': restore it with assign_coords.")
+    if dataset["position"].dims != (TOKEN_AXIS,):
+        raise InputError(f"'position' lies along {_listed(dataset['position'].dims)}, expected 'token': rebuild it.")
+    _check_kind("position", dataset["position"].values, "i")
+    _check_once(TOKEN_AXIS, dataset["position"].values)
+
+
+def _check_once(dim: str, values: np.ndarray) -> None:
+    if len(np.unique(values)) != len(values):
+        doubled = next(value for i, value in enumerate(values) if value in values[:i])
+        raise InputError(f"the axis {dim!r} names {doubled!s} twice: select every label once.")
+
+
 def _check_labels(dataset: xr.Dataset, axis: str) -> None:
     for label, kind in TOKEN_LABELS.items():
-        name = f"{axis}_{label}"
+        name = label_name(axis, label)
         if name not in dataset.coords:
             if label in OPTIONAL_LABELS:
                 continue
@@ -201,13 +277,20 @@ def _check_attrs(dataset: xr.Dataset) -> None:
 def require_same_grid(a: xr.Dataset, b: xr.Dataset) -> None:
     """Raise GridError, naming the first difference, unless both speak about the same layers and tokens.
 
-    Tokens are the same when position, string and, for pairs of texts, segment agree on both token axes.
+    Tokens are the same when position, string and, for pairs of texts, segment agree on every token axis. Methods of
+    explanation differ in the axes they need: of two explanations, the axes that both have must agree.
     """
-    for dim in ("layer", "target", "source"):
-        _require_equal(a, b, dim, what=f"{dim}s")
-    for axis in ("target", "source"):
-        _require_equal(a, b, f"{axis}_token", what=f"the tokens of the {axis} axis")
-        segment = f"{axis}_segment"
+    layout, other = layout_of(a), layout_of(b)
+    if layout.kind != other.kind:
+        raise GridError(f"one result is {layout.noun}, the other {other.noun}: compare results of one kind.")
+    dims, axes = ("layer", *layout.token_axes), layout.token_axes
+    if layout.kind == EXPLAIN.kind:
+        dims, axes = (tuple(dim for dim in names if dim in a.dims and dim in b.dims) for names in (dims, axes))
+    for dim in dims:
+        _require_equal(a, b, position_name(dim), what=f"{dim}s")
+    for axis in axes:
+        _require_equal(a, b, label_name(axis, "token"), what=f"the tokens of the {axis} axis")
+        segment = label_name(axis, "segment")
         if (segment in a.coords) != (segment in b.coords):
             raise GridError(f"only one result has {segment!r}: compare a pair of texts with a pair of texts.")
         if segment in a.coords:

@@ -1,23 +1,17 @@
 """A flow as one HTML page that needs nothing else: no network, no server, no other file."""
 
-import base64
-import html
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
-from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
-from lignite.errors import FileError
 from lignite.metrics.agreement import agreement
 from lignite.results.accessor import STILL
-from lignite.views.labels import format_share, model_title, one_line, shorten, visible_token
+from lignite.views.labels import model_title, one_line, shorten, visible_token
+from lignite.views.markup import frame, in_base64, render, write_page
 from lignite.views.palette import diverging
 from lignite.views.summary import (
     SPLITS,
@@ -47,10 +41,10 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
     """
     choose_map(dataset, None)  # refuses a result without a map
     packed = _pack(dataset, max_bytes)
-    environment = _environment()
     text = one_line(str(dataset.attrs.get("text", "")))
     model = one_line(str(dataset.attrs.get("model", "")))
-    return environment.get_template("flow.html.j2").render(
+    return render(
+        "flow.html.j2",
         title=shorten(f"{model_title(model)}: {text}" if text else model_title(model), 80),
         model=model,
         revision=str(dataset.attrs.get("revision", "")),
@@ -66,33 +60,19 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
         notes=packed.notes,
         blocks=packed.blocks,
         meta=_meta(dataset, packed),
-        css=Markup(_source("flow.css")),
-        js=Markup(_source("flow.js")),
+        styles=("base.css", "flow.css"),
+        scripts=("flow.js",),
     )
 
 
 def save_page(dataset: xr.Dataset, path: str | Path, *, max_bytes: int = MAX_BYTES) -> Path:
     """Write the page of `flow_html` into a .html file."""
-    path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise FileError(f"{path}: a page ends in .html; rename the file.")
-    page = flow_html(dataset, max_bytes=max_bytes)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot write the page ({error.strerror or error}); check folder and rights."
-        ) from error
-    return path
+    return write_page(flow_html(dataset, max_bytes=max_bytes), Path(path))
 
 
 def flow_frame(dataset: xr.Dataset, *, height: int = 900, max_bytes: int = MAX_BYTES) -> str:
     """The page inside an iframe, for a notebook: its styles and scripts stay apart from those of the notebook."""
-    page = html.escape(flow_html(dataset, max_bytes=max_bytes), quote=True)
-    return (
-        f'<iframe srcdoc="{page}" width="100%" height="{height}" style="border:0" title="lignite flow" '
-        'sandbox="allow-scripts allow-downloads"></iframe>'
-    )
+    return frame(flow_html(dataset, max_bytes=max_bytes), height=height, title="lignite flow")
 
 
 @dataclass(frozen=True)
@@ -177,7 +157,7 @@ def _pack_map(dataset: xr.Dataset, plan: _Plan, blocks: dict[str, str]) -> dict[
     gap = dataset.get(f"{map}_gap")
     for name, values in (("displacement", displacement), ("gap", gap)):
         if values is not None:
-            blocks[f"{map}-{name}"] = _base64(values.values.astype("<f4"))
+            blocks[f"{map}-{name}"] = in_base64(values.values.astype("<f4"))
     return {
         "name": map,
         "title": TITLES[map],
@@ -197,14 +177,10 @@ def _pack_map(dataset: xr.Dataset, plan: _Plan, blocks: dict[str, str]) -> dict[
 def _encode(values: Float[np.ndarray, "target column"], encoding: str) -> tuple[str, int]:
     """Base64 of the values times a power of two, which keeps float16 clear of both ends of its range."""
     if encoding == "float32":
-        return _base64(values.astype("<f4")), 0
+        return in_base64(values.astype("<f4")), 0
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0))
     exponent = int(np.floor(np.log2(32768 / largest))) if largest > 0 else 0
-    return _base64(np.ldexp(values.astype("float64"), exponent).astype("<f2")), exponent
-
-
-def _base64(values: np.ndarray) -> str:
-    return base64.b64encode(values.tobytes()).decode("ascii")
+    return in_base64(np.ldexp(values.astype("float64"), exponent).astype("<f2")), exponent
 
 
 def _limits(dataset: xr.Dataset, map: str) -> dict[str, Any]:
@@ -294,28 +270,3 @@ def _agreement_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
         }
         for prefix, title, cells in rows
     ]
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FunctionLoader(_source),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["share"] = format_share
-    environment.filters["token"] = visible_token
-    environment.filters["measure"] = _measure
-    return environment
-
-
-def _measure(value: float, signed: bool = False) -> str:
-    if not np.isfinite(value):
-        return "–"
-    return f"{value:+.2f}" if signed else f"{value:.3g}"
-
-
-def _source(name: str) -> str:
-    return files("lignite.views").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,10 +1,8 @@
 """A flow as a picture for print: one heat map per layer, drawn without a browser or a display."""
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,14 @@ import xarray as xr
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager
-from matplotlib.ft2font import FT2Font
 from rich.cells import cell_len
 
-from lignite.errors import FileError, OptionError
+from lignite.errors import OptionError
+from lignite.views.drawing import DIVERGING, STYLE, boxed, fonts_for, picture_ending, save_figure
 from lignite.views.labels import model_title, one_line, shorten, visible_token
-from lignite.views.palette import diverging
 from lignite.views.summary import SPLITS, TITLES, choose_map, one_part, options, shares, token_axis
-
-ENDINGS = (".png", ".svg", ".pdf")
 
 PITCH = 0.125  # inches per token: a 6.5 point label fits
 LARGEST = 5.2  # inches; longer texts label every n-th token
@@ -35,14 +27,6 @@ LABEL_POINTS = 6.5
 LABEL_CHARACTERS = 14
 QUANTILE = 0.995
 GAP = 0.3  # inches between panels
-
-_DIVERGING = LinearSegmentedColormap.from_list("lignite", diverging(), N=255)
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: it can be searched, and the reader's fonts draw what ours cannot
-    "svg.hashsalt": "lignite",
-    "font.family": ["DejaVu Sans"],
-    "axes.linewidth": 0.5,
-}
 
 
 @dataclass(frozen=True)
@@ -105,9 +89,7 @@ def save_picture(
 ) -> Path:
     """Draw a flow into a .png, .svg or .pdf file; the same result gives the same bytes."""
     path = Path(path)
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise FileError(f"{path}: a picture ends in {', '.join(ENDINGS)}; rename the file to choose one of them.")
+    ending = picture_ending(path)
     figure = _draw(
         dataset,
         map=map,
@@ -118,26 +100,7 @@ def save_picture(
         scale=scale,
         keep_characters=ending == ".svg",
     )
-    try:
-        _write(figure, path, ending, dpi)
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot write the picture ({error.strerror or error}); check folder and rights."
-        ) from error
-    return path
-
-
-def _write(figure: Figure, path: Path, ending: str, dpi: int) -> None:
-    metadata: dict[str, Any] = {
-        ".png": {"Software": "lignite"},
-        ".svg": {"Date": None, "Creator": "lignite"},
-        ".pdf": {"CreationDate": None, "ModDate": None, "Creator": "lignite"},
-    }
-    canvas = {".png": FigureCanvasAgg, ".svg": FigureCanvasSVG, ".pdf": FigureCanvasPdf}[ending](figure)
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        if ending == ".svg":  # the characters are kept as text; only their width is a guess
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        canvas.print_figure(path, dpi=dpi, metadata=metadata[ending])
+    return save_figure(figure, path, dpi=dpi)
 
 
 def _draw(
@@ -164,18 +127,19 @@ def _draw(
         _token_labels(dataset, "source") if "source" in scores.dims else [str(h) for h in scores["head"].values]
     )
     words = [*target_labels, *column_labels, one_line(str(dataset.attrs.get("text", "")))]
-    families, undrawable = _fonts("".join(words))
+    families, undrawable = fonts_for("".join(words))
     if keep_characters:
         undrawable = frozenset()
-    style = _STYLE | {"font.family": families}
+    style = STYLE | {"font.family": families}
     with matplotlib.rc_context(style):
         sheet = _Sheet(panels.values.shape, rows=target_labels, columns=column_labels)
+        rows, columns = ([boxed(label, undrawable) for label in labels] for labels in (target_labels, column_labels))
         for index, layer in enumerate(dataset.layer.values):
             axes = sheet.panel(index)
             limit = float(panels.limits[index])
             axes.imshow(
                 panels.values[index],
-                cmap=_DIVERGING,
+                cmap=DIVERGING,
                 norm=Normalize(-limit, limit),
                 aspect="auto",
                 interpolation="none",
@@ -183,7 +147,7 @@ def _draw(
             )
             note = f"  ±{limit:.3g}" if scale == "layer" else ""
             axes.set_title(f"layer {layer}{note}", fontsize=8, loc="left", pad=3)
-            sheet.label(axes, index, _replace(target_labels, undrawable), _replace(column_labels, undrawable))
+            sheet.label(axes, index, rows, columns)
         _inscribe(sheet, dataset, map, scores, head=head, circuit=circuit, undrawable=undrawable)
         _colour_bar(sheet, panels, values=values, scale=scale)
     return sheet.figure
@@ -346,7 +310,7 @@ def _inscribe(
         notes.append(f"every {max(sheet.step)}th token is labelled")
     if any(character in undrawable for character in "".join(_token_labels(dataset, token_axis(dataset))) + text):
         notes.append("□: no installed font has this character")
-    heading = _undrawn(f"{model}  ·  {text}" if text else model, undrawable)
+    heading = boxed(f"{model}  ·  {text}" if text else model, undrawable)
     for top, line, size, style in (
         (0.16, heading, 11.0, {"weight": "bold"}),
         (0.41, TITLES[map] + part, 9.0, {"color": "#333"}),
@@ -363,7 +327,7 @@ def _colour_bar(sheet: _Sheet, panels: _Panels, *, values: str, scale: str) -> N
     limit = float(panels.limits[0]) if scale == "shared" else 1.0
     axes.imshow(
         np.linspace(1, -1, 255)[:, None],
-        cmap=_DIVERGING,
+        cmap=DIVERGING,
         aspect="auto",
         extent=(0, 1, -limit, limit),
         norm=Normalize(-1, 1),
@@ -385,42 +349,3 @@ def _colour_bar(sheet: _Sheet, panels: _Panels, *, values: str, scale: str) -> N
         note += f", {100 * panels.beyond:.2g} % of cells lie beyond"
     axes.set_ylabel(textwrap.fill(note, max(24, int(height / 0.062))), fontsize=7, rotation=90, labelpad=4)
     axes.yaxis.set_label_position("right")
-
-
-def _replace(labels: list[str], undrawable: frozenset[str]) -> list[str]:
-    return [_undrawn(label, undrawable) for label in labels]
-
-
-def _undrawn(text: str, undrawable: frozenset[str]) -> str:
-    return "".join("□" if character in undrawable else character for character in text)
-
-
-def _fonts(text: str) -> tuple[list[str], frozenset[str]]:
-    """Font families that together draw the text, DejaVu Sans first, and the characters that none of them has."""
-    base = FT2Font(findfont(FontProperties(family=["DejaVu Sans"])))
-    missing = {ord(character) for character in set(text)} - set(base.get_charmap())
-    families = ["DejaVu Sans"]
-    if not missing:
-        return families, frozenset()
-    for name, characters in _installed():
-        drawn = missing & characters
-        if drawn:
-            families.append(name)
-            missing -= drawn
-    return families, frozenset(chr(code) for code in missing)
-
-
-@cache
-def _installed() -> tuple[tuple[str, frozenset[int]], ...]:
-    """Fonts of this machine, plain sans-serif ones first, with the characters each one draws."""
-    plain = [entry for entry in fontManager.ttflist if entry.style == "normal" and entry.weight in (400, "normal")]
-    found: dict[str, frozenset[int]] = {}
-    for entry in sorted(plain, key=lambda entry: ("Sans" not in entry.name, entry.name, entry.fname)):
-        if entry.name in found or "Last Resort" in entry.name or "Emoji" in entry.name:
-            continue  # a font of boxes, and fonts of bitmaps that cannot be scaled
-        try:
-            font = FT2Font(entry.fname)
-        except (OSError, RuntimeError):
-            continue  # listed in the cache, but gone or unreadable: it draws nothing
-        found[entry.name] = frozenset(font.get_charmap())
-    return tuple(found.items())

@@ -1,18 +1,16 @@
 """A flow as text: readable at any width, with and without colour, in a terminal and in a pipe."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import xarray as xr
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.columns import Columns
-from rich.console import Console, Group, OverflowMethod, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from lignite.metrics.agreement import agreement
-from lignite.views.labels import format_score, format_share, one_line, shorten, visible_token
+from lignite.views.labels import format_score, format_share, one_line, shorten
 from lignite.views.palette import COLD, WARM
 from lignite.views.summary import (
     SPLITS,
@@ -28,10 +26,10 @@ from lignite.views.summary import (
     token_axis,
     worst_gaps,
 )
+from lignite.views.writer import TOKEN_CELLS, Writer, fold
 
 TOKENS_SHOWN = 64  # more would push the scores off the screen
 FLOWS_SHOWN = 72
-TOKEN_CELLS = 14
 TOKEN_LEAST = 4
 LAYER_CELLS = 72  # width of one layer's table
 SPLIT_CELLS = 10  # more of it where flows are split by head or circuit
@@ -46,7 +44,7 @@ def print_flow(
     first of whole, composed, attention, mlp that the result holds.
     """
     console = console or Console()
-    writer = _Writer(console)
+    writer = Writer(console)
     map = choose_map(dataset, map)
     layers = dataset.layer.values
     per_layer = k if k is not None else max(1, min(5, FLOWS_SHOWN // max(1, len(layers))))
@@ -61,39 +59,7 @@ def print_flow(
         console.print()
 
 
-class _Writer:
-    """Turns untrusted text into what this console can print."""
-
-    def __init__(self, console: Console) -> None:
-        self.width = console.width
-        self.encoding = console.encoding
-        self.arrow = self.encodable("→", "->")
-        self.bar = self.encodable("█", "#")
-        self.half_bar = self.encodable("▌", "")
-        self.overflow: OverflowMethod = "ellipsis" if self.encodable("…", "") else "crop"
-
-    def encodable(self, character: str, substitute: str) -> str:
-        try:
-            character.encode(self.encoding)
-        except UnicodeEncodeError:
-            return substitute
-        return character
-
-    def plain(self, text: str) -> str:
-        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
-
-    def share(self, value: float) -> str:
-        return format_share(value) if np.isfinite(value) else "-"
-
-    def token(self, token: str, cells: int = TOKEN_CELLS) -> str:
-        shown = self.plain(visible_token(token))
-        if cell_len(shown) <= cells:
-            return shown
-        ellipsis = self.encodable("…", "~")
-        return set_cell_size(shown, cells - 1).rstrip() + ellipsis
-
-
-def _heading(dataset: xr.Dataset, writer: _Writer) -> RenderableType:
+def _heading(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -112,20 +78,8 @@ def _heading(dataset: xr.Dataset, writer: _Writer) -> RenderableType:
     for title, entries in (("options", named), ("plans", planned)):
         if entries:
             pieces = [Text(writer.plain(one_line(entry))) for entry in entries]
-            facts.add_row(title, _fold(pieces, writer.width - 9))
+            facts.add_row(title, fold(pieces, writer.width - 9))
     return facts
-
-
-def _fold(pieces: Iterable[Text], width: int) -> Text:
-    """Set pieces side by side and break lines between them, never inside (Rich would break at any blank)."""
-    lines = [Text()]
-    for piece in pieces:
-        if lines[-1] and lines[-1].cell_len + 2 + piece.cell_len > width:
-            lines.append(Text())
-        elif lines[-1]:
-            lines[-1].append("  ")
-        lines[-1].append_text(piece)
-    return Text("\n").join(lines)
 
 
 def _layer_note(layers: list[int], n_layers: int) -> str:
@@ -134,7 +88,7 @@ def _layer_note(layers: list[int], n_layers: int) -> str:
     return f" (layers {', '.join(map(str, sorted(set(layers))))})"
 
 
-def _tokens(dataset: xr.Dataset, writer: _Writer) -> RenderableType:
+def _tokens(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     axis = token_axis(dataset)
     positions = dataset[axis].values
     left_out = len(positions) - TOKENS_SHOWN
@@ -151,10 +105,10 @@ def _tokens(dataset: xr.Dataset, writer: _Writer) -> RenderableType:
     count = f"{len(positions)} tokens"
     if dataset.sizes["target"] != len(positions):
         count += f", {dataset.sizes['target']} of them targets"
-    return Group(Text(count, style="bold"), Padding(_fold(pieces, writer.width - 2), (0, 0, 0, 2)))
+    return Group(Text(count, style="bold"), Padding(fold(pieces, writer.width - 2), (0, 0, 0, 2)))
 
 
-def _flows(dataset: xr.Dataset, map: str, k: int, writer: _Writer) -> RenderableType:
+def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer) -> RenderableType:
     title = Text(writer.plain(f"{TITLES[map]}: {'strongest flow' if k == 1 else f'{k} strongest flows'} of each layer"))
     title.stylize("bold")
     between = " between different tokens" if "source" in dataset[map].dims else ""
@@ -179,7 +133,7 @@ def _own_cells(dataset: xr.Dataset, map: str) -> int:
     return dataset[map].size // (dataset.sizes["target"] * dataset.sizes["source"]) * own
 
 
-def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width: int, writer: _Writer) -> Table:
+def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width: int, writer: Writer) -> Table:
     table = Table.grid(padding=(0, 1))
     table.width = width
     split = SPLITS.get(map)
@@ -199,14 +153,14 @@ def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width
             *([str(flow.circuit) if split == "circuit" else f"head {flow.head}"] if split is not None else []),
             Text(format_score(flow.score), style=f"bold {colour}"),
             Text(format_share(flow.share) if flow.share == flow.share else "", style="dim"),
-            Text(_bar(abs(flow.score) / largest, 8, writer) if width >= 60 else "", style=colour),
+            Text(writer.measure(abs(flow.score) / largest, 8) if width >= 60 else "", style=colour),
         )
     if not flows:
         table.add_row(f"layer {layer}", Text("every score is zero", style="italic dim"))
     return table
 
 
-def _arrow(flow: Score, room: int, writer: _Writer) -> Text:
+def _arrow(flow: Score, room: int, writer: Writer) -> Text:
     """Source to target in `room` cells: positions are never cut, tokens share what they leave."""
     source = f"head {flow.head}" if flow.source is None else f"{flow.source} "
     arrow, target = f" {writer.arrow} ", f"{flow.target} "
@@ -218,12 +172,7 @@ def _arrow(flow: Score, room: int, writer: _Writer) -> Text:
     return Text.assemble((source, "dim"), to_source, (arrow, "dim"), (target, "dim"), to_target)
 
 
-def _bar(share: float, cells: int, writer: _Writer) -> str:
-    halves = max(1, round(2 * cells * share))
-    return writer.bar * (halves // 2) + (writer.half_bar if halves % 2 else "")
-
-
-def _layers(dataset: xr.Dataset, map: str, writer: _Writer) -> RenderableType:
+def _layers(dataset: xr.Dataset, map: str, writer: Writer) -> RenderableType:
     """One row per layer: size of the change, what stays on the diagonal, agreement of the two routes, gap."""
     displacement = displacement_of(dataset, map)
     own = own_share(dataset, map)
@@ -274,7 +223,7 @@ def _agreement(compared: xr.Dataset, *, prefix: str = "") -> list[str]:
     return [f"{value:+.2f}" if np.isfinite(value) else "-" for value in correlations] + [f"{distance:.2f}"]
 
 
-def _certificate(dataset: xr.Dataset, writer: _Writer) -> RenderableType:
+def _certificate(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     tol = float(dataset.attrs.get("tol", 1e-3))
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("map")

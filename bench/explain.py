@@ -1,0 +1,151 @@
+"""Cost of `lignite.explain`: against captum's layer-by-layer integrated gradients, and of batches against a loop.
+
+python bench/explain.py captum | batches
+"""
+
+import argparse
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+import lignite
+from lignite.models.prediction import filler
+from models import bert_classifier, token_ids
+
+TOL = 1e-3
+N_TOKENS = 128
+REVIEW = (
+    "The film opens slowly and the first half hour never quite finds its rhythm, with scenes that wander from one "
+    "dinner table to the next. Then the two leads finally meet, and everything changes: their quarrels are funny, "
+    "their silences are tense, and the camera watches them with patience. Not all of it works. The subplot is thin, "
+    "and the ending is tied up a little too neatly. But the acting is superb, the music is lovely, and the last "
+    "conversation on the bridge is one of the most moving things I have seen this year."
+)
+"""About as many tokens as the random case has."""
+
+STEPS = (3, 4, 6, 12, 18, 24, 36, 48, 72, 96, 144)
+"""Numbers of steps among which captum's smallest sufficient one is looked for; the search is not counted."""
+
+TRAINED = Path(__file__).parents[2] / "shared" / "models" / "sst-minilm"
+
+
+def seconds_of(run: Callable[[], object], repetitions: int = 1) -> float:
+    """Shortest CPU time: whatever else the machine does only adds to it."""
+    times = []
+    for _ in range(repetitions):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def against_captum() -> None:
+    """All layers of a classifier: captum layer by layer, with the fewest steps that reach our tolerance, and our paths.
+
+    Each layer with its own fewest steps flatters captum, which has no way to know them; one number of steps for all
+    layers, the fewest that suffices in each, is what a careful user would run (its time follows from the steps).
+    """
+    print("| model, tokens | captum's steps | captum, own steps | captum, same steps | path=layer | path=input |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    cases = [("BERT-base size, random weights", bert_classifier(), None)]
+    if TRAINED.is_dir():
+        cases.append(("six layers, trained", lignite.load(TRAINED), REVIEW))
+    for name, model, text in cases:
+        inputs = token_ids(model, N_TOKENS) if text is None else model.encode(text)[0].tensors
+        inputs = {"input_ids": inputs["input_ids"], "token_type_ids": torch.zeros_like(inputs["input_ids"])}
+        pass_seconds = seconds_of(lambda: _forward_backward(model, inputs), 3)  # noqa: B023 (called at once)
+        rivals, steps, gap = _captum(model, inputs)
+        own = {}
+        for path in ("layer", "input"):
+            result = lignite.explain(model, inputs, baseline="mask", path=path, tol=TOL)
+            own[path] = seconds_of(lambda: lignite.explain(model, inputs, baseline="mask", path=path, tol=TOL))  # noqa: B023
+            worst = float(abs(result.gap / result.displacement).max())
+            print(f"<!-- {name}, {path}: largest gap {worst:.1e}, nodes {result.attrs['plans']} -->")
+        one = rivals * max(steps) * len(steps) / sum(steps)
+        print(
+            f"| {name}, {inputs['input_ids'].shape[1]} | {steps}, gap {gap:.1e} "
+            f"| {rivals:.1f} s = {rivals / pass_seconds:.0f} passes | {one:.1f} s "
+            + "".join(
+                f"| {own[path]:.1f} s = {own[path] / pass_seconds:.0f} passes: {rivals / own[path]:.1f} × and "
+                f"{one / own[path]:.1f} × "
+                for path in own
+            )
+            + "|"
+        )
+
+
+def _forward_backward(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> None:
+    embedded = model.network.get_input_embeddings()(inputs["input_ids"]).detach().requires_grad_()
+    tensors = {name: each for name, each in inputs.items() if name != "input_ids"}
+    torch.autograd.grad(model.network(inputs_embeds=embedded, **tensors).logits[0, 0], embedded)
+
+
+def _captum(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> tuple[float, list[int], float]:
+    """CPU seconds over all layers, each with the fewest steps that reach our tolerance; those steps, the worst gap."""
+    from captum.attr import LayerIntegratedGradients
+
+    network = model.network
+    stack = network.base_model
+    layers: list[nn.Module] = [stack.embeddings, *stack.encoder.layer]
+    special = torch.isin(inputs["input_ids"], torch.tensor(model.tokenizer.all_special_ids))
+    blank = torch.where(special, inputs["input_ids"], filler(model, "mask"))
+    label = int(network(**inputs).logits.argmax())
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        rest = {name: each.expand(len(ids), -1) for name, each in inputs.items() if name != "input_ids"}
+        return network(input_ids=ids, **rest).logits[:, label]
+
+    total, used, worst = 0.0, [], 0.0
+    for layer in layers:
+        method = LayerIntegratedGradients(forward, layer)
+        for steps in STEPS:
+            start = time.process_time()
+            _, delta = method.attribute(
+                inputs["input_ids"],
+                baselines=blank,
+                n_steps=steps,
+                internal_batch_size=4,
+                return_convergence_delta=True,
+            )
+            seconds = time.process_time() - start
+            change = float((forward(inputs["input_ids"]) - forward(blank)).detach())
+            gap = abs(float(delta) / change)
+            if gap <= TOL:
+                break
+        total, worst = total + seconds, max(worst, gap)
+        used.append(steps)
+    return total, used, worst
+
+
+def batches(n_texts: int = 500) -> None:
+    """The same code on a list and on one text after the other, with sentences of 5 to 40 tokens."""
+    model = lignite.load("tiny-sentiment")
+    rng = np.random.default_rng(0)
+    words = [word for word in model.tokenizer.get_vocab() if word.isalpha() and len(word) > 2]
+    texts = [" ".join(rng.choice(words, rng.integers(4, 36))) for _ in range(n_texts)]
+    print("| method | a list | a loop | loop / list |")
+    print("| --- | --- | --- | --- |")
+    for options in (
+        {"method": "ca-lig", "path": "input"}, {"method": "ca-lig", "path": "layer"}, {"method": "relevance-flow"},
+        {"method": "ig"},
+    ):  # fmt: skip
+        together = seconds_of(lambda: lignite.explain(model, texts, **options))  # noqa: B023
+        apart = seconds_of(lambda: [lignite.explain(model, text, **options) for text in texts[:50]]) * n_texts / 50  # noqa: B023
+        label = " ".join(options.values())
+        print(f"| {label} | {together:.1f} s | {apart:.1f} s | {apart / together:.1f} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["captum", "batches"])
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    arguments = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
+    against_captum() if arguments.what == "captum" else batches()

@@ -1,0 +1,240 @@
+"""The command `lignite evaluate`: methods side by side on a data set, as a table, a page and curves."""
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lignite.apps.arguments import parse_names
+from lignite.apps.cli import (
+    _COMPUTED,
+    _COST,
+    _MODEL,
+    _SHOWN,
+    BUNDLED,
+    Device,
+    Dtype,
+    Memory,
+    Quiet,
+    Revision,
+    Task,
+    TrustRemoteCode,
+    _load,
+    app,
+)
+from lignite.apps.terminal import Terminal, short_warnings
+from lignite.errors import FileError, OptionError
+
+ENDINGS = (".json", ".csv", ".html", ".htm", ".png", ".svg", ".pdf")
+
+_DATA = "Data"
+
+_EXAMPLES = """[bold]Examples[/bold]
+
+  lignite evaluate reviews.jsonl --label label --limit 100
+
+  lignite evaluate reviews.jsonl --methods "ca-lig,ca-lig:path=layer,baseline=zero,ig,occlusion" -o table.html
+
+  lignite evaluate data.csv --text review --rationale evidence --metrics deletion,insertion,auprc
+
+  lignite evaluate data.parquet -m ./my-model --resume run.jsonl -o curves.png   [dim](goes on after a stop)[/dim]"""
+
+
+@app.command(epilog=_EXAMPLES)
+def evaluate(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", show_default=False, help="Examples: .jsonl, .json, .csv, .tsv (each also .gz) or .parquet."
+        ),
+    ],
+    *,
+    text: Annotated[
+        str, typer.Option("--text", metavar="COLUMN", rich_help_panel=_DATA, help="Column of the texts.")
+    ] = "text",
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            "--pair", metavar="COLUMN", rich_help_panel=_DATA, show_default=False, help="Column of second texts."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Column of the classes, by name or number: shows how often the model is right.",
+        ),
+    ] = None,
+    rationale: Annotated[
+        str | None,
+        typer.Option(
+            "--rationale", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Column of human evidence: character spans, one flag per word, or quoted evidence. words:COLUMN reads "
+            "spans that count words.",
+        ),
+    ] = None,
+    polarity: Annotated[
+        str | None,
+        typer.Option(
+            "--polarity", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Column of signed evidence, spans with a sign: + speaks for the second of two classes.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, rich_help_panel=_DATA, show_default="all",
+            help="Measure so many examples, drawn at random.",
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods", metavar="LIST", rich_help_panel=_COMPUTED, show_default="the main ones",
+            help="Methods, each with its own options if need be: ca-lig:path=layer,baseline=mask+zero,ig. "
+            "A row random is always added.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics", metavar="LIST", rich_help_panel=_COMPUTED, show_default="those that the columns allow",
+            help="Such as deletion,insertion,comprehensiveness or auprc; an unknown name brings the whole list.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", metavar="CLASS", rich_help_panel=_COMPUTED, show_default="the predicted one",
+            help="Class to explain.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="CLASS", rich_help_panel=_COMPUTED, show_default=False,
+            help="With --target: explain the difference of the two logits.",
+        ),
+    ] = None,
+    explain_label: Annotated[
+        bool,
+        typer.Option(
+            "--explain-label", rich_help_panel=_COMPUTED, show_default=False,
+            help="Explain each example's own label, right or wrong.",
+        ),
+    ] = False,
+    fills: Annotated[
+        str | None,
+        typer.Option(
+            "--fills", metavar="LIST", rich_help_panel=_COMPUTED, show_default="the first that the model has",
+            help="What stands in the place of removed tokens: mask, pad, delete.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", metavar="N", min=1, rich_help_panel=_COMPUTED, help="Points of the curves.")
+    ] = 10,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", rich_help_panel=_COMPUTED, help="Of samples and random methods.")
+    ] = 0,
+    confidence: Annotated[
+        float, typer.Option("--confidence", metavar="SHARE", rich_help_panel=_COMPUTED, help="Of the intervals.")
+    ] = 0.95,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference", metavar="METHOD", rich_help_panel=_COMPUTED, show_default="the first",
+            help="Method that the others are tested against.",
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", metavar="FILE", rich_help_panel=_COST, show_default=False,
+            help="Keep finished work in this file and go on from it after a stop; methods and examples may be added.",
+        ),
+    ] = None,
+    memory: Memory = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", metavar="NAME", rich_help_panel=_MODEL, help="Bundled model, folder or hub id."),
+    ] = BUNDLED,
+    task: Task = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", rich_help_panel=_SHOWN, show_default=False,
+            help="Write the result; the ending picks the format: .json (everything), .csv (table), .html (page), .png, "
+            ".svg, .pdf (curves). May be given several times. A file that exists is replaced.",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """How far the explanations of several methods can be trusted: one table, on the same examples.
+
+    Removes tokens and asks the model, compares with human evidence, and gives every mean its interval.
+    """
+    outputs = output or []
+    _check_outputs(outputs)
+    if against is not None and target is None:
+        raise OptionError("--against needs --target beside it: the difference of two logits is explained.")
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"loading {model}"):
+            loaded = _load(model, device, dtype, revision, trust_remote_code, task)
+        with terminal.working("explaining and measuring") as progress:
+            from lignite.evaluations import DEFAULT_METHODS
+            from lignite.evaluations import evaluate as compute
+
+            result = compute(
+                loaded,
+                file,
+                ",".join(methods) if methods else DEFAULT_METHODS,
+                metrics,
+                text=text,
+                pair=pair,
+                label=label,
+                rationale=rationale,
+                polarity=polarity,
+                target=(target, against) if against is not None else target,
+                explain_label=explain_label,
+                limit=limit,
+                seed=seed,
+                fills=parse_names(fills) or None,
+                steps=steps,
+                confidence=confidence,
+                reference=reference,
+                resume=resume,
+                memory=memory,
+                progress=progress,
+            )
+    command = shlex.join(["lignite", *sys.argv[1:]])
+    result = replace(result, attrs={**result.attrs, "command": command})
+    for path in outputs:  # files first: whoever reads the table through a pipe may stop reading
+        result.save(path)
+        terminal.note(f"wrote {path}")
+    if not quiet:
+        from lignite.views.evaluation import print_evaluation
+
+        print_evaluation(result, console=terminal.out)
+
+
+def _check_outputs(paths: list[Path]) -> None:
+    """Refuse, before anything is computed, what could not be written afterwards."""
+    for path in paths:
+        if path.suffix.lower() not in ENDINGS:
+            raise OptionError(f"-o {path}: the ending {path.suffix!r} names no format; use {', '.join(ENDINGS)}.")
+        place = path.resolve()
+        if place.is_dir():
+            raise FileError(f"{path}: is a folder, expected a file name. Name a file in it.")
+        if not place.parent.is_dir():
+            raise FileError(f"{path}: there is no folder {place.parent}. Create it first.")
+        if not os.access(place if place.exists() else place.parent, os.W_OK):
+            raise FileError(f"{path}: no permission to write there. Choose another place.")

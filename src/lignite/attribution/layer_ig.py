@@ -1,0 +1,467 @@
+"""Integrated gradients of the prediction at every layer: along a line in each layer, or along the image of one line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lignite.attribution.plan import GRADED_POWER
+from lignite.attribution.quadrature import (
+    NESTED,
+    NODES_PER_PANEL,
+    Integral,
+    Scores,
+    integrate,
+    integrate_nested,
+    interleaved,
+)
+
+ROUNDED_SHARE = 1e-2
+"""Displacements below this share of the prediction are held to the tolerance of that share: what is left of a
+difference of two logits that nearly agree is rounding."""
+
+
+NODES_ON_AN_IMAGE = 12
+"""Nodes of one panel where a path is followed through the layers: its direction there comes from a polynomial through
+them, which needs more nodes than the integral."""
+
+
+KEPT_NODES = 24
+"""Nodes whose states and gradients of all layers may be kept, per point whose graph fits into memory: for each token a
+block keeps some 24 vectors of its width, a node two, and twice the budget may be used."""
+
+
+@runtime_checkable
+class Layers(Protocol):
+    """What the mathematics needs of a model on a batch of rows; `lignite.models.stack.Stack` offers it.
+
+    `states` has one entry per layer, and last the states that leave the last block. Points never interact.
+    """
+
+    kept: Bool[Tensor, "row token"]
+    states: list[Tensor]
+    value: Float[Tensor, " row"]
+
+    @property
+    def n_layers(self) -> int: ...
+
+    def run(
+        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, " point"]: ...
+
+    def trace(
+        self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> tuple[list[Float[Tensor, "point token d"]], Float[Tensor, " point"]]: ...
+
+    def trace_slopes(
+        self,
+        states: Float[Tensor, "point token d"],
+        slope: Float[Tensor, "point token d"],
+        index: Int[Tensor, " point"],
+    ) -> list[Float[Tensor, "point token d"]]: ...
+
+    def block(
+        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, "point token d"]: ...
+
+
+@dataclass(frozen=True)
+class LayerIG:
+    """Scores of every layer, last those of the states that leave the last block, with their certificate.
+
+    `error` is the standard error of every score where the nodes were drawn at random.
+    """
+
+    scores: Float[Tensor, "row layer token"]
+    displacement: Float[Tensor, "row layer"]
+    gap: Float[Tensor, "row layer"]
+    converged: Bool[Tensor, "row layer"]
+    n_nodes: Int[Tensor, "row layer"]
+    error: Float[Tensor, "row layer token"] | None = None
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How finely paths are followed; see `lignite.attribution.quadrature.integrate`.
+
+    `max_points` is how many copies of a row are run at once.
+    """
+
+    tol: float = 1e-3
+    max_steps: int = 256
+    n_steps: int | None = None
+    max_points: int = 64
+    stochastic: bool = False
+    seed: int = 0
+
+
+def along_each_layer(
+    layers: Layers, start: Sequence[Float[Tensor, "row token d"]], precision: Precision, *, wanted: Sequence[int]
+) -> LayerIG:
+    """``path="layer"``: a straight line in each layer's states, from `start[layer]`; only blocks above it are run."""
+    parts = [_of_line(layers, layer, start[layer], precision) for layer in wanted]
+    return _joined(parts)
+
+
+def along_input(layers: Layers, start: Float[Tensor, "row token d"], precision: Precision) -> LayerIG:
+    """``path="input"``: one straight line at the first layer, its image followed through all the others."""
+    rows = _rows(layers)
+    with torch.no_grad():
+        base = _in_pieces(lambda some: layers.run(0, start[some], some), rows, precision.max_points)
+    displacement = (layers.value - base)[:, None].expand(-1, layers.n_layers + 1).contiguous()
+    path = _InputPath(layers, start, base, precision.max_points, power_of(layers, 0, start))
+    if precision.stochastic:
+        return _by_chance(path, displacement, rows, precision)
+    return _certified(path, displacement, rows, precision, layers.value, base, power_of(layers, 0, start))
+
+
+def _of_line(layers: Layers, layer: int, start: Tensor, precision: Precision) -> LayerIG:
+    rows = _rows(layers)
+    with torch.no_grad():
+        base = _in_pieces(lambda some: layers.run(layer, start[some], some), rows, precision.max_points)
+    displacement = (layers.value - base)[:, None]
+    power = power_of(layers, layer, start)
+    line = _Line(layers, layer, start, base, precision.max_points)
+    if precision.stochastic:
+        return _by_chance(line, displacement, rows, precision)
+    return _certified(line, displacement, rows, precision, layers.value, base, power)
+
+
+def _certified(
+    path: "_Line | _InputPath",
+    displacement: Tensor,
+    rows: Tensor,
+    precision: Precision,
+    value: Tensor,
+    base: Tensor,
+    power: int,
+) -> LayerIG:
+    size = size_of(displacement, value, base)
+    if precision.n_steps is None and power == 1:
+        found = [
+            integrate_nested(
+                path, displacement[some], some, tol=precision.tol, size=size[some], max_steps=precision.max_steps
+            )
+            for some in rows.split(path.rows_at_once(precision.max_points))
+        ]
+    else:
+        found = [integrate(
+            path, displacement, rows, tol=precision.tol, max_steps=precision.max_steps, n_steps=precision.n_steps,
+            power=power, size=size, panel=NODES_ON_AN_IMAGE if isinstance(path, _InputPath) else NODES_PER_PANEL,
+        )]  # fmt: skip
+    return _of_integrals(found, displacement.shape[1], precision, size)
+
+
+def _of_integrals(found: Sequence[Integral], n_layers: int, precision: Precision, size: Tensor) -> LayerIG:
+    gap = torch.cat([part.gap for part in found])
+    return LayerIG(
+        torch.cat([part.scores["scores"] for part in found]),
+        torch.cat([part.displacement for part in found]),
+        gap,
+        gap.abs() <= precision.tol * size,
+        torch.cat([part.n_nodes for part in found])[:, None].expand(-1, n_layers),
+    )
+
+
+def size_of(displacement: Tensor, value: Tensor, base: Tensor) -> Tensor:
+    """What a gap is compared with: the displacement, or a small share of the prediction where that is larger."""
+    floor = ROUNDED_SHARE * torch.maximum(value.abs(), base.abs())
+    return torch.maximum(displacement.abs(), floor.reshape(-1, *[1] * (displacement.ndim - 1))).clamp_min(1e-30)
+
+
+def _by_chance(path: "_Line | _InputPath", displacement: Tensor, rows: Tensor, precision: Precision) -> LayerIG:
+    """Two random nodes in each part of the path: unbiased, and their differences measure the error."""
+    assert precision.n_steps is not None
+    generator = torch.Generator().manual_seed(precision.seed)
+    n_parts = precision.n_steps // 2
+    parts: list[Tensor] = []
+    spreads: list[Tensor] = []
+    for part in range(n_parts):
+        nodes = (torch.rand(2, generator=generator, dtype=torch.float64) + part) / n_parts
+        weight = displacement.new_tensor([1 / n_parts])
+        first, second = (path.scores(node.reshape(1).to(weight), weight, rows)["scores"] for node in nodes)
+        parts.append((first + second) / 2)
+        spreads.append((first - second) ** 2 / 4)
+    total = torch.stack(parts).sum(0)
+    gap = total.sum(-1) - displacement
+    nodes_used = torch.full_like(gap, precision.n_steps, dtype=torch.long)
+    return LayerIG(
+        total, displacement, gap, torch.ones_like(gap, dtype=torch.bool), nodes_used, torch.stack(spreads).sum(0).sqrt()
+    )
+
+
+class PointsOfRows:
+    """Nodes times rows, in pieces of at most `max_points`."""
+
+    def __init__(self, layers: Layers, start: Tensor, max_points: int, layer: int):
+        self.layers, self.start, self.max_points = layers, start, max_points
+        self.slope = layers.states[layer] - start
+
+    def pieces(self, n_nodes: int, rows: Tensor) -> Iterator[tuple[Tensor, slice]]:
+        """Rows in pieces, each with all its nodes as far as they fit."""
+        n_rows = max(1, min(len(rows), self.max_points // n_nodes))
+        for first in range(0, len(rows), n_rows):
+            yield rows[first : first + n_rows], slice(first, first + n_rows)
+
+    def states(self, nodes: Tensor, rows: Tensor) -> Float[Tensor, "point token d"]:
+        return (self.start[rows] + nodes[:, None, None, None] * self.slope[rows]).flatten(0, 1)
+
+
+class _Line(PointsOfRows):
+    """A straight line in the states of one layer: scores ``[row, 1, token]``."""
+
+    def __init__(self, layers: Layers, layer: int, start: Tensor, base: Tensor, max_points: int):
+        super().__init__(layers, start, max_points, layer)
+        self.layer, self.base = layer, base
+
+    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        return {"scores": torch.einsum("n,nrlt->rlt", weights, self.rates(nodes, targets))}
+
+    most = NESTED[-1]
+
+    def rows_at_once(self, max_points: int) -> int:
+        return len(self.base)
+
+    def samples(self, targets: Tensor) -> "_LineSamples":
+        return _LineSamples(self, targets)
+
+    def rates(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "node row one token"]:
+        """Scores per length of path at every node."""
+        found = []
+        for rows, _ in self.pieces(len(nodes), targets):
+            parts = []
+            for some in nodes.split(max(1, self.max_points // len(rows))):
+                gradient = gradient_at(self.layers, self.layer, self.states(some, rows), rows.repeat(len(some)))
+                gradient = gradient.unflatten(0, (len(some), len(rows)))
+                parts.append(torch.einsum("nrtd,rtd->nrt", gradient, self.slope[rows]) * self.layers.kept[rows])
+            found.append(torch.cat(parts))
+        return torch.cat(found, 1)[:, :, None]
+
+    def level(self, point: float, targets: Tensor) -> Tensor:
+        node = self.start.new_tensor([point])
+        with torch.no_grad():
+            levels = [self.layers.run(self.layer, self.states(node, some), some) for some, _ in self.pieces(1, targets)]
+        return (torch.cat(levels) - self.base[targets])[:, None]
+
+
+class _LineSamples:
+    """Scores per length of path at the nodes of one panel."""
+
+    def __init__(self, path: _Line, rows: Tensor):
+        self.path, self.rows = path, rows
+        self.rates: Tensor | None = None
+
+    def add(self, nodes: Tensor) -> None:
+        self.rates = interleaved(self.path.rates(nodes, self.rows), self.rates)
+
+    def scores(self, weights: Tensor) -> Tensor:
+        assert self.rates is not None
+        return torch.einsum("n,nrlt->rlt", weights, self.rates)
+
+    def keep(self, chosen: Tensor) -> None:
+        assert self.rates is not None
+        self.rows, self.rates = self.rows[chosen], self.rates[:, chosen]
+
+
+class _InputPath(PointsOfRows):
+    """The image of a line at the first layer: scores ``[row, layer, token]``.
+
+    The image bends, so its direction at every node is the derivative of the polynomial through the states at all nodes
+    of a panel: as accurate as the panel's own rule nearly, and free (docs/method.md). Single nodes have no such
+    polynomial; there the direction is computed in forward mode.
+    """
+
+    def __init__(self, layers: Layers, start: Tensor, base: Tensor, max_points: int, power: int):
+        super().__init__(layers, start, max_points, 0)
+        self.base, self.power = base, power
+
+    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        found = [self._of_piece(nodes, weights, some) for some, _ in self.pieces(len(nodes), targets)]
+        return {"scores": torch.cat(found)}
+
+    def _of_piece(self, nodes: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
+        states, gradients = self.traced(nodes, rows)
+        return self.weighed(nodes, weights, rows, states, gradients)
+
+    def weighed(
+        self, nodes: Tensor, weights: Tensor, rows: Tensor, states: Sequence[Tensor], gradients: Sequence[Tensor]
+    ) -> Float[Tensor, "row layer token"]:
+        """Sum over the nodes, from states and gradients of every layer, ``[node, row, token, d]``."""
+        bent = self._slopes(nodes, rows) if len(nodes) == 1 else None
+        scores = [torch.einsum("n,nrtd,rtd->rt", weights, gradients[0], self.slope[rows])]
+        for layer in range(1, self.layers.n_layers + 1):
+            if bent is not None:
+                scores.append(torch.einsum("n,nrtd,nrtd->rt", weights, gradients[layer], bent[layer][None]))
+            else:
+                along = self._derivative(nodes).to(weights) * weights[:, None]
+                pulled = torch.einsum("nm,nrtd->mrtd", along, gradients[layer])
+                scores.append((pulled * states[layer]).sum((0, 3)))
+        return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
+
+    @property
+    def most(self) -> int:
+        """Nodes whose states and gradients fit, for one row, into the memory that two points' gradients take."""
+        return max(NESTED[2], self._nodes_that_fit())
+
+    def rows_at_once(self, max_points: int) -> int:
+        return max(1, self._nodes_that_fit() // NESTED[-2])
+
+    def _nodes_that_fit(self) -> int:
+        return int(KEPT_NODES * max(2, self.max_points))
+
+    def samples(self, targets: Tensor) -> "_InputSamples":
+        return _InputSamples(self, targets)
+
+    def traced(self, nodes: Tensor, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """States and gradients at every layer, ``[node, row, token, d]``, as many nodes at once as fit."""
+        states: list[list[Tensor]] = []
+        gradients: list[list[Tensor]] = []
+        for some in nodes.split(max(1, self.max_points // len(rows))):
+            with torch.enable_grad():
+                leaf = self.states(some, rows).requires_grad_()
+                found, value = self.layers.trace(leaf, rows.repeat(len(some)))
+                parts = torch.autograd.grad(value.sum(), found, materialize_grads=True)
+            states.append([each.detach().unflatten(0, (len(some), len(rows))) for each in found])
+            gradients.append([each.unflatten(0, (len(some), len(rows))) for each in parts])
+        return [torch.cat(each) for each in zip(*states, strict=True)], [
+            torch.cat(each) for each in zip(*gradients, strict=True)
+        ]
+
+    def _slopes(self, nodes: Tensor, rows: Tensor) -> list[Tensor]:
+        return self.layers.trace_slopes(self.states(nodes, rows), self.slope[rows], rows)
+
+    def _derivative(self, nodes: Tensor) -> Tensor:
+        """d/da at the nodes of a polynomial in t, where a = t ** power."""
+        t = nodes.double().cpu().numpy() ** (1 / self.power)
+        speed = self.power * t ** (self.power - 1)
+        return torch.from_numpy(differentiation(tuple(t.tolist())) / speed[:, None])
+
+    def level(self, point: float, targets: Tensor) -> Tensor:
+        node = self.start.new_tensor([point])
+        with torch.no_grad():
+            levels = [self.layers.run(0, self.states(node, some), some) for some, _ in self.pieces(1, targets)]
+        return (torch.cat(levels) - self.base[targets])[:, None].expand(-1, self.layers.n_layers + 1)
+
+
+class _InputSamples:
+    """States and gradients of every layer at the nodes of one panel."""
+
+    def __init__(self, path: _InputPath, rows: Tensor):
+        self.path, self.rows = path, rows
+        self.nodes: Tensor | None = None
+        self.states: list[Tensor] = []
+        self.gradients: list[Tensor] = []
+
+    def add(self, nodes: Tensor) -> None:
+        states, gradients = self.path.traced(nodes, self.rows)
+        if self.nodes is not None:
+            states = [interleaved(*pair) for pair in zip(states, self.states, strict=True)]
+            gradients = [interleaved(*pair) for pair in zip(gradients, self.gradients, strict=True)]
+        self.states, self.gradients, self.nodes = states, gradients, interleaved(nodes, self.nodes)
+
+    def scores(self, weights: Tensor) -> Tensor:
+        assert self.nodes is not None
+        return self.path.weighed(self.nodes, weights, self.rows, self.states, self.gradients)
+
+    def keep(self, chosen: Tensor) -> None:
+        if bool(chosen.all()):
+            return
+        self.rows = self.rows[chosen]
+        self.states = [each[:, chosen] for each in self.states]
+        self.gradients = [each[:, chosen] for each in self.gradients]
+
+
+@lru_cache(maxsize=256)
+def differentiation(nodes: tuple[float, ...]) -> np.ndarray:
+    """Matrix that takes a polynomial's values at the nodes to its derivative there (Berrut and Trefethen 2004).
+
+    Examples
+    --------
+    The derivative of t squared at 0, 1 and 3:
+
+    >>> (differentiation((0.0, 1.0, 3.0)) @ [0.0, 1.0, 9.0]).round(12).tolist()
+    [0.0, 2.0, 6.0]
+    """
+    t = np.asarray(nodes)
+    difference = t[:, None] - t[None, :]
+    np.fill_diagonal(difference, 1.0)
+    # Distances are measured in quarters of the panel: their product then neither overflows nor vanishes.
+    weight = 1 / np.prod(difference * 4 / (np.ptp(t) or 1.0), axis=1)
+    matrix = weight[None, :] / weight[:, None] / difference
+    np.fill_diagonal(matrix, 0.0)
+    np.fill_diagonal(matrix, -matrix.sum(1))
+    return matrix
+
+
+def at_both_ends(
+    layers: Layers, start: Float[Tensor, "row token d"], moves: Bool[Tensor, "row token"], max_points: int
+) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
+    """What each token does alone: added to an input where all others are blank, removed from the full one.
+
+    These are the ends of the integral over contexts whose middle integrated gradients sample (docs/method.md).
+
+    Parameters
+    ----------
+    start
+        States of the blank input at the first layer.
+    moves
+        Tokens that are not the same in both.
+
+    Returns
+    -------
+    F with the token alone − F of the blank input; F − F without the token.
+    """
+    added, removed = torch.zeros_like(moves, dtype=start.dtype), torch.zeros_like(moves, dtype=start.dtype)
+    rows, places = moves.nonzero(as_tuple=True)
+    with torch.no_grad():
+        blank = _in_pieces(lambda some: layers.run(0, start[some], some), _rows(layers), max_points)
+        for some in range(0, len(rows), max_points):
+            row, place = rows[some : some + max_points], places[some : some + max_points]
+            points = torch.arange(len(row), device=row.device)
+            alone, missing = start[row], layers.states[0][row]
+            alone[points, place], missing[points, place] = missing[points, place], alone[points, place]
+            added[row, place] = layers.run(0, alone, row) - blank[row]
+            removed[row, place] = layers.value[row] - layers.run(0, missing, row)
+    return added, removed
+
+
+def gradient_at(
+    layers: Layers, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+) -> Float[Tensor, "point token d"]:
+    """Derivative of F with respect to the states that enter a layer."""
+    with torch.enable_grad():
+        leaf = states.detach().requires_grad_()
+        value = layers.run(layer, leaf, index)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    return gradient
+
+
+def power_of(layers: Layers, layer: int, start: Tensor) -> int:
+    """Paths are graded where tokens start at nothing; those of padding do not count."""
+    from_nothing = ~start.any(-1) & layers.states[layer].any(-1) & layers.kept
+    return GRADED_POWER if bool(from_nothing.any()) else 1
+
+
+def _rows(layers: Layers) -> Tensor:
+    return torch.arange(len(layers.value), device=layers.value.device)
+
+
+def _in_pieces(function: Callable[[Tensor], Tensor], rows: Tensor, size: int) -> Tensor:
+    return torch.cat([function(some) for some in rows.split(max(1, size))])
+
+
+def _joined(parts: Sequence[LayerIG]) -> LayerIG:
+    errors = [part.error for part in parts if part.error is not None]
+    return LayerIG(
+        torch.cat([part.scores for part in parts], 1),
+        torch.cat([part.displacement for part in parts], 1),
+        torch.cat([part.gap for part in parts], 1),
+        torch.cat([part.converged for part in parts], 1),
+        torch.cat([part.n_nodes for part in parts], 1),
+        torch.cat(errors, 1) if errors else None,
+    )

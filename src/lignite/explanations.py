@@ -1,0 +1,325 @@
+"""Explain: which tokens speak for and against a prediction, and at which layer each begins to matter."""
+
+import json
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lignite.attribution.layer_ig import ROUNDED_SHARE
+from lignite.errors import GapWarning, OptionError
+from lignite.flows import Progress, versions
+from lignite.memory import memory_budget
+from lignite.methods import METHODS, Scores
+from lignite.methods.ca_lig import fit_share
+from lignite.models.attention import at_rest
+from lignite.models.loading import Model
+from lignite.models.prediction import Row, ask, predict
+from lignite.models.targets import Wanted
+from lignite.request import ExplainRequest, Target, as_names
+from lignite.results.build import build_explanation
+from lignite.windows import check_text, cut, join
+
+BATCH = 64
+"""Inputs that are explained together before progress is reported."""
+
+
+def explain(
+    model: Model,
+    inputs: Any,
+    *,
+    target: Wanted = None,
+    method: str = "ca-lig",
+    baseline: str | Iterable[str] = "mask",
+    path: str = "input",
+    fusion: float | str = 1.0,
+    aggregate: str = "sum",
+    layer_weights: Sequence[float] | str | None = ExplainRequest.layer_weights,
+    ends: bool = False,
+    detail: str | Iterable[str] | None = None,
+    keep_special: bool = True,
+    nodes: str = "adaptive",
+    n_samples: int = 25,
+    tol: float = 1e-3,
+    n_steps: int | None = None,
+    max_steps: int = 256,
+    window: int | None = None,
+    overlap: int | None = None,
+    memory: int | float | str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Any:
+    """Explain a prediction by its tokens, layer by layer (:arxiv:`2602.16608`; docs/method.md).
+
+    Parameters
+    ----------
+    model
+        From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
+    inputs
+        A text, a pair of texts, tensors of the model's own, or a list of these.
+    target
+        What is explained: a class by name or number (for language models a token), a pair of them for the difference of
+        their logits, a `lignite.Target`, or a function of the model's output that returns one number per input. By
+        default what the model predicts.
+    method
+        ``"ca-lig"``, ``"relevance-flow"`` or one of the others in `lignite.request.EXPLAIN_METHODS`.
+    baseline
+        Where paths start: ``"mask"`` and ``"pad"`` (an input whose words are all that token), ``"zero"``, ``"mean"``;
+        several are averaged.
+    path
+        ``"input"``: one straight line at the embeddings, followed through all layers. ``"layer"``: a straight line in
+        each layer's own states.
+    fusion
+        Share of layer-wise integrated gradients, from 0 to 1; the rest is attention gradients. ``"auto"`` chooses per
+        input by faithfulness.
+    aggregate
+        How layers become one number per token: ``"sum"`` (a weighted mean, so that it adds up to the displacement),
+        ``"rollout"`` or ``"last"``.
+    layer_weights
+        For ``aggregate="sum"``: a number per layer, or ``"all"``, ``"lower-half"``, ``"lower-third"``.
+    ends
+        Average with what each token does at both ends of the path: added alone to the blank input, removed alone from
+        the full one. The most faithful explanation measured (docs/results.md), for two more predictions per token;
+        scores of a layer still add up, `relevance` no longer does.
+    detail
+        ``"heads"`` keeps attention gradients (or relevance) by head; ``"relevance-flow"`` divides the relevance of
+        every token over the tokens it came from.
+    keep_special
+        Special tokens of the input are the same in the baseline.
+    nodes
+        ``"adaptive"``, or ``"stochastic"``: `n_steps` nodes drawn at random, unbiased, with a standard error.
+    n_samples
+        Samples of the sampling methods.
+    tol, n_steps, max_steps
+        Gap allowed per displacement; a fixed number of nodes instead; the most nodes a path may take.
+    window, overlap
+        Read longer texts in windows of so many tokens, special ones included, that share `overlap` tokens (a quarter of
+        a window by default). The mean of the windows' values is explained; the attribute ``windows`` states the seams.
+    memory
+        For intermediate tensors: bytes or a text such as ``"2 GiB"``; results do not depend on it.
+    seed
+        Of everything drawn at random.
+    progress
+        Called with the inputs finished and their number.
+
+    Returns
+    -------
+    A Dataset as laid out in docs/results-layout.md, or a list of them for a list of inputs and for `Target.steps`.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be explained as given; nothing is ever truncated.
+    OptionError
+        If an option is unknown, contradicts another, or is not available for this model; if there is no such target.
+    ModelError
+        If the model's answer is no function of the states of its layers.
+
+    Warns
+    -----
+    GapWarning
+        Once, if scores of some layers miss more of their displacement than `tol`.
+
+    Examples
+    --------
+    >>> import lignite
+    >>> model = lignite.load("tiny-sentiment")
+    >>> why = lignite.explain(model, "A superb film.")
+    >>> why.prediction, str(why.token.values[why.relevance.values.argmax()])
+    ('positive', 'superb')
+    """
+    request = ExplainRequest(
+        method=method,
+        baseline=as_names("baseline", baseline),
+        path=path,
+        fusion=fusion,
+        aggregate=aggregate,
+        layer_weights=layer_weights if isinstance(layer_weights, str | None) else tuple(layer_weights),
+        ends=ends,
+        detail=as_names("detail", detail),
+        keep_special=keep_special,
+        nodes=nodes,
+        n_samples=n_samples,
+        tol=tol,
+        n_steps=n_steps,
+        max_steps=max_steps,
+        window=window,
+        overlap=overlap,
+        seed=seed,
+    )
+    if not isinstance(model, Model):
+        raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
+    missed: list[str] = []
+    results: list[xr.Dataset] = []
+    if request.window is not None:
+        texts = inputs if isinstance(inputs, list) else [inputs]
+        for done, text in enumerate(texts):
+            results.append(_explain_windows(model, check_text(text), target, request, memory, missed))
+            if progress:
+                progress(done + 1, len(texts))
+        rows: list[Row] = []
+    else:
+        rows = ask(model, inputs, target)
+    for first in range(0, len(rows), BATCH):
+        some = rows[first : first + BATCH]
+        results.extend(explain_rows(model, some, request, memory=memory, missed=missed))
+        if progress:
+            progress(len(results), len(rows))
+    if missed:
+        warnings.warn(_gap_message(missed, request), GapWarning, stacklevel=2)
+    several = isinstance(inputs, list) or (isinstance(target, Target) and target.steps is not None)
+    single = len(results) == 1 and not several
+    return results[0] if single else results
+
+
+def fit_fusion(
+    model: Model,
+    inputs: Any,
+    *,
+    target: Wanted = None,
+    baseline: str | Iterable[str] = "mask",
+    path: str = "input",
+    aggregate: str = "sum",
+    tol: float = 1e-3,
+    memory: int | float | str | None = None,
+) -> float:
+    """The share of layer-wise integrated gradients, among five from 0 to 1, that explains a data set most faithfully.
+
+    Measured by insertion − deletion over all inputs. Use it as ``explain(…, fusion=share)`` on other inputs than these.
+
+    Raises
+    ------
+    OptionError
+        As `explain`; also if the model has no attention weights to fuse with.
+    """
+    request = ExplainRequest(
+        baseline=as_names("baseline", baseline), path=path, aggregate=aggregate, fusion="auto", tol=tol
+    )
+    rows = ask(model, inputs, target)
+    with at_rest(model.network):
+        return fit_share(model, rows, request, memory_budget(model.device, memory))
+
+
+def explain_rows(
+    model: Model,
+    rows: Sequence[Row],
+    request: ExplainRequest,
+    *,
+    memory: int | float | str | None = None,
+    missed: list[str] | None = None,
+) -> list[xr.Dataset]:
+    """Explanations of rows whose targets are settled; what misses its tolerance is named in `missed`."""
+    with at_rest(model.network):
+        found = METHODS[request.method](model, rows, request, memory_budget(model.device, memory))
+    answers = predict(model, rows, memory=memory).value.tolist()
+    results = []
+    for row, scores, value in zip(rows, found, answers, strict=True):
+        notes = {name: scores.pop(name) for name in list(scores) if name.startswith("_")}
+        if missed is not None:
+            missed.extend(_missed(row, scores, value, request, notes))
+        results.append(_label(model, row, scores, request, value, notes))
+    return results
+
+
+def _explain_windows(
+    model: Model,
+    text: str,
+    target: Wanted,
+    request: ExplainRequest,
+    memory: int | float | str | None,
+    missed: list[str],
+) -> xr.Dataset:
+    assert request.window is not None
+    windows = cut(model, text, request.window, request.overlap)
+    rows = ask(model, [window.text for window in windows], target)
+    kinds = {row.objective.kind for row in rows}
+    if kinds - {"class", "function"}:
+        raise OptionError(
+            f"window= explains one answer for the whole text; {type(model.network).__name__} answers at a token of it. "
+            "Give the part of the text that matters."
+        )
+    if len({row.objective.index for row in rows}) > 1:  # by default each window has its own prediction
+        logits = np.mean([row.outlook.logit for row in rows if row.outlook is not None], axis=0)
+        rows = ask(model, [window.text for window in windows], int(logits.argmax()))
+    results = [
+        result
+        for first in range(0, len(rows), BATCH)
+        for result in explain_rows(model, rows[first : first + BATCH], request, memory=memory, missed=missed)
+    ]
+    return join(text, windows, results, [row.encoded.tokens.keep() for row in rows])
+
+
+def _label(
+    model: Model, row: Row, scores: Scores, request: ExplainRequest, value: float, notes: dict[str, np.ndarray]
+) -> xr.Dataset:
+    tokens, objective = row.encoded.tokens, row.objective
+    variables = dict(scores)
+    classes = None
+    prediction = ""
+    if row.outlook is not None:
+        prediction = row.outlook.best
+        if row.outlook.choices:
+            classes = row.outlook.choices
+            variables |= {"logit": np.asarray(row.outlook.logit), "probability": np.asarray(row.outlook.probability)}
+    target = {
+        "kind": objective.kind,
+        "name": objective.name,
+        "label": objective.index,
+        "against": objective.against,
+        "token": objective.position,
+        "part": objective.part,
+    }
+    plans: dict[str, Any] = {"path": request.path} if request.method == "ca-lig" else {}
+    if "_n_nodes" in notes:
+        plans["n_nodes"] = np.atleast_1d(notes["_n_nodes"]).astype(int).tolist()
+    if "_fusion" in notes:
+        plans["fusion"] = float(notes["_fusion"])
+    return build_explanation(
+        tokens=tokens.keep(),
+        variables={name: np.asarray(values) for name, values in variables.items()},
+        classes=classes,
+        attrs={
+            "lignite_version": versions()["lignite"],
+            "model": model.name,
+            "revision": model.revision or "",
+            "text": tokens.input,
+            "request": request.to_json(),
+            "target": json.dumps(target),
+            "method": request.method,
+            "prediction": prediction,
+            "value": float(value),
+            "plans": json.dumps(plans),
+            "versions": json.dumps(versions()),
+            "tol": request.tol,
+        },
+    )
+
+
+def _missed(row: Row, scores: Scores, value: float, request: ExplainRequest, notes: dict[str, np.ndarray]) -> list[str]:
+    """Layers whose gap is larger than allowed; where nodes are drawn at random, the error is known otherwise."""
+    if request.nodes == "stochastic":
+        return []
+    found = []
+    for name, what in (("", "layers"), ("output_", "the states that leave the last layer"), ("total_", "")):
+        if f"{name}gap" not in scores:
+            continue
+        gap, displacement = np.atleast_1d(scores[f"{name}gap"]), np.atleast_1d(scores[f"{name}displacement"])
+        explained = np.abs(notes.get(f"_{name}size", displacement))
+        size = np.maximum(explained, ROUNDED_SHARE * np.maximum(abs(value), np.abs(value - displacement)))
+        wide = np.flatnonzero(np.abs(gap) > request.tol * size)
+        if len(wide):
+            where = f" at {what} {', '.join(map(str, wide))}" if name == "" else f" at {what}" if what else ""
+            text = row.encoded.tokens.input
+            found.append(f"{text[:40] + ('…' if len(text) > 40 else '')!r}{where}")
+    return found
+
+
+def _gap_message(missed: Sequence[str], request: ExplainRequest) -> str:
+    shown = "; ".join(missed[:5]) + (f"; and {len(missed) - 5} more" if len(missed) > 5 else "")
+    if request.n_steps:
+        remedy = f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
+    else:
+        remedy = f"Raise max_steps above {request.max_steps}; paths from baseline='mask' are the smoothest."
+    return f"Scores miss more than {request.tol:g} of their displacement for {shown}. {remedy}"

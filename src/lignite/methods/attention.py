@@ -1,0 +1,85 @@
+"""Explanations by attention weights: the last layer's, their rollout, and the rollout of those that raise F."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lignite.attribution.layer_ig import gradient_at
+from lignite.methods.stacks import Scores, every_row, explain_stacks
+from lignite.models.loading import Model
+from lignite.models.prediction import Row
+from lignite.models.stack import Stack
+from lignite.request import ExplainRequest
+
+Heads = Float[Tensor, "row head target source"]
+Combine = Callable[[Heads, Heads], Float[Tensor, "row target source"]]
+"""One map of a layer, from its attention weights and the derivative of F with respect to them."""
+
+
+def attention_rollout(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+    """Attention and the residual stream, half each, followed through all layers (Abnar and Zuidema 2020). Unsigned."""
+
+    def half_residual(weights: Heads, _: Heads) -> Tensor:
+        mixed = weights.mean(1) + torch.eye(weights.shape[-1]).to(weights)
+        return mixed / mixed.sum(-1, keepdim=True)
+
+    return explain_stacks(model, rows, budget, lambda stack, _: _follow(stack, half_residual))
+
+
+def attention_last(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+    """The last layer's attention, mean of its heads. Unsigned."""
+
+    def last(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
+        weights, _gradients = stack.attention_gradients()
+        return {"relevance": _read(stack, reading(stack), weights[-1].mean(1))}
+
+    return explain_stacks(model, rows, budget, last)
+
+
+def attention_x_gradient(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+    """Attention where it raises F, added to the residual stream and followed through all layers (Chefer et al. 2021).
+
+    Unsigned: attention that lowers F is cut off.
+    """
+
+    def raising(weights: Heads, gradients: Heads) -> Tensor:
+        return (weights * gradients).clamp_min(0).mean(1) + torch.eye(weights.shape[-1]).to(weights)
+
+    return explain_stacks(model, rows, budget, lambda stack, _: _follow(stack, raising))
+
+
+def _follow(stack: Stack, combine: Combine) -> dict[str, Tensor]:
+    """Read the product of all layers' maps at the place that predicts.
+
+    The rollout R = C^L … C^1 costs a matrix product per layer. Only one of its rows is read: taken from the top, that
+    is a vector's way down, on which it passes what the states of each layer are worth.
+    """
+    weights, gradients = stack.attention_gradients()
+    weight = reading(stack)
+    by_layer = []
+    for layer in reversed(range(stack.n_layers)):
+        weight = _read(stack, weight, combine(weights[layer], gradients[layer]))
+        by_layer.append(weight)
+    return {"relevance": weight, "layer_relevance": torch.stack(by_layer[::-1], dim=1)}
+
+
+def _read(
+    stack: Stack, weight: Float[Tensor, "row target"], scores: Float[Tensor, "row target source"]
+) -> Float[Tensor, "row source"]:
+    scores = torch.where(stack.kept[:, :, None] & stack.kept[:, None], scores, 0)  # padding may hold anything, even NaN
+    return torch.einsum("rt,rts->rs", weight, scores)
+
+
+def reading(stack: Stack) -> Float[Tensor, "row token"]:
+    """Share of each token that leaves the last block in what the head reads; a single one has exactly 1.
+
+    By the length of F's gradient there times the length of the state. The product is the same whatever the length of
+    a state that a norm in the head is about to take away. A head that reads nothing has no shares, only zeros.
+    """
+    top = stack.states[stack.n_layers]
+    gradient = gradient_at(stack, stack.n_layers, top, every_row(stack))
+    size = gradient.norm(dim=-1) * top.norm(dim=-1)
+    size = torch.where(stack.kept, size, 0)
+    return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)

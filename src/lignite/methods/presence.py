@@ -1,0 +1,128 @@
+"""The prediction of an input some of whose tokens are absent: what every method that removes tokens asks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from lignite.errors import OptionError
+from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
+from lignite.models.loading import Model
+from lignite.models.prediction import Row, filler, predict, replace_tokens
+from lignite.request import ExplainRequest
+
+ROWS_AT_ONCE = 1024
+"""Inputs prepared at a time; how many of them run together is left to the memory budget."""
+
+Presence = np.ndarray
+"""True for players that are there, ``[sample, player]``; every game has sizes of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """One input and its players: places of the tokens that may be absent, all others always being there."""
+
+    row: Row
+    players: tuple[int, ...]
+
+    @property
+    def n_players(self) -> int:
+        return len(self.players)
+
+
+def games_of(model: Model, rows: Sequence[Row], request: ExplainRequest) -> list[Game]:
+    """Let the words of each input play.
+
+    Special tokens stay (unless asked otherwise), and so does the token at which the model answers: a masked word whose
+    mask is taken away is another question. What follows that place in a text written from left to right cannot matter.
+    """
+    return [Game(row, _players(model, row, request)) for row in rows]
+
+
+def _players(model: Model, row: Row, request: ExplainRequest) -> tuple[int, ...]:
+    objective = row.objective
+    answer = None if getattr(model.config, "is_encoder_decoder", False) else objective.position
+    end = answer if answer is not None and objective.kind == "next" else row.n_tokens
+    return tuple(place for place in words_of(row, request.keep_special) if place != answer and place < end)
+
+
+def relevance_of(game: Game, scores: np.ndarray) -> np.ndarray:
+    """Scores of the players among the kept tokens; what does not play is irrelevant."""
+    relevance = np.zeros(len(game.row.encoded.tokens))
+    relevance[list(game.players)] = scores
+    return relevance[~np.array(game.row.encoded.tokens.padding)]
+
+
+def values_of(
+    model: Model,
+    games: Sequence[Game],
+    presences: Sequence[Presence],
+    request: ExplainRequest,
+    budget: float,
+) -> list[np.ndarray]:
+    """F of every input with only these players present; each distinct case is computed once.
+
+    An absent token is replaced by the mask or pad token; under the baselines ``"zero"`` and ``"mean"``, which are no
+    tokens, its state entering the first block is.
+    """
+    distinct = [np.unique(presence, axis=0, return_inverse=True) for presence in presences]
+    cases = [case for case, _ in distinct]
+    if request.baseline in (("mask",), ("pad",)):
+        found = _values_of_texts(model, games, cases, request.baseline[0], budget)
+    else:
+        found = values_of_states(model, games, cases, request, budget)
+    return [values[back.reshape(-1)] for values, (_, back) in zip(found, distinct, strict=True)]
+
+
+def _values_of_texts(
+    model: Model, games: Sequence[Game], cases: Sequence[Presence], baseline: str, budget: float
+) -> list[np.ndarray]:
+    try:
+        token = filler(model, baseline)
+    except OptionError as error:
+        raise OptionError(f"{error} As a baseline, 'zero' and 'mean' need no token.") from error
+    values = [np.empty(len(case)) for case in cases]
+    for piece in _pieces(cases, ROWS_AT_ONCE):
+        rows = [
+            replace_tokens(games[number].row, _absent(games[number], cases[number][sample]), token)
+            for number, sample in piece
+        ]
+        found = predict(model, rows, memory=budget).value.tolist()
+        for (number, sample), value in zip(piece, found, strict=True):
+            values[number][sample] = value
+    return values
+
+
+def _absent(game: Game, present: Bool[np.ndarray, " player"]) -> list[int]:
+    return [place for place, there in zip(game.players, present, strict=True) if not there]
+
+
+def values_of_states(
+    model: Model, games: Sequence[Game], cases: Sequence[Presence], request: ExplainRequest, budget: float
+) -> list[np.ndarray]:
+    """F of every input where the states of absent tokens, entering the first block, are the baseline's."""
+    values = [np.empty(len(case)) for case in cases]
+    for numbers, stack in in_stacks(model, [game.row for game in games], budget):
+        start = start_of(stack, request)
+        states = stack.states[0]
+        at_once = points_at_once(stack, budget, gradient=False)
+        for piece in _pieces([cases[number] for number in numbers], at_once):
+            index = torch.tensor([place for place, _ in piece], device=states.device)
+            absent = torch.zeros(len(piece), states.shape[1], dtype=torch.bool)
+            for point, (place, sample) in enumerate(piece):
+                number = numbers[place]
+                absent[point, _absent(games[number], cases[number][sample])] = True
+            points = torch.where(absent.to(states.device)[..., None], start[index], states[index])
+            with torch.no_grad():
+                found = stack.run(0, points, index).tolist()
+            for (place, sample), value in zip(piece, found, strict=True):
+                values[numbers[place]][sample] = value
+    return values
+
+
+def _pieces(cases: Sequence[Presence], size: int) -> Iterator[list[tuple[int, int]]]:
+    pairs = [(number, sample) for number, case in enumerate(cases) for sample in range(len(case))]
+    for start in range(0, len(pairs), size):
+        yield pairs[start : start + size]

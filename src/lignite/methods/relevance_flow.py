@@ -1,0 +1,98 @@
+"""Relevance flow: what the prediction changed by, carried from layer to layer without loss."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_source
+from lignite.errors import OptionError
+from lignite.methods.ca_lig import precision_of
+from lignite.methods.stacks import Scores, averaged, explain_stacks
+from lignite.models.loading import Model
+from lignite.models.prediction import Row
+from lignite.models.recording import record
+from lignite.models.splitting import block_of
+from lignite.models.stack import Stack
+from lignite.models.start import start_states
+from lignite.request import ExplainRequest
+
+
+@averaged
+def relevance_flow(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+    """Pull the prediction back through one block after the other, along the path between its two inputs."""
+    if request.nodes == "stochastic":
+        raise OptionError("nodes='stochastic' belongs to ca-lig and ig; the errors of a relevance flow would add up.")
+    divided: list[Scores] = []
+
+    def compute(stack: Stack, some: Sequence[Row]) -> dict[str, Tensor]:
+        (baseline,) = request.baseline
+        start = start_states(stack, baseline, keep_special=request.keep_special, through=True)
+        found = pull_back(stack, start, precision_of(stack, request, budget))
+        if request.detail:
+            divided.extend(_divided(model, stack, start, found, number, request, budget) for number in range(len(some)))
+            order.extend(id(row) for row in some)
+        n_layers = stack.n_layers
+        return {
+            "relevance": found.relevance[:, 0],
+            "layer_relevance": found.relevance[:, :n_layers],
+            "displacement": found.displacement[:, None].expand(-1, n_layers),
+            "gap": found.gap[:, :n_layers],
+            "output_ig": found.relevance[:, n_layers],
+            "output_displacement": found.displacement,
+            "output_gap": found.gap[:, n_layers],
+            "_n_nodes": found.n_nodes[:, :n_layers],
+        }
+
+    order: list[int] = []
+    scores = explain_stacks(model, rows, budget, compute)
+    if request.detail:
+        by_row = dict(zip(order, divided, strict=True))
+        scores = [one | by_row[id(row)] for one, row in zip(scores, rows, strict=True)]
+    return scores
+
+
+def _divided(
+    model: Model,
+    stack: Stack,
+    start: Sequence[Tensor],
+    found: Multipliers,
+    number: int,
+    request: ExplainRequest,
+    budget: float,
+) -> Scores:
+    """Every layer's relevance, divided over the tokens and heads it came through, for one row."""
+    row, kept = stack.rows[number], stack.kept[number]
+    calls = record(model.network, row.encoded.tensors)
+    present = kept[: row.n_tokens]
+    heads = "heads" in request.detail
+    precision = replace(precision_of(stack, request, budget), stochastic=False)
+    layers = []
+    for layer, call in enumerate(calls):
+        block = block_of(model, call, present)
+        below, above, multipliers = (
+            states[number, : row.n_tokens] for states in (start[layer], start[layer + 1], found.vectors[layer + 1])
+        )
+        parts, gap = split_by_source(
+            block,
+            below,
+            above,
+            multipliers,
+            precision,
+            total=float(found.displacement[number]),
+            heads=heads,
+            budget=budget,
+        )  # fmt: skip
+        layers.append(parts | {"gap": gap})
+    divided = {
+        "relevance_flow": torch.stack([parts["scores"][present][:, present] for parts in layers]),
+        "relevance_flow_gap": torch.stack([parts["gap"][present] for parts in layers]),
+    }
+    if heads and all("heads" in parts for parts in layers):
+        divided["relevance_flow_heads"] = torch.stack(
+            [parts["heads"][present][..., present].transpose(0, 1) for parts in layers]
+        )
+        divided["relevance_residual"] = torch.stack([parts["residual"][present] for parts in layers])
+    return {name: np.asarray(values.detach().cpu()) for name, values in divided.items()}

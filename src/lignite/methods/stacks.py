@@ -1,0 +1,123 @@
+"""Rows run together for the methods that look inside a model, and their scores taken apart again."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lignite.models.loading import Model
+from lignite.models.prediction import Row, batches, bytes_per_token
+from lignite.models.stack import Stack
+from lignite.models.start import start_states
+from lignite.request import ExplainRequest
+from lignite.results.schema import EXPLAIN
+
+Scores = dict[str, np.ndarray]
+"""Variables of one row's result, over its kept tokens."""
+
+NOTES = {"_n_nodes": ("layer",), "_size": ("layer",), "_reader": ("token",)}
+"""Axes of what methods say beside their variables, with a name that starts with an underscore.
+
+`_size`, `_output_size` and `_total_size` are the mean magnitude of a displacement over the baselines: the displacements
+themselves may cancel, and a gap is measured by what each path had to explain.
+"""
+
+_checked: "WeakKeyDictionary[nn.Module, set[str]]" = WeakKeyDictionary()
+
+Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
+"""Explains rows within so many bytes for intermediate tensors."""
+
+
+def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tuple[list[int], Stack]]:
+    """Numbers of the rows that are run together, and their stack."""
+    for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
+        stack = Stack(model, [rows[number] for number in numbers])
+        _check_once(stack)
+        yield numbers, stack
+
+
+def _check_once(stack: Stack) -> None:
+    """Replay the answer from every layer, once for each kind of question; functions may read anything, each anew."""
+    objective = stack.objectives[0]
+    known = _checked.setdefault(stack.network, set())
+    if objective.function is not None or objective.kind not in known:
+        stack.check()
+        known.add(objective.kind)
+
+
+def explain_stacks(
+    model: Model,
+    rows: Sequence[Row],
+    budget: float,
+    compute: Callable[[Stack, list[Row]], Mapping[str, Float[Tensor, "row *axes"]]],
+) -> list[Scores]:
+    """Scores of every row, computed a stack at a time; axes of tokens lose their padding."""
+    found: list[Scores] = [{} for _ in rows]
+    for numbers, stack in in_stacks(model, rows, budget):
+        computed = compute(stack, [rows[number] for number in numbers])
+        for place, number in enumerate(numbers):
+            kept = stack.kept[place]
+            found[number] = {
+                name: _without_padding(values[place], NOTES.get(name) or EXPLAIN.variables[name], kept)
+                for name, values in computed.items()
+            }
+    return found
+
+
+def _without_padding(values: Tensor, axes: Sequence[str], kept: Tensor) -> np.ndarray:
+    for place, axis in enumerate(axes):
+        if axis in ("token", "target", "source"):
+            values = values.index_select(place, kept.nonzero()[:, 0])
+    return values.detach().cpu().numpy()
+
+
+def every_row(stack: Stack) -> Int[Tensor, " row"]:
+    """Each row of a stack once, in order."""
+    return torch.arange(len(stack.kept), device=stack.kept.device)
+
+
+def averaged(method: Method) -> Method:
+    """The mean of a method's results over the baselines of a request."""
+
+    def over_baselines(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+        runs = [method(model, rows, replace(request, baseline=(name,)), budget) for name in request.baseline]
+        return [_mean_of(same) for same in zip(*runs, strict=True)]
+
+    return over_baselines
+
+
+def _mean_of(runs: Sequence[Scores]) -> Scores:
+    """Every variable averaged, and how large the displacements were."""
+    mean = {name: np.asarray(np.mean([scores[name] for scores in runs], axis=0)) for name in runs[0]}
+    sizes = {
+        "_" + name.replace("displacement", "size"): np.asarray(np.mean([abs(scores[name]) for scores in runs], axis=0))
+        for name in runs[0]
+        if name.endswith("displacement")
+    }
+    return mean | sizes
+
+
+def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:
+    """How many points of a stack run together within the budget; at least one."""
+    n_tokens = stack.states[0].shape[1]
+    return max(1, int(budget / bytes_per_token(stack.model, gradient=gradient) / n_tokens))
+
+
+def words_of(row: Row, keep_special: bool) -> list[int]:
+    """Places whose states or tokens a baseline changes: never the padding, and special tokens only if asked."""
+    tokens = row.encoded.tokens
+    return [
+        place
+        for place, (padding, special) in enumerate(zip(tokens.padding, tokens.special, strict=True))
+        if not padding and not (special and keep_special)
+    ]
+
+
+def start_of(stack: Stack, request: ExplainRequest) -> Float[Tensor, "row token d"]:
+    """States entering the first block under the request's one baseline."""
+    (baseline,) = request.baseline
+    return start_states(stack, baseline, keep_special=request.keep_special, through=False)[0]

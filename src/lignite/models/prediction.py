@@ -1,0 +1,387 @@
+"""Ask a model about many inputs at once: rows of one batch get the numbers they would get alone."""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lignite.errors import InputError, NotFiniteError, OptionError
+from lignite.memory import memory_budget
+from lignite.models.attention import at_rest
+from lignite.models.loading import Model
+from lignite.models.targets import (
+    Objective,
+    Outlook,
+    Wanted,
+    as_target,
+    check_decoder,
+    choices_of,
+    outlook,
+    probabilities,
+    resolve,
+    values,
+)
+from lignite.models.tokens import Encoded, Tokens
+from lignite.request import Target
+
+PADDED_TOLERANCE = 1e-4
+"""Largest relative change of a logit by padding that still is rounding (float32 sums in another order)."""
+
+_PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds", "global_attention_mask"}
+"""Inputs with one entry per token; everything else of a row belongs to the row as a whole."""
+
+_padding_is_harmless: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One input, what is asked of it, and what the model says of it as it stands (None once it has been edited)."""
+
+    encoded: Encoded
+    objective: Objective
+    outlook: Outlook | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.encoded.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of some rows.
+
+    Attributes
+    ----------
+    value
+        F: a logit, a difference of logits, or what the target function returned.
+    probability
+        Of the explained choice; NaN for regressions and functions.
+    label
+        Number of the choice with the highest logit; 0 or 1 (explained choice improbable, probable) where several
+        labels may hold at once; -1 where there are no choices.
+    """
+
+    value: Float[Tensor, " row"]
+    probability: Float[Tensor, " row"]
+    label: Int[Tensor, " row"]
+
+
+def ask(model: Model, inputs: Any, target: Wanted = None) -> list[Row]:
+    """Encode inputs and settle what is explained of each; with `Target.steps`, one row for every generated token."""
+    wanted = target if callable(target) and not isinstance(target, Target) else as_target(target)
+    with at_rest(model.network), torch.no_grad():
+        encoded = model.encode(inputs)
+        for item in encoded:
+            check_decoder(model, item)
+        if isinstance(wanted, Target) and wanted.steps is not None:
+            return [row for item in encoded for row in _continue(model, item, wanted.steps)]
+        return _ask_all(model, encoded, wanted)
+
+
+def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted) -> list[Row]:
+    unsettled = [Row(item, Objective("", "")) for item in encoded]
+    settled: dict[int, Row] = {}
+    max_tokens = memory_budget(model.device) / bytes_per_token(model, gradient=False)
+    for places in batches(model, unsettled, max_tokens):
+        outputs = run(model.network, collate(model, [unsettled[place] for place in places]))
+        for number, place in enumerate(places):
+            settled[place] = _settle(model, encoded[place], _row_of(outputs, number, len(places)), wanted)
+    return [settled[place] for place in range(len(encoded))]
+
+
+def _row_of(outputs: Any, row: int, n_rows: int) -> Any:
+    """What the model returned for one row of a batch."""
+    if n_rows == 1:
+        return outputs
+    parts = {
+        name: part[row : row + 1] if isinstance(part, Tensor) and part.ndim and len(part) == n_rows else part
+        for name, part in outputs.items()
+    }
+    return type(outputs)(**parts)
+
+
+def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted) -> Row:
+    objective = resolve(model, encoded, outputs, wanted)
+    value = values(outputs, [objective])
+    if not torch.isfinite(value).all():
+        raise NotFiniteError(
+            f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
+            "(dtype='float32'), or check its weights."
+        )
+    return Row(encoded, objective, outlook(model, outputs, objective))
+
+
+def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
+    """Greedy continuation, one row per generated token."""
+    for _ in range(steps):
+        row = _settle(model, encoded, run(model.network, encoded.tensors), None)
+        if row.objective.kind != "next" or getattr(model.config, "is_encoder_decoder", False):
+            raise OptionError(
+                f"steps={steps} needs a model that continues texts; {type(model.network).__name__} does not."
+            )
+        yield row
+        assert row.objective.index is not None
+        ids = torch.cat(
+            [encoded.tensors["input_ids"], encoded.tensors["input_ids"].new_tensor([[row.objective.index]])], 1
+        )
+        mask = torch.ones_like(ids)
+        mask[:, :-1] = encoded.tensors.get("attention_mask", mask[:, :-1])
+        (longer,) = model.encode({"input_ids": ids, "attention_mask": mask})
+        known = encoded.tokens
+        columns = {name: getattr(known, name) + getattr(longer.tokens, name)[-1:] for name in _LABELS}
+        # Places in the text belong to the text that was given; what the model has added has none.
+        columns |= {name: (*getattr(known, name), -1) for name in ("word", "start", "stop")}
+        encoded = Encoded(longer.tensors, Tokens(**columns, input=known.input))
+
+
+_LABELS = ("text", "position", "special", "padding")
+
+
+def predict(model: Model, rows: Sequence[Row], *, memory: int | float | str | None = None) -> Prediction:
+    """F, its probability and the leading choice of every row, in batches of similar length."""
+    budget = memory_budget(model.device, memory)
+    with at_rest(model.network), torch.no_grad():  # tensors made outside may be those of the caller's inference mode
+        value = torch.empty(len(rows), dtype=torch.float64)
+        probability = torch.empty_like(value)
+        label = torch.full((len(rows),), -1, dtype=torch.long)
+        for places in batches(model, rows, budget / bytes_per_token(model, gradient=False)):
+            some = [rows[place] for place in places]
+            objectives = [row.objective for row in some]
+            outputs = run(model.network, collate(model, some))
+            found = values(outputs, objectives)
+            value[places] = found.double().cpu()
+            if objectives[0].function is not None:
+                probability[places] = torch.nan
+                continue
+            logits = _without_padding(choices_of(outputs, objectives), some)
+            chances = probabilities(logits, objectives).cpu()
+            probability[places] = chances
+            label[places] = _leading(logits, chances, objectives)
+    return Prediction(value, probability, label)
+
+
+def _without_padding(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+    """Where tokens are the choices, padding is none."""
+    if rows[0].objective.kind != "span":
+        return logits
+    logits = logits.clone()
+    for number, row in enumerate(rows):
+        padding = torch.tensor(row.encoded.tokens.padding, device=logits.device)
+        logits[number, : row.n_tokens][padding] = -torch.inf
+        logits[number, row.n_tokens :] = -torch.inf
+    return logits
+
+
+def _leading(logits: Tensor, chances: Tensor, objectives: Sequence[Objective]) -> Tensor:
+    link = objectives[0].link
+    if link == "softmax":
+        return logits.argmax(1).cpu()
+    return (chances > 0.5).long() if link == "sigmoid" else torch.full((len(objectives),), -1)
+
+
+def batches(model: Model, rows: Sequence[Row], max_tokens: float) -> Iterator[list[int]]:
+    """Places of rows that are run together: similar lengths side by side, at most `max_tokens` with their padding."""
+    order = sorted(range(len(rows)), key=lambda place: (rows[place].n_tokens, place))
+    mixed = len({row.n_tokens for row in rows}) > 1 and can_pad(model, rows)
+    batch: list[int] = []
+    for place in order:
+        length = rows[place].n_tokens
+        alike = not batch or mixed or length == rows[batch[0]].n_tokens
+        if batch and (not alike or (len(batch) + 1) * length > max_tokens or not _fit(rows[batch[0]], rows[place])):
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _fit(one: Row, other: Row) -> bool:
+    """Whether two rows have inputs of the same kind and shape, tokens apart."""
+    first, second = one.encoded.tensors, other.encoded.tensors
+    return first.keys() == second.keys() and all(
+        name in _PER_TOKEN or tensor.shape == second[name].shape for name, tensor in first.items()
+    )
+
+
+def can_pad(model: Model, rows: Sequence[Row]) -> bool:
+    """Whether this model gives a row the same answer with padding beside it; found by trial, once per model."""
+    if any("input_ids" not in row.encoded.tensors or "attention_mask" not in row.encoded.tensors for row in rows):
+        return False
+    known = _padding_is_harmless.get(model.network)
+    if known is None:
+        shortest = min(rows, key=lambda row: row.n_tokens)
+        longest = max(rows, key=lambda row: row.n_tokens)
+        with at_rest(model.network), torch.no_grad():
+            try:
+                together = run(model.network, collate(model, [shortest, longest]))
+            except ValueError:  # classifiers on decoders refuse batches when no padding token is defined
+                known = False
+            else:
+                alone = run(model.network, shortest.encoded.tensors)
+                known = _same_answer(alone, together, shortest.n_tokens)
+        _padding_is_harmless[model.network] = known
+    return known
+
+
+def _same_answer(alone: Any, together: Any, n_tokens: int) -> bool:
+    for name, tensor in alone.items():
+        if isinstance(tensor, Tensor) and tensor.dtype.is_floating_point and tensor.shape[:1] == (1,):
+            other = together[name][:1]
+            if other.ndim > 1 and other.shape != tensor.shape:
+                other = other[:, :n_tokens]
+            if other.shape != tensor.shape:
+                return False
+            close = (tensor - other).abs().max() <= PADDED_TOLERANCE * tensor.abs().max()
+            if not bool(close):
+                return False
+    return True
+
+
+def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:
+    """One batch of several rows; shorter ones are padded on the right and masked."""
+    length = max(row.n_tokens for row in rows)
+    first = rows[0].encoded.tensors
+    if all(row.encoded.tensors["input_ids"].shape[1] == length for row in rows if "input_ids" in row.encoded.tensors):
+        return {name: torch.cat([row.encoded.tensors[name] for row in rows]) for name in first}
+    fills = {"input_ids": _padding_id(model)}
+    collated = {}
+    for name in first:
+        parts = [row.encoded.tensors[name] for row in rows]
+        if name in _PER_TOKEN:
+            parts = [_lengthened(part, length, fills.get(name, 0)) for part in parts]
+        collated[name] = torch.cat(parts)
+    return collated
+
+
+def _lengthened(part: Tensor, length: int, fill: int) -> Tensor:
+    return nn.functional.pad(part, (*[0, 0] * (part.ndim - 2), 0, length - part.shape[1]), value=fill)
+
+
+def _padding_id(model: Model) -> int:
+    for owner in (model.tokenizer, model.config, model.config.get_text_config()):
+        number = getattr(owner, "pad_token_id", None)
+        if isinstance(number, int) and number >= 0:
+            return number
+    return 0
+
+
+def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> Any:
+    """The model's whole output, without caches; use it inside `at_rest`."""
+    parameters = inspect.signature(network.forward).parameters
+    if "use_cache" in parameters:
+        options["use_cache"] = False
+    with _batches_allowed(network):
+        return network(**tensors, **options, return_dict=True)
+
+
+@contextmanager
+def _batches_allowed(network: nn.Module) -> Iterator[None]:
+    """Classifiers on decoders refuse batches without a padding token, since they look for each row's last word.
+
+    Where none is defined, rows of one batch have one length here, and an id that no token has finds that last word.
+    """
+    config: Any = network.config
+    owners = list({id(one): one for one in (config, config.get_text_config())}.values())
+    changed = [one for one in owners if "pad_token_id" in one.__dict__ and one.__dict__["pad_token_id"] is None]
+    try:
+        for one in changed:
+            one.__dict__["pad_token_id"] = -1
+        yield
+    finally:
+        for one in changed:
+            one.__dict__["pad_token_id"] = None
+
+
+def bytes_per_token(model: Model, *, gradient: bool) -> float:
+    """Memory that a forward pass takes for one token: of one layer at a time, or of all where gradients are kept."""
+    config: Any = model.config.get_text_config()
+    width = int(getattr(config, "hidden_size", 512))
+    inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+    layers = int(getattr(config, "num_hidden_layers", 1)) if gradient else 1
+    size = torch.finfo(model.dtype).bits // 8
+    vocabulary = int(getattr(config, "vocab_size", 0)) if model.network.get_output_embeddings() is not None else 0
+    return float(size * (layers * (12 * width + 3 * inner) + (3 if gradient else 2) * vocabulary))
+
+
+def replace_tokens(row: Row, places: Sequence[int], token_id: int) -> Row:
+    """The same input with other words at some places of the model's input."""
+    _check_places(row, places)
+    ids = _ids(row).clone()
+    ids[0, list(places)] = token_id
+    return _edited(row, {**row.encoded.tensors, "input_ids": ids}, row.encoded.tokens)
+
+
+def remove_tokens(row: Row, places: Sequence[int]) -> Row:
+    """The input without the tokens at some places; the place that is asked about moves along."""
+    _check_places(row, places)
+    gone = set(places)
+    kept = [place for place in range(row.n_tokens) if place not in gone]
+    if row.objective.position in gone:
+        raise InputError(
+            f"the token at {row.objective.position} cannot be removed: the model answers there ({row.objective.name})."
+        )
+    if not kept:
+        raise InputError("all tokens of the input are removed; leave at least one.")
+    return _arranged(row, kept)
+
+
+def reorder_tokens(row: Row, order: Sequence[int]) -> Row:
+    """The same tokens in another order: place p holds what stood at ``order[p]``."""
+    if sorted(order) != list(range(row.n_tokens)):
+        raise InputError(f"the order must name each of the {row.n_tokens} tokens once, got {list(order)[:8]} ….")
+    return _arranged(row, list(order))
+
+
+def filler(model: Model, name: str) -> int:
+    """Id of the token that words are replaced by, ``"mask"`` or ``"pad"``."""
+    token = getattr(model.tokenizer, f"{name}_token_id", None)
+    if token is None:
+        other = "pad" if name == "mask" else "mask"
+        has = getattr(model.tokenizer, f"{other}_token_id", None) is not None
+        advice = f"use {other!r}" if has else "this tokenizer has neither mask nor pad token; words can only be removed"
+        raise OptionError(f"{model.name} has no {name} token to put in the place of words: {advice}.")
+    return int(token)
+
+
+def _ids(row: Row) -> Tensor:
+    ids = row.encoded.tensors.get("input_ids")
+    if ids is None:
+        raise InputError("the input has no tokens of a vocabulary (input_ids), so none can be replaced or moved.")
+    return ids
+
+
+def _check_places(row: Row, places: Sequence[int]) -> None:
+    outside = [place for place in places if not 0 <= place < row.n_tokens]
+    if outside:
+        raise InputError(f"place {outside[0]} is not in this input, whose tokens are 0 to {row.n_tokens - 1}.")
+
+
+def _arranged(row: Row, order: list[int]) -> Row:
+    """Tokens picked by their places; position numbers stay where they are and are counted anew."""
+    ids = _ids(row)
+    tensors = dict(row.encoded.tensors)
+    for name in tensors.keys() & _PER_TOKEN:
+        tensors[name] = tensors[name][:, : len(order)] if name == "position_ids" else tensors[name][:, order]
+    if tensors["input_ids"].shape[1] != len(order):
+        raise InputError(f"the input has {ids.shape[1]} tokens, not {row.n_tokens}; its tokens cannot be moved.")
+    tokens = row.encoded.tokens
+    columns: dict[str, Any] = {
+        name: tuple(column[place] for place in order) for name, column in tokens.columns().items()
+    }
+    columns["position"] = tuple(range(len(order)))
+    position = row.objective.position
+    objective = row.objective
+    if position is not None:
+        moved = order.index(position)
+        objective = replace(objective, position=moved, index=moved if objective.kind == "span" else objective.index)
+    return _edited(row, tensors, replace(tokens, **columns), objective)
+
+
+def _edited(row: Row, tensors: dict[str, Tensor], tokens: Tokens, objective: Objective | None = None) -> Row:
+    return Row(Encoded(tensors, tokens), objective or row.objective)

@@ -1,0 +1,61 @@
+"""What a console can print: untrusted text made harmless, signs that its encoding lacks replaced."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, OverflowMethod
+from rich.text import Text
+
+from lignite.views.labels import format_share, visible_token
+
+TOKEN_CELLS = 14
+
+
+class Writer:
+    """Turns untrusted text into what this console can print."""
+
+    def __init__(self, console: Console) -> None:
+        self.width = console.width
+        self.encoding = console.encoding
+        self.arrow = self.encodable("→", "->")
+        self.bar = self.encodable("█", "#")
+        self.half_bar = self.encodable("▌", "")
+        self.overflow: OverflowMethod = "ellipsis" if self.encodable("…", "") else "crop"
+
+    def encodable(self, character: str, substitute: str) -> str:
+        try:
+            character.encode(self.encoding)
+        except UnicodeEncodeError:
+            return substitute
+        return character
+
+    def plain(self, text: str) -> str:
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+    def share(self, value: float) -> str:
+        return format_share(value) if np.isfinite(value) else "-"
+
+    def token(self, token: str, cells: int = TOKEN_CELLS) -> str:
+        shown = self.plain(visible_token(token))
+        if cell_len(shown) <= cells:
+            return shown
+        ellipsis = self.encodable("…", "~")
+        return set_cell_size(shown, cells - 1).rstrip() + ellipsis
+
+    def measure(self, share: float, cells: int) -> str:
+        """A bar as long as `share` of `cells`, never of no length."""
+        halves = max(1, round(2 * cells * share))
+        return self.bar * (halves // 2) + (self.half_bar if halves % 2 else "")
+
+
+def fold(pieces: Iterable[Text], width: int) -> Text:
+    """Set pieces side by side and break lines between them, never inside (Rich would break at any blank)."""
+    lines = [Text()]
+    for piece in pieces:
+        if lines[-1] and lines[-1].cell_len + 2 + piece.cell_len > width:
+            lines.append(Text())
+        elif lines[-1]:
+            lines[-1].append("  ")
+        lines[-1].append_text(piece)
+    return Text("\n").join(lines)

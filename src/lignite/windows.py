@@ -1,0 +1,185 @@
+"""Texts longer than a model can read: windows that overlap, explained one by one and put together again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from lignite.errors import InputError, OptionError
+from lignite.models.loading import Model
+from lignite.models.tokens import Tokens
+from lignite.models.words import number_words
+from lignite.results.build import build_explanation
+
+JOINED = ("relevance", "layer_relevance", "layer_ig", "layer_ig_error", "output_ig", "added", "removed")
+"""Variables over tokens that are put together; those over pairs of tokens know no pair from two windows."""
+
+CERTIFICATES = (
+    "displacement", "gap", "output_displacement", "output_gap", "total_displacement", "total_gap",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Window:
+    """``text[start:stop]`` of the whole text."""
+
+    text: str
+    start: int
+    stop: int
+
+
+def cut(model: Model, text: str, size: int, overlap: int | None) -> list[Window]:
+    """Windows of at most `size` tokens, special ones included, that begin and end between words.
+
+    Neighbours share at least `overlap` tokens where words allow it, a quarter of a window by default.
+
+    Raises
+    ------
+    OptionError
+        If the model cannot read such windows, or its tokenizer does not say where its tokens stand in the text.
+    """
+    tokenizer = model.tokenizer
+    if tokenizer is None or not tokenizer.is_fast:
+        raise OptionError("window= needs a fast tokenizer, which knows where its tokens stand in the text.")
+    if model.max_length is not None and size > model.max_length:
+        raise OptionError(f"window={size} is more than {model.name} can read: at most {model.max_length} tokens.")
+    room = size - tokenizer.num_special_tokens_to_add()
+    shared = room // 4 if overlap is None else overlap
+    if room - shared < 1:
+        raise OptionError(f"window={size} leaves no room for {shared} shared tokens and new ones; make it larger.")
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
+    offsets, words = encoding["offset_mapping"], encoding.word_ids()
+    if len(offsets) <= room:
+        return [Window(text, 0, len(text))]
+    windows = []
+    first = 0
+    while True:
+        last = min(first + room, len(offsets))
+        end = last if last == len(offsets) else _word_start(words, last, above=first)
+        start_at = 0 if first == 0 else offsets[first - 1][1]  # with the white space before: some tokens begin with it
+        stop_at = len(text) if end == len(offsets) else offsets[end - 1][1]
+        windows.append(Window(text[start_at:stop_at], start_at, stop_at))
+        if end == len(offsets):
+            return windows
+        first = _word_start(words, max(end - shared, first + 1), above=first)
+
+
+def _word_start(words: Sequence[int | None], place: int, *, above: int) -> int:
+    """The nearest place at or before `place` where a word starts; a word longer than a window is cut."""
+    for candidate in range(place, above, -1):
+        if words[candidate] is None or words[candidate] != words[candidate - 1]:
+            return candidate
+    return place
+
+
+def join(text: str, windows: Sequence[Window], results: Sequence[xr.Dataset], tokens: Sequence[Tokens]) -> xr.Dataset:
+    """One explanation of the whole text.
+
+    What is explained is the mean of the windows' values: each window's scores count one n-th, so that a token that
+    stands in two windows has the sum of what it does in both, and all scores add up to the mean displacement. Special
+    tokens, of which each window has its own, are added up at the ends of the text.
+    """
+    n_characters = len(text)
+    places = [_keys(known, window, n_characters) for window, known in zip(windows, tokens, strict=True)]
+    order = sorted({key for keys in places for key in keys})
+    index = {key: place for place, key in enumerate(order)}
+    variables = _sums(results, places, index)
+    first = results[0]
+    if "logit" in first:
+        variables["logit"] = np.mean([one.logit.values for one in results], axis=0)
+        variables["probability"] = _probability(variables["logit"], results)
+    attrs = dict(first.attrs)
+    attrs |= {"text": text, "value": float(np.mean([one.attrs["value"] for one in results]))}
+    if "logit" in variables and attrs["prediction"]:
+        attrs["prediction"] = str(first["class"].values[int(np.argmax(variables["logit"]))])
+    attrs["windows"] = json.dumps(
+        [
+            {"start": window.start, "stop": window.stop, "value": one.attrs["value"], "tokens": len(keys)}
+            for window, one, keys in zip(windows, results, places, strict=True)
+        ]
+    )
+    words = number_words(text)
+    special = [key.start < 0 or key.start > n_characters for key in order]
+    joined = Tokens(
+        text=tuple(key.text for key in order),
+        position=tuple(range(len(order))),
+        word=tuple(
+            -1 if own else next((word for word in words[key.start : key.stop] if word >= 0), -1)
+            for key, own in zip(order, special, strict=True)
+        ),
+        special=tuple(special),
+        start=tuple(-1 if own else key.start for key, own in zip(order, special, strict=True)),
+        stop=tuple(-1 if own else key.stop for key, own in zip(order, special, strict=True)),
+        padding=(False,) * len(order),
+        input=text,
+    )
+    classes = [str(name) for name in first["class"].values] if "logit" in first else None
+    return build_explanation(tokens=joined, variables=variables, classes=classes, attrs=attrs)
+
+
+class _Key(NamedTuple):
+    """What makes a token the same in two windows; in the order of the text."""
+
+    start: int
+    stop: int
+    repetition: int  # several tokens may spell one character
+    text: str
+
+
+def _keys(known: Tokens, window: Window, n_characters: int) -> list[_Key]:
+    """Special tokens stand before the text or after it, in the order they have in their window."""
+    leading = next((place for place, special in enumerate(known.special) if not special), len(known))
+    keys: list[_Key] = []
+    for place, text in enumerate(known.text):
+        if known.special[place]:
+            key = _Key(
+                -1 if place < leading else n_characters + 1, place - (0 if place < leading else len(known)), 0, text
+            )
+        else:
+            start, stop = known.start[place] + window.start, known.stop[place] + window.start
+            repetition = sum(other[:2] == (start, stop) for other in keys)
+            key = _Key(start, stop, repetition, text)
+        keys.append(key)
+    return keys
+
+
+def _sums(
+    results: Sequence[xr.Dataset], places: Sequence[Sequence[_Key]], index: dict[_Key, int]
+) -> dict[str, np.ndarray]:
+    first = results[0]
+    variables: dict[str, np.ndarray] = {}
+    for name in JOINED:
+        if name not in first:
+            continue
+        total = np.zeros((*first[name].shape[:-1], len(index)), dtype=first[name].dtype)
+        for one, keys in zip(results, places, strict=True):
+            at = [index[key] for key in keys]
+            part = one[name].values / len(results)
+            total[..., at] += part**2 if name == "layer_ig_error" else part  # no token stands twice in a window
+        variables[name] = np.sqrt(total) if name == "layer_ig_error" else total
+    for name in CERTIFICATES:
+        if name in first:
+            variables[name] = np.asarray(np.mean([one[name].values for one in results], axis=0))
+    return variables
+
+
+def _probability(logit: np.ndarray, results: Sequence[xr.Dataset]) -> np.ndarray:
+    """Of the mean logits, by the link that the windows' own probabilities show."""
+    one = results[0]
+    shown, own = one.probability.values, one.logit.values
+    if np.isnan(shown).any():
+        return np.full_like(logit, np.nan)
+    if np.allclose(shown, 1 / (1 + np.exp(-own)), atol=1e-6):
+        return 1 / (1 + np.exp(-logit))
+    powers = np.exp(logit - logit.max())
+    return powers / powers.sum()
+
+
+def check_text(inputs: Any) -> str:
+    """The one kind of input that can be cut."""
+    if not isinstance(inputs, str):
+        raise InputError(f"window= cuts texts, got {type(inputs).__name__}: give a text or a list of texts.")
+    return inputs

@@ -1,0 +1,124 @@
+"""Texts in windows: what is cut, what is put together, and that nothing is lost at the seams."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import lignite
+from lignite.errors import InputError, OptionError
+from lignite.windows import cut
+
+SHORT = "A superb film, though thin."
+LONG = (
+    "The plot was thin, but the acting was superb. Nevertheless it is unbelievably heartwarming, and worth seeing. "
+    "A dull, lifeless middle does not spoil it; the ending is a delight."
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lignite.load("tiny-sentiment")
+
+
+@pytest.fixture(scope="module")
+def joined(model):
+    return lignite.explain(model, LONG, window=20, overlap=6, target="positive")
+
+
+def windows_of(result) -> list[dict]:
+    return json.loads(result.attrs["windows"])
+
+
+def test_a_text_that_fits_one_window_is_explained_as_without(model):
+    """The option changes nothing where nothing is cut."""
+    plain = lignite.explain(model, SHORT)
+
+    found = lignite.explain(model, SHORT, window=20)
+
+    assert found.token.values.tolist() == plain.token.values.tolist()
+    assert_allclose(found.relevance, plain.relevance, rtol=1e-5, atol=1e-6)  # float32 sums in another batch
+    assert_allclose(found.layer_ig, plain.layer_ig, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "overlap"), [(12, 0), (12, 4), (20, None), (30, 10)])
+def test_windows_cover_the_text_between_words_and_fit_their_size(model, size, overlap):
+    """Every character stands in a window, no word is cut, and the model can read each."""
+    windows = cut(model, LONG, size, overlap)
+
+    assert windows[0].start == 0
+    assert windows[-1].stop == len(LONG)
+    for window, following in pairwise(windows):
+        assert window.start < following.start <= window.stop < following.stop
+        assert not (LONG[window.stop - 1].isalpha() and LONG[window.stop].isalpha())
+        assert not (LONG[following.start - 1].isalpha() and LONG[following.start].isalpha())
+    for window in windows:
+        assert LONG[window.start : window.stop] == window.text
+        assert len(model.tokenizer(window.text)["input_ids"]) <= size
+
+
+def test_the_whole_text_keeps_its_tokens_words_and_places(model, joined):
+    """Whoever reads the result sees one text, as if the model had read it at once."""
+    whole = lignite.explain(model, LONG)
+
+    for name in ("token", "word", "special", "start", "stop", "position"):
+        assert joined[name].values.tolist() == whole[name].values.tolist(), name
+
+
+def test_scores_are_the_mean_of_what_the_windows_say(model, joined):
+    """Put together by hand: window by window, token by token, each counting one n-th."""
+    pieces = windows_of(joined)
+    expected = np.zeros(joined.sizes["token"])
+    for piece in pieces:
+        part = lignite.explain(model, LONG[piece["start"] : piece["stop"]], target="positive")
+        for score, start, special in zip(part.relevance.values, part.start.values, part.special.values, strict=True):
+            if not special:
+                place = joined.start.values.tolist().index(start + piece["start"])
+                expected[place] += score / len(pieces)
+
+    words = ~joined.special.values
+    assert_allclose(joined.relevance.values[words], expected[words], rtol=1e-4, atol=1e-5)  # float32, another batch
+
+
+def test_the_sum_explains_the_mean_change_of_the_windows(joined):
+    """Completeness survives the seams, special tokens included."""
+    assert_allclose(joined.layer_ig.sum("token"), joined.displacement + joined.gap, rtol=1e-5, atol=1e-6)
+    assert_allclose(joined.attrs["value"], np.mean([piece["value"] for piece in windows_of(joined)]), rtol=1e-6)
+
+
+def test_by_default_all_windows_explain_the_class_they_favour_together(model):
+    """Windows that disagree would otherwise add up answers to different questions."""
+    text = "A superb, moving, wonderful film. " * 3 + "A dull, thin, lifeless mess. " * 2
+
+    found = lignite.explain(model, text, window=14, overlap=0)
+
+    assert len(windows_of(found)) > 3
+    assert found.prediction == "positive"
+    assert json.loads(found.attrs["target"])["name"] == "positive"
+    assert_allclose(found.probability.sum(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 2}, "no room"),
+        ({"window": 10_000}, "more than tiny-sentiment can read"),
+        ({"window": 20, "overlap": 20}, "smaller than window"),
+        ({"overlap": 4}, "smaller than window=None"),
+        ({"window": 20, "overlap": 18}, "no room"),
+    ],
+)
+def test_impossible_windows_are_refused_in_one_line(model, options, message):
+    """What was given, and what would do."""
+    with pytest.raises(OptionError, match=message) as error:
+        lignite.explain(model, LONG, **options)
+
+    assert "\n" not in str(error.value)
+
+
+def test_only_texts_are_cut(model):
+    """Tensors have no text whose words could be kept whole."""
+    with pytest.raises(InputError, match="window= cuts texts"):
+        lignite.explain(model, {"input_ids": [2, 5, 6, 3]}, window=20)
