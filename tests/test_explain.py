@@ -463,3 +463,18 @@ def test_an_image_is_explained_by_its_patches():
         OptionError, match="baseline='mask' replaces words, and this input has none; use 'zero' or 'mean'"
     ):
         lignite.explain(model, image)
+
+
+@pytest.mark.parametrize("path", ["input", "layer"])
+def test_memory_and_company_change_no_adaptive_result(path):
+    """How much is computed at once, and beside what, decides neither where nodes are placed nor how many."""
+    model = lignite.load("tiny-sentiment")
+    texts = ["The plot was thin, but the acting was superb.", "A superb film, though not without its lengths."]
+    options = {"path": path, "tol": 1e-4}
+
+    together = lignite.explain(model, texts, memory="1 GiB", **options)
+    for text, beside in zip(texts, together, strict=True):
+        alone = lignite.explain(model, text, memory="100 kB", **options)
+
+        assert alone.attrs["plans"] == beside.attrs["plans"]
+        assert_allclose(alone.layer_ig, beside.layer_ig, rtol=0, atol=1e-5)  # float32 sums in another order

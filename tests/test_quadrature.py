@@ -409,3 +409,16 @@ def test_nested_panels_stop_at_max_steps_and_admit_it(max_steps):
     assert not found.converged.any()
     assert int(found.n_nodes) <= max_steps
     assert_close(found.gap, found.scores["scores"].sum(1) - exact, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("max_steps", [70, 125, 188])
+def test_a_panel_is_not_halved_when_its_halves_could_not_become_as_good(max_steps):
+    """They replace its scores: with fewer nodes of their own they would make them worse."""
+    waves = Oscillation(torch.tensor([150.0], dtype=torch.float64))
+    exact = torch.sin(waves.frequency)
+    options = {"tol": 1e-9, "size": torch.ones(1, dtype=torch.float64)}
+
+    found = integrate_nested(waves, exact, torch.arange(1), max_steps=max_steps, **options)
+
+    assert int(found.n_nodes) == 63
+    assert int(integrate_nested(waves, exact, torch.arange(1), max_steps=400, **options).n_nodes) > 63

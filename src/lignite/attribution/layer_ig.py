@@ -31,6 +31,10 @@ NODES_ON_AN_IMAGE = 12
 them, which needs more nodes than the integral."""
 
 
+LONG = 128
+"""Rows of more tokens keep the states and gradients of at most 31 nodes, others of 63. The row alone decides, since a
+rule that depended on memory or on the batch would let results depend on them."""
+
 KEPT_NODES = 24
 """Nodes whose states and gradients of all layers may be kept, per point whose graph fits into memory: for each token a
 block keeps some 24 vectors of its width, a node two, and twice the budget may be used."""
@@ -143,28 +147,34 @@ def _certified(
 ) -> LayerIG:
     size = size_of(displacement, value, base)
     if precision.n_steps is None and power == 1:
-        found = [
-            integrate_nested(
+        parts = []
+        for some, most in path.groups(rows, precision.max_points):
+            path.most = most
+            part = integrate_nested(
                 path, displacement[some], some, tol=precision.tol, size=size[some], max_steps=precision.max_steps
             )
-            for some in rows.split(path.rows_at_once(precision.max_points))
-        ]
-    else:
-        found = [integrate(
-            path, displacement, rows, tol=precision.tol, max_steps=precision.max_steps, n_steps=precision.n_steps,
-            power=power, size=size, panel=NODES_ON_AN_IMAGE if isinstance(path, _InputPath) else NODES_PER_PANEL,
-        )]  # fmt: skip
-    return _of_integrals(found, displacement.shape[1], precision, size)
+            parts.append((some, part))
+        return _of_integrals(parts, displacement.shape[1], precision, size)
+    whole = integrate(
+        path, displacement, rows, tol=precision.tol, max_steps=precision.max_steps, n_steps=precision.n_steps,
+        power=power, size=size, panel=NODES_ON_AN_IMAGE if isinstance(path, _InputPath) else NODES_PER_PANEL,
+    )  # fmt: skip
+    return _of_integrals([(rows, whole)], displacement.shape[1], precision, size)
 
 
-def _of_integrals(found: Sequence[Integral], n_layers: int, precision: Precision, size: Tensor) -> LayerIG:
-    gap = torch.cat([part.gap for part in found])
+def _of_integrals(
+    found: Sequence[tuple[Tensor, Integral]], n_layers: int, precision: Precision, size: Tensor
+) -> LayerIG:
+    """Rows in their order again."""
+    order = torch.cat([rows for rows, _ in found]).argsort()
+    parts = [part for _, part in found]
+    gap = torch.cat([part.gap for part in parts])[order]
     return LayerIG(
-        torch.cat([part.scores["scores"] for part in found]),
-        torch.cat([part.displacement for part in found]),
+        torch.cat([part.scores["scores"] for part in parts])[order],
+        torch.cat([part.displacement for part in parts])[order],
         gap,
         gap.abs() <= precision.tol * size,
-        torch.cat([part.n_nodes for part in found])[:, None].expand(-1, n_layers),
+        torch.cat([part.n_nodes for part in parts])[order][:, None].expand(-1, n_layers),
     )
 
 
@@ -220,12 +230,14 @@ class _Line(PointsOfRows):
         self.layer, self.base = layer, base
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
-        return {"scores": torch.einsum("n,nrlt->rlt", weights, self.rates(nodes, targets))}
+        rates = self.rates(nodes, targets)
+        return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
 
     most = NESTED[-1]
 
-    def rows_at_once(self, max_points: int) -> int:
-        return len(self.base)
+    def groups(self, rows: Tensor, max_points: int) -> Iterator[tuple[Tensor, int]]:
+        """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
+        yield rows, NESTED[-1]
 
     def samples(self, targets: Tensor) -> "_LineSamples":
         return _LineSamples(self, targets)
@@ -261,7 +273,7 @@ class _LineSamples:
 
     def scores(self, weights: Tensor) -> Tensor:
         assert self.rates is not None
-        return torch.einsum("n,nrlt->rlt", weights, self.rates)
+        return torch.einsum("n,nrlt->rlt", weights.to(self.rates), self.rates)
 
     def keep(self, chosen: Tensor) -> None:
         assert self.rates is not None
@@ -293,6 +305,7 @@ class _InputPath(PointsOfRows):
     ) -> Float[Tensor, "row layer token"]:
         """Sum over the nodes, from states and gradients of every layer, ``[node, row, token, d]``."""
         bent = self._slopes(nodes, rows) if len(nodes) == 1 else None
+        weights = weights.to(gradients[0])  # a head may answer in another precision than its blocks compute in
         scores = [torch.einsum("n,nrtd,rtd->rt", weights, gradients[0], self.slope[rows])]
         for layer in range(1, self.layers.n_layers + 1):
             if bent is not None:
@@ -303,16 +316,15 @@ class _InputPath(PointsOfRows):
                 scores.append((pulled * states[layer]).sum((0, 3)))
         return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
 
-    @property
-    def most(self) -> int:
-        """Nodes whose states and gradients fit, for one row, into the memory that two points' gradients take."""
-        return max(NESTED[2], self._nodes_that_fit())
+    most = NESTED[-1]
 
-    def rows_at_once(self, max_points: int) -> int:
-        return max(1, self._nodes_that_fit() // NESTED[-2])
-
-    def _nodes_that_fit(self) -> int:
-        return int(KEPT_NODES * max(2, self.max_points))
+    def groups(self, rows: Tensor, max_points: int) -> Iterator[tuple[Tensor, int]]:
+        """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
+        long = self.layers.kept[rows].sum(1) > LONG
+        for some, most in ((rows[~long], NESTED[-1]), (rows[long], NESTED[-2])):
+            at_once = max(1, KEPT_NODES * max_points // most)
+            for part in some.split(at_once) if len(some) else ():
+                yield part, most
 
     def samples(self, targets: Tensor) -> "_InputSamples":
         return _InputSamples(self, targets)

@@ -111,8 +111,7 @@ class Samples(Protocol):
 class Sampled(Protocol):
     """An integrand whose nodes are kept, so that they can be weighed anew. `most` is how many fit on a panel."""
 
-    @property
-    def most(self) -> int: ...
+    most: int
 
     def samples(self, targets: Int[Tensor, " target"]) -> Samples: ...
 
@@ -269,7 +268,8 @@ def integrate_nested(
             error = sums.sum(-1) - (panel.level_end - panel.level_start)
             last = n_nodes == rules[-1]
             done = ~_per_target(error.abs() > panel.allowed).any(1)
-            done |= used[panel.rows] + (2 * rules[0] if last else n_nodes + 1) > max_steps
+            # Halves replace their panel's scores, so they must be able to become as good: by the same rule.
+            done |= used[panel.rows] + (2 * n_nodes if last else n_nodes + 1) > max_steps
             if total.ndim == 0:
                 total = sums.new_zeros(len(targets), *sums.shape[1:])
             total[panel.rows[done]] += sums[done]
