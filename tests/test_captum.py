@@ -34,7 +34,9 @@ def case(request):
 
 def relevance(model, rows, method, **options):
     with at_rest(model.network):
-        found = METHODS[method](model, rows, ExplainRequest(method=method, **options), 2.0**26)
+        found = METHODS[method](
+            model, rows, ExplainRequest(**{"method": method, "baseline": ("mask",), **options}), 2.0**26
+        )
     return [scores["relevance"] for scores in found]
 
 

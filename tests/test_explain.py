@@ -369,7 +369,7 @@ def test_two_hundred_runs_take_no_more_memory_than_twenty():
     [
         ({"method": "ca-ligg"}, "method='ca-ligg' is not known; .*Did you mean 'ca-lig'"),
         ({"baseline": "masc"}, "baseline='masc' is not known; .*Did you mean 'mask'"),
-        ({"baseline": ()}, "baseline is empty; give some of zero, mean, pad, mask"),
+        ({"baseline": ()}, "baseline is empty; give some of auto, zero, mean, pad, mask"),
         ({"path": "inputs"}, "path='inputs' is not known; choose from 'input', 'layer'"),
         ({"fusion": 1.5}, "fusion=1.5 must be a number from 0"),
         ({"fusion": "best"}, "fusion='best' must be a number from 0"),
@@ -430,9 +430,9 @@ def test_baselines_of_tokens_need_the_token():
     with pytest.raises(
         OptionError, match=r"has no mask token.*use 'pad'. As a baseline, 'zero' and 'mean' need no token"
     ):
-        lignite.explain(model, "it was thin")
+        lignite.explain(model, "it was thin", baseline="mask")
     with pytest.raises(OptionError, match="neither mask nor pad"):
-        lignite.explain(lignite.wrap(model.network), {"input_ids": torch.tensor([[4, 5]])})
+        lignite.explain(lignite.wrap(model.network), {"input_ids": torch.tensor([[4, 5]])}, baseline="mask")
     lignite.explain(model, "it was thin", baseline="pad")
 
 
@@ -462,7 +462,7 @@ def test_an_image_is_explained_by_its_patches():
     with pytest.raises(
         OptionError, match="baseline='mask' replaces words, and this input has none; use 'zero' or 'mean'"
     ):
-        lignite.explain(model, image)
+        lignite.explain(model, image, baseline="mask")
 
 
 @pytest.mark.parametrize("path", ["input", "layer"])
@@ -478,3 +478,24 @@ def test_memory_and_company_change_no_adaptive_result(path):
 
         assert alone.attrs["plans"] == beside.attrs["plans"]
         assert_allclose(alone.layer_ig, beside.layer_ig, rtol=0, atol=1e-5)  # float32 sums in another order
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [("mask", "mask"), ("pad", "pad"), ("none", "zero")])
+def test_the_baseline_that_a_model_has_is_taken_and_named(tokens, expected):
+    """Decoders know no mask: without a word from the user they are explained all the same, and say from where."""
+    bundled = lignite.load("tiny-sentiment")
+    tokenizer = {"mask": bundled.tokenizer, "pad": byte_level(), "none": None}[tokens]
+    model = lignite.wrap(bundled.network, tokenizer)
+    inputs = {"input_ids": torch.tensor([[2, 40, 41, 42, 3]])}
+
+    why = lignite.explain(model, inputs)
+    asked = lignite.explain(model, inputs, baseline=expected)
+
+    assert json.loads(why.attrs["request"])["baseline"] == [expected]
+    assert_allclose(why.relevance, asked.relevance, rtol=0, atol=0)
+
+
+def test_auto_is_no_baseline_beside_others():
+    """It stands for one of them."""
+    with pytest.raises(OptionError, match="'auto' is one of the others"):
+        lignite.explain(lignite.load("tiny-sentiment"), "A superb film.", baseline=("auto", "pad"))

@@ -66,7 +66,9 @@ def explain(model, rows, method, **options):
         pytest.importorskip("captum", reason="captum is not installed")
         pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     with at_rest(model.network):
-        return METHODS[method](model, rows, ExplainRequest(method=method, **options), BUDGET)
+        return METHODS[method](
+            model, rows, ExplainRequest(**{"method": method, "baseline": ("mask",), **options}), BUDGET
+        )
 
 
 def relevance(model, rows, method, **options):
@@ -578,7 +580,7 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
     model = bag()
 
     with at_rest(model.network), pytest.raises(OptionError, match=r"'shapley' runs on captum.*lignite\[compare\]"):
-        METHODS["shapley"](model, ask(model, BAGS), ExplainRequest(method="shapley"), BUDGET)
+        METHODS["shapley"](model, ask(model, BAGS), ExplainRequest(method="shapley", baseline=("mask",)), BUDGET)
 
 
 @pytest.mark.parametrize("method", ["lime", "kernel-shap"])
@@ -590,7 +592,7 @@ def test_what_captum_needs_beside_itself_is_named(monkeypatch, method):
     model = bag()
 
     with at_rest(model.network), pytest.raises(OptionError, match=rf"'{method}' runs on sklearn.*lignite\[compare\]"):
-        METHODS[method](model, ask(model, BAGS), ExplainRequest(method=method), BUDGET)
+        METHODS[method](model, ask(model, BAGS), ExplainRequest(method=method, baseline=("mask",)), BUDGET)
 
 
 def test_a_tokenizer_without_a_mask_is_said_to_have_none():

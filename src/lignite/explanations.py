@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def explain(
     *,
     target: Wanted = None,
     method: str = "ca-lig",
-    baseline: str | Iterable[str] = "mask",
+    baseline: str | Iterable[str] = "auto",
     path: str = "input",
     fusion: float | str = 1.0,
     aggregate: str = "sum",
@@ -67,7 +68,8 @@ def explain(
         ``"ca-lig"``, ``"relevance-flow"`` or one of the others in `lignite.request.EXPLAIN_METHODS`.
     baseline
         Where paths start: ``"mask"`` and ``"pad"`` (an input whose words are all that token), ``"zero"``, ``"mean"``;
-        several are averaged.
+        several are averaged. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that the model has; the
+        result names it.
     path
         ``"input"``: one straight line at the embeddings, followed through all layers. ``"layer"``: a straight line in
         each layer's own states.
@@ -179,7 +181,7 @@ def fit_fusion(
     inputs: Any,
     *,
     target: Wanted = None,
-    baseline: str | Iterable[str] = "mask",
+    baseline: str | Iterable[str] = "auto",
     path: str = "input",
     aggregate: str = "sum",
     tol: float = 1e-3,
@@ -198,6 +200,7 @@ def fit_fusion(
         baseline=as_names("baseline", baseline), path=path, aggregate=aggregate, fusion="auto", tol=tol
     )
     rows = ask(model, inputs, target)
+    request = _with_baseline(model, request)
     with at_rest(model.network):
         return fit_share(model, rows, request, memory_budget(model.device, memory))
 
@@ -211,6 +214,7 @@ def explain_rows(
     missed: list[str] | None = None,
 ) -> list[xr.Dataset]:
     """Explanations of rows whose targets are settled; what misses its tolerance is named in `missed`."""
+    request = _with_baseline(model, request)
     with at_rest(model.network):
         found = METHODS[request.method](model, rows, request, memory_budget(model.device, memory))
     answers = predict(model, rows, memory=memory).value.tolist()
@@ -221,6 +225,14 @@ def explain_rows(
             missed.extend(_missed(row, scores, value, request, notes))
         results.append(_label(model, row, scores, request, value, notes))
     return results
+
+
+def _with_baseline(model: Model, request: ExplainRequest) -> ExplainRequest:
+    """The request with a baseline that this model has, where none was named."""
+    if request.baseline != ("auto",):
+        return request
+    tokens = [name for name in ("mask", "pad") if getattr(model.tokenizer, f"{name}_token_id", None) is not None]
+    return replace(request, baseline=(tokens[0] if tokens else "zero",))
 
 
 def _explain_windows(

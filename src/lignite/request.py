@@ -26,7 +26,7 @@ EXPLAIN_METHODS = (
     "shapley", "attention-rollout", "attention-last", "attention-x-gradient", "grad-cam", "sequential-ig", "attnlrp",
     "random",
 )  # fmt: skip
-EXPLAIN_BASELINES = ("zero", "mean", "pad", "mask")
+EXPLAIN_BASELINES = ("auto", "zero", "mean", "pad", "mask")
 EXPLAIN_CHOICES = {
     "method": EXPLAIN_METHODS,
     "path": ("input", "layer"),
@@ -139,11 +139,12 @@ class Target:
 class ExplainRequest:
     """Options of `lignite.explain`; see there for their meaning.
 
-    `baseline` is one name or several, whose explanations are averaged. `fusion` is a number in [0, 1] or ``"auto"``.
+    `baseline` is one name or several, whose explanations are averaged; ``"auto"`` is the first of mask, pad and zero
+    that the model has. `fusion` is a number in [0, 1] or ``"auto"``.
     """
 
     method: str = "ca-lig"
-    baseline: tuple[str, ...] = ("mask",)
+    baseline: tuple[str, ...] = ("auto",)
     path: str = "input"
     fusion: float | str = 1.0
     aggregate: str = "sum"
@@ -172,6 +173,9 @@ class ExplainRequest:
             raise OptionError(f"baseline is empty; give some of {', '.join(EXPLAIN_BASELINES)}.")
         for name in self.baseline:
             check_choice("baseline", name, EXPLAIN_BASELINES)
+        if "auto" in self.baseline and len(self.baseline) > 1:
+            given = ", ".join(self.baseline)
+            raise OptionError(f"baseline={given}: 'auto' is one of the others; name those you mean.")
         for name in self.detail:
             check_choice("detail", name, EXPLAIN_DETAILS)
         self._check_fusion()

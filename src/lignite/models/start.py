@@ -18,6 +18,8 @@ def start_states(stack: Stack, name: str, *, keep_special: bool, through: bool) 
     """
     if name in ("pad", "mask"):
         return stack.run_tokens(blank_ids(stack, name, keep_special=keep_special))
+    if name not in ("zero", "mean"):
+        raise OptionError(f"baseline={name!r} is no start of a path; name one of 'mask', 'pad', 'zero', 'mean'.")
     first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
     if through:
         with torch.no_grad():
