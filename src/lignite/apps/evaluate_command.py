@@ -1,6 +1,5 @@
 """The command `lignite evaluate`: methods side by side on a data set, as a table, a page and curves."""
 
-import os
 import shlex
 import sys
 from dataclasses import replace
@@ -26,8 +25,9 @@ from lignite.apps.cli import (
     _load,
     app,
 )
+from lignite.apps.outputs import check_outputs
 from lignite.apps.terminal import Terminal, short_warnings
-from lignite.errors import FileError, OptionError
+from lignite.errors import OptionError
 
 ENDINGS = (".json", ".csv", ".html", ".htm", ".png", ".svg", ".pdf")
 
@@ -182,7 +182,7 @@ def evaluate(
     Removes tokens and asks the model, compares with human evidence, and gives every mean its interval.
     """
     outputs = output or []
-    _check_outputs(outputs)
+    check_outputs(outputs, ENDINGS, ENDINGS)
     if against is not None and target is None:
         raise OptionError("--against needs --target beside it: the difference of two logits is explained.")
     terminal = Terminal(quiet=quiet)
@@ -224,17 +224,3 @@ def evaluate(
         from lignite.views.evaluation import print_evaluation
 
         print_evaluation(result, console=terminal.out)
-
-
-def _check_outputs(paths: list[Path]) -> None:
-    """Refuse, before anything is computed, what could not be written afterwards."""
-    for path in paths:
-        if path.suffix.lower() not in ENDINGS:
-            raise OptionError(f"-o {path}: the ending {path.suffix!r} names no format; use {', '.join(ENDINGS)}.")
-        place = path.resolve()
-        if place.is_dir():
-            raise FileError(f"{path}: is a folder, expected a file name. Name a file in it.")
-        if not place.parent.is_dir():
-            raise FileError(f"{path}: there is no folder {place.parent}. Create it first.")
-        if not os.access(place if place.exists() else place.parent, os.W_OK):
-            raise FileError(f"{path}: no permission to write there. Choose another place.")

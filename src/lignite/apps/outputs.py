@@ -19,14 +19,15 @@ PICTURES = (".png", ".svg", ".pdf")
 PAGES = (".html", ".htm")
 
 
-def check_outputs(paths: Sequence[Path]) -> None:
-    """Refuse, before anything is computed, what could not be written afterwards."""
+def check_outputs(
+    paths: Sequence[Path],
+    endings: Sequence[str] = (*RESULTS, *PICTURES, *PAGES),
+    named: Sequence[str] = (*RESULTS, *PICTURES, ".html"),
+) -> None:
+    """Refuse, before anything is computed, what could not be written afterwards; `named` are the endings to advise."""
     for path in paths:
-        if path.suffix.lower() not in (*RESULTS, *PICTURES, *PAGES):
-            raise OptionError(
-                f"-o {path}: the ending {path.suffix!r} names no format; "
-                f"use {', '.join((*RESULTS, *PICTURES, '.html'))}."
-            )
+        if path.suffix.lower() not in endings:
+            raise OptionError(f"-o {path}: the ending {path.suffix!r} names no format; use {', '.join(named)}.")
         place = path.resolve()
         if place.is_dir():
             raise FileError(f"{path}: is a folder, expected a file name. Name a file in it.")

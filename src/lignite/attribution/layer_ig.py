@@ -212,11 +212,9 @@ class PointsOfRows:
         self.layers, self.start, self.max_points = layers, start, max_points
         self.slope = layers.states[layer] - start
 
-    def pieces(self, n_nodes: int, rows: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    def pieces(self, n_nodes: int, rows: Tensor) -> tuple[Tensor, ...]:
         """Rows in pieces, each with all its nodes as far as they fit."""
-        n_rows = max(1, min(len(rows), self.max_points // n_nodes))
-        for first in range(0, len(rows), n_rows):
-            yield rows[first : first + n_rows], slice(first, first + n_rows)
+        return rows.split(max(1, self.max_points // n_nodes))
 
     def states(self, nodes: Tensor, rows: Tensor) -> Float[Tensor, "point token d"]:
         return (self.start[rows] + nodes[:, None, None, None] * self.slope[rows]).flatten(0, 1)
@@ -245,7 +243,7 @@ class _Line(PointsOfRows):
     def rates(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "node row one token"]:
         """Scores per length of path at every node."""
         found = []
-        for rows, _ in self.pieces(len(nodes), targets):
+        for rows in self.pieces(len(nodes), targets):
             parts = []
             for some in nodes.split(max(1, self.max_points // len(rows))):
                 gradient = gradient_at(self.layers, self.layer, self.states(some, rows), rows.repeat(len(some)))
@@ -257,7 +255,7 @@ class _Line(PointsOfRows):
     def level(self, point: float, targets: Tensor) -> Tensor:
         node = self.start.new_tensor([point])
         with torch.no_grad():
-            levels = [self.layers.run(self.layer, self.states(node, some), some) for some, _ in self.pieces(1, targets)]
+            levels = [self.layers.run(self.layer, self.states(node, some), some) for some in self.pieces(1, targets)]
         return (torch.cat(levels) - self.base[targets])[:, None]
 
 
@@ -293,7 +291,7 @@ class _InputPath(PointsOfRows):
         self.base, self.power = base, power
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
-        found = [self._of_piece(nodes, weights, some) for some, _ in self.pieces(len(nodes), targets)]
+        found = [self._of_piece(nodes, weights, some) for some in self.pieces(len(nodes), targets)]
         return {"scores": torch.cat(found)}
 
     def _of_piece(self, nodes: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
@@ -356,7 +354,7 @@ class _InputPath(PointsOfRows):
     def level(self, point: float, targets: Tensor) -> Tensor:
         node = self.start.new_tensor([point])
         with torch.no_grad():
-            levels = [self.layers.run(0, self.states(node, some), some) for some, _ in self.pieces(1, targets)]
+            levels = [self.layers.run(0, self.states(node, some), some) for some in self.pieces(1, targets)]
         return (torch.cat(levels) - self.base[targets])[:, None].expand(-1, self.layers.n_layers + 1)
 
 

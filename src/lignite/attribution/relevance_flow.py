@@ -92,7 +92,7 @@ class _PullBack(PointsOfRows):
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
         found = []
-        for rows, _ in self.pieces(len(nodes), targets):
+        for rows in self.pieces(len(nodes), targets):
             total = torch.zeros_like(self.start[rows])
             for some in range(0, len(nodes), self.max_points):
                 part = slice(some, some + self.max_points)
@@ -108,7 +108,7 @@ class _PullBack(PointsOfRows):
     def level(self, point: float, targets: Tensor) -> Tensor:
         node = self.start.new_tensor([point])
         with torch.no_grad():
-            levels = [self._value(self.states(node, rows), rows) for rows, _ in self.pieces(1, targets)]
+            levels = [self._value(self.states(node, rows), rows) for rows in self.pieces(1, targets)]
         return torch.cat(levels)
 
     def _value(self, states: Tensor, index: Tensor) -> Float[Tensor, " point"]:
