@@ -7,6 +7,7 @@ READY := $(VENV)/.ready
 
 SENTENCE := The plot was thin, but the acting was superb.
 STUDIES := hatexplain toxic-spans swahili newsgroups
+IMAGE_STUDIES := fmnist-scenes fmnist-scenes-mae flowers-pets
 BENCHES := budget scaling llama memory
 
 # One thread: the sums of every run then come in the same order, and small machines finish sooner.
@@ -19,13 +20,15 @@ export MKL_NUM_THREADS := 1
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## explain a sentence with the bundled model: summary, page, picture, data
+demo: $(READY) ## explain a sentence and a picture with the bundled models: summary, page, picture, data
 	@mkdir -p out
 	$(BIN)/lignite explain "$(SENTENCE)" -o out/explain.html -o out/explain.png -o out/explain.nc
 	@echo
 	$(BIN)/lignite flow "$(SENTENCE)" -o out/flow.html -o out/flow.png -o out/flow.nc
 	@echo
-	@echo "Open out/explain.html and out/flow.html in a browser; the .png are pictures, the .nc the numbers."
+	$(BIN)/lignite explain --model tiny-digits -o out/digit.html -o out/digit.png -o out/digit.nc
+	@echo
+	@echo "Open out/explain.html, out/flow.html and out/digit.html in a browser; the .png are pictures, the .nc the numbers."
 
 test: $(READY) ## run every test
 	$(BIN)/python -m pytest -q -n 2
@@ -54,10 +57,13 @@ $(READY): pyproject.toml constraints.txt
 picture: $(READY) ## redraw the pictures of the README
 	$(BIN)/lignite explain "$(SENTENCE)" --quiet -o docs/images/explain.png
 	$(BIN)/lignite flow "$(SENTENCE)" --quiet -o docs/images/flow.png
+	$(BIN)/lignite explain --model tiny-digits --quiet -o docs/images/explain-image.png
 
 tables: $(READY) ## train the study models and measure every method again (hours; needs ../shared)
 	$(BIN)/python studies/data.py
+	$(BIN)/python studies/image_data.py
 	@for name in $(STUDIES); do $(BIN)/python studies/train.py $$name || exit 1; done
+	@for name in $(IMAGE_STUDIES); do $(BIN)/python studies/train_images.py $$name || exit 1; done
 	$(BIN)/python studies/tables.py
 
 measure: $(READY) ## measure the numbers of docs/method.md again

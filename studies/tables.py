@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import lignite
-from data import ROOT, SETS, prepared, shared_folder
+from data import ROOT, prepared, shared_folder
 from lignite.evaluations import Evaluation, evaluate
 
 TOL = 0.01
@@ -44,16 +44,27 @@ CHOICES = (
     "ca-lig:layer_weights=lower-third,ends=true,baseline=mask+pad",
     "relevance-flow:baseline=mask",
     "relevance-flow:baseline=pad",
+    "relevance-flow:baseline=mask+pad",
+    "relevance-flow:ends=true",
+    "relevance-flow:ends=true,baseline=mask+pad",
+    "relevance-flow:orders=true",
+    "relevance-flow:orders=true,baseline=mask+pad",
     "ig:baseline=mask",
     "ig:baseline=zero",
     "ig:baseline=mask+pad",
 )
-"""CA-LIG with its options changed, and its nearest rivals."""
+"""CA-LIG and relevance flow with their options changed, and their nearest rivals."""
+SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
+"""What the best of these has to beat: as many predictions from one baseline, or half from each of two."""
 CHEAP = (
     "ca-lig",
     "ca-lig:ends=true",
     "ca-lig:ends=true,baseline=mask+pad",
     "relevance-flow",
+    "relevance-flow:ends=true",
+    "relevance-flow:ends=true,baseline=mask+pad",
+    "relevance-flow:orders=true",
+    "relevance-flow:orders=true,baseline=mask+pad",
     "ig:baseline=mask",
     "ig:baseline=zero",
     "gradient-x-input",
@@ -79,6 +90,63 @@ PLAUSIBILITY = ("token-f1", "iou-f1", "auprc")
 SIGNS = ("sign-agreement", "sign-agreement-balanced")
 COST = ("completeness-gap", "seconds")
 
+IMAGE_CHOICES = (
+    "ca-lig:layer_weights=all,baseline=blur",
+    "ca-lig:layer_weights=lower-third,baseline=blur",
+    "ca-lig:layer_weights=all,baseline=blur,path=layer",
+    "ca-lig:layer_weights=all,baseline=blur,fusion=0.5",
+    "ca-lig:layer_weights=all,baseline=blur,fusion=0",
+    "ca-lig:aggregate=rollout,baseline=blur,fusion=0.5",
+    "ca-lig:aggregate=last,baseline=blur",
+    "ca-lig:layer_weights=all,baseline=grey",
+    "ca-lig:layer_weights=all,baseline=black",
+    "ca-lig:layer_weights=all,baseline=zero",
+    "ca-lig:layer_weights=all,baseline=mean",
+    "ca-lig:layer_weights=lower-third,baseline=mean",
+    "ca-lig:layer_weights=all,baseline=mean,path=layer",
+    "ca-lig:layer_weights=all,baseline=mean,fusion=0.7",
+    "ca-lig:layer_weights=all,baseline=mean,fusion=0.5",
+    "ca-lig:layer_weights=all,baseline=mean,fusion=auto",
+    "ca-lig:layer_weights=all,baseline=blur+black",
+    "ca-lig:layer_weights=all,baseline=blur+mean",
+    "ca-lig:layer_weights=lower-third,ends=true,baseline=mean",
+    "ca-lig:layer_weights=lower-third,ends=true,baseline=blur+mean",
+    "relevance-flow:baseline=blur",
+    "relevance-flow:baseline=mean",
+    "relevance-flow:baseline=black",
+    "relevance-flow:baseline=blur+mean",
+    "relevance-flow:ends=true,baseline=mean",
+    "relevance-flow:ends=true,baseline=blur+mean",
+    "relevance-flow:ends=true,baseline=blur+black",
+    "ig:baseline=blur",
+    "ig:baseline=black",
+    "ig:baseline=mean",
+)
+IMAGE_METHODS = (
+    "ca-lig",
+    "ca-lig:layer_weights=all,path=layer",
+    "ca-lig:ends=true",
+    "ca-lig:baseline=blur",
+    "relevance-flow",
+    "relevance-flow:ends=true",
+    "relevance-flow:baseline=black",
+    "ig:baseline=mean",
+    "ig:baseline=blur",
+    "ig:baseline=black",
+    "ig:baseline=zero",
+    "gradient-x-input",
+    "saliency",
+    "occlusion",
+    "attention-rollout",
+    "attention-last",
+    "attention-x-gradient",
+    "grad-cam",
+    "random",
+)
+REMOVAL = ("insertion-minus-deletion", "comprehensiveness", "positive-perturbation", "negative-perturbation")
+PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
+BESIDE = ("distractor-mass", "object-share")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
@@ -93,16 +161,30 @@ class Study:
     limit: int
     of_label: bool = False
     """Whether the label people gave is explained, not the predicted one: evidence was marked for that."""
+    columns: tuple[str, ...] = ()
+    """Of images: what is known of their places."""
+    trained: str = ""
+    """Name of the model's folder, where it is not that of the data."""
 
     @property
     def model(self) -> str:
         """Name of the model's folder."""
-        return "sst-minilm" if self.data in ("sst", "movies") else self.data
+        return self.trained or ("sst-minilm" if self.data in ("sst", "movies") else self.data)
+
+    @property
+    def of_images(self) -> bool:
+        return self.methods in (IMAGE_CHOICES, IMAGE_METHODS)
+
+    @property
+    def things(self) -> str:
+        return "pictures" if self.of_images else "texts"
 
 
 WITH_SIGNS = (*FAITHFULNESS, *SIGNS, *COST)
 STUDIES = {
-    "choose-sst": Study(title="SST, dev", data="sst", split="dev", methods=CHOICES, metrics=WITH_SIGNS, limit=30),
+    "choose-sst": Study(
+        title="SST, dev", data="sst", split="dev", methods=(*CHOICES, *SAMPLED), metrics=WITH_SIGNS, limit=30
+    ),
     "choose-hatexplain": Study(title="HateXplain, dev", data="hatexplain", split="dev", methods=CHOICES, limit=20),
     "sst": Study(title="SST", data="sst", methods=ALL, metrics=WITH_SIGNS, limit=40),
     "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, limit=30),
@@ -124,13 +206,95 @@ STUDIES = {
         limit=20,
         of_label=True,
     ),
+    "choose-scenes": Study(
+        title="Fashion scenes, dev",
+        data="fmnist-scenes",
+        split="dev",
+        methods=IMAGE_CHOICES,
+        metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
+        fills=("blur", "grey", "black"),
+        limit=60,
+        of_label=True,
+        columns=("mask", "distractor"),
+    ),
+    "scenes": Study(
+        title="Fashion scenes",
+        data="fmnist-scenes",
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, "untouched-accuracy", *PLACES, *BESIDE, *COST),
+        fills=("blur", "grey", "black"),
+        limit=100,
+        of_label=True,
+        columns=("mask", "distractor"),
+    ),
+    "scenes-mae": Study(
+        title="Fashion scenes, encoder pre-trained as a masked autoencoder",
+        data="fmnist-scenes",
+        trained="fmnist-scenes-mae",
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, "untouched-accuracy", *PLACES, *BESIDE, *COST),
+        fills=("black",),
+        limit=100,
+        of_label=True,
+        columns=("mask", "distractor"),
+    ),
+    "mosaics": Study(
+        title="Fashion mosaics",
+        data="fmnist-mosaics",
+        trained="fmnist-scenes",
+        methods=IMAGE_METHODS,
+        metrics=("grid-pointing-game",),
+        fills=("black",),
+        limit=100,
+        of_label=True,
+        columns=("cells",),
+    ),
+    "flowers-pets": Study(
+        title="Flowers and pets",
+        data="flowers-pets",
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, "untouched-accuracy", *COST),
+        fills=("blur", "black"),
+        limit=40,
+        of_label=True,
+    ),
+    "pets": Study(
+        title="Pets, their outlines",
+        data="pets",
+        trained="flowers-pets",
+        methods=IMAGE_METHODS,
+        metrics=PLACES,
+        fills=("black",),
+        limit=40,
+        of_label=True,
+        columns=("mask",),
+    ),
+    "flower-mosaics": Study(
+        title="Flower mosaics",
+        data="flower-mosaics",
+        trained="flowers-pets",
+        methods=IMAGE_METHODS,
+        metrics=("grid-pointing-game",),
+        fills=("black",),
+        limit=40,
+        of_label=True,
+        columns=("cells",),
+    ),
 }
 
 
-def examples(study: Study) -> list[dict[str, Any]]:
-    """What a study draws from; of evidence only texts in which people marked some."""
+def examples(study: Study) -> Any:
+    """What a study draws from: texts, of evidence only those in which people marked some; or a file of pictures."""
+    if study.of_images:
+        return ROOT / "out" / "data" / f"{study.data}-{study.split}.jsonl"
     rows = prepared(study.data, study.split)
     return [row for row in rows if row["rationale"]] if study.of_label else rows
+
+
+def count(study: Study) -> int:
+    """How many examples a study draws from."""
+    found = examples(study)
+    return len(found.read_text("utf-8").splitlines()) if isinstance(found, Path) else len(found)
 
 
 def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, seed: int) -> Evaluation:
@@ -148,7 +312,8 @@ def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, 
         examples(study),
         study.methods,
         study.metrics,
-        label="label",
+        label=None if "cells" in study.columns else "label",
+        **{column: column for column in study.columns},
         rationale="rationale" if set(study.metrics) & set(PLAUSIBILITY) else None,
         polarity="polarity" if set(study.metrics) & set(SIGNS) else None,
         explain_label=study.of_label,
@@ -204,13 +369,13 @@ def table(found: Evaluation, fill: str) -> list[str]:
 def markdown(name: str, study: Study, found: Evaluation) -> str:
     """The tables of a study under a line that says what was measured, and how to do it again."""
     attrs = found.attrs
-    kind = "texts with marked evidence" if study.of_label else "texts"
+    kind = "texts with marked evidence" if study.of_label and not study.of_images else study.things
     explained = "their label" if study.of_label else "the predicted class"
     versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
     lines = [
-        f"{attrs['n_examples']} of {len(examples(study))} {study.split} {kind} of `{study.data}`, drawn with seed "
+        f"{attrs['n_examples']} of {count(study)} {study.split} {kind} of `{study.data}`, drawn with seed "
         f"{attrs['seed']}; {explained} is explained. Model `{study.model}`, sha256 of its weights "
-        f"`{attrs['model_sha256'][:16]}…`, accuracy on these texts {number(attrs['accuracy'])}. Means with "
+        f"`{attrs['model_sha256'][:16]}…`, accuracy on these {study.things} {number(attrs['accuracy'])}. Means with "
         f"{attrs['confidence']:.0%} bootstrap "
         rf"intervals; best in bold; \* differs from `{attrs['reference']}` (paired bootstrap, Holm, p < 0.05). "
         f"{versions}.",
@@ -222,7 +387,12 @@ def markdown(name: str, study: Study, found: Evaluation) -> str:
         lines += ["", "Not computed:", ""]
         lines += [f"- {n} × `{method or 'every method'}`: {reason}" for (method, reason), n in reasons.items()]
     for fill in dict.fromkeys(found.table["fill"]):
-        what = f"Removed tokens become `[{fill.upper()}]`:" if fill else "Nothing removed:"
+        removed = (
+            f"Removed patches and pixels become `{fill}`:"
+            if study.of_images
+            else f"Removed tokens become `[{fill.upper()}]`:"
+        )
+        what = removed if fill else "Nothing removed:"
         lines += ["", what, "", *table(found, fill)]
     return "\n".join(lines)
 
@@ -258,7 +428,7 @@ def parse_arguments() -> argparse.Namespace:
 def missing(names: Iterable[str]) -> list[str]:
     """Files that a study needs and that the other scripts make."""
     data = {f"{STUDIES[name].data}-{STUDIES[name].split}.jsonl" for name in names}
-    models = {STUDIES[name].model for name in names} & set(SETS)
+    models = {STUDIES[name].model for name in names} - {"sst-minilm"}
     paths = [ROOT / "out" / "data" / file for file in sorted(data)]
     paths += [ROOT / "out" / "models" / model for model in sorted(models)]
     return [str(path) for path in paths if not path.exists()]

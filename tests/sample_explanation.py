@@ -64,7 +64,7 @@ def sample_explanation(
 
 
 def _labels(*, tokens: Sequence[str] | None, pair: bool, grid: tuple[int, int] | None) -> tuple[SimpleNamespace, str]:
-    columns: dict[str, Any] = dict.fromkeys(("segment", "row", "col"))
+    columns: dict[str, Any] = dict.fromkeys(("segment", "row", "col", "top", "left", "bottom", "right"))
     if grid is not None:
         places = [(row, col) for row in range(grid[0]) for col in range(grid[1])]
         nowhere = (-1,) * (len(places) + 1)

@@ -357,7 +357,7 @@ def test_models_are_listed():
         (["flow", "x", "--model", "./none", "--maps", "whole", "--head", "1"], 2, "split by head"),
         (["flow", "x", "--model", "./none", "--tol", "2"], 2, "between 0 and 1"),
         (["flow", "x", "--model", "./none"], 1, "no folder ./none"),
-        (["flow", "x", "--file", "y"], 2, "--file brings its own texts"),
+        (["flow", "x", "--file", "y"], 2, "--file brings its own inputs"),
         (["flow", "--file", "/none.txt"], 1, "cannot be read"),
         (["flow", "--file", "-"], 2, "holds no text"),
         (["flow", ""], 2, "empty"),

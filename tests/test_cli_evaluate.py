@@ -81,6 +81,7 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
         "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": ("mask", "delete"),
         "steps": 3, "confidence": 0.9, "reference": "ig", "target": ("positive", "negative"), "explain_label": False,
         "resume": tmp_path / "run.jsonl", "examples": str(data), "pair": None, "memory": None,
+        "image": "image", "mask": None, "distractor": None, "boxes": None, "cells": None, "smooth": False,
     }  # fmt: skip
     assert {name: value for name, value in asked.items() if name != "progress"} == expected
     assert [request.method for request, _ in explainer.asked] == ["ca-lig", "ig", "occlusion", "random"]

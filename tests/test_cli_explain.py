@@ -104,6 +104,46 @@ def test_every_option_of_the_function_is_on_the_command_line_with_its_default():
         assert typed == expected or typed == str(expected), name
 
 
+@pytest.mark.parametrize(
+    ("typed", "heard"),
+    [
+        (["--method", "ig"], {"method": "ig"}),
+        (["--baseline", "pad,zero"], {"baseline": ("pad", "zero")}),
+        (["--path", "layer"], {"path": "layer"}),
+        (["--fusion", "0.5"], {"fusion": 0.5}),
+        (["--aggregate", "last"], {"aggregate": "last"}),
+        (["--layer-weights", "all"], {"layer_weights": "all"}),
+        (["--ends"], {"ends": True}),
+        (["--method", "relevance-flow", "--orders"], {"orders": True}),
+        (["--window", "16", "--overlap", "3"], {"window": 16, "overlap": 3}),
+        (["--detail", "heads"], {"detail": ("heads",)}),
+        (["--replace-special"], {"keep_special": False}),
+        (["--nodes", "stochastic", "--n-steps", "8"], {"nodes": "stochastic", "n_steps": 8}),
+        (["--n-samples", "7"], {"n_samples": 7}),
+        (["--tol", "0.02"], {"tol": 0.02}),
+        (["--max-steps", "65"], {"max_steps": 65}),
+        (["--seed", "5"], {"seed": 5}),
+        (["--memory", "1 GiB"], {"memory": "1 GiB"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)  # fmt: skip
+def test_every_option_reaches_the_function(typed, heard, monkeypatch):
+    """An option that is read and then forgotten changes nothing, and says nothing."""
+    given = {}
+
+    def listen(model, inputs, **options):
+        given.update(options)
+        return []
+
+    monkeypatch.setattr("lignite.explanations.explain", listen)
+
+    run("explain", TEXT, *typed)
+
+    assert {name: given[name] for name in heard} == heard
+    assert given["target"] is None
+    assert callable(given["progress"])
+
+
 def test_every_field_of_a_target_is_on_the_command_line(tmp_path, monkeypatch):
     """Whatever can be asked in Python can be asked here."""
     heard = {}

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import lignite
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.errors import OptionError
-from lignite.methods.ca_lig import SHARE_OF_THE_PATH
+from lignite.methods.ends import SHARE_OF_THE_PATH
 from lignite.metrics.faithfulness import faithfulness
 from lignite.models.prediction import ask, predict, replace_tokens
 

@@ -73,6 +73,9 @@ KNOWS_TRANSFORMERS = ("models", "zoo", "flows", "evaluations")  # zoo trains, th
 COME_ALONG = {"tokenizers": "transformers"}
 """Libraries that another one cannot be without, and which."""
 
+CALLED = {"pillow": "PIL"}
+"""Libraries that are imported by another name than they are installed by."""
+
 KNOWS_TORCH = (
     "attribution", "models", "zoo", "flows", "checks", "memory", "apps", "methods", "metrics", "explanations",
     "measures", "evaluations",
@@ -149,6 +152,7 @@ def test_nothing_is_imported_that_is_not_declared(path):
     """A module that happens to be installed here is missing elsewhere."""
     project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.match(r"[\w-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
+    declared = {CALLED.get(name, name) for name in declared}
 
     assert libraries_of(path) - set(sys.stdlib_module_names) <= declared | COME_ALONG.keys() | {"lignite"}
 

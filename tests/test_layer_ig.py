@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
-from lignite.attribution.layer_ig import ROUNDED_SHARE, Precision, along_each_layer, along_input, at_both_ends
+from lignite.attribution.layer_ig import (
+    ROUNDED_SHARE,
+    Precision,
+    along_each_layer,
+    along_input,
+    at_both_ends,
+    derivative_inside,
+)
+from lignite.attribution.quadrature import spread
 from lignite.models.attention import at_rest
 from lignite.models.prediction import ask
 from lignite.models.stack import Stack
@@ -253,6 +261,43 @@ def test_every_layer_is_complete_within_the_tolerance(path):
     assert_close(found.scores.sum(-1) - found.displacement, found.gap, rtol=0, atol=1e-12)
     # each panel is exact in its sum only: single tokens miss by what their errors cancel, a few times the tolerance
     assert_close(found.scores, tokens[:, None].expand(-1, 2, -1), rtol=0, atol=100 * tol)
+
+
+@pytest.mark.parametrize(("sharpness", "tol"), [(1.0, 1e-5), (3.0, 1e-3), (4.0, 1e-5)])
+def test_the_image_takes_no_more_nodes_than_its_line(sharpness, tol):
+    """Directions of the layers above are as good as the rule itself: without the ends of a panel they are not."""
+    model = sharp_model(sharpness)
+    start = starts(model, 12)
+    every = model.trace(start, torch.arange(ROWS))[0]
+
+    image = along_input(model, start, Precision(tol=tol))
+
+    line = along_each_layer(model, every, Precision(tol=tol), wanted=[0])
+    assert image.n_nodes[:, 0].tolist() == line.n_nodes[:, 0].tolist()
+    assert image.converged.all()
+
+
+@pytest.mark.parametrize("n_nodes", [3, 7])
+def test_directions_of_small_rules_are_exact_to_degree_n_plus_1(n_nodes):
+    """N nodes and both ends are n + 2 points."""
+    nodes = np.asarray(spread(n_nodes).nodes)
+    points = np.array([0.0, *nodes, 1.0])
+
+    for degree in range(n_nodes + 2):
+        slope = degree * nodes ** max(degree - 1, 0)
+        assert_allclose(derivative_inside(n_nodes) @ points**degree, slope, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("n_nodes", "error"), [(15, 1e-3), (31, 1e-9), (63, 1e-11)])
+def test_directions_of_large_rules_converge_up_to_the_ends(n_nodes, error):
+    """Of sin 6a; the variable is stretched, so no degree is exact but 0 and 1. Errors are a tenth of these, or more."""
+    nodes = np.asarray(spread(n_nodes).nodes)
+    points = np.array([0.0, *nodes, 1.0])
+
+    found = derivative_inside(n_nodes) @ np.stack([points, np.sin(6 * points)], 1)
+
+    assert_allclose(found[:, 0], 1.0, rtol=0, atol=1e-11)
+    assert_allclose(found[:, 1], 6 * np.cos(6 * nodes), rtol=0, atol=error)
 
 
 def test_too_few_nodes_are_told():

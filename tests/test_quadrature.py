@@ -17,6 +17,8 @@ from lignite.attribution.quadrature import (
     graded,
     integrate,
     integrate_nested,
+    spread,
+    stretch,
     tolerances,
 )
 
@@ -337,7 +339,7 @@ class Oscillation:
     most: int = 63
     seen: list[int] = field(default_factory=list)
 
-    def samples(self, targets):
+    def samples(self, targets, start, end):
         return Seen(self, targets)
 
     def level(self, point, targets):
@@ -361,6 +363,52 @@ class Seen:
 
     def keep(self, chosen):
         self.targets = self.targets[chosen]
+
+
+@pytest.mark.parametrize("n_nodes", [3, 7, 15, 31, 63])
+def test_spread_rules_are_nested_and_weigh_a_constant_exactly(n_nodes):
+    """What is refined keeps all its nodes; scores of a linear model are exact whatever rule they end with."""
+    rule, finer = spread(n_nodes), spread(2 * n_nodes + 1)
+
+    assert finer.nodes[1::2] == pytest.approx(rule.nodes, abs=ROUNDING)
+    assert sum(rule.weights) == pytest.approx(1, abs=ROUNDING)
+    assert np.abs(rule.weights).sum() < 1.2  # seven nodes have one weight of −0.05: rounding grows by a fifth at most
+    assert 0 < min(rule.nodes) < max(rule.nodes) < 1
+
+
+@pytest.mark.parametrize("n_nodes", [3, 7])
+def test_small_spread_rules_are_exact_up_to_degree_n_minus_1(n_nodes):
+    """By the integral of a^k, 1 / (k + 1)."""
+    for degree in range(n_nodes):
+        assert apply(spread(n_nodes), lambda x, k=degree: x**k) == pytest.approx(1 / (degree + 1), abs=ROUNDING)
+
+
+def test_the_stretched_variable_and_its_slope():
+    """The series of arcsin divided by its sum at one, written out; the slope by differences."""
+    s = np.linspace(0, 1, 9)
+    x = 2 * s - 1
+    total = 1 + 1 / 6 + 3 / 40 + 15 / 336 + 105 / 3456
+    series = (x + x**3 / 6 + 3 * x**5 / 40 + 15 * x**7 / 336 + 105 * x**9 / 3456) / total
+
+    found, slope = stretch(s)
+
+    assert found == pytest.approx((series + 1) / 2, abs=ROUNDING)
+    h = 1e-6  # error h² of the difference, and rounding divided by h
+    assert slope == pytest.approx((stretch(s + h)[0] - stretch(s - h)[0]) / (2 * h), abs=1e-8)
+
+
+def test_spread_nodes_resolve_a_turn_inside_the_path_better():
+    """1 / (1 + (20 (a − turn))²), whose integral is an arctangent: where paths of trained models turn is anywhere."""
+    turns = np.linspace(0.2, 0.8, 61)
+    exact = (np.arctan(20 * (1 - turns)) + np.arctan(20 * turns)) / 20
+
+    errors = [
+        np.mean([abs(apply(rule(31), lambda a, at=at: 1 / (1 + (20 * (a - at)) ** 2)) - one) for at, one in
+                 zip(turns, exact, strict=True)])
+        for rule in (spread, fejer)
+    ]  # fmt: skip
+
+    assert errors[0] < errors[1] / 3
 
 
 @pytest.mark.parametrize("power", [1, 3])

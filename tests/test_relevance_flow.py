@@ -15,11 +15,12 @@ import lignite
 from lignite.attribution.layer_ig import Precision
 from lignite.attribution.relevance_flow import pull_back
 from lignite.errors import OptionError
+from lignite.methods.ends import ends_of
 from lignite.models.attention import at_rest
-from lignite.models.prediction import ask
+from lignite.models.prediction import ask, predict, replace_tokens
 from lignite.models.stack import Stack
 from lignite.models.start import start_states
-from lignite.request import Target
+from lignite.request import ExplainRequest, Target
 
 TEXT = "plot was thin"
 TIGHT = {"tol": 2e-6, "max_steps": 1000}
@@ -251,3 +252,69 @@ def test_the_mean_of_baselines_is_conserved_too():
     parts = [lignite.explain(model, TEXT, method="relevance-flow", baseline=name, tol=1e-6) for name in ("mask", "pad")]
     assert_allclose(both.relevance, (parts[0].relevance + parts[1].relevance) / 2, rtol=1e-9, atol=1e-12)
     assert_allclose(both.layer_relevance.sum("token"), both.displacement, rtol=0, atol=1e-5)
+
+
+# Both ends
+
+
+@pytest.mark.parametrize("baseline", ["mask", ("mask", "pad")])
+def test_both_ends_are_half_of_the_relevance_and_nothing_of_the_layers(baseline):
+    """Tokens alone and tokens taken away, by the model's own answers to edited inputs; special tokens stay."""
+    model = headed("bert", SHAPES["bert"])
+    (row,) = ask(model, TEXT)
+    words = [place for place, special in enumerate(row.encoded.tokens.special) if not special]
+    added, removed = np.zeros((2, row.n_tokens))
+    names = [baseline] if isinstance(baseline, str) else baseline
+    for blank in (getattr(model.tokenizer, f"{name}_token_id") for name in names):
+        nobody = replace_tokens(row, words, blank)
+        alone = [replace_tokens(row, [other for other in words if other != place], blank) for place in words]
+        without = [replace_tokens(row, [place], blank) for place in words]
+        value = predict(model, [row, nobody, *alone, *without]).value.numpy()
+        added[words] += (value[2 : 2 + len(words)] - value[1]) / len(names)
+        removed[words] += (value[0] - value[2 + len(words) :]) / len(names)
+    options = {"method": "relevance-flow", "baseline": baseline, "tol": 1e-3}
+
+    why, plain = (lignite.explain(model, TEXT, ends=ends, **options) for ends in (True, False))
+
+    assert_allclose(why.added, added, rtol=0, atol=1e-9)  # float64, sums in batches of another size
+    assert_allclose(why.removed, removed, rtol=0, atol=1e-9)
+    assert_allclose(why.relevance, plain.relevance / 2 + added / 4 + removed / 4, rtol=0, atol=1e-9)
+    for name in ("layer_relevance", "output_ig", "displacement", "gap"):
+        assert_allclose(why[name], plain[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow"])
+def test_ends_behind_the_token_that_answers_are_exactly_zero(method):
+    """They are differences of two answers, and of batches of different sizes, yet nothing there can be read."""
+    model = headed("gpt2", SHAPES["gpt2"])
+
+    why = lignite.explain(model, TEXT, target=Target(token=2), method=method, ends=True, tol=1e-2)
+
+    for end in (why.added.values, why.removed.values):
+        assert not end[3:].any()
+        assert end[1:3].all()
+
+
+def test_places_behind_the_token_that_answers_are_not_even_asked_about(monkeypatch):
+    """Half of a long text's predictions, where an early token of it is explained."""
+    (row,) = ask(headed("gpt2", SHAPES["gpt2"]), TEXT, Target(token=1))
+    asked = []
+    run = Stack.run
+    monkeypatch.setattr(
+        Stack, "run", lambda stack, layer, states, index: asked.extend(index) or run(stack, layer, states, index)
+    )
+    with at_rest(headed("gpt2", SHAPES["gpt2"]).network):
+        stack = Stack(headed("gpt2", SHAPES["gpt2"]), [row])
+        start = start_states(stack, "mask", keep_special=True, through=True)
+
+        ends_of(stack, start[0], ExplainRequest(method="relevance-flow", ends=True), 1e9)
+
+    words = sum(not special for special in row.encoded.tokens.special[:2])
+    assert len(asked) == 1 + 2 * words  # the blank input, then each word added and removed
+
+
+@pytest.mark.parametrize("method", ["ig", "occlusion"])
+def test_ends_belong_to_two_methods(method):
+    """Any other would silently ignore them."""
+    with pytest.raises(OptionError, match="ends=True belongs to ca-lig and relevance-flow, not"):
+        ExplainRequest(method=method, ends=True)

@@ -112,10 +112,11 @@ def test_cascading_keeps_what_was_noise_and_independent_does_not(model):
     assert independent[1:] == parts
 
 
-def test_noise_has_the_mean_and_spread_of_the_weights(model):
+@pytest.mark.parametrize("name", ["attention.self.query.weight", "output.LayerNorm.weight"])
+def test_noise_has_the_mean_and_spread_of_the_weights(model, name):
     """States keep their size, so that the explanation is of a working network and not of a saturated one."""
     rows = ask(model, TEXTS[:1])
-    name = "bert.encoder.layer.1.attention.self.query.weight"
+    name = f"bert.encoder.layer.1.{name}"
     before, during = weights_of(model)[name], []
 
     def explain(several):
@@ -126,11 +127,43 @@ def test_noise_has_the_mean_and_spread_of_the_weights(model):
 
     noisy = [weight for weight in during if not torch.equal(weight, before)]
     assert len(noisy) == 1
-    # 16,384 numbers: four standard errors of a mean and of a spread
+    # four standard errors of a mean and of a spread; norms have a mean far from zero
     error = float(before.std()) / np.sqrt(before.numel())
     assert_allclose(float(noisy[0].mean()), float(before.mean()), atol=4 * error, rtol=0)
     assert_allclose(float(noisy[0].std()), float(before.std()), rtol=4 / np.sqrt(2 * before.numel()))
     assert abs(np.corrcoef(noisy[0].flatten(), before.flatten())[0, 1]) < 4 / np.sqrt(before.numel())
+
+
+def test_what_is_known_of_the_model_as_it_is_is_not_explained_again(model):
+    """Explanations are dear, and a caller may have them."""
+    rows, asked = ask(model, TEXTS), []
+
+    def explain(several):
+        asked.append(len(several))
+        return [np.arange(row.n_tokens, dtype=float) for row in several]
+
+    known = [np.arange(row.n_tokens, 0, -1, dtype=float) for row in rows]
+    found = weight_randomization(model, rows, explain, relevances=known)
+
+    assert len(asked) == len(stages(model, rows[0]))
+    assert_allclose(found.rank_correlation, -1, rtol=0, atol=1e-12)  # of rising and falling numbers
+
+
+def test_weights_of_one_shape_become_different_noise(model):
+    """Queries equal to keys would be a network of another kind: every token would look at itself."""
+    rows, during = ask(model, TEXTS[:1]), []
+
+    def explain(several):
+        during.append(weights_of(model))
+        return [np.arange(row.n_tokens, dtype=float) for row in several]
+
+    weight_randomization(model, rows, explain)
+
+    query, key = (
+        during[-1][f"bert.encoder.layer.1.attention.self.{name}.weight"].flatten() for name in ("query", "key")
+    )
+    assert query.shape == key.shape
+    assert abs(np.corrcoef(query, key)[0, 1]) < 4 / np.sqrt(query.numel())  # four standard errors
 
 
 @pytest.mark.parametrize("order", ["cascading", "independent"])

@@ -27,6 +27,10 @@ class Labels:
     segment: tuple[int, ...] | None = None
     row: tuple[int, ...] | None = None
     col: tuple[int, ...] | None = None
+    top: tuple[int, ...] | None = None
+    left: tuple[int, ...] | None = None
+    bottom: tuple[int, ...] | None = None
+    right: tuple[int, ...] | None = None
 
 
 def arrays(*, n_layers=2, n_heads=3, n_targets=2, n_sources=4):
@@ -113,6 +117,7 @@ def test_displacement_and_gap_lose_the_axis_they_add_up_over():
         "whole_heads": ("layer", "head", "target", "source"),
         "whole_residual": ("layer", "target"),
         "whole_circuits": ("circuit", "layer", "target", "source"),
+        "image": ("y", "x", "channel"),
     }
 
 
@@ -289,6 +294,7 @@ def test_the_layout_of_an_explanation_is_that_of_the_design():
         "relevance_flow_gap": ("layer", "target"),
         "probability": ("class",),
         "logit": ("class",),
+        "image": ("y", "x", "channel"),
     }
 
 

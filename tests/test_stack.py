@@ -143,7 +143,7 @@ def test_other_words_run_through_the_same_stack():
         stack = Stack(model, rows)
         ids = torch.where(stack.tensors["input_ids"] > 4, 9, stack.tensors["input_ids"])
 
-        states = stack.run_tokens(ids)
+        states = stack.run_inputs(input_ids=ids)
 
         for number, row in enumerate(rows):
             given = {**row.encoded.tensors, "input_ids": ids[number : number + 1, : row.n_tokens]}

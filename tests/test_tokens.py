@@ -38,9 +38,11 @@ from transformers import (
 from transformers import logging as transformers_logging
 
 from lignite.errors import InputError
+from lignite.models.images import image_tokens
+from lignite.models.inputs import encode
 from lignite.models.loading import load, wrap
 from lignite.models.pieces import readable
-from lignite.models.tokens import Tokens, encode, image_tokens
+from lignite.models.tokens import Tokens
 
 TEXT = "I don't think it's superb... 3.14 zebras!"
 WORDS = ["I", "don't", "think", "it's", "superb", "...", "3.14", "zebras", "!"]
@@ -375,9 +377,9 @@ def test_text_without_a_tokenizer_is_refused():
         bert().encode("superb")
 
 
-def test_text_for_a_model_of_images_is_refused_with_what_it_reads():
-    """The name of an image file is a text, too; no tokenizer would help."""
-    with pytest.raises(InputError, match=r"reads images, not the text 'cat\.png': give \{'pixel_values'"):
+def test_text_for_a_model_of_images_is_the_name_of_one():
+    """No tokenizer would help; a text of another meaning fails as a name that leads nowhere."""
+    with pytest.raises(InputError, match=r"there is no image 'cat\.png': check the path"):
         image_model(ViTModel, ViTConfig, size=8).encode("cat.png")
 
 

@@ -6,7 +6,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
@@ -23,9 +23,22 @@ from lignite.errors import FileError, GapWarning, InputError, LigniteError, NotF
 from lignite.examples import Example, read_examples
 from lignite.explanations import explain_rows
 from lignite.journal import Journal
-from lignite.measures import METRICS, Explained, Plan, Subject, check_evidence, choose_metrics, measure, shares
+from lignite.measures import (
+    METRICS,
+    Evidence,
+    Explained,
+    Plan,
+    Subject,
+    check_evidence,
+    choose_metrics,
+    measure,
+    shares,
+)
 from lignite.metrics.context import ExplainRows
+from lignite.metrics.localization import mask_from_boxes
+from lignite.metrics.outlines import carry, read_outline
 from lignite.metrics.statistics import compare, holm, interval
+from lignite.models.images import IMAGE_FILLS, read_image, reads_images
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, ask
 from lignite.models.targets import Wanted, as_target
@@ -75,7 +88,8 @@ class Evaluation:
     scores
         A row per example, method, metric and fill; NaN where a metric is not defined for an example.
     curves
-        Mean deletion and insertion curves: what the model says when this share of the tokens is gone, or back.
+        Mean deletion and insertion curves: what the model says when this share of the tokens is gone, or back. Of
+        images also the accuracy, when this share of the pixels is gone.
     tests
         Each method against the reference, on the examples that both have: mean difference with its interval, two-sided
         p of a paired bootstrap, and `p_holm`, corrected for the number of methods compared.
@@ -130,6 +144,12 @@ def evaluate(
     label: str | None = None,
     rationale: str | None = None,
     polarity: str | None = None,
+    image: str = "image",
+    mask: str | None = None,
+    distractor: str | None = None,
+    boxes: str | None = None,
+    cells: str | None = None,
+    smooth: bool = False,
     target: Any = None,
     explain_label: bool = False,
     limit: int | None = None,
@@ -150,8 +170,9 @@ def evaluate(
     model
         From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
     examples
-        A path to .jsonl, .json, .csv, .tsv (or .gz of these) or .parquet, a DataFrame, a `datasets.Dataset`, or a list
-        of texts or mappings; see `lignite.examples.read_examples` for the columns and for the forms of evidence.
+        A path to .jsonl, .json, .csv, .tsv (or .gz of these) or .parquet, a DataFrame, a `datasets.Dataset`, a list of
+        texts, images or mappings, or a folder of images; see `lignite.examples.read_examples` for the columns and for
+        the forms of evidence.
     methods
         Names of methods of `lignite.explain`, each with options of its own if need be:
         ``"ca-lig:path=layer,baseline=mask,fusion=0.7"``. Several values of one option are joined by ``+``. A row
@@ -160,15 +181,23 @@ def evaluate(
         Names from `lignite.measures.METRICS`; by default all that are cheap and that the columns allow.
     text, pair, label, rationale, polarity
         Columns of the examples.
+    image, mask, distractor, boxes, cells
+        Columns of the examples of a model of images. Masks and boxes go the way of their image through the model's
+        image processor, each pixel as its nearest neighbour.
+    smooth
+        Compare relevance with masks and cells after drawing it as lines between the patches' centres (bilinear, as
+        segmentation tests do), not with the edges that patches have.
     target
         What is explained, as in `lignite.explain`; by default each example's predicted class.
     explain_label
-        Explain each example's own label instead: what speaks for the truth, not for the prediction.
+        Explain each example's own label instead: what speaks for the truth, not for the prediction. With `cells` and no
+        `label`, every mosaic is explained once for each class in its cells, as one example each.
     limit, seed
         Measure so many examples, drawn at random; the seed also serves random methods and intervals.
     fills
         What stands in the place of a removed token, some of ``"mask"``, ``"pad"`` and ``"delete"`` (the text becomes
-        shorter); by default the first of them that this model has.
+        shorter); by default the first of them that this model has. For images some of ``"black"``, ``"grey"`` and
+        ``"blur"``; by default black, as perturbation tests are published, or blur where colours are not known.
     steps
         Points of the deletion and insertion curves.
     confidence
@@ -205,18 +234,41 @@ def evaluate(
         raise OptionError("target: steps= explains many tokens of one text; evaluate measures one prediction of each.")
     if not 0 < confidence < 1:
         raise OptionError(f"confidence={confidence!r} must be a number between 0 and 1, such as 0.95.")
-    if explain_label and (label is None or target is not None):
+    by_cell = explain_label and label is None and cells is not None
+    if explain_label and not by_cell and (label is None or target is not None):
         raise OptionError("explain_label=True needs the column of the labels, label=…, and no target= beside it.")
-    given = read_examples(
-        examples, text=text, pair=pair, label=label, rationale=rationale, polarity=polarity, limit=limit, seed=seed
+    if by_cell and target is not None:
+        raise OptionError("explain_label=True explains the classes of the cells; leave target= out.")
+    of_images = reads_images(model.network)
+    _check_columns(
+        model,
+        of_images,
+        texts={"pair": pair, "rationale": rationale, "polarity": polarity},
+        images={"mask": mask, "distractor": distractor, "boxes": boxes, "cells": cells, "smooth": smooth or None},
     )
+    given = read_examples(
+        examples, text=text, pair=pair, label=label, rationale=rationale, polarity=polarity,
+        image=image if of_images else None, mask=mask, distractor=distractor, boxes=boxes, cells=cells, limit=limit,
+        seed=seed,
+    )  # fmt: skip
+    if by_cell:
+        given = list(_one_per_class(given))
     plan = Plan(
-        metrics=choose_metrics(metrics, rationale=rationale is not None, polarity=polarity is not None),
-        fills=_fills(model, fills),
+        metrics=choose_metrics(
+            metrics,
+            rationale=rationale is not None,
+            polarity=polarity is not None,
+            reads="image" if of_images else "text",
+            mask=mask is not None or boxes is not None,
+            distractor=distractor is not None,
+            cells=cells is not None,
+        ),
+        fills=_image_fills(model, fills) if of_images else _fills(model, fills),
         steps=steps,
         seed=seed,
         memory=memory,
         by_rationale=rationale is not None,
+        smooth=smooth,
     )
     fingerprint = hash_weights(model)
     settings = {
@@ -228,6 +280,7 @@ def evaluate(
         "seed": seed,
         "evidence": "rationale" if rationale is not None else "most relevant",
         "target": "each example's label" if explain_label else _target_text(target),
+        **({"smooth": True} if smooth else {}),
     }
     with Journal(resume, settings) as journal:
         work = _Work(model, given, rows, plan, journal, target, explain_label)
@@ -334,6 +387,42 @@ def _reference(name: str | None, methods: Sequence[Method]) -> str:
     return name
 
 
+def _check_columns(
+    model: Model, of_images: bool, *, texts: Mapping[str, Any], images: Mapping[str, str | bool | None]
+) -> None:
+    """Refuse columns of texts for a model of images, and the other way round."""
+    reads, other, wrong = ("images", "texts", texts) if of_images else ("texts", "images", images)
+    for name, column in wrong.items():
+        if column is not None:
+            raise OptionError(f"{name}={column!r} is for models of {other}; {model.name} reads {reads}. Leave it out.")
+    if images["mask"] is not None and images["boxes"] is not None:
+        raise OptionError("mask= and boxes= both outline the object: name one of them.")
+    if images["distractor"] is not None and images["mask"] is None and images["boxes"] is None:
+        raise OptionError("distractor= needs the object's own mask= or boxes= beside it.")
+
+
+def _one_per_class(mosaics: Sequence[Example]) -> Iterator[Example]:
+    """Every mosaic once for each class in its cells, labelled with it."""
+    pairs = [(mosaic, cell) for mosaic in mosaics for cell in dict.fromkeys(mosaic.cells or ())]
+    for number, (mosaic, cell) in enumerate(pairs):
+        yield replace(mosaic, number=number, id=f"{mosaic.id}: {cell}", label=cell)
+
+
+def _image_fills(model: Model, fills: str | Iterable[str] | None) -> tuple[str, ...]:
+    if fills is None:
+        return ("blur",) if model.image_processor is None else ("black",)
+    chosen = as_names("fills", fills)
+    if not chosen:
+        raise OptionError(f"fills is empty; give some of {', '.join(map(repr, IMAGE_FILLS))}.")
+    for name in chosen:
+        check_choice("fills", name, IMAGE_FILLS)
+        if name != "blur" and model.image_processor is None:
+            raise OptionError(
+                f"fills={name!r} is a colour, and {model.name} has no image processor that tells them; use 'blur'."
+            )
+    return chosen
+
+
 def _fills(model: Model, fills: str | Iterable[str] | None) -> tuple[str, ...]:
     tokens = [name for name in ("mask", "pad") if getattr(model.tokenizer, f"{name}_token_id", None) is not None]
     if fills is None:
@@ -427,8 +516,10 @@ class _Work:
             return None
         if not self.labels_fit:
             self.check_labels(row)
-        subject = Subject(example, row, self.correct(example, row))
         try:
+            subject = Subject(
+                example, row, self.correct(example, row), self.label(example), self.evidence(example, row)
+            )
             check_evidence(subject)
         except InputError as error:
             self.skip(example, "", error)
@@ -441,7 +532,35 @@ class _Work:
             if example.label is None:
                 raise InputError("there is no label to explain.")
             target = Target(label=_class(self.model, example))
-        return ask(self.model, [example.input], target)[0]
+        rows = ask(self.model, [example.input], target)
+        if len(rows) != 1:
+            raise InputError(f"is {len(rows)} inputs, expected one: name a single image.")
+        return rows[0]
+
+    def label(self, example: Example) -> int | None:
+        return None if example.label is None or example.image is None else _class(self.model, example)
+
+    def evidence(self, example: Example, row: Row) -> Evidence:
+        """What people marked in an image, carried to the picture that the model sees."""
+        if example.image is None:
+            return Evidence()
+        picture = tuple(row.encoded.tensors["pixel_values"].shape[2:])
+        drawn = {
+            what: read_outline(source, what=what)
+            for what, source in (("mask", example.mask), ("distractor", example.distractor))
+            if source is not None
+        }
+        original = None
+        if (drawn or example.boxes is not None) and not isinstance(example.image, torch.Tensor):
+            width, height = read_image(example.image).size
+            original = (height, width)
+        if example.boxes is not None:
+            drawn["mask"] = mask_from_boxes(example.boxes, original or picture)
+        carried = {what: carry(self.model, outline, original, picture, what=what) for what, outline in drawn.items()}
+        cells = None
+        if example.cells is not None:
+            cells = tuple(_class(self.model, example, cell) for cell in example.cells)
+        return Evidence(carried.get("mask"), carried.get("distractor"), cells)
 
     def check_labels(self, row: Row) -> None:
         """Before hours of work: every label is one of the model's classes."""
@@ -453,10 +572,15 @@ class _Work:
             )
         for example in labelled:
             _class(self.model, example)
+        for example in self.examples:
+            for cell in example.cells or ():
+                _class(self.model, example, cell)
         self.labels_fit = True
 
     def correct(self, example: Example, row: Row) -> float:
         if example.label is None or row.outlook is None or not row.outlook.best:
+            return float("nan")
+        if example.cells is not None:  # a mosaic shows several classes: whichever leads is right
             return float("nan")
         return float(row.outlook.best == _classes(self.model)[_class(self.model, example)])
 
@@ -562,9 +686,10 @@ def _classes(model: Model) -> list[str]:
     return [str(names[number]) for number in sorted(names)]
 
 
-def _class(model: Model, example: Example) -> int:
-    """Number of an example's class, given by number or by name."""
-    names, label = _classes(model), example.label
+def _class(model: Model, example: Example, label: str | int | None = None) -> int:
+    """Number of an example's class, given by number or by name; or of that of one of its cells."""
+    names = _classes(model)
+    given = label = example.label if label is None else label
     if isinstance(label, str):
         if label in names:
             return names.index(label)
@@ -575,7 +700,7 @@ def _class(model: Model, example: Example) -> int:
     if label is None or not 0 <= label < len(names):
         listed = ", ".join(f"{number} {name!r}" for number, name in enumerate(names[:12]))
         raise InputError(
-            f"example {example.id}: the label {example.label!r} is none of this model's classes: {listed}"
+            f"example {example.id}: the label {given!r} is none of this model's classes: {listed}"
             f"{', …' if len(names) > 12 else ''}. Give one of them, by name or number."
         )
     return label
@@ -652,11 +777,13 @@ def _curves(work: _Work, confidence: float) -> pd.DataFrame:
     rows = []
     for method in work.methods:
         collected: dict[tuple[str, str, str], list[list[float]]] = {}
+        own: dict[str, list[float]] = {}
         for example in work.examples:
             for curve in (work.piece(example, method) or {}).get("curves", ()):
                 collected.setdefault((curve["curve"], curve["measure"], curve["fill"]), []).append(curve["values"])
+                own[curve["curve"]] = curve.get("shares", shares(work.plan))
         for (curve, measured, fill), values in collected.items():
-            for share, column in zip(shares(work.plan), np.array(values, dtype=np.float64).T, strict=True):
+            for share, column in zip(own[curve], np.array(values, dtype=np.float64).T, strict=True):
                 found = interval(column, confidence=confidence, method="percentile", seed=work.plan.seed)
                 rows.append((method.name, curve, measured, fill, share, found.mean, found.low, found.high, found.n))
     return _frame(rows, ["method", "curve", "measure", "fill", "share", "mean", "low", "high", "n"])

@@ -1,7 +1,7 @@
-"""Examples to measure on: read from files, tables and lists, whatever they call their columns.
+"""Examples to measure on: read from files, tables, folders and lists, whatever they call their columns.
 
 Everything wrong with a data set is found here, before a model works for hours: a column that is missing, a file cut in
-half, human evidence that does not fit its text.
+half, human evidence that does not fit its text. Images are opened only when their turn comes.
 """
 
 import csv
@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,12 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.errors import FileError, InputError, OptionError
+from lignite.models.images import ENDINGS as IMAGE_ENDINGS
+from lignite.models.images import is_folder, is_picture
 from lignite.models.words import number_words
 
 Span = tuple[int, int]
+Box = tuple[int, int, int, int]
 SignedSpan = tuple[int, int, int]
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -33,7 +37,7 @@ WORD_SPANS = "words:"
 
 @dataclass(frozen=True)
 class Example:
-    """One text and what people said about it.
+    """One text or image and what people said about it.
 
     Attributes
     ----------
@@ -45,6 +49,14 @@ class Example:
         Characters of `text` that people marked as the reason, sorted and without overlap; None where nobody marked any.
     polarity
         Characters that people called good or bad: start, stop, and 1 or −1; None where nobody did.
+    image
+        A path, a picture, an array or a tensor; None for a text.
+    mask, distractor
+        Pixels of the object and of something else: a path, a picture or an array; None where nobody marked any.
+    boxes
+        The object as rectangles, top, left, bottom and right, the last two excluded.
+    cells
+        Classes of a mosaic's cells in reading order, as the data set writes them.
     """
 
     number: int
@@ -54,17 +66,41 @@ class Example:
     label: str | int | None = None
     rationale: tuple[Span, ...] | None = None
     polarity: tuple[SignedSpan, ...] | None = None
+    image: Any = None
+    mask: Any = None
+    distractor: Any = None
+    boxes: tuple[Box, ...] | None = None
+    cells: tuple[str | int, ...] | None = None
 
     @property
-    def input(self) -> str | tuple[str, str]:
+    def input(self) -> Any:
         """What a model is given."""
+        if self.image is not None:
+            return self.image
         return self.text if self.pair is None else (self.text, self.pair)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The same for the same content, wherever it stands: finished work is found again by it."""
-        content = [self.text, self.pair, self.label, self.rationale, self.polarity]
+        content: list[Any] = [self.text, self.pair, self.label, self.rationale, self.polarity]
+        if self.image is not None:
+            pictures = [_digest(picture) for picture in (self.image, self.mask, self.distractor)]
+            content = [*pictures, self.label, self.boxes, self.cells]
         return sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def _digest(picture: Any) -> str | None:
+    """Of what a file holds, or of an array's numbers; of a name where no file can be read."""
+    if picture is None:
+        return None
+    if isinstance(picture, Path):
+        try:
+            return sha256(picture.read_bytes()).hexdigest()
+        except OSError:
+            return str(picture)
+    values = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)  # a tensor, or anything else
+    about = f"{getattr(picture, 'mode', '')} {values.dtype} {values.shape}"
+    return sha256(about.encode() + np.ascontiguousarray(values).tobytes()).hexdigest()
 
 
 def read_examples(
@@ -75,6 +111,11 @@ def read_examples(
     label: str | None = None,
     rationale: str | None = None,
     polarity: str | None = None,
+    image: str | None = None,
+    mask: str | None = None,
+    distractor: str | None = None,
+    boxes: str | None = None,
+    cells: str | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> list[Example]:
@@ -84,7 +125,8 @@ def read_examples(
     ----------
     source
         A path to JSON lines, JSON, CSV, TSV (each also as .gz) or Parquet; a pandas DataFrame; a `datasets.Dataset`; or
-        a list of texts, of pairs of texts, or of mappings with the columns below.
+        a list of texts, of pairs of texts, of images, or of mappings with the columns below. A folder is all images in
+        it, by their names; the path of an image is that one.
     text, pair
         Columns of the texts; a list of words is joined by blanks.
     label
@@ -96,6 +138,15 @@ def read_examples(
         ``"words:column"`` reads spans that count words between white space. An empty cell is no evidence.
     polarity
         Column of signed evidence ``[[start, stop, sign], …]``, in characters.
+    image
+        Column of images, instead of texts: paths (of a file, relative to it), pictures or arrays.
+    mask, distractor
+        Columns of the object's pixels and of another thing's: a path of a picture, or an array ``[y, x]``, not zero
+        there, of the size of the image or of what the model sees. An empty cell is no mask.
+    boxes
+        Column of the object's rectangles, ``[[top, left, bottom, right], …]`` in the image's pixels.
+    cells
+        Column of the classes of a mosaic's cells in reading order: four of two by two.
     limit, seed
         Take so many examples, drawn at random and kept in order; a larger `limit` keeps the smaller one's examples.
 
@@ -106,13 +157,25 @@ def read_examples(
     FileError
         If a file cannot be read to its end.
     """
-    rows = list(_numbered(source))
+    columns = {
+        "text": None if image is not None else text, "pair": pair, "label": label, "rationale": rationale,
+        "polarity": polarity, "image": image, "mask": mask, "distractor": distractor, "boxes": boxes, "cells": cells,
+    }  # fmt: skip
+    wanted = {role: column for role, column in columns.items() if column is not None}
+    named = isinstance(source, str | os.PathLike)
+    if image is not None and is_folder(source):
+        base = Path()
+        rows = list(_read_folder(Path(source).expanduser(), image))
+    elif image is not None and named and Path(source).suffix.lower() in IMAGE_ENDINGS:
+        base = Path()
+        rows = [(str(source), {image: source, "id": Path(source).name})]
+    else:
+        base = Path(source).expanduser().parent if named else Path()
+        rows = list(_numbered(source))
     if not rows:
         raise InputError(f"{_name(source)} holds no example: give at least one.")
-    columns = {"text": text, "pair": pair, "label": label, "rationale": rationale, "polarity": polarity}
-    wanted = {role: column for role, column in columns.items() if column is not None}
-    examples = [_example(number, where, row, wanted) for number, (where, row) in enumerate(_chosen(rows, limit, seed))]
-    return examples
+    read = _image_example if image is not None else _example
+    return [read(number, where, row, wanted, base) for number, (where, row) in enumerate(_chosen(rows, limit, seed))]
 
 
 def _chosen(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
@@ -147,6 +210,12 @@ def _numbered(source: Any) -> Iterator[tuple[str, Any]]:
         )
     for number, row in enumerate(source, start=1):
         yield f"example {number}", row
+
+
+def _read_folder(folder: Path, column: str) -> Iterator[tuple[str, Any]]:
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_ENDINGS:
+            yield str(path), {column: path, "id": path.name}
 
 
 def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
@@ -246,7 +315,85 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
 # One row
 
 
-def _example(number: int, where: str, row: Any, columns: Mapping[str, str]) -> Example:
+def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
+    row = _as_mapping(where, row, columns)
+    pictures = {
+        role: _picture(where, columns[role], _raw(where, row, columns[role]), base)
+        for role in ("image", "mask", "distractor")
+        if role in columns
+    }
+    cells = {role: _cell(where, row, columns[role]) for role in ("label", "boxes", "cells") if role in columns}
+    image = pictures.pop("image")
+    if image is None:
+        raise InputError(f"{where}: column {columns['image']!r} is empty, expected an image. Leave the row out.")
+    return Example(
+        number=number,
+        id=str(row.get("id", number + 1)),
+        text=image.name if isinstance(image, Path) else "",
+        label=_label(where, cells.get("label")),
+        image=image,
+        boxes=_boxes(where, cells.get("boxes")),
+        cells=_mosaic(where, cells.get("cells")),
+        **pictures,
+    )
+
+
+def _raw(where: str, row: Mapping[str, Any], column: str) -> Any:
+    _check_column(where, row, column)
+    value = row[column]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _picture(where: str, column: str, value: Any, base: Path) -> Any:
+    """A path becomes one from the folder of the data set."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str | os.PathLike):
+        return base / Path(value).expanduser()
+    value = np.array(value) if isinstance(value, list) else value
+    if not is_picture(value):
+        raise InputError(f"{where}: column {column!r} holds a {type(value).__name__}, expected a path or a picture.")
+    return value
+
+
+def _boxes(where: str, value: Any) -> tuple[Box, ...] | None:
+    value = _structure(value)
+    if value is None or value == "" or value == []:
+        return None
+    boxes = [list(box) if isinstance(box, list | tuple) else [box] for box in value] if _is_list(value) else [[value]]
+    for box in boxes:
+        whole = len(box) == 4 and all(_is_whole(side) for side in box)
+        if not whole or not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
+            raise InputError(
+                f"{where}: the boxes hold {_short(repr(box))}, expected [[top, left, bottom, right], …] in whole "
+                "pixels, bottom and right excluded."
+            )
+    return tuple((int(top), int(left), int(bottom), int(right)) for top, left, bottom, right in boxes)
+
+
+def _mosaic(where: str, value: Any) -> tuple[str | int, ...] | None:
+    value = _structure(value)
+    if value is None or value == "" or value == []:
+        return None
+    cells = [_label(where, cell) for cell in value] if _is_list(value) else []
+    known = tuple(cell for cell in cells if cell is not None)
+    if len(known) != len(cells) or len(known) < 4 or math.isqrt(len(known)) ** 2 != len(known):
+        raise InputError(
+            f"{where}: the cells are {_short(repr(value))}, expected the classes of a mosaic in reading order: 4 of "
+            "two by two (or 9 of three by three)."
+        )
+    return known
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+
+
+def _example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
     row = _as_mapping(where, row, columns)
     cells = {role: _cell(where, row, column.removeprefix(WORD_SPANS)) for role, column in columns.items()}
     text = _text(where, columns["text"], cells["text"])
@@ -264,9 +411,13 @@ def _example(number: int, where: str, row: Any, columns: Mapping[str, str]) -> E
 
 
 def _as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str, Any]:
-    """A bare text is a row of one column, a pair of two."""
+    """A bare text or image is a row of one column, a pair of two."""
     if isinstance(row, Mapping):
         return row
+    if "image" in columns:
+        if isinstance(row, str) or is_picture(row):
+            return {columns["image"]: row}
+        raise InputError(f"{where}: is a {type(row).__name__}, expected an image or a mapping of columns.")
     if isinstance(row, str):
         return {columns["text"]: row}
     if isinstance(row, tuple) and len(row) == 2 and all(isinstance(part, str) for part in row) and "pair" in columns:
@@ -275,9 +426,13 @@ def _as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str
     raise InputError(f"{where}: is a {type(row).__name__}, expected a text or a mapping of columns{hint}.")
 
 
-def _cell(where: str, row: Mapping[str, Any], column: str) -> Any:
+def _check_column(where: str, row: Mapping[str, Any], column: str) -> None:
     if column not in row:
         raise InputError(f"{where}: has no column {column!r}, it has {_some(row)}. Name the column that is meant.")
+
+
+def _cell(where: str, row: Mapping[str, Any], column: str) -> Any:
+    _check_column(where, row, column)
     value = row[column]
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()

@@ -15,12 +15,15 @@ from lignite.flows import Progress, versions
 from lignite.memory import memory_budget
 from lignite.methods import METHODS, Scores
 from lignite.methods.ca_lig import fit_share
+from lignite.methods.precision import in_float32
 from lignite.models.attention import at_rest
+from lignite.models.images import is_folder, reads_images
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, ask, predict
 from lignite.models.targets import Wanted
 from lignite.request import ExplainRequest, Target, as_names
 from lignite.results.build import build_explanation
+from lignite.results.schema import PICTURE
 from lignite.windows import check_text, cut, join
 
 BATCH = 64
@@ -39,6 +42,7 @@ def explain(
     aggregate: str = "sum",
     layer_weights: Sequence[float] | str | None = ExplainRequest.layer_weights,
     ends: bool = False,
+    orders: bool = False,
     detail: str | Iterable[str] | None = None,
     keep_special: bool = True,
     nodes: str = "adaptive",
@@ -57,9 +61,11 @@ def explain(
     Parameters
     ----------
     model
-        From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
+        From `lignite.load` or `lignite.wrap`; bit-identical afterwards. In half precision, a float32 copy of it is
+        made for the time of the call (twice its memory, beside it), and that copy's value is the one explained.
     inputs
-        A text, a pair of texts, tensors of the model's own, or a list of these.
+        A text, a pair of texts, tensors of the model's own; for models of images the name of a file or folder, a Pillow
+        image or an array ``[y, x, 3]``; or a list of these.
     target
         What is explained: a class by name or number (for language models a token), a pair of them for the difference of
         their logits, a `lignite.Target`, or a function of the model's output that returns one number per input. By
@@ -68,8 +74,9 @@ def explain(
         ``"ca-lig"``, ``"relevance-flow"`` or one of the others in `lignite.request.EXPLAIN_METHODS`.
     baseline
         Where paths start: ``"mask"`` and ``"pad"`` (an input whose words are all that token), ``"zero"``, ``"mean"``;
-        several are averaged. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that the model has; the
-        result names it.
+        several are averaged. For images ``"blur"``, ``"grey"``, ``"black"`` (the image so), ``"mask"`` (where the model
+        has a mask token), ``"zero"``, ``"mean"``. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that
+        the model has, ``"mean"`` for images (docs/results.md); the result names it.
     path
         ``"input"``: one straight line at the embeddings, followed through all layers. ``"layer"``: a straight line in
         each layer's own states.
@@ -83,8 +90,12 @@ def explain(
         For ``aggregate="sum"``: a number per layer, or ``"all"``, ``"lower-half"``, ``"lower-third"``.
     ends
         Average with what each token does at both ends of the path: added alone to the blank input, removed alone from
-        the full one. The most faithful explanation measured (docs/results.md), for two more predictions per token;
-        scores of a layer still add up, `relevance` no longer does.
+        the full one (ca-lig and relevance-flow), for two more predictions per token; scores of a layer still add up,
+        `relevance` no longer does.
+    orders
+        Average with what each token adds when tokens arrive in the order of their relevance, and in the opposite one
+        (relevance-flow), for two more predictions per token; `relevance` still adds up. With baseline=("mask", "pad")
+        the most faithful explanation measured (docs/results.md).
     detail
         ``"heads"`` keeps attention gradients (or relevance) by head; ``"relevance-flow"`` divides the relevance of
         every token over the tokens it came from.
@@ -140,6 +151,7 @@ def explain(
         aggregate=aggregate,
         layer_weights=layer_weights if isinstance(layer_weights, str | None) else tuple(layer_weights),
         ends=ends,
+        orders=orders,
         detail=as_names("detail", detail),
         keep_special=keep_special,
         nodes=nodes,
@@ -171,7 +183,8 @@ def explain(
             progress(len(results), len(rows))
     if missed:
         warnings.warn(_gap_message(missed, request), GapWarning, stacklevel=2)
-    several = isinstance(inputs, list) or (isinstance(target, Target) and target.steps is not None)
+    several = isinstance(inputs, list) or (reads_images(model.network) and is_folder(inputs))
+    several = several or (isinstance(target, Target) and target.steps is not None)
     single = len(results) == 1 and not several
     return results[0] if single else results
 
@@ -202,6 +215,8 @@ def fit_fusion(
     rows = ask(model, inputs, target)
     request = _with_baseline(model, request)
     with at_rest(model.network):
+        model, rows = in_float32(model, rows)
+    with at_rest(model.network):
         return fit_share(model, rows, request, memory_budget(model.device, memory))
 
 
@@ -215,6 +230,8 @@ def explain_rows(
 ) -> list[xr.Dataset]:
     """Explanations of rows whose targets are settled; what misses its tolerance is named in `missed`."""
     request = _with_baseline(model, request)
+    with at_rest(model.network):
+        model, rows = in_float32(model, rows)
     with at_rest(model.network):
         found = METHODS[request.method](model, rows, request, memory_budget(model.device, memory))
     answers = predict(model, rows, memory=memory).value.tolist()
@@ -231,6 +248,8 @@ def _with_baseline(model: Model, request: ExplainRequest) -> ExplainRequest:
     """The request with a baseline that this model has, where none was named."""
     if request.baseline != ("auto",):
         return request
+    if reads_images(model.network):
+        return replace(request, baseline=("mean",))
     tokens = [name for name in ("mask", "pad") if getattr(model.tokenizer, f"{name}_token_id", None) is not None]
     return replace(request, baseline=(tokens[0] if tokens else "zero",))
 
@@ -275,6 +294,8 @@ def _label(
         if row.outlook.choices:
             classes = row.outlook.choices
             variables |= {"logit": np.asarray(row.outlook.logit), "probability": np.asarray(row.outlook.probability)}
+    if row.encoded.image is not None:
+        variables[PICTURE] = row.encoded.image
     target = {
         "kind": objective.kind,
         "name": objective.name,
@@ -283,7 +304,9 @@ def _label(
         "token": objective.position,
         "part": objective.part,
     }
-    plans: dict[str, Any] = {"path": request.path} if request.method == "ca-lig" else {}
+    plans: dict[str, Any] = {"precision": str(model.dtype).removeprefix("torch.")}
+    if request.method == "ca-lig":
+        plans["path"] = request.path
     if "_n_nodes" in notes:
         plans["n_nodes"] = np.atleast_1d(notes["_n_nodes"]).astype(int).tolist()
     if "_fusion" in notes:

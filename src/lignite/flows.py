@@ -18,12 +18,14 @@ from lignite.attribution.layer import LayerScores, attribute_layer
 from lignite.errors import GapWarning, InputError, ModelError, OptionError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
+from lignite.models.images import is_folder, reads_images
 from lignite.models.loading import Model
 from lignite.models.recording import record, record_states
 from lignite.models.splitting import RecordedBlock, block_of
 from lignite.models.tokens import Encoded
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
 from lignite.results.build import build_flow
+from lignite.results.schema import PICTURE
 
 Progress = Callable[[int, int], None]
 
@@ -55,7 +57,8 @@ def flow(
     model
         From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
     inputs
-        A text, a pair of texts, tensors of the model's own (``{"input_ids": …}``, ``{"pixel_values": …}``), or a list.
+        A text, a pair of texts, an image (file, folder, Pillow image or array, for models of images), tensors of the
+        model's own (``{"input_ids": …}``, ``{"pixel_values": …}``), or a list.
     layers, targets
         Blocks and target tokens to explain, as numbers from 0 (layers also from the end: -1); all by default.
     maps
@@ -144,7 +147,8 @@ def flow(
             results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
         warnings.warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning, stacklevel=2)
-    single = len(results) == 1 and not isinstance(inputs, list)
+    several = isinstance(inputs, list) or (reads_images(model.network) and is_folder(inputs))
+    single = len(results) == 1 and not several
     return results[0] if single else results
 
 
@@ -180,6 +184,8 @@ def _flow_of_one(
     variables = {
         name: _stack([scores.variables[name] for scores in finished], name, kept) for name in finished[0].variables
     }
+    if encoded.image is not None:
+        variables[PICTURE] = encoded.image
     return build_flow(
         tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
         attrs=_attributes(model, tokens.input, request, layers, finished),

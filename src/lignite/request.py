@@ -26,7 +26,7 @@ EXPLAIN_METHODS = (
     "shapley", "attention-rollout", "attention-last", "attention-x-gradient", "grad-cam", "sequential-ig", "attnlrp",
     "random",
 )  # fmt: skip
-EXPLAIN_BASELINES = ("auto", "zero", "mean", "pad", "mask")
+EXPLAIN_BASELINES = ("auto", "zero", "mean", "pad", "mask", "blur", "grey", "black")
 EXPLAIN_CHOICES = {
     "method": EXPLAIN_METHODS,
     "path": ("input", "layer"),
@@ -150,6 +150,7 @@ class ExplainRequest:
     aggregate: str = "sum"
     layer_weights: tuple[float, ...] | str | None = "lower-third"
     ends: bool = False
+    orders: bool = False
     detail: tuple[str, ...] = ()
     keep_special: bool = True
     nodes: str = "adaptive"
@@ -204,7 +205,13 @@ class ExplainRequest:
 
     def _check_method(self) -> None:
         """Refuse options of one method with another, which would ignore them."""
-        own = ("path", "fusion", "aggregate", "layer_weights", "ends") if self.method != "ca-lig" else ()
+        own = ("path", "fusion", "aggregate", "layer_weights") if self.method != "ca-lig" else ()
+        if self.ends and self.method not in ("ca-lig", "relevance-flow"):
+            raise OptionError(f"ends=True belongs to ca-lig and relevance-flow, not {self.method!r}; leave it out.")
+        if self.orders and self.method != "relevance-flow":
+            raise OptionError(f"orders=True belongs to method='relevance-flow', not {self.method!r}; leave it out.")
+        if self.orders and self.ends:
+            raise OptionError("ends=True and orders=True each stand beside half of the path; ask for one of the two.")
         for item in fields(self):
             if item.name in own and getattr(self, item.name) != item.default:
                 raise OptionError(

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 BUNDLED = "tiny-sentiment"
+PICTURED = ("tiny-digits",)
+"""Bundled models of images, which have pictures of their own to show (`lignite.zoo.samples`)."""
 
 _SPLIT_BY_HEAD = ("whole_heads", "attention")
 
@@ -126,6 +128,13 @@ Special = Annotated[
         help="Special tokens such as \\[CLS]: show, hide, or share their scores among the others.",
     ),
 ]  # fmt: skip
+Smooth = Annotated[
+    bool | None,
+    typer.Option(
+        "--smooth/--patches", rich_help_panel=_SHOWN, show_default="patches",
+        help="Draw the relevance of an image's patches as lines between their centres, or with their edges.",
+    ),
+]  # fmt: skip
 Top = Annotated[
     int | None,
     typer.Option(
@@ -187,8 +196,9 @@ ModelName = Annotated[
 Text = Annotated[
     str | None,
     typer.Argument(
-        metavar="TEXT", show_default=False,
-        help="What to explain. Without it, or with -, standard input is read as one text.",
+        metavar="INPUT", show_default=False,
+        help="What to explain: a text, or for models of images a file or a folder of them. With -, or without it, "
+        "standard input is read as one text; tiny-digits has a picture of its own.",
     ),
 ]  # fmt: skip
 Pair = Annotated[
@@ -199,7 +209,8 @@ Lines = Annotated[
     str | None,
     typer.Option(
         "--file", metavar="FILE", show_default=False,
-        help="Explain every line of a file (- for standard input); blank lines are skipped. "
+        help="Explain every line of a file (- for standard input), a text or the name of an image; blank lines are "
+        "skipped. "
         "Files written with -o are then numbered: name-1.nc, name-2.nc, ...",
     ),
 ]  # fmt: skip
@@ -350,8 +361,8 @@ def flow(
     present = (*request.maps, *(f"whole_{name}" for name in request.detail))
     map = _choose_map(map, head, present)
     outputs = output or []
-    inputs = _read_inputs(text, pair, file)
-    check_outputs([name for name, _ in planned(outputs, len(inputs), explanations=False)])
+    inputs = _read_inputs(text, pair, file, model)
+    check_outputs([name for name, _ in planned(outputs, _count(inputs), explanations=False)])
 
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
@@ -379,7 +390,11 @@ _EXPLAIN_EXAMPLES = """[bold]Examples[/bold]
 
   lignite explain "A superb film." --method relevance-flow --baseline zero,mask --special share
 
-  lignite explain --file sentences.txt -o why.html   [dim](one page; .nc, .png, ... are numbered)[/dim]"""
+  lignite explain --file sentences.txt -o why.html   [dim](one page; .nc, .png, ... are numbered)[/dim]
+
+  lignite explain photo.jpg --model ./my-vit -o why.png -o why.html
+
+  lignite explain --model tiny-digits   [dim](a picture of its own)[/dim]"""
 
 _ASKED = "What is asked"
 
@@ -465,10 +480,18 @@ def explain(
         bool,
         typer.Option(
             "--ends", rich_help_panel=_COMPUTED,
-            help="Average with what each token does alone among blanks, and what is lost without it: the most faithful "
-            "explanation measured, for two more predictions per token.",
+            help="Average with what each token does alone among blanks, and what is lost without it, for two more "
+            "predictions per token.",
         ),
     ] = ExplainRequest.ends,
+    orders: Annotated[
+        bool,
+        typer.Option(
+            "--orders", rich_help_panel=_COMPUTED,
+            help="Average with what each token adds when tokens arrive by falling and by rising relevance: with "
+            "--method relevance-flow and --baseline mask,pad the most faithful explanation measured.",
+        ),
+    ] = ExplainRequest.orders,
     window: Annotated[
         int | None,
         typer.Option(
@@ -526,12 +549,14 @@ def explain(
     output: Outputs = None,
     words: Words = None,
     special: Special = None,
+    smooth: Smooth = None,
     top: Top = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Which words speak for and against a prediction, and at which layer each begins to matter.
+    """Which words or patches speak for and against a prediction, and at which layer each begins to matter.
 
-    Prints the text in colours, warm for and cool against, the strongest words, every layer, and what the scores miss.
+    Prints the text, or the patches of an image, in colours, warm for and cool against, the strongest, every layer, and
+    what the scores miss.
     """
     request = ExplainRequest(
         method=method,
@@ -541,6 +566,7 @@ def explain(
         aggregate=aggregate,
         layer_weights=parse_weights(layer_weights),
         ends=ends,
+        orders=orders,
         window=window,
         overlap=overlap,
         detail=parse_names(detail),
@@ -555,10 +581,10 @@ def explain(
     asked = Target(label=target, against=against, token=token, part=part, steps=steps)
     if special is not None:
         check_choice("special", special, SPECIAL)
-    look = Look(words=words is not False, special=special or SPECIAL[0], top=top)
+    look = Look(words=words is not False, special=special or SPECIAL[0], smooth=smooth is True, top=top)
     outputs = output or []
-    inputs = _read_inputs(text, pair, file)
-    check_outputs([name for name, _ in planned(outputs, len(inputs), explanations=True)])
+    inputs = _read_inputs(text, pair, file, model)
+    check_outputs([name for name, _ in planned(outputs, _count(inputs), explanations=True)])
 
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
@@ -582,7 +608,7 @@ _VIEW_EXAMPLES = """[bold]Examples[/bold]
 
   lignite view why.nc --tokens --special share
 
-  lignite view ca-lig.nc ig.nc shap.nc -o compare.html
+  lignite view ca-lig.nc ig.nc shap.nc -o compare.html   [dim](of images also compare.png)[/dim]
 
   lignite view why.nc --open"""
 
@@ -613,6 +639,7 @@ def view(
     head: Head = None,
     words: Words = None,
     special: Special = None,
+    smooth: Smooth = None,
     top: Top = None,
     output: Outputs = None,
     open_page: Annotated[
@@ -633,8 +660,11 @@ def view(
     with short_warnings(quiet=quiet):
         with terminal.working(f"reading {', '.join(str(file) for file in files)}"):
             results = [_choose_layers(read(file), chosen) for file in files]
-        looks = [_look(result, map=map, head=head, words=words, special=special, top=top) for result in results]
-        _deliver(terminal, results, outputs, looks[0])
+        looks = [
+            _look(result, map=map, head=head, words=words, special=special, smooth=smooth, top=top)
+            for result in results
+        ]
+        _deliver(terminal, results, outputs, looks[0], side_by_side=_are_images(results))
         if open_page:
             _open_pages(results, files, outputs, looks[0])
 
@@ -657,6 +687,7 @@ def _look(
     head: int | None,
     words: bool | None,
     special: str | None,
+    smooth: bool | None,
     top: int | None,
 ) -> Look:
     """Options of one kind of result are refused for the other."""
@@ -664,8 +695,8 @@ def _look(
         for option, value in (("map", map), ("head", head)):
             if value is not None:
                 raise OptionError(f"--{option} chooses what is shown of a flow; this result is an explanation.")
-        return Look(words=words is not False, special=special or SPECIAL[0], top=top)
-    for option, given in (("words", words), ("special", special)):
+        return Look(words=words is not False, special=special or SPECIAL[0], smooth=smooth is True, top=top)
+    for option, given in (("words", words), ("special", special), ("smooth", smooth)):
         if given is not None:
             raise OptionError(f"--{option} arranges the tokens of an explanation; this result is a flow.")
     from lignite.views.summary import maps_in
@@ -755,16 +786,32 @@ def models() -> None:
         )
 
 
-def _read_inputs(text: str | None, pair: str | None, file: str | None) -> list[Any]:
+def _read_inputs(text: str | None, pair: str | None, file: str | None, model: str) -> list[Any]:
     if file is not None:
         if text is not None or pair is not None:
-            raise OptionError("--file brings its own texts; leave TEXT and --pair out.")
+            raise OptionError("--file brings its own inputs; leave INPUT and --pair out.")
         return read_lines(file)
+    if text is None and model in PICTURED:
+        from lignite.zoo.samples import digit_scene
+
+        return [digit_scene().image]
     if text is None and _at_keyboard():
-        raise OptionError("there is no text: give one, name a --file, or pipe one in (see lignite flow --help).")
+        raise OptionError("there is no input: give one, name a --file, or pipe one in (see lignite flow --help).")
     if text is None or text == "-":
         text = read_text()
     return [text if pair is None else (text, pair)]
+
+
+def _count(inputs: Sequence[Any]) -> int:
+    """How many results to expect at most: a folder stands for the images in it."""
+    return sum(len(list(Path(item).iterdir())) if _is_folder(item) else 1 for item in inputs)
+
+
+def _is_folder(item: Any) -> bool:
+    try:
+        return isinstance(item, str) and Path(item).is_dir()
+    except OSError:  # a long text is no name
+        return False
 
 
 def _at_keyboard() -> bool:
@@ -820,10 +867,24 @@ def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.
     return result.sel(layer=[layer for layer in present if layer in wanted])
 
 
-def _deliver(terminal: Terminal, results: Sequence["xr.Dataset"], outputs: Sequence[Path], look: Look) -> None:
+def _are_images(results: Sequence["xr.Dataset"]) -> bool:
+    """Explanations of images can be compared in one picture."""
+    from lignite.views.image import is_image
+
+    return all(is_explanation(result) and is_image(result) for result in results)
+
+
+def _deliver(
+    terminal: Terminal,
+    results: Sequence["xr.Dataset"],
+    outputs: Sequence[Path],
+    look: Look,
+    *,
+    side_by_side: bool = False,
+) -> None:
     """Files first: whoever reads the summary through a pipe may stop reading."""
     explanations = all(is_explanation(result) for result in results)
-    for path, which in planned(outputs, len(results), explanations=explanations):
+    for path, which in planned(outputs, len(results), explanations=explanations, side_by_side=side_by_side):
         write(results[which], path, look)
         terminal.note(f"wrote {path}")
     if terminal.quiet:

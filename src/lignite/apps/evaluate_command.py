@@ -41,6 +41,8 @@ _EXAMPLES = """[bold]Examples[/bold]
 
   lignite evaluate data.csv --text review --rationale evidence --metrics deletion,insertion,auprc
 
+  lignite evaluate photos.jsonl -m ./my-vit --label label --mask mask --fills black,blur
+
   lignite evaluate data.parquet -m ./my-model --resume run.jsonl -o curves.png   [dim](goes on after a stop)[/dim]"""
 
 
@@ -49,7 +51,8 @@ def evaluate(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", show_default=False, help="Examples: .jsonl, .json, .csv, .tsv (each also .gz) or .parquet."
+            metavar="FILE", show_default=False,
+            help="Examples: .jsonl, .json, .csv, .tsv (each also .gz) or .parquet; or a folder of images.",
         ),
     ],
     *,
@@ -82,6 +85,41 @@ def evaluate(
         typer.Option(
             "--polarity", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
             help="Column of signed evidence, spans with a sign: + speaks for the second of two classes.",
+        ),
+    ] = None,
+    image: Annotated[
+        str,
+        typer.Option(
+            "--image", metavar="COLUMN", rich_help_panel=_DATA,
+            help="Column of the images, for models of images: paths from the file's folder.",
+        ),
+    ] = "image",
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Column of pictures that are not zero on the object, of the image's size.",
+        ),
+    ] = None,
+    distractor: Annotated[
+        str | None,
+        typer.Option(
+            "--distractor", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Column of pictures that are not zero on what should have no relevance.",
+        ),
+    ] = None,
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            "--boxes", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Instead of --mask: column of rectangles, top, left, bottom, right in the image's pixels.",
+        ),
+    ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            "--cells", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
+            help="Column of the classes of a mosaic's four cells, in reading order.",
         ),
     ] = None,
     limit: Annotated[
@@ -124,19 +162,26 @@ def evaluate(
         bool,
         typer.Option(
             "--explain-label", rich_help_panel=_COMPUTED, show_default=False,
-            help="Explain each example's own label, right or wrong.",
+            help="Explain each example's own label, right or wrong; with --cells and no --label, all of a mosaic.",
         ),
     ] = False,
     fills: Annotated[
         str | None,
         typer.Option(
             "--fills", metavar="LIST", rich_help_panel=_COMPUTED, show_default="the first that the model has",
-            help="What stands in the place of removed tokens: mask, pad, delete.",
+            help="What stands in the place of removed tokens: mask, pad, delete; in images black, grey, blur.",
         ),
     ] = None,
     steps: Annotated[
         int, typer.Option("--steps", metavar="N", min=1, rich_help_panel=_COMPUTED, help="Points of the curves.")
     ] = 10,
+    smooth: Annotated[
+        bool,
+        typer.Option(
+            "--smooth", rich_help_panel=_COMPUTED, show_default=False,
+            help="Compare relevance with masks after drawing it between the patches' centres, without edges.",
+        ),
+    ] = False,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", rich_help_panel=_COMPUTED, help="Of samples and random methods.")
     ] = 0,
@@ -179,7 +224,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """How far the explanations of several methods can be trusted: one table, on the same examples.
 
-    Removes tokens and asks the model, compares with human evidence, and gives every mean its interval.
+    Removes tokens or patches and asks the model, compares with human evidence, and gives every mean its interval.
     """
     outputs = output or []
     check_outputs(outputs, ENDINGS, ENDINGS)
@@ -203,6 +248,12 @@ def evaluate(
                 label=label,
                 rationale=rationale,
                 polarity=polarity,
+                image=image,
+                mask=mask,
+                distractor=distractor,
+                boxes=boxes,
+                cells=cells,
+                smooth=smooth,
                 target=(target, against) if against is not None else target,
                 explain_label=explain_label,
                 limit=limit,

@@ -50,12 +50,16 @@ def numbered(path: Path, number: int, count: int) -> Path:
 
 @dataclass(frozen=True)
 class Look:
-    """How a result is looked at: `map` and `head` choose what is shown of a flow, the others of an explanation."""
+    """How a result is looked at: `map` and `head` choose what is shown of a flow, the others of an explanation.
+
+    `smooth` draws the patches of an image without their edges.
+    """
 
     map: str | None = None
     head: int | None = None
     words: bool = True
     special: str = "show"
+    smooth: bool = False
     top: int | None = None
 
 
@@ -64,17 +68,22 @@ def is_explanation(dataset: "xr.Dataset") -> bool:
     return dataset.attrs.get("kind") == "explain"
 
 
-def planned(paths: Sequence[Path], count: int, *, explanations: bool) -> list[tuple[Path, slice]]:
+def planned(
+    paths: Sequence[Path], count: int, *, explanations: bool, side_by_side: bool = False
+) -> list[tuple[Path, slice]]:
     """What will be written, and of which results: explanations share a page, all else is numbered.
+
+    With `side_by_side`, pictures are shared, too.
 
     Examples
     --------
     >>> [name.name for name, _ in planned([Path("why.html"), Path("why.nc")], 2, explanations=True)]
     ['why.html', 'why-1.nc', 'why-2.nc']
     """
+    shared = (*PAGES, *PICTURES) if side_by_side else PAGES
     plan: list[tuple[Path, slice]] = []
     for path in paths:
-        if explanations and path.suffix.lower() in PAGES:
+        if explanations and path.suffix.lower() in shared:
             plan.append((path, slice(None)))
         else:
             plan += [(numbered(path, number + 1, count), slice(number, number + 1)) for number in range(count)]
@@ -109,11 +118,11 @@ def _render(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
         if picture:
             from lignite.views.explanation_picture import save_explanation_picture
 
-            save_explanation_picture(results[0], path, words=look.words, special=look.special)
+            save_explanation_picture(results, path, words=look.words, special=look.special, smooth=look.smooth)
         else:
             from lignite.views.explanation_page import save_explanation_page
 
-            save_explanation_page(results, path, words=look.words, special=look.special)
+            save_explanation_page(results, path, words=look.words, special=look.special, smooth=look.smooth)
     elif picture:
         from lignite.views.picture import save_picture
 

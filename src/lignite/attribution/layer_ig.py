@@ -1,6 +1,6 @@
 """Integrated gradients of the prediction at every layer: along a line in each layer, or along the image of one line."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -12,13 +12,16 @@ from torch import Tensor
 
 from lignite.attribution.plan import GRADED_POWER
 from lignite.attribution.quadrature import (
+    LEAST_STRETCHED,
     NESTED,
     NODES_PER_PANEL,
     Integral,
     Scores,
+    fejer,
     integrate,
     integrate_nested,
     interleaved,
+    stretch,
 )
 
 ROUNDED_SHARE = 1e-2
@@ -237,7 +240,7 @@ class _Line(PointsOfRows):
         """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
         yield rows, NESTED[-1]
 
-    def samples(self, targets: Tensor) -> "_LineSamples":
+    def samples(self, targets: Tensor, start: float, end: float) -> "_LineSamples":
         return _LineSamples(self, targets)
 
     def rates(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "node row one token"]:
@@ -282,8 +285,8 @@ class _InputPath(PointsOfRows):
     """The image of a line at the first layer: scores ``[row, layer, token]``.
 
     The image bends, so its direction at every node is the derivative of the polynomial through the states at all nodes
-    of a panel: as accurate as the panel's own rule nearly, and free (docs/method.md). Single nodes have no such
-    polynomial; there the direction is computed in forward mode.
+    of a panel, and at its ends where these are known: as accurate as the panel's own rule, and nearly free
+    (docs/method.md). Single nodes have no such polynomial; there the direction is computed in forward mode.
     """
 
     def __init__(self, layers: Layers, start: Tensor, base: Tensor, max_points: int, power: int):
@@ -296,23 +299,36 @@ class _InputPath(PointsOfRows):
 
     def _of_piece(self, nodes: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
         states, gradients = self.traced(nodes, rows)
-        return self.weighed(nodes, weights, rows, states, gradients)
+        if len(nodes) > 1:
+            return self.weighed(self._derivative(nodes), weights, rows, states[1:], gradients)
+        bent = self.layers.trace_slopes(self.states(nodes, rows), self.slope[rows], rows)
+        layers = range(1, self.layers.n_layers + 1)
+        scores = [self._of_line(weights, rows, gradients[0])]
+        scores += [weights.to(bent[0]) * (gradients[layer][0] * bent[layer]).sum(2) for layer in layers]
+        return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
 
     def weighed(
-        self, nodes: Tensor, weights: Tensor, rows: Tensor, states: Sequence[Tensor], gradients: Sequence[Tensor]
+        self,
+        derivative: Float[Tensor, "node known"],
+        weights: Float[Tensor, " node"],
+        rows: Tensor,
+        states: Iterable[Float[Tensor, "known row token d"]],
+        gradients: Sequence[Float[Tensor, "node row token d"]],
     ) -> Float[Tensor, "row layer token"]:
-        """Sum over the nodes, from states and gradients of every layer, ``[node, row, token, d]``."""
-        bent = self._slopes(nodes, rows) if len(nodes) == 1 else None
-        weights = weights.to(gradients[0])  # a head may answer in another precision than its blocks compute in
-        scores = [torch.einsum("n,nrtd,rtd->rt", weights, gradients[0], self.slope[rows])]
-        for layer in range(1, self.layers.n_layers + 1):
-            if bent is not None:
-                scores.append(torch.einsum("n,nrtd,nrtd->rt", weights, gradients[layer], bent[layer][None]))
-            else:
-                along = self._derivative(nodes).to(weights) * weights[:, None]
-                pulled = torch.einsum("nm,nrtd->mrtd", along, gradients[layer])
-                scores.append((pulled * states[layer]).sum((0, 3)))
+        """Sum over the nodes, from gradients at them and from the states above the first layer where these are known.
+
+        `derivative` takes known states to directions at the nodes.
+        """
+        along = (derivative * weights.to(derivative)[:, None]).to(gradients[0])
+        scores = [self._of_line(weights, rows, gradients[0])]
+        for gradient, known in zip(gradients[1:], states, strict=True):
+            pulled = torch.einsum("nm,nrtd->mrtd", along, gradient)
+            scores.append((pulled * known).sum((0, 3)))
         return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
+
+    def _of_line(self, weights: Tensor, rows: Tensor, gradients: Tensor) -> Float[Tensor, "row token"]:
+        """At the first layer the path is straight; a head may answer in another precision than its blocks compute."""
+        return torch.einsum("n,nrtd,rtd->rt", weights.to(gradients), gradients, self.slope[rows])
 
     most = NESTED[-1]
 
@@ -324,8 +340,18 @@ class _InputPath(PointsOfRows):
             for part in some.split(at_once) if len(some) else ():
                 yield part, most
 
-    def samples(self, targets: Tensor) -> "_InputSamples":
-        return _InputSamples(self, targets)
+    def samples(self, targets: Tensor, start: float, end: float) -> "_InputSamples":
+        assert self.power == 1
+        return _InputSamples(self, targets, start, end)
+
+    def states_at(self, point: float, rows: Tensor) -> list[Float[Tensor, "one row token d"]]:
+        """States of every layer at one point of the path; at its end they are those of the input."""
+        if point == 1:
+            return [states[rows][None] for states in self.layers.states]
+        node = self.start.new_tensor([point])
+        with torch.no_grad():
+            parts = [self.layers.trace(self.states(node, some), some)[0] for some in self.pieces(1, rows)]
+        return [torch.cat(same)[None] for same in zip(*parts, strict=True)]
 
     def traced(self, nodes: Tensor, rows: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """States and gradients at every layer, ``[node, row, token, d]``, as many nodes at once as fit."""
@@ -342,9 +368,6 @@ class _InputPath(PointsOfRows):
             torch.cat(each) for each in zip(*gradients, strict=True)
         ]
 
-    def _slopes(self, nodes: Tensor, rows: Tensor) -> list[Tensor]:
-        return self.layers.trace_slopes(self.states(nodes, rows), self.slope[rows], rows)
-
     def _derivative(self, nodes: Tensor) -> Tensor:
         """d/da at the nodes of a polynomial in t, where a = t ** power."""
         t = nodes.double().cpu().numpy() ** (1 / self.power)
@@ -359,24 +382,30 @@ class _InputPath(PointsOfRows):
 
 
 class _InputSamples:
-    """States and gradients of every layer at the nodes of one panel."""
+    """States and gradients of every layer at the nodes of one panel, and states at its ends."""
 
-    def __init__(self, path: _InputPath, rows: Tensor):
-        self.path, self.rows = path, rows
-        self.nodes: Tensor | None = None
+    def __init__(self, path: _InputPath, rows: Tensor, start: float, end: float):
+        self.path, self.rows, self.length = path, rows, end - start
+        self.ends = [path.states_at(start, rows), path.states_at(end, rows)]
         self.states: list[Tensor] = []
         self.gradients: list[Tensor] = []
 
     def add(self, nodes: Tensor) -> None:
         states, gradients = self.path.traced(nodes, self.rows)
-        if self.nodes is not None:
+        if self.states:
             states = [interleaved(*pair) for pair in zip(states, self.states, strict=True)]
             gradients = [interleaved(*pair) for pair in zip(gradients, self.gradients, strict=True)]
-        self.states, self.gradients, self.nodes = states, gradients, interleaved(nodes, self.nodes)
+        self.states, self.gradients = states, gradients
 
     def scores(self, weights: Tensor) -> Tensor:
-        assert self.nodes is not None
-        return self.path.weighed(self.nodes, weights, self.rows, self.states, self.gradients)
+        derivative = torch.from_numpy(derivative_inside(len(weights)) / self.length)
+        return self.path.weighed(derivative, weights, self.rows, self._known(), self.gradients)
+
+    def _known(self) -> Iterator[Tensor]:
+        """Of one layer above the first at a time: joined, they are a copy."""
+        first, last = self.ends
+        for parts in zip(first[1:], self.states[1:], last[1:], strict=True):
+            yield torch.cat(parts)
 
     def keep(self, chosen: Tensor) -> None:
         if bool(chosen.all()):
@@ -384,6 +413,22 @@ class _InputSamples:
         self.rows = self.rows[chosen]
         self.states = [each[:, chosen] for each in self.states]
         self.gradients = [each[:, chosen] for each in self.gradients]
+        self.ends = [[each[:, chosen] for each in end] for end in self.ends]
+
+
+@lru_cache(maxsize=16)
+def derivative_inside(n_nodes: int) -> np.ndarray:
+    """Derivative at the nodes of a `spread` rule on [0, 1], from values at the nodes and at both ends.
+
+    Of a polynomial in the variable in which the rule is one. Its points are Chebyshev's, ends included, where such a
+    derivative is stable; without the ends it would be extrapolated there.
+    """
+    s = np.asarray(fejer(n_nodes).nodes)
+    nodes, slope = stretch(s)
+    if n_nodes < LEAST_STRETCHED:
+        return differentiation((0.0, *nodes.tolist(), 1.0))[1:-1]
+    inside: np.ndarray = differentiation((0.0, *s.tolist(), 1.0))[1:-1] / slope[:, None]
+    return inside
 
 
 @lru_cache(maxsize=256)

@@ -8,22 +8,21 @@ import xarray as xr
 from torch import Tensor
 
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
-from lignite.attribution.layer_ig import LayerIG, Precision, along_each_layer, along_input, at_both_ends
+from lignite.attribution.layer_ig import LayerIG, Precision, along_each_layer, along_input
 from lignite.errors import OptionError
 from lignite.methods.attention import reading
+from lignite.methods.ends import beside, ends_of
 from lignite.methods.stacks import Scores, explain_stacks, points_at_once
 from lignite.metrics.faithfulness import faithfulness
+from lignite.models.images import reads_images
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, filler
 from lignite.models.stack import Stack
-from lignite.models.start import special_tokens, start_states
+from lignite.models.start import start_states
 from lignite.request import ExplainRequest
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of content among which ``fusion="auto"`` chooses."""
-
-SHARE_OF_THE_PATH = 0.5
-"""Weight of what is integrated along the path; the two ends share the rest (docs/results.md)."""
 
 
 def ca_lig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
@@ -75,7 +74,8 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
         "_reader": reading(stack),
     }
     if request.ends:
-        parts |= _ends(stack, starts, request, budget)
+        ends = [ends_of(stack, start[0], request, budget) for start in starts]
+        parts |= {name: _mean([each[name] for each in ends]) for name in ends[0]}
     errors = [run.error for run in runs if run.error is not None]
     if errors:
         parts["layer_ig_error"] = torch.stack(errors).square().sum(0).sqrt() / len(errors)
@@ -101,13 +101,6 @@ def _integrated(stack: Stack, start: list[Tensor], request: ExplainRequest, prec
     return along_each_layer(stack, start, precision, wanted=range(stack.n_layers + 1))
 
 
-def _ends(stack: Stack, starts: Sequence[list[Tensor]], request: ExplainRequest, budget: float) -> dict[str, Tensor]:
-    moves = stack.kept & ~special_tokens(stack) if request.keep_special else stack.kept
-    max_points = points_at_once(stack, budget, gradient=False)
-    found = [at_both_ends(stack, start[0], moves, max_points) for start in starts]
-    return {"added": _mean([added for added, _ in found]), "removed": _mean([removed for _, removed in found])}
-
-
 def _mean(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts)).mean(0)
 
@@ -129,8 +122,7 @@ def _assembled(scores: Scores, request: ExplainRequest, share: float) -> Scores:
         weights = weights_of(request.layer_weights, len(layer))
         relevance = torch.einsum("l,lt->t", layer.new_tensor(weights), layer)
     if "added" in scores:
-        ends = torch.from_numpy(scores["added"] + scores["removed"]) / 2
-        relevance = SHARE_OF_THE_PATH * relevance + (1 - SHARE_OF_THE_PATH) * ends
+        relevance = beside(relevance, torch.from_numpy(scores["added"]), torch.from_numpy(scores["removed"]))
     return {"relevance": relevance.numpy(), "layer_relevance": layer.numpy()}
 
 
@@ -167,6 +159,9 @@ def _gains(
 
 
 def _fill(model: Model) -> str:
+    """What stands in the place of what is removed, where a share is chosen by faithfulness."""
+    if reads_images(model.network):
+        return "blur"
     for name in ("mask", "pad"):
         try:
             filler(model, name)

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from lignite.errors import OptionError
 from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, filler, predict, replace_tokens
+from lignite.models.prediction import Row, filler, is_image, predict, replace_tokens
 from lignite.request import ExplainRequest
 
 ROWS_AT_ONCE = 1024
@@ -64,12 +64,14 @@ def values_of(
 ) -> list[np.ndarray]:
     """F of every input with only these players present; each distinct case is computed once.
 
-    An absent token is replaced by the mask or pad token; under the baselines ``"zero"`` and ``"mean"``, which are no
-    tokens, its state entering the first block is.
+    An absent token is replaced by the mask or pad token. Under the baselines ``"zero"`` and ``"mean"``, which are no
+    tokens, its state entering the first block is; so are an image's patches, whose states there depend on their own
+    pixels alone.
     """
     distinct = [np.unique(presence, axis=0, return_inverse=True) for presence in presences]
     cases = [case for case, _ in distinct]
-    if request.baseline in (("mask",), ("pad",)):
+    texts = not any(is_image(game.row) for game in games)
+    if texts and request.baseline in (("mask",), ("pad",)):
         found = _values_of_texts(model, games, cases, request.baseline[0], budget)
     else:
         found = values_of_states(model, games, cases, request, budget)

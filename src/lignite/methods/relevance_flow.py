@@ -10,6 +10,7 @@ from torch import Tensor
 from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_source
 from lignite.errors import OptionError
 from lignite.methods.ca_lig import precision_of
+from lignite.methods.ends import beside, ends_of, orders_of
 from lignite.methods.stacks import Scores, averaged, explain_stacks
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
@@ -35,8 +36,16 @@ def relevance_flow(model: Model, rows: Sequence[Row], request: ExplainRequest, b
             divided.extend(_divided(model, stack, start, found, number, request, budget) for number in range(len(some)))
             order.extend(id(row) for row in some)
         n_layers = stack.n_layers
+        relevance, more = found.relevance[:, 0], {}
+        if request.ends:
+            more = ends_of(stack, start[0], request, budget)
+        elif request.orders:
+            more = orders_of(stack, start[0], relevance, request, budget)
+        if more:
+            relevance = beside(relevance, *more.values())
         return {
-            "relevance": found.relevance[:, 0],
+            "relevance": relevance,
+            **more,
             "layer_relevance": found.relevance[:, :n_layers],
             "displacement": found.displacement[:, None].expand(-1, n_layers),
             "gap": found.gap[:, :n_layers],

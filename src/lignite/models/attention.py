@@ -127,6 +127,8 @@ def configurations(module: nn.Module) -> list[Any]:
 def at_rest(network: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
 
+    Masked autoencoders, which hide and shuffle most patches even then, see all of them in order.
+
     Training flags and requires_grad are put back on the way out, also after an exception or Ctrl-C. Inference mode and
     autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half precision.
     """
@@ -134,14 +136,30 @@ def at_rest(network: nn.Module) -> Iterator[None]:
     with _one_at_a_time, torch.inference_mode(False), torch.autocast(device, enabled=False):
         training = [(module, module.training) for module in network.modules()]
         gradients = [(weight, weight.requires_grad) for weight in network.parameters()]
+        maskers = [module for module, _ in training if "random_masking" in dir(type(module))]
+        earlier = [module.__dict__.get("random_masking") for module in maskers]
         try:
+            for module in maskers:
+                module.__dict__["random_masking"] = _everything_in_order
             for module, _ in training:
                 module.training = False
             for weight, _ in gradients:
                 weight.requires_grad_(False)
             yield
         finally:
+            for module, before in zip(maskers, earlier, strict=True):
+                if before is None:
+                    del module.__dict__["random_masking"]
+                else:
+                    module.__dict__["random_masking"] = before
             for weight, required in gradients:
                 weight.requires_grad_(required)
             for module, flag in training:
                 module.training = flag
+
+
+def _everything_in_order(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """A masked autoencoder's masking, off: all patches, none of them masked, and the order that restores theirs."""
+    n_rows, n_patches, _ = sequence.shape
+    order = torch.arange(n_patches, device=sequence.device).expand(n_rows, -1)
+    return sequence, torch.zeros(n_rows, n_patches, device=sequence.device), order

@@ -22,11 +22,13 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    ViTConfig,
 )
 from transformers.utils import logging as chatter
 
 from lignite.errors import ModelError, OptionError
-from lignite.models.tokens import Encoded, encode, position_tables
+from lignite.models.inputs import encode
+from lignite.models.tokens import Encoded, position_tables
 
 DTYPES = {
     "float32": torch.float32,
@@ -106,7 +108,7 @@ class Model:
         return min(valid, default=None)
 
     def encode(self, inputs: object) -> list[Encoded]:
-        """Prepare inputs for the network: see :func:`lignite.models.tokens.encode`."""
+        """Prepare inputs for the network: see :func:`lignite.models.inputs.encode`."""
         return encode(self, inputs)
 
     def __repr__(self) -> str:
@@ -164,7 +166,7 @@ def load(
         raise OptionError(f"task {task!r} is not known{_suggest(task, TASKS)}: use one of {', '.join(TASKS)}.")
     folder, commit = _find(name, revision, trust_remote_code)
     with _quiet():
-        config = _read_config(folder, str(name), trust_remote_code)
+        config = _as_classifier(_read_config(folder, str(name), trust_remote_code), task)
         _check_files(folder, str(name), config)
         loader = _choose_class(config, str(name), task, trust_remote_code)
         network = _read_weights(loader, folder, str(name), config, number_type, trust_remote_code)
@@ -302,6 +304,20 @@ def _read_config(folder: Path, name: str, trust_remote_code: bool) -> PreTrained
         )
     with _explained(f"{name}: config.json cannot be read", trust_remote_code):
         return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True)
+
+
+def _as_classifier(config: PreTrainedConfig, task: str | None) -> PreTrainedConfig:
+    """Masked autoencoders have the encoder of a ViT, and no classifier of their own: under a head they are a ViT."""
+    wanted = task == "image-classification" or (task is None and "ViTForImageClassification" in _saved_from(config))
+    if config.model_type != "vit_mae" or not wanted:
+        return config
+    known = ViTConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version"}
+    shared = {name: value for name, value in config.to_dict().items() if name in known}
+    return ViTConfig(**shared, architectures=config.architectures)
+
+
+def _saved_from(config: PreTrainedConfig) -> list[str]:
+    return list(config.architectures or ())
 
 
 def _check_files(folder: Path, name: str, config: PreTrainedConfig) -> None:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
+from lignite.models.images import IMAGE_FILLS, filled, size_options
 from lignite.models.loading import Model
 from lignite.models.targets import (
     Objective,
@@ -28,7 +30,7 @@ from lignite.models.targets import (
     values,
 )
 from lignite.models.tokens import Encoded, Tokens
-from lignite.request import Target
+from lignite.request import Target, check_choice
 
 PADDED_TOLERANCE = 1e-4
 """Largest relative change of a logit by padding that still is rounding (float32 sums in another order)."""
@@ -37,6 +39,7 @@ _PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids", "position_ids", "
 """Inputs with one entry per token; everything else of a row belongs to the row as a whole."""
 
 _padding_is_harmless: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+_fills: "WeakKeyDictionary[Encoded, dict[str, Tensor]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +279,7 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> An
     parameters = inspect.signature(network.forward).parameters
     if "use_cache" in parameters:
         options["use_cache"] = False
+    options |= size_options(network, tensors)
     with _batches_allowed(network):
         return network(**tensors, **options, return_dict=True)
 
@@ -315,6 +319,45 @@ def replace_tokens(row: Row, places: Sequence[int], token_id: int) -> Row:
     ids = _ids(row).clone()
     ids[0, list(places)] = token_id
     return _edited(row, {**row.encoded.tensors, "input_ids": ids}, row.encoded.tokens)
+
+
+def is_image(row: Row) -> bool:
+    """Whether the input is an image, whose patches are covered where words would be replaced."""
+    return "pixel_values" in row.encoded.tensors
+
+
+def cover(model: Model, row: Row, places: Sequence[int], fill: str) -> Row:
+    """The same image with the patches at some places of the model's input covered by one of `IMAGE_FILLS`."""
+    _check_places(row, places)
+    pixels = np.zeros(_pixels(row).shape[2:], dtype=bool)
+    tokens = row.encoded.tokens
+    for place in places:
+        box = tokens.box(place)
+        if box is None:
+            raise InputError(f"token {place} ({tokens.text[place]}) is no patch of the image; it cannot be covered.")
+        pixels[box] = True
+    return cover_pixels(model, row, pixels, fill)
+
+
+def cover_pixels(model: Model, row: Row, pixels: Bool[np.ndarray, "y x"], fill: str) -> Row:
+    """The same image with some of its pixels covered by one of `IMAGE_FILLS`."""
+    check_choice("fill", fill, IMAGE_FILLS)
+    values = _pixels(row)
+    if pixels.shape != tuple(values.shape[2:]):
+        raise InputError(f"pixels {pixels.shape} do not fit the image, {tuple(values.shape[2:])}; give one per pixel.")
+    hidden = torch.from_numpy(pixels).to(values.device)
+    known = _fills.setdefault(row.encoded, {})
+    if fill not in known:  # a blur costs more than a look at the model
+        known[fill] = filled(model, values, fill)
+    covered = torch.where(hidden, known[fill], values)
+    return _edited(row, {**row.encoded.tensors, "pixel_values": covered}, row.encoded.tokens)
+
+
+def _pixels(row: Row) -> Tensor:
+    values = row.encoded.tensors.get("pixel_values")
+    if values is None:
+        raise InputError("the input is no image (pixel_values), so nothing of it can be covered; use words' fills.")
+    return values
 
 
 def remove_tokens(row: Row, places: Sequence[int]) -> Row:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lignite.errors import ModelError, NotFiniteError
 from lignite.models.attention import configurations, intercepted
+from lignite.models.images import size_options
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
@@ -106,7 +107,7 @@ def _accepted(body: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     accepted: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if name in parameters}
     if "use_cache" in parameters:
         accepted["use_cache"] = False
-    return accepted
+    return accepted | size_options(body, tensors)
 
 
 @contextmanager

@@ -176,8 +176,8 @@ class Stack:
             return found.content
         raise ModelError(f"block {layer} of {self._name} was not reached.")
 
-    def run_tokens(self, input_ids: Int[Tensor, "row token"]) -> list[Float[Tensor, "row token d"]]:
-        """States of every layer for the same rows with other words."""
+    def run_inputs(self, **others: Tensor) -> list[Float[Tensor, "row token d"]]:
+        """States of every layer for the same rows with other words (`input_ids`) or other pixels (`pixel_values`)."""
         found: list[Tensor] = []
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
@@ -188,7 +188,7 @@ class Stack:
             return output
 
         with torch.no_grad(), self._answering(answer):
-            run(self.network, {**self.tensors, "input_ids": input_ids})
+            run(self.network, {**self.tensors, **others})
         return found
 
     def attention_gradients(

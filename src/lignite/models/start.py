@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.errors import OptionError
+from lignite.models.images import IMAGE_FILLS, filled, patches_masked
 from lignite.models.prediction import filler
 from lignite.models.stack import Stack
 
@@ -12,12 +13,22 @@ from lignite.models.stack import Stack
 def start_states(stack: Stack, name: str, *, keep_special: bool, through: bool) -> list[Float[Tensor, "row token d"]]:
     """Baseline states of every layer, last those that leave the last block.
 
-    ``"pad"`` and ``"mask"`` stand for an input whose words are all that token, run through the model. ``"zero"`` and
-    ``"mean"`` (of a row's tokens) are states: with `through` those of the first layer are run through the model,
-    otherwise every layer has its own. With `keep_special`, special tokens of the input start as themselves.
+    ``"pad"`` and ``"mask"`` stand for an input whose words are all that token, ``"blur"``, ``"grey"`` and ``"black"``
+    for an image whose pixels are all that, run through the model. ``"zero"`` and ``"mean"`` (of a row's tokens) are
+    states: with `through` those of the first layer are run through the model, otherwise every layer has its own. With
+    `keep_special`, special tokens of the input start as themselves; those of an image do in any case, since no pixel
+    reaches them below the first block.
     """
+    image = "pixel_values" in stack.tensors
+    if name == "mask" and image:
+        with patches_masked(stack.network):
+            return stack.run_inputs()
+    if name in IMAGE_FILLS:
+        if not image:
+            raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
+        return stack.run_inputs(pixel_values=filled(stack.model, stack.tensors["pixel_values"], name))
     if name in ("pad", "mask"):
-        return stack.run_tokens(blank_ids(stack, name, keep_special=keep_special))
+        return stack.run_inputs(input_ids=blank_ids(stack, name, keep_special=keep_special))
     if name not in ("zero", "mean"):
         raise OptionError(f"baseline={name!r} is no start of a path; name one of 'mask', 'pad', 'zero', 'mean'.")
     first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
@@ -32,7 +43,7 @@ def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "ro
     """The rows' ids with their words replaced by the pad or mask token."""
     ids = stack.tensors.get("input_ids")
     if ids is None:
-        raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'zero' or 'mean'.")
+        raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'blur', 'zero' or 'mean'.")
     try:
         blank = filler(stack.model, name)
     except OptionError as error:

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lignite.errors import InputError
-from lignite.models.attention import at_rest
 from lignite.models.pieces import Style, assemble, find_style, readable, spelled
 from lignite.models.words import number_words
 
@@ -43,10 +44,12 @@ class Tokens:
         For a pair of texts 0 or 1, -1 for special tokens.
     row, col
         For images the place of the patch, -1 for all other tokens.
+    top, left, bottom, right
+        The patch's pixels, `picture[top:bottom, left:right]` of the picture that the model sees.
     padding
         Masked out: the model ignores it.
     input
-        The text; for a pair both texts joined by a line break; empty where only ids or pixels were given.
+        The text; for a pair both texts joined by a line break; the name of an image's file; else empty.
     """
 
     text: tuple[str, ...]
@@ -59,6 +62,10 @@ class Tokens:
     segment: tuple[int, ...] | None = None
     row: tuple[int, ...] | None = None
     col: tuple[int, ...] | None = None
+    top: tuple[int, ...] | None = None
+    left: tuple[int, ...] | None = None
+    bottom: tuple[int, ...] | None = None
+    right: tuple[int, ...] | None = None
     input: str = ""
 
     def __post_init__(self) -> None:
@@ -75,6 +82,12 @@ class Tokens:
         columns: dict[str, Any] = {name: tuple(values[i] for i in kept) for name, values in self.columns().items()}
         return replace(self, **columns)
 
+    def box(self, place: int) -> tuple[slice, slice] | None:
+        """The patch's pixels, ``picture[box]``; None for what is no patch."""
+        if self.top is None or self.left is None or self.bottom is None or self.right is None or self.top[place] < 0:
+            return None
+        return slice(self.top[place], self.bottom[place]), slice(self.left[place], self.right[place])
+
     def columns(self) -> dict[str, tuple[Any, ...]]:
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "input"}
         return {name: column for name, column in values.items() if column is not None}
@@ -82,10 +95,14 @@ class Tokens:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """One model input, a batch of one: the model's keyword arguments, and a label for each of its tokens."""
+    """One model input, a batch of one: the model's keyword arguments, and a label for each of its tokens.
+
+    `image` is the picture that a model of images sees, where its colours are known.
+    """
 
     tensors: dict[str, Tensor]
     tokens: Tokens
+    image: UInt8[np.ndarray, "y x 3"] | None = None
 
 
 @runtime_checkable
@@ -102,80 +119,9 @@ class Reader(Protocol):
     def max_length(self) -> int | None: ...
 
 
-def encode(model: Reader, inputs: object) -> list[Encoded]:
-    """Prepare inputs for a model, each by itself, so that no result depends on what else was given.
-
-    Parameters
-    ----------
-    inputs
-        A text; a tuple of two texts (a pair, such as question and passage); a mapping of tensors as tokenizers and
-        image processors return them (`input_ids` or `pixel_values`, further inputs of the model's forward, one row
-        per example); or a list of these. Rows keep their padding, flagged in the tokens. Without an
-        `attention_mask` nothing counts as padding.
-
-    Raises
-    ------
-    InputError
-        If a text is empty or longer than the model can read (nothing is ever cut off), ids are outside the
-        vocabulary, a row is masked out entirely, or the input is of another kind.
-    """
-    if isinstance(inputs, list):
-        if not inputs:
-            raise InputError(
-                "the list of inputs is empty: give at least one text, pair of texts or mapping of tensors."
-            )
-        return [encoded for item in inputs for encoded in _encode_item(model, item)]
-    return _encode_item(model, inputs)
-
-
-def image_tokens(config: PreTrainedConfig, height: int, width: int) -> Tokens | None:
-    """Lay out the tokens of an image of this size, or None for models whose order of tokens is not known.
-
-    Nothing is measured here: compare the number of tokens with that of the states before use.
-    """
-    layout = _IMAGE_LAYOUTS.get(config.model_type)
-    if layout is None:
-        vision = getattr(config, "vision_config", None)
-        return None if vision is None else image_tokens(vision, height, width)
-    registers = getattr(config, "num_register_tokens", 0) if layout.registers else 0
-    prefix = [*layout.prefix, *(f"[REG{number}]" for number in range(1, registers + 1))]
-    patch_height, patch_width = _height_and_width(config.patch_size)
-    grid = [(row, col) for row in range(height // patch_height) for col in range(width // patch_width)]
-    none = (-1,) * len(prefix)
-    return _wordless(
-        [*prefix, *(f"r{row}c{col}" for row, col in grid)],
-        special=(True,) * len(prefix) + (False,) * len(grid),
-        row=none + tuple(row for row, _ in grid),
-        col=none + tuple(col for _, col in grid),
-    )
-
-
-def _encode_item(model: Reader, item: object) -> list[Encoded]:
-    if isinstance(item, str):
-        return [_encode_text(model, (item,))]
-    if isinstance(item, tuple) and len(item) == 2 and all(isinstance(text, str) for text in item):
-        return [_encode_text(model, item)]
-    if isinstance(item, Mapping):
-        return _encode_tensors(model, item)
-    given = (
-        f"a tuple of {len(item)} ({', '.join(type(part).__name__ for part in item)})"
-        if isinstance(item, tuple)
-        else type(item).__name__
-    )
-    raise InputError(
-        f"cannot encode {given}: give a text, a pair of texts as a tuple, a mapping with input_ids or pixel_values, "
-        "or a list of these."
-    )
-
-
-def _encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
+def encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
     tokenizer = model.tokenizer
     if tokenizer is None:
-        if getattr(model.network, "main_input_name", "input_ids") == "pixel_values":
-            raise InputError(
-                f"{model.name} reads images, not the text {_shorten(texts[0])!r}: give {{'pixel_values': …}}, "
-                "as its image processor returns them."
-            )
         raise InputError(
             f"{model.name} has no tokenizer to read text with: name one, lignite.wrap(network, tokenizer), "
             "or give input_ids."
@@ -195,7 +141,7 @@ def _encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
     added = [bool(flag) for flag in encoding["special_tokens_mask"]]
     if all(added):
         raise InputError(
-            f"the tokenizer of {model.name} finds no token in {_shorten(texts[0])!r}: give a text it can read."
+            f"the tokenizer of {model.name} finds no token in {shorten(texts[0])!r}: give a text it can read."
         )
     _check_length(model, len(ids))
     _check_vocabulary(model, torch.tensor(ids))
@@ -222,9 +168,9 @@ def _encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
         segment=tuple(segment) if len(texts) == 2 else None,
         input=joined,
     )
-    accepted = _forward_names(model.network)
+    accepted = forward_names(model.network)
     given = {name: torch.tensor([values]) for name, values in encoding.items() if accepted is None or name in accepted}
-    return Encoded(_on_device(model, _without_empty_types(model, given)), tokens)
+    return Encoded(on_device(model, _without_empty_types(model, given)), tokens)
 
 
 def _check_text(text: str) -> None:
@@ -356,14 +302,8 @@ def _without_empty_types(model: Reader, tensors: dict[str, Tensor]) -> dict[str,
     return {name: tensor for name, tensor in tensors.items() if name != "token_type_ids"}
 
 
-def _encode_tensors(model: Reader, given: Mapping[str, Any]) -> list[Encoded]:
-    tensors = _as_tensors(model, given)
-    texts, images = "input_ids" in tensors, "pixel_values" in tensors
-    if texts == images:
-        names = ", ".join(tensors) or "nothing"
-        raise InputError(f"the mapping holds {names}: give either input_ids or pixel_values, and what belongs to them.")
-    if images:
-        return _encode_images(model, tensors)
+def encode_ids(model: Reader, tensors: dict[str, Tensor], given: Mapping[str, Any]) -> list[Encoded]:
+    """Ready ids, one row per text; `given` may carry a fast tokenizer's notes."""
     ids, mask = tensors["input_ids"], tensors.get("attention_mask")
     if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point():
         raise InputError(f"input_ids of shape {tuple(ids.shape)} and {ids.dtype}: give whole numbers [row, token].")
@@ -381,14 +321,14 @@ def _encode_tensors(model: Reader, given: Mapping[str, Any]) -> list[Encoded]:
         notes = [None] * len(ids)
     rows = [{name: tensor[row : row + 1] for name, tensor in tensors.items()} for row in range(len(ids))]
     return [
-        Encoded(_on_device(model, _with_positions(model.network, row)), _label_row(model.tokenizer, row, note))
+        Encoded(on_device(model, _with_positions(model.network, row)), _label_row(model.tokenizer, row, note))
         for row, note in zip(rows, notes, strict=True)
     ]
 
 
-def _as_tensors(model: Reader, given: Mapping[str, Any]) -> dict[str, Tensor]:
+def as_tensors(model: Reader, given: Mapping[str, Any]) -> dict[str, Tensor]:
     """Read the model's inputs out of a mapping; a single example gains its batch axis."""
-    accepted = _forward_names(model.network)
+    accepted = forward_names(model.network)
     unknown = [name for name in given if name not in _NOTES and accepted is not None and name not in accepted]
     if unknown:
         raise InputError(
@@ -421,7 +361,7 @@ def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tens
     mask = row.get("attention_mask")
     padding = [False] * len(ids) if mask is None else [not flag for flag in mask[0].tolist()]
     if tokenizer is None:
-        return _wordless([str(token) for token in ids], special=tuple(padding), padding=tuple(padding))
+        return wordless([str(token) for token in ids], special=tuple(padding), padding=tuple(padding))
     if note is not None and note.ids != ids:
         note = None  # the ids were changed after tokenization
     special = _special(tokenizer, ids, padding if note is None else [bool(flag) for flag in note.special_tokens_mask])
@@ -433,7 +373,7 @@ def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tens
     word = [-1 if flag else number for number, flag in zip(_words(text, spans, pieces), special, strict=True)]
     segment = tuple(-1 if flag else number for number, flag in zip(sequences, special, strict=True))
     return replace(
-        _wordless(pieces, special=tuple(special), padding=tuple(padding)),
+        wordless(pieces, special=tuple(special), padding=tuple(padding)),
         word=tuple(word),
         segment=segment if 1 in segment else None,
     )
@@ -465,7 +405,7 @@ def _with_positions(network: PreTrainedModel, row: dict[str, Tensor]) -> dict[st
     Left out where the model counts for itself (from its padding id, as RoBERTa does) or takes no `position_ids`.
     """
     mask = row.get("attention_mask")
-    if mask is None or "position_ids" in row or "position_ids" not in (_forward_names(network) or ()):
+    if mask is None or "position_ids" in row or "position_ids" not in (forward_names(network) or ()):
         return row
     real = mask[0].bool()
     if bool(real[: int(real.sum())].all()) or any(table.padding_idx is not None for table in position_tables(network)):
@@ -484,82 +424,7 @@ def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
     ]
 
 
-@dataclass(frozen=True)
-class _ImageLayout:
-    """Tokens before the patches, and whether position embeddings adapt to any image size."""
-
-    prefix: tuple[str, ...] = ("[CLS]",)
-    registers: bool = False
-    any_size: bool = False
-
-
-_IMAGE_LAYOUTS = {
-    "vit": _ImageLayout(),
-    "vit_msn": _ImageLayout(),
-    "ijepa": _ImageLayout(prefix=()),
-    "deit": _ImageLayout(prefix=("[CLS]", "[DIST]")),
-    "dinov2": _ImageLayout(any_size=True),
-    "dinov2_with_registers": _ImageLayout(registers=True, any_size=True),
-    "dinov3_vit": _ImageLayout(registers=True, any_size=True),
-    "beit": _ImageLayout(),
-    "data2vec-vision": _ImageLayout(),
-    "clip_vision_model": _ImageLayout(),
-    "siglip_vision_model": _ImageLayout(prefix=()),
-}
-
-
-def _encode_images(model: Reader, tensors: dict[str, Tensor]) -> list[Encoded]:
-    pixels = tensors["pixel_values"]
-    if pixels.ndim != 4 or not pixels.is_floating_point():
-        raise InputError(
-            f"pixel_values of shape {tuple(pixels.shape)} and {pixels.dtype}: "
-            "give decimals [image, channel, height, width]."
-        )
-    config = getattr(model.network.config, "vision_config", None) or model.network.config
-    _check_image_size(model.name, config, pixels)
-    rows = [
-        _on_device(model, {name: tensor[row : row + 1] for name, tensor in tensors.items()})
-        for row in range(len(pixels))
-    ]
-    tokens = image_tokens(config, pixels.shape[2], pixels.shape[3])
-    if tokens is None:
-        count = _count_tokens(model, rows[0])
-        tokens = _wordless([f"t{number}" for number in range(count)], row=(-1,) * count, col=(-1,) * count)
-    return [Encoded(row, tokens) for row in rows]
-
-
-def _check_image_size(name: str, config: PreTrainedConfig, pixels: Tensor) -> None:
-    layout = _IMAGE_LAYOUTS.get(config.model_type)
-    if layout is None:
-        return
-    channels, given = pixels.shape[1], tuple(pixels.shape[2:])
-    if channels != config.num_channels:
-        raise InputError(f"the image has {channels} channels, but {name} reads {config.num_channels}: convert it.")
-    expected = _height_and_width(config.image_size)
-    if not layout.any_size and given != expected:
-        raise InputError(
-            f"the image is {given[0]} × {given[1]} pixels, but {name} reads {expected[0]} × {expected[1]}: resize it."
-        )
-    smallest = _height_and_width(config.patch_size)
-    if given[0] < smallest[0] or given[1] < smallest[1]:
-        raise InputError(f"the image, {given[0]} × {given[1]} pixels, is smaller than one patch of {name}: enlarge it.")
-
-
-def _count_tokens(model: Reader, row: dict[str, Tensor]) -> int:
-    """Run a model whose layout is not known once, to see how many tokens enter its first block."""
-    with at_rest(model.network), torch.no_grad():
-        output = model.network(**row, output_hidden_states=True)
-    states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None)
-    if not states or states[0].ndim != 3:
-        raise InputError(f"{model.name} does not turn an image into a row of tokens: lignite has nothing to label.")
-    return int(states[0].shape[1])
-
-
-def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
-def _wordless(
+def wordless(
     text: Sequence[str],
     *,
     special: tuple[bool, ...] | None = None,
@@ -582,7 +447,7 @@ def _wordless(
     )
 
 
-def _forward_names(network: PreTrainedModel) -> frozenset[str] | None:
+def forward_names(network: PreTrainedModel) -> frozenset[str] | None:
     """Names of the inputs that a model's forward spells out; None where it takes anything."""
     parameters = inspect.signature(network.forward).parameters.values()
     names = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
@@ -593,7 +458,7 @@ def _text_config(network: PreTrainedModel) -> PreTrainedConfig:
     return network.config.get_text_config()
 
 
-def _on_device(model: Reader, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def on_device(model: Reader, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Move to the model; only decimals are cast, ids and masks stay whole numbers.
 
     Tensors made in inference mode are copied: autograd refuses to remember them.
@@ -607,5 +472,5 @@ def _on_device(model: Reader, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     }
 
 
-def _shorten(text: str, width: int = 40) -> str:
+def shorten(text: str, width: int = 40) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"

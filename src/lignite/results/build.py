@@ -14,6 +14,8 @@ from lignite.results.schema import (
     FLOW,
     FLOW_ATTRS,
     OPTIONAL_CERTIFICATES,
+    OPTIONAL_LABELS,
+    PICTURE,
     TOKEN_AXIS,
     Layout,
     label_name,
@@ -28,7 +30,8 @@ class TokenLabels(Protocol):
     """What a result says of the tokens on its axes, one entry per kept token.
 
     `position` is the place in the model's input. Numbers are −1 where there is nothing to say; `segment` is None
-    unless two texts were given, `row` and `col` unless the tokens are image patches.
+    unless two texts were given; `row`, `col` and the pixels `top`, `left`, `bottom`, `right` unless the tokens are
+    patches of an image.
     """
 
     @property
@@ -49,6 +52,14 @@ class TokenLabels(Protocol):
     def row(self) -> tuple[int, ...] | None: ...
     @property
     def col(self) -> tuple[int, ...] | None: ...
+    @property
+    def top(self) -> tuple[int, ...] | None: ...
+    @property
+    def left(self) -> tuple[int, ...] | None: ...
+    @property
+    def bottom(self) -> tuple[int, ...] | None: ...
+    @property
+    def right(self) -> tuple[int, ...] | None: ...
 
 
 def build_flow(
@@ -184,7 +195,7 @@ def _labels(tokens: TokenLabels) -> dict[str, np.ndarray]:
         "start": _whole_numbers(tokens.start),
         "stop": _whole_numbers(tokens.stop),
     }
-    for name in ("segment", "row", "col"):
+    for name in sorted(OPTIONAL_LABELS):
         values: tuple[int, ...] | None = getattr(tokens, name)
         if values is not None:
             labels[name] = _whole_numbers(values)
@@ -203,6 +214,8 @@ def _whole_numbers(values: Sequence[int]) -> np.ndarray:
 def _check_shape(layout: Layout, name: str, values: np.ndarray, sizes: Mapping[str, int]) -> None:
     if name not in layout.variables:
         raise InputError(f"{layout.noun} has no variable {name!r}: use one of {', '.join(layout.variables)}.")
+    if name == PICTURE:
+        return  # as large as it is; `validate` looks at its channels
     expected = tuple(sizes.get(dim, -1) for dim in layout.variables[name])
     if values.shape != expected:
         axes = ", ".join(f"{dim} {sizes.get(dim, '?')}" for dim in layout.variables[name])

@@ -28,7 +28,7 @@ _COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}
 _ELEMENT_TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (bool,),
-    **dict.fromkeys(("int8", "int16", "int32", "int64"), (int,)),
+    **dict.fromkeys(("uint8", "int8", "int16", "int32", "int64"), (int,)),
     **dict.fromkeys(("float16", "float32", "float64"), (float, int, str)),
 }
 

@@ -20,14 +20,21 @@ TOKEN_LABELS: Mapping[str, str] = {
     "segment": "i",
     "row": "i",
     "col": "i",
+    "top": "i",
+    "left": "i",
+    "bottom": "i",
+    "right": "i",
 }
 """What is known of a token, with the kind of its numpy type; see `label_name` for what the coordinates are called."""
 
 TOKEN_AXIS = "token"
 """The axis of an explanation's relevance. Its strings repeat, so it has no index: select on it with `isel`."""
 
-OPTIONAL_LABELS = frozenset({"segment", "row", "col"})
+OPTIONAL_LABELS = frozenset({"segment", "row", "col", "top", "left", "bottom", "right"})
 """Labels that only pairs of texts or images have."""
+
+PICTURE = "image"
+"""The picture that a model of images saw, whole numbers from 0 to 255; patches are `image[top:bottom, left:right]`."""
 
 FLOW_ATTRS = ("lignite_version", "kind", "model", "revision", "text", "request", "plans", "versions", "tol")
 
@@ -95,7 +102,8 @@ FLOW = Layout(
     default_map="whole",
     index={"layer": "i", "head": "i", "target": "i", "source": "i", "circuit": "U"},
     maps=_FLOW_MAPS,
-    others={
+    others={PICTURE: ("y", "x", "channel")}
+    | {
         certificate: tuple(dim for dim in entry.dims if dim != entry.adds_over)
         for entry in _FLOW_MAPS.values()
         for certificate in entry.certificates
@@ -119,6 +127,8 @@ EXPLAIN = Layout(
         ),
         "added": Map(("token",), adds_over=None),
         "removed": Map(("token",), adds_over=None),
+        "falling": Map(("token",), adds_over=None),
+        "rising": Map(("token",), adds_over=None),
         "relevance_flow": Map(("layer", "target", "source"), adds_over="source", certificates=("relevance_flow_gap",)),
         "relevance_flow_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="relevance_flow"),
         "relevance_residual": Map(("layer", "target"), adds_over=None, part_of="relevance_flow"),
@@ -134,6 +144,7 @@ EXPLAIN = Layout(
         "relevance_flow_gap": ("layer", "target"),
         "probability": ("class",),
         "logit": ("class",),
+        PICTURE: ("y", "x", "channel"),
     },
     token_axes=("token", "target", "source"),
 )
@@ -213,7 +224,12 @@ def _check_variable(name: str, variable: xr.DataArray, layout: Layout) -> None:
             else "select with lists, .sel(layer=[3]), so that every axis stays"
         )
         raise InputError(f"{name!r} has the axes {_listed(variable.dims)}, expected {_listed(dims)}: {remedy}.")
-    if variable.dtype.kind != "f":
+    if name == PICTURE:
+        if variable.dtype != np.uint8 or variable.sizes["channel"] != 3:
+            raise InputError(
+                f"{name!r} holds {variable.dtype} of shape {variable.shape}, expected uint8 [y, x, 3]: keep it whole."
+            )
+    elif variable.dtype.kind != "f":
         raise InputError(f"{name!r} holds {variable.dtype}, expected floating-point scores: convert it with .astype.")
 
 

@@ -31,6 +31,7 @@ DASHES = ("", "6 3", "2 2", "8 3 2 3")
 GREY = "#8f8f8f"
 BANDS = 4  # more intervals over each other hide the lines
 
+ACCURACY = "accuracy"
 WITHOUT_REMOVAL = "nothing removed: human evidence, completeness, cost"
 
 
@@ -357,13 +358,17 @@ def _plots(evaluation: Measured) -> Iterator[_Plot]:
 
 
 def _shown(curves: pd.DataFrame, measure: str = "probability") -> pd.DataFrame:
-    """The curves of one measure; of another where there is none, as of a regression, which has no probability."""
-    present = list(dict.fromkeys(curves["measure"]))
-    return curves[curves["measure"] == (measure if measure in present else present[0])] if present else curves
+    """The curves of one measure; of another where there is none, as of a regression, which has no probability.
+
+    Accuracies of images stand beside them.
+    """
+    present = [name for name in dict.fromkeys(curves["measure"]) if name != ACCURACY] or [ACCURACY]
+    chosen = measure if measure in present else present[0]
+    return curves[curves["measure"].isin([chosen, ACCURACY])]
 
 
 def _limits(measured: str, means: np.ndarray) -> tuple[float, float]:
-    if measured == "probability":
+    if measured in ("probability", ACCURACY):
         return 0.0, 1.0
     known = means[np.isfinite(means)]
     least, largest = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
@@ -390,22 +395,25 @@ def draw_curves(evaluation: Measured, *, measure: str = "probability") -> Figure
     some = _shown(evaluation.curves, measure)
     if not len(some):
         raise InputError("this evaluation has no curves: measure deletion, insertion or another metric that removes.")
-    measure = str(some["measure"].iloc[0])
+    measures = {str(name): str(rows["measure"].iloc[0]) for name, rows in some.groupby("curve", sort=False)}
     fills, names = list(dict.fromkeys(some["fill"])), list(dict.fromkeys(some["curve"]))
     styles = _line_styles(evaluation)
     with matplotlib.rc_context(STYLE):
         figure = Figure(
             figsize=(4.1 * len(names) + 2.6, 3.4 * len(fills) + 0.5), facecolor="white", layout="constrained"
         )
-        axes = figure.subplots(len(fills), len(names), squeeze=False, sharex=True, sharey="row")
+        axes = figure.subplots(len(fills), len(names), squeeze=False, sharex=True)
         for (row, column), panel in np.ndenumerate(axes):
+            first = [measures[name] for name in names].index(measures[names[column]])
+            if column > first:  # before anything is drawn: the scale then fits all that share it
+                panel.sharey(axes[row, first])
+                panel.tick_params(labelleft=False)
+            else:
+                panel.set_ylabel(measures[names[column]], fontsize=8)
             _draw_panel(panel, some[(some["fill"] == fills[row]) & (some["curve"] == names[column])], styles)
             panel.set_title(f"{names[column]} ({fills[row]})", fontsize=9, loc="left")
-            if column == 0:
-                panel.set_ylabel(measure, fontsize=8)
             if row == len(fills) - 1:
-                there = "removed" if names[column] == "deletion" else "present"
-                panel.set_xlabel(f"share of tokens {there}, most relevant first", fontsize=8)
+                panel.set_xlabel(_shares(str(names[column])), fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         legend = figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False, handlelength=3)
         for label in legend.get_texts():
@@ -416,6 +424,14 @@ def draw_curves(evaluation: Measured, *, measure: str = "probability") -> Figure
         )
         figure.suptitle(shorten(one_line(title), 90), fontsize=9, x=0.01, ha="left").set_parse_math(False)
     return figure
+
+
+def _shares(curve: str) -> str:
+    """What a curve's shares are shares of."""
+    perturbed = curve.startswith(("positive", "negative"))
+    what = "pixels" if curve.endswith("pixels") or (perturbed and not curve.endswith("patches")) else "tokens"
+    there = "present" if curve.startswith("insertion") else "removed"
+    return f"share of {what} {there}, {'least' if curve.startswith('negative') else 'most'} relevant first"
 
 
 def _draw_panel(panel: Any, rows: pd.DataFrame, styles: Mapping[str, tuple[str, str]]) -> None:

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import OptionError
+from lignite.views.image import is_image
 from lignite.views.labels import one_line, visible_token
 
 SPECIAL = ("show", "hide", "share")
@@ -23,7 +24,7 @@ _PATH_OPTIONS = ("baseline",)
 _SAMPLED_OPTIONS = ("n_samples", "seed")
 METHOD_OPTIONS = {
     "ca-lig": ("baseline", "path", "fusion", "aggregate", "layer_weights", "ends"),
-    "relevance-flow": _PATH_OPTIONS,
+    "relevance-flow": (*_PATH_OPTIONS, "ends", "orders"),
     "ig": _PATH_OPTIONS,
     "deeplift": _PATH_OPTIONS,
     "sequential-ig": _PATH_OPTIONS,
@@ -106,7 +107,7 @@ def arrange(
     check_explanation(dataset)
     if special not in SPECIAL:
         raise OptionError(f"special={special!r} is not known; choose from {', '.join(map(repr, SPECIAL))}.")
-    if words:
+    if words and not is_image(dataset):
         dataset = dataset.lignite.merge_words()
     if special != "show" and bool(dataset.special.any()):
         dataset = dataset.lignite.drop_special(redistribute=special == "share")

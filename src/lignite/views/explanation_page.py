@@ -24,6 +24,7 @@ from lignite.views.explanation import (
     settings,
     strongest,
 )
+from lignite.views.image import grid_of, is_image, overlay_colours
 from lignite.views.labels import model_title, one_line, shorten, visible_token
 from lignite.views.markup import frame, in_base64, render, write_page
 from lignite.views.palette import diverging
@@ -39,11 +40,13 @@ def explanation_html(
     *,
     words: bool = True,
     special: str = "show",
+    smooth: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> str:
     """The page as text: one explanation, or several to choose from and to compare.
 
-    `words` and `special` say how the page opens; its reader can change both. Relevance flows, one matrix per layer, are
+    `words`, `special` and, for images, `smooth` (colours mixed between the patches) say how the page opens; its reader
+    can change them. Relevance flows, one matrix per layer, are
     left out where all of them would take more than `max_bytes`; the page says so.
     """
     datasets = [results] if isinstance(results, xr.Dataset) else list(results)
@@ -55,7 +58,10 @@ def explanation_html(
         check_explanation(dataset)
     with_flow = sum(_flow_bytes(dataset) for dataset in datasets) <= max_bytes
     blocks: dict[str, str] = {}
-    entries = [_entry(dataset, str(number), blocks, with_flow=with_flow) for number, dataset in enumerate(datasets)]
+    pictures: list[str] = []
+    entries = [
+        _entry(dataset, str(number), blocks, pictures, with_flow=with_flow) for number, dataset in enumerate(datasets)
+    ]
     models = list(dict.fromkeys(entry["model"] for entry in entries))
     title = ", ".join(map(model_title, models[:3]))
     first = entries[0]["text"] if len(entries) == 1 else f"{len(entries)} explanations"
@@ -75,10 +81,13 @@ def explanation_html(
             "entries": entries,
             "words": words,
             "special": special,
+            "smooth": smooth,
             "palette": {"light": diverging(), "dark": diverging(dark=True)},
+            "overlay": overlay_colours(),
+            "pictures": pictures,
         },
-        styles=("base.css", "explain.css"),
-        scripts=("explain.js",),
+        styles=("base.css", "explain.css", "picture.css"),
+        scripts=("picture.js", "explain.js"),
     )
 
 
@@ -88,10 +97,12 @@ def save_explanation_page(
     *,
     words: bool = True,
     special: str = "show",
+    smooth: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Write the page of `explanation_html` into a .html file."""
-    return write_page(explanation_html(results, words=words, special=special, max_bytes=max_bytes), Path(path))
+    page = explanation_html(results, words=words, special=special, smooth=smooth, max_bytes=max_bytes)
+    return write_page(page, Path(path))
 
 
 def explanation_frame(results: xr.Dataset | Sequence[xr.Dataset], *, height: int = 900, **how: Any) -> str:
@@ -99,7 +110,9 @@ def explanation_frame(results: xr.Dataset | Sequence[xr.Dataset], *, height: int
     return frame(explanation_html(results, **how), height=height, title="lignite explanation")
 
 
-def _entry(dataset: xr.Dataset, key: str, blocks: dict[str, str], *, with_flow: bool) -> dict[str, Any]:
+def _entry(
+    dataset: xr.Dataset, key: str, blocks: dict[str, str], pictures: list[str], *, with_flow: bool
+) -> dict[str, Any]:
     asked = question(dataset)
     gaps = relative_layer_gaps(dataset)
     certified = certificates(dataset)
@@ -129,6 +142,7 @@ def _entry(dataset: xr.Dataset, key: str, blocks: dict[str, str], *, with_flow: 
         "layers": [int(layer) for layer in dataset.layer.values] if "layer" in dataset.coords else [],
         "gaps": [] if gaps is None else [_number(gap) for gap in gaps],
         "maps": _maps(dataset),
+        "grid": grid_of(dataset, pictures),
         "views": views,
     }  # fmt: skip
 
@@ -179,10 +193,14 @@ def _view(dataset: xr.Dataset, key: str, blocks: dict[str, str], *, with_flow: b
         "tokens": [visible_token(str(token)) for token in dataset.token.values],
         "positions": [int(position) for position in dataset.position.values],
         "special": [bool(flag) for flag in special],
-        "pieces": [[piece.text, -1 if piece.index is None else piece.index] for piece in pieces(dataset)],
+        "pieces": [] if is_image(dataset) else _pieces(dataset),
         "shared": shared,
         "flow": has_flow,
     }
+
+
+def _pieces(dataset: xr.Dataset) -> list[list[Any]]:
+    return [[piece.text, -1 if piece.index is None else piece.index] for piece in pieces(dataset)]
 
 
 def _flow_bytes(dataset: xr.Dataset) -> int:

@@ -9,71 +9,112 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from rich.cells import cell_len
 
+from lignite.errors import OptionError
 from lignite.views.drawing import DIVERGING, STYLE, boxed, fonts_for, picture_ending, save_figure
 from lignite.views.explanation import (
     Piece,
     arrange,
-    certificate_text,
     layer_map,
     likeliest,
     limit_of,
     pieces,
     question,
-    seams,
-    settings,
 )
-from lignite.views.labels import format_score, format_share, model_title, one_line, shorten, visible_token
+from lignite.views.image import is_image
+from lignite.views.image_picture import draw_images
+from lignite.views.labels import format_score, shorten, visible_token
 from lignite.views.palette import COLD, WARM
+from lignite.views.sheet import MARGIN, Sheet
 
 WIDTH = 7.2  # inches, at least; more where the tokens need it
 WIDEST = 13.0
-MARGIN = 0.35
 TEXT_POINTS = 11.0
 LINE = 0.27  # inches from one line of text to the next
 PITCH = 0.135  # inches per token in the panels: a 6.5 point label fits
 LABEL_POINTS = 6.5
-MEASURE_DPI = 600  # fine enough that hinting rounds no width
 LABEL_CHARACTERS = 16
 BARS_HEIGHT = 1.1
 ROW_HEIGHT = 0.17
 
 
-def draw_explanation(dataset: xr.Dataset, *, words: bool = True, special: str = "show") -> Figure:
+def draw_explanation(
+    results: xr.Dataset | Sequence[xr.Dataset],
+    *,
+    words: bool = True,
+    special: str = "show",
+    smooth: bool = False,
+    scale: str | None = None,
+) -> Figure:
     """Draw the text in the colours of its relevance, the same as bars, and the layers as a heat map.
 
     Colours end at the largest score of the text, and at the largest of all layers in the heat map. `words` and
     `special` as in `print_explanation`. A figure without a window; a character that no installed font can draw stands
     as □.
+
+    An image lies under the colours of its patches, and small ones under it show every layer; several explanations of
+    images stand side by side. `smooth` mixes the colours of neighbouring patches instead of showing their edges.
+    `scale` is ``"shared"`` or ``"own"``: whether the layers of one explanation (by default they do), or the
+    explanations beside each other (by default they do not, for methods differ in their unit), share one scale of
+    colours.
     """
-    return _draw(dataset, words=words, special=special, keep_characters=False)
+    return _draw(results, words=words, special=special, smooth=smooth, scale=scale, keep_characters=False)
 
 
 def save_explanation_picture(
-    dataset: xr.Dataset, path: str | Path, *, words: bool = True, special: str = "show", dpi: int = 150
+    results: xr.Dataset | Sequence[xr.Dataset],
+    path: str | Path,
+    *,
+    words: bool = True,
+    special: str = "show",
+    smooth: bool = False,
+    scale: str | None = None,
+    dpi: int = 150,
 ) -> Path:
     """Draw an explanation into a .png, .svg or .pdf file; the same result gives the same bytes."""
     path = Path(path)
     keep = picture_ending(path) == ".svg"
-    return save_figure(_draw(dataset, words=words, special=special, keep_characters=keep), path, dpi=dpi)
+    figure = _draw(results, words=words, special=special, smooth=smooth, scale=scale, keep_characters=keep)
+    return save_figure(figure, path, dpi=dpi)
 
 
-def _draw(dataset: xr.Dataset, *, words: bool, special: str, keep_characters: bool) -> Figure:
-    dataset = arrange(dataset, words=words, special=special)
+def _draw(
+    results: xr.Dataset | Sequence[xr.Dataset],
+    *,
+    words: bool,
+    special: str,
+    smooth: bool,
+    scale: str | None,
+    keep_characters: bool,
+) -> Figure:
+    if scale not in (None, "shared", "own"):
+        raise OptionError(f"scale={scale!r}: expected 'shared' or 'own'.")
+    datasets = [results] if isinstance(results, xr.Dataset) else list(results)
+    if not datasets:
+        raise OptionError("there is no explanation to draw: give at least one.")
+    arranged = [arrange(dataset, words=words, special=special) for dataset in datasets]
+    if all(is_image(dataset) for dataset in arranged):
+        return draw_images(arranged, smooth=smooth, scale=scale, keep_characters=keep_characters)
+    if len(arranged) > 1:
+        raise OptionError(
+            f"{len(arranged)} explanations: a picture shows one text, or several explanations of images. Draw each "
+            "text into a file of its own, or lay all of them out on one page (.html)."
+        )
+    return _draw_text(arranged[0], keep_characters=keep_characters)
+
+
+def _draw_text(dataset: xr.Dataset, *, keep_characters: bool) -> Figure:
     found = pieces(dataset)
     labels = _labels(dataset)
     asked = question(dataset)
     everything = [*(piece.text for piece in found), *labels, asked.name, asked.prediction, *_class_names(dataset)]
     families, undrawable = fonts_for("".join(everything))
     with matplotlib.rc_context(STYLE | {"font.family": families}):
-        sheet = _Sheet(labels=labels, families=families, undrawable=undrawable, keep_characters=keep_characters)
+        sheet = _TextSheet(labels=labels, families=families, undrawable=undrawable, keep_characters=keep_characters)
         sheet.head(dataset)
         values = dataset.relevance.values.astype(np.float64)
         sheet.text(found, values / limit_of(values))
@@ -89,8 +130,8 @@ def _class_names(dataset: xr.Dataset) -> list[str]:
     return [name for name, _ in likeliest(dataset, 4)]
 
 
-class _Sheet:
-    """A figure that grows downwards; everything is placed in inches from its upper left corner."""
+class _TextSheet(Sheet):
+    """The text and the panels of its tokens."""
 
     def __init__(
         self, *, labels: Sequence[str], families: list[str], undrawable: frozenset[str], keep_characters: bool
@@ -100,63 +141,13 @@ class _Sheet:
         self.panel_right = 1.0
         inner = float(np.clip(n_tokens * PITCH, WIDTH - self.panel_left - self.panel_right, WIDEST))
         self.inner = min(inner, max(n_tokens * 0.6, 2.0))
-        self.width = max(WIDTH, self.inner + self.panel_left + self.panel_right)
         needed = n_tokens * PITCH * 0.98 / self.inner
         self.step = next(step for step in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, n_tokens) if step >= needed)
         self.label_height = 0.15 + 0.0098 * LABEL_POINTS * max(map(cell_len, labels))
-        self.families = families
-        self.undrawable = undrawable
-        self.replaced: frozenset[str] = frozenset() if keep_characters else undrawable
-        self.top = 0.3
-        self.figure = Figure(figsize=(self.width, 1.0), facecolor="white", dpi=MEASURE_DPI)
-        self.canvas = FigureCanvasAgg(self.figure)
-        self.items: list[tuple[str, dict[str, Any]]] = []
-        self.axes: list[tuple[Axes, float, float, float, float]] = []
-
-    # Text and boxes are collected first: their place in the figure is known once its height is.
-
-    def write(self, left: float, text: str, size: float, **how: Any) -> None:
-        text = boxed(text, self.replaced)
-        self.items.append(("text", {"left": left, "top": self.top, "text": text, "size": size, **how}))
-
-    def box(self, left: float, width: float, colour: Any) -> None:
-        self.items.append(("box", {"left": left, "top": self.top, "width": width, "colour": colour}))
-
-    def add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        axes = self.figure.add_axes((0, 0, 1, 1), label=str(len(self.axes)))
-        self.axes.append((axes, left, top, width, height))
-        return axes
-
-    def inches(self, text: str, size: float) -> float:
-        properties = FontProperties(family=self.families, size=size)
-        drawable = boxed(text, self.undrawable)
-        width, _, _ = self.canvas.get_renderer().get_text_width_height_descent(drawable, properties, ismath=False)
-        return float(width) / MEASURE_DPI
-
-    def head(self, dataset: xr.Dataset) -> None:
-        asked = question(dataset)
-        model = model_title(str(dataset.attrs.get("model", "")))
-        number = f", {asked.unit} {format_score(asked.value)}" if np.isfinite(asked.value) else ""
-        chosen = settings(dataset)
-        method = ", ".join([chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())])
-        classes = ", ".join(f"{name} {format_share(share)}" for name, share in likeliest(dataset, 4))
-        self.line(f"{model} · {asked.name}{number}", 11.0, weight="bold")
-        if classes or asked.prediction:
-            self.line(f"prediction: {classes or asked.prediction}", 8.5, color="#333")
-        self.line(method, 8.5, color="#333")
-        if cut := seams(dataset):
-            self.line(f"read in {cut}", 7.5, color="#666")
-        self.line(f"certificate: {certificate_text(dataset)}", 7.5, color="#666")
-        if self.replaced:
-            self.line("□: no installed font has this character", 7.5, color="#666")
-        self.top += 0.2
-
-    def line(self, text: str, size: float, **how: Any) -> None:
-        """A line, or several where the sheet is narrower."""
-        room = self.width - 2 * MARGIN
-        for line in _wrap(text, lambda part: self.inches(part, size) <= room):
-            self.write(MARGIN, line, size, **how)
-            self.top += 0.0185 * size
+        super().__init__(
+            max(WIDTH, self.inner + self.panel_left + self.panel_right),
+            families=families, undrawable=undrawable, keep_characters=keep_characters,
+        )  # fmt: skip
 
     def text(self, found: Sequence[Piece], shares: Float[np.ndarray, " token"]) -> None:
         """Words in lines; what does not fit at all is broken between characters."""
@@ -193,7 +184,7 @@ class _Sheet:
     def _shade(self, x: float, width: float, share: float, text: str) -> None:
         colour = DIVERGING(0.5 + 0.5 * share)
         if abs(share) >= 0.02:
-            self.box(x, width, colour)
+            self.box(x, width, 0.82 * LINE, colour)
         self.write(x, text, TEXT_POINTS, color=ink_on(colour) if abs(share) >= 0.02 else "#1d1f23")
 
     def panels(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], labels: Sequence[str]) -> None:
@@ -237,27 +228,6 @@ class _Sheet:
             axes.set_xlabel(f"every {self.step}th token is labelled", fontsize=LABEL_POINTS, color="#666")
             self.label_height += 0.12
 
-    def finish(self) -> Figure:
-        height = self.top
-        self.figure.set_size_inches(self.width, height)
-        self.figure.set_dpi(100)
-        for axes, left, top, width, tall in self.axes:
-            axes.set_position((left / self.width, 1 - (top + tall) / height, width / self.width, tall / height))
-        for kind, item in self.items:
-            x, y = item.pop("left") / self.width, 1 - item.pop("top") / height
-            if kind == "box":
-                tall = 0.82 * LINE
-                corner = (x, y - 0.065 / height)  # below the baseline, where p and g end
-                patch = Rectangle(
-                    corner, item["width"] / self.width, tall / height, transform=self.figure.transFigure,
-                    facecolor=item["colour"], linewidth=0, zorder=1,
-                )  # fmt: skip
-                self.figure.add_artist(patch)
-            else:
-                text, size = item.pop("text"), item.pop("size")
-                self.figure.text(x, y, text, fontsize=size, va="baseline", parse_math=False, zorder=2, **item)
-        return self.figure
-
 
 def ink_on(colour: Any) -> str:
     """Black or white, whichever reads better on this colour (its relative luminance decides, as in WCAG)."""
@@ -292,13 +262,3 @@ def _unbreakable(found: Sequence[Piece]) -> list[list[Piece]]:
         else:
             groups[-1].append(piece)
     return groups
-
-
-def _wrap(text: str, fits: Any) -> list[str]:
-    lines: list[str] = []
-    for word in one_line(text).split(" "):
-        if lines and fits(f"{lines[-1]} {word}"):
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines

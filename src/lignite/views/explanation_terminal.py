@@ -29,6 +29,7 @@ from lignite.views.explanation import (
     settings,
     strongest,
 )
+from lignite.views.image import is_image, limit_on, patches, placeless
 from lignite.views.labels import format_score, format_share, one_line
 from lignite.views.palette import COLD, WARM
 from lignite.views.writer import Writer, fold
@@ -67,7 +68,7 @@ def print_explanation(
     dataset = arrange(dataset, words=words, special=special)
     for part in (
         _heading(dataset, writer, special),
-        _text(dataset, writer, shaded=console.color_system is not None),
+        (_patches if is_image(dataset) else _text)(dataset, writer, shaded=console.color_system is not None),
         _lists(dataset, k, writer),
         _layers(dataset, writer),
         _certificate(dataset, writer),
@@ -103,6 +104,8 @@ def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableTyp
         if others:
             said.append(writer.plain("   " + ", ".join(others[:3])), style="dim")
         facts.add_row("predicts", said)
+    if is_image(dataset) and (name := str(dataset.attrs.get("text", ""))):
+        facts.add_row("image", Text(writer.plain(one_line(name))))
     explained = Text().append(writer.plain(asked.name), style="bold")
     if np.isfinite(asked.value):
         explained.append(f"   {asked.unit} {format_score(asked.value)}")
@@ -198,6 +201,79 @@ def _legend(limit: float, *, shaded: bool) -> Text:
         legend.append(" ab ", style=style)
     start = f"{100 * STEPS[0]:.0f} % of the largest score, {_short(limit)[1:]}"
     return legend.append(f" for   colour starts at {start}", style="dim")
+
+
+# The patches of an image
+
+
+def _patches(dataset: xr.Dataset, writer: Writer, *, shaded: bool) -> RenderableType:
+    """The grid of patches, two signs for each; where the console is too narrow, for the strongest of neighbours."""
+    where, values = patches(dataset), dataset.relevance.values.astype(np.float64)
+    limit = limit_on(where, values)
+    grid = np.full((int(where.row.max()) + 1, int(where.col.max()) + 1), np.nan)
+    grid[where.row, where.col] = values[where.index] / limit
+    side = max(1, -(-2 * grid.shape[1] // max(2, writer.width - 2)))
+    drawn = Text("\n").join([_line_of(row, shaded=shaded) for row in _strongest_of(grid, side)])
+    parts: list[RenderableType] = [Padding(drawn, (0, 0, 1, 2))]
+    if side > 1:
+        parts.append(Text(f"a place stands for {side} by {side} patches and shows the strongest", style="dim"))
+    if outside := placeless(dataset, values):
+        named = [
+            Text.assemble(writer.token(entry.token), " ", (format_score(entry.score), _sign_colour(entry.score)))
+            for entry in outside
+        ]
+        parts.append(Group(Text("outside the picture", style="bold"), fold(named, writer.width)))
+    return Group(*parts, _patch_legend(limit, writer, shaded=shaded))
+
+
+def _strongest_of(grid: Float[np.ndarray, "row col"], side: int) -> Float[np.ndarray, "row2 col2"]:
+    """The value of largest magnitude in every square of `side` by `side`; NaN where no patch is."""
+    if side == 1:
+        return grid
+    rows, cols = (-(-size // side) for size in grid.shape)
+    padded = np.full((rows * side, cols * side), np.nan)
+    padded[: grid.shape[0], : grid.shape[1]] = grid
+    squares = padded.reshape(rows, side, cols, side).transpose(0, 2, 1, 3).reshape(rows, cols, -1)
+    strongest_place = np.nan_to_num(np.abs(squares), nan=-1).argmax(-1)
+    return np.take_along_axis(squares, strongest_place[..., None], -1)[..., 0]
+
+
+def _line_of(shares: Float[np.ndarray, " col"], *, shaded: bool) -> Text:
+    line = Text()
+    for share in shares:
+        style = shade(float(share)) if np.isfinite(share) else Style()
+        line.append(patch_sign(float(share)), style=(style or "dim") if shaded else "")
+    return line
+
+
+def patch_sign(share: float) -> str:
+    """Two signs for a share of the largest score: its sign and its tenths.
+
+    Examples
+    --------
+    >>> patch_sign(0.31), patch_sign(-1.0), patch_sign(0.049), patch_sign(float("nan"))
+    ('+3', '-9', ' .', '  ')
+    """
+    if np.isnan(share):
+        return "  "
+    tenths = min(9, int(10 * abs(share) + 0.5))
+    return f"{'+' if share > 0 else '-'}{tenths}" if tenths else " ."
+
+
+def _patch_legend(limit: float, writer: Writer, *, shaded: bool) -> Text:
+    """What the signs and colours of patches stand for."""
+    meaning = f"+ for, - against, in tenths of the largest patch, {_short(limit)[1:]}; . is less than half a tenth"
+    notes = [Text(note, style="dim") for note in (meaning, "9 is all from 0.85")]
+    return fold([*([_swatches()] if shaded else []), *notes], writer.width)
+
+
+def _swatches() -> Text:
+    shares = (-0.9, -0.4, -0.1, 0.1, 0.4, 0.9)
+    return Text.assemble(*((patch_sign(share), shade(share)) for share in shares))
+
+
+def _sign_colour(value: float) -> str:
+    return WARM[2] if value > 0 else COLD[2]
 
 
 # The strongest tokens

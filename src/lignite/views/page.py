@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from lignite.metrics.agreement import agreement
 from lignite.results.accessor import STILL
+from lignite.views.image import grid_of, overlay_colours
 from lignite.views.labels import model_title, one_line, shorten, visible_token
 from lignite.views.markup import frame, in_base64, render, write_page
 from lignite.views.palette import diverging
@@ -41,6 +42,8 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
     """
     choose_map(dataset, None)  # refuses a result without a map
     packed = _pack(dataset, max_bytes)
+    pictures: list[str] = []
+    grid = grid_of(dataset, pictures, axis=token_axis(dataset))
     text = one_line(str(dataset.attrs.get("text", "")))
     model = one_line(str(dataset.attrs.get("model", "")))
     return render(
@@ -59,9 +62,9 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
         agreement=_agreement_rows(dataset),
         notes=packed.notes,
         blocks=packed.blocks,
-        meta=_meta(dataset, packed),
-        styles=("base.css", "flow.css"),
-        scripts=("flow.js",),
+        meta=_meta(dataset, packed) | {"grid": grid, "pictures": pictures, "overlay": overlay_colours()},
+        styles=("base.css", "flow.css", "picture.css"),
+        scripts=("picture.js", "flow.js"),
     )
 
 

@@ -18,6 +18,8 @@ from rich.cells import cell_len
 
 from lignite.errors import OptionError
 from lignite.views.drawing import DIVERGING, STYLE, boxed, fonts_for, picture_ending, save_figure
+from lignite.views.image import is_image
+from lignite.views.image_picture import draw_reading
 from lignite.views.labels import model_title, one_line, shorten, visible_token
 from lignite.views.summary import SPLITS, TITLES, choose_map, one_part, options, shares, token_axis
 
@@ -48,6 +50,9 @@ def draw_flow(
     circuit: str | None = None,
     values: str = "score",
     scale: str = "shared",
+    view: str | None = None,
+    target: int | None = None,
+    smooth: bool = False,
 ) -> Figure:
     """Heat maps of one map, targets as rows and sources as columns, a panel per layer.
 
@@ -63,6 +68,12 @@ def draw_flow(
         ``"score"``, or ``"share"``: scores divided by the displacement of their target.
     scale
         ``"shared"`` gives all layers one colour scale, ``"layer"`` each its own.
+    view
+        ``"heat"`` for heat maps; ``"reads"``, the default for images, for what one target reads from the patches of the
+        picture, layer by layer.
+    target, smooth
+        Of ``"reads"``: the target's position, by default the first token without a place (the class token), and whether
+        colours are mixed between the patches.
 
     Returns
     -------
@@ -71,8 +82,9 @@ def draw_flow(
     stands as □.
     """
     return _draw(
-        dataset, map=map, layers=layers, head=head, circuit=circuit, values=values, scale=scale, keep_characters=False
-    )
+        dataset, map=map, layers=layers, head=head, circuit=circuit, values=values, scale=scale, view=view,
+        target=target, smooth=smooth, keep_characters=False,
+    )  # fmt: skip
 
 
 def save_picture(
@@ -85,21 +97,18 @@ def save_picture(
     circuit: str | None = None,
     values: str = "score",
     scale: str = "shared",
+    view: str | None = None,
+    target: int | None = None,
+    smooth: bool = False,
     dpi: int = 150,
 ) -> Path:
     """Draw a flow into a .png, .svg or .pdf file; the same result gives the same bytes."""
     path = Path(path)
     ending = picture_ending(path)
     figure = _draw(
-        dataset,
-        map=map,
-        layers=layers,
-        head=head,
-        circuit=circuit,
-        values=values,
-        scale=scale,
-        keep_characters=ending == ".svg",
-    )
+        dataset, map=map, layers=layers, head=head, circuit=circuit, values=values, scale=scale, view=view,
+        target=target, smooth=smooth, keep_characters=ending == ".svg",
+    )  # fmt: skip
     return save_figure(figure, path, dpi=dpi)
 
 
@@ -112,6 +121,9 @@ def _draw(
     circuit: str | None,
     values: str,
     scale: str,
+    view: str | None,
+    target: int | None,
+    smooth: bool,
     keep_characters: bool,
 ) -> Figure:
     if values not in ("score", "share"):
@@ -121,6 +133,20 @@ def _draw(
     map = choose_map(dataset, map)
     dataset = _choose_layers(dataset, layers)
     scores = _one_part(dataset, map, head=head, circuit=circuit, values=values)
+    reads = _reads(dataset, scores, view)
+    if target is not None and not reads:
+        raise OptionError(f"target={target}: heat maps show every target; choose view='reads' of an image.")
+    if reads:
+        return draw_reading(
+            dataset,
+            scores,
+            target=_reader(dataset, target),
+            title=TITLES[map] + _part(map, head=head, circuit=circuit),
+            notes=[_chosen(dataset), *(["share of the target's displacement"] if values == "share" else [])],
+            smooth=smooth,
+            scale="own" if scale == "layer" else "shared",
+            keep_characters=keep_characters,
+        )
     panels = _panels(scores, own=_own_cells(dataset, scores), scale=scale)
     target_labels = _token_labels(dataset, "target")
     column_labels = (
@@ -151,6 +177,39 @@ def _draw(
         _inscribe(sheet, dataset, map, scores, head=head, circuit=circuit, undrawable=undrawable)
         _colour_bar(sheet, panels, values=values, scale=scale)
     return sheet.figure
+
+
+def _reads(dataset: xr.Dataset, scores: xr.DataArray, view: str | None) -> bool:
+    """Whether a target's row is drawn over the picture; by default where there is one."""
+    if view not in (None, "heat", "reads"):
+        raise OptionError(f"view={view!r}: expected 'heat' or 'reads'.")
+    possible = "source" in scores.dims and is_image(dataset, "source")
+    if view == "reads" and not possible:
+        raise OptionError("view='reads' shows patches of an image as sources; this map has none: choose view='heat'.")
+    return possible and view != "heat"
+
+
+def _reader(dataset: xr.Dataset, target: int | None) -> int:
+    """The position of the target that reads: by default the first token without a place, else the first of all."""
+    known = [int(position) for position in dataset.target.values]
+    if target is None:
+        outside = np.flatnonzero(dataset.target_row.values < 0)
+        return known[int(outside[0])] if len(outside) else known[0]
+    if target not in known:
+        raise OptionError(f"target={target}: this result holds the targets {_range(known)}; choose one of them.")
+    return target
+
+
+def _part(map: str, *, head: int | None, circuit: str | None) -> str:
+    if head is not None or circuit is not None:
+        return f", head {head}" if head is not None else f", {circuit} circuit"
+    return f", {SPLITS[map]}s added up" if map in SPLITS else ""
+
+
+def _chosen(dataset: xr.Dataset) -> str:
+    chosen = options(dataset)
+    names = ("baseline", "mlp_baseline", "self_term", "readout")
+    return ", ".join(f"{name} {chosen[name]}" for name in names if name in chosen)
 
 
 def _choose_layers(dataset: xr.Dataset, layers: Sequence[int] | None) -> xr.Dataset:
@@ -299,11 +358,7 @@ def _inscribe(
 ) -> None:
     model = model_title(str(dataset.attrs.get("model", "")))
     text = one_line(str(dataset.attrs.get("text", "")))
-    part = f", head {head}" if head is not None else f", {circuit} circuit" if circuit is not None else ""
-    if not part and map in SPLITS:
-        part = f", {SPLITS[map]}s added up"
-    chosen = options(dataset)
-    names = ("baseline", "mlp_baseline", "self_term", "readout")
+    part = _part(map, head=head, circuit=circuit)
     columns = "source" if "source" in scores.dims else "head"
     notes = [f"rows: target, which receives; columns: {columns}, which gives"]
     if max(sheet.step) > 1:
@@ -314,7 +369,7 @@ def _inscribe(
     for top, line, size, style in (
         (0.16, heading, 11.0, {"weight": "bold"}),
         (0.41, TITLES[map] + part, 9.0, {"color": "#333"}),
-        (0.61, ", ".join(f"{name} {chosen[name]}" for name in names if name in chosen), 7.5, {"color": "#666"}),
+        (0.61, _chosen(dataset), 7.5, {"color": "#666"}),
         (0.77, "; ".join(notes), 7.5, {"color": "#666"}),
     ):
         sheet.write(0.25, top, shorten(line, int((sheet.width - 0.5) / (0.0086 * size))), size, **style)

@@ -10,7 +10,7 @@ def bundled() -> dict[str, Path]:
     Examples
     --------
     >>> list(bundled())
-    ['tiny-sentiment']
+    ['tiny-digits', 'tiny-sentiment']
     """
     room = Path(str(files(__name__)))
     return {folder.name: folder for folder in sorted(room.iterdir()) if (folder / "model.safetensors").is_file()}

@@ -3,7 +3,7 @@
   const meta = JSON.parse(byId("meta").textContent);
   const { entries } = meta;
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const state = { entry: 0, units: meta.words ? "words" : "tokens", special: meta.special, map: "", row: 0, scale: "shared", token: -1, edges: 40 };
+  const state = { entry: 0, units: meta.words ? "words" : "tokens", special: meta.special, map: "", row: 0, scale: "shared", token: -1, edges: 40, smooth: meta.smooth, opacity: 1, own: false };
 
   function byId(id) { return document.getElementById(id); }
   function element(tag, attributes = {}, ...children) {
@@ -57,10 +57,12 @@
   }
   /** Whether a token is looked at. */
   function visible(view, index) { return state.special === "show" || !view.special[index] || !view.shared; }
-  function largest(scores, view) {
+  /** Where colours end; on a picture at the largest patch, because a class token may hold more than all of them. */
+  function largest(scores, view, item = entry()) {
+    const places = item.grid?.places;
     let most = 0;
-    scores.forEach((value, index) => { if (visible(view, index) && Math.abs(value) > most) most = Math.abs(value); });
-    return most || 1;
+    scores.forEach((value, index) => { if ((places ? places[index] : visible(view, index)) && Math.abs(value) > most) most = Math.abs(value); });
+    return most;
   }
   function mapOf(item) { return item.maps.find((map) => map.name === state.map) ?? item.maps[1] ?? null; }
   function rowTitle(item, row) {
@@ -118,18 +120,21 @@
   }
   function drawText() {
     const item = entry(), view = viewOf(item), box = byId("text");
+    byId("text").hidden = Boolean(item.grid);
+    byId("seen").hidden = !item.grid;
     box.replaceChildren(...spans(view));
     box.classList.toggle("long", view.tokens.length > 120);
     recolour();
   }
   function recolour() {
     const item = entry(), view = viewOf(item), scores = values(item, state.row), limit = limitOf(state.row);
-    colourSpans(byId("text"), view, scores, limit);
+    if (!item.grid) colourSpans(byId("text"), view, scores, limit);
     const context = byId("legend").getContext("2d");
     for (let x = 0; x < 400; x += 1) {
       context.fillStyle = css(shade(x / 199.5 - 1));
       context.fillRect(x, 0, 1, 20);
     }
+    if (item.grid) picture.legend(context, 400, 20);
     byId("legend-text").replaceChildren(
       element("span", {}, signed(-limit)), element("span", {}, "0"), element("span", {}, signed(limit)),
       element("em", {}, `against · ${rowTitle(item, state.row)} · for`),
@@ -140,10 +145,11 @@
   function limitOf(row) {
     const item = entry(), view = viewOf(item);
     const map = item.maps.findLast((candidate) => candidate.first <= row);
-    if (row === 0 || state.scale === "layer") return largest(values(item, row), view);
-    return Math.max(...map.rows.map((_, index) => largest(values(item, map.first + index), view)));
+    if (row === 0 || state.scale === "layer") return largest(values(item, row), view) || 1;
+    return Math.max(...map.rows.map((_, index) => largest(values(item, map.first + index), view))) || 1;
   }
   function mark() {
+    if (entry().grid) drawSeen();
     for (const span of byId("text").querySelectorAll("span.on")) span.classList.remove("on");
     byId("text").querySelector(`span[data-i="${state.token}"]`)?.classList.add("on");
     readout();
@@ -151,7 +157,7 @@
   function readout() {
     const item = entry(), view = viewOf(item), box = byId("readout");
     if (state.token < 0 || state.token >= view.tokens.length) {
-      box.replaceChildren("Point at a word for its numbers, choose it to keep it.");
+      box.replaceChildren(`Point at a ${item.grid ? "patch" : "word"} for its numbers, choose it to keep it.`);
       return;
     }
     const scores = values(item, state.row), value = scores[state.token];
@@ -163,10 +169,96 @@
       if (Math.abs(other) > Math.abs(value)) rank += 1;
     });
     box.replaceChildren(
-      element("b", {}, view.tokens[state.token]), ` at ${view.positions[state.token]}: `, element("b", {}, signed(value, 4)),
+      element("b", {}, view.tokens[state.token]), ` at ${view.positions[state.token]}${placeOf(item, state.token)}: `, element("b", {}, signed(value, 4)),
       `, ${percent(Math.abs(value) / (total || 1))} of all magnitude, number ${rank} of ${count}`,
       state.row ? ` (${rowTitle(item, state.row)})` : "",
     );
+  }
+
+  // ---- picture: colours over patches ----------------------------------------------------------------------------------
+
+  function placeOf(item, index) {
+    const place = item.grid?.places[index];
+    return place ? `, row ${place[0]}, column ${place[1]}, pixels ${place[3]} to ${place[5]} across, ${place[2]} to ${place[4]} down` : "";
+  }
+  function look(more = {}) { return { opacity: state.opacity, smooth: state.smooth, own: state.own, chosen: -1, ...more }; }
+  function rowsShown(item) {
+    const map = mapOf(item);
+    return [0, ...(map ? map.rows.map((_, index) => map.first + index) : [])];
+  }
+  function drawSeen() {
+    const item = entry(), view = viewOf(item), grid = item.grid, [height, width] = grid.size;
+    const room = Math.min(560, byId("seen").parentElement.clientWidth - (innerWidth > 760 ? 300 : 34));
+    const wide = Math.max(120, Math.min(room, 560 * width / height));
+    picture.draw(byId("overlay"), grid, values(item, state.row), limitOf(state.row), wide, look({ chosen: state.token }));
+    const rows = rowsShown(item), at = rows.indexOf(state.row);
+    byId("slider-line").hidden = rows.length < 2;
+    byId("slider").max = rows.length - 1;
+    byId("slider").value = at;
+    byId("slider").setAttribute("aria-valuetext", rowTitle(item, state.row));
+    byId("slider-text").textContent = at ? rowTitle(item, state.row) : "all, relevance";
+    byId("opacity-text").textContent = `${Math.round(100 * state.opacity)} %`;
+    byId("smooth").checked = state.smooth;
+    byId("own").checked = state.own;
+    byId("own-line").hidden = grid.picture < 0;
+    const outside = [...view.tokens.keys()].filter((index) => !grid.places[index] && visible(view, index));
+    byId("outside-title").hidden = !outside.length;
+    renew(byId("outside"), outside.map((index) => numberRow(view.tokens[index], values(item, state.row)[index], () => choose(index), index === state.token)));
+    const chosen = state.token >= 0 && state.token < view.tokens.length;
+    byId("chosen-title").textContent = chosen ? `${view.tokens[state.token]}, layer by layer` : "";
+    renew(byId("chosen"), chosen ? rows.map((row) => numberRow(rowTitle(item, row), values(item, row)[state.token], () => colourBy(row), row === state.row)) : []);
+  }
+  function numberRow(name, value, act, on) {
+    return element("tr", { class: on ? "act on" : "act", onclick: act }, element("td", {}, element("button", { type: "button", class: "plain" }, name)),
+      element("td", { class: `n ${value > 0 ? "plus" : value < 0 ? "minus" : ""}` }, signed(value, 4)));
+  }
+  /** New children; who had the keyboard's focus by its number has it still. */
+  function renew(box, children) {
+    const focused = [...box.querySelectorAll("button")].indexOf(document.activeElement);
+    box.replaceChildren(...children);
+    if (focused >= 0) box.querySelectorAll("button")[focused]?.focus();
+  }
+  /** Small pictures, one for each row of scores. */
+  function drawFilm(box, pictures) {
+    const { grid } = entry(), [height, width] = grid.size, count = pictures.length;
+    const wide = Math.min(count > 14 ? 104 : count > 7 ? 132 : 168, 168 * Math.max(0.55, width / height));
+    renew(box, pictures.map(({ title, scores, limit, lines, act, on, chosen }) => {
+      const canvas = element("canvas", { "aria-hidden": "true" });
+      picture.draw(canvas, grid, scores, limit, wide, look({ chosen: chosen ?? -1 }));
+      const inside = [canvas, element("b", {}, title), ...lines.map((line) => element("small", {}, line))];
+      return act ? element("button", { type: "button", "aria-pressed": String(on), onclick: act }, ...inside) : element("div", {}, ...inside);
+    }));
+  }
+  function sums(item, view, scores) {
+    const { places } = item.grid;
+    let plus = 0, minus = 0, outside = 0, held = false;
+    scores.forEach((value, index) => {
+      if (places[index]) { if (value > 0) plus += value; else minus += value; }
+      else if (visible(view, index)) { outside += value; held = true; }
+    });
+    return [`for ${signed(plus)}`, `against ${signed(minus)}`, ...(held ? [`outside ${signed(outside)}`] : [])];
+  }
+  function drawLayerFilm() {
+    const item = entry(), view = viewOf(item), map = mapOf(item);
+    drawFilm(byId("film"), rowsShown(item).map((row) => {
+      const scores = values(item, row), at = row - map.first, gap = row && item.gaps.length > at && map.rows[at] !== "out" ? [`gap ${percent(item.gaps[at])}`] : [];
+      return {
+        title: row ? (map.rows[at] === "out" ? "above the last" : `layer ${map.rows[at]}`) : "all", scores, limit: limitOf(row),
+        lines: [...sums(item, view, scores), ...gap], act: () => colourBy(row), on: row === state.row, chosen: state.token,
+      };
+    }));
+  }
+  /** Which sources a target's relevance comes from, layer by layer: its row of the flow. */
+  function drawReads() {
+    const item = entry(), view = viewOf(item), n = view.tokens.length, scores = block(`${view.key}-flow`);
+    const outside = view.tokens.findIndex((_, index) => !item.grid.places[index]);
+    const target = state.token >= 0 ? state.token : Math.max(0, outside);
+    byId("flow-note").textContent = `from which sources ${view.tokens[target]} has its relevance, layer by layer · choose a patch or a token to ask for it`;
+    const rows = item.layers.map((_, layer) => scores.subarray((layer * n + target) * n, (layer * n + target + 1) * n));
+    const most = Math.max(...rows.map((row) => largest(row, view))) || 1;
+    drawFilm(byId("reads"), rows.map((row, layer) => ({
+      title: `layer ${item.layers[layer]}`, scores: row, limit: (state.scale === "layer" && largest(row, view)) || most, lines: sums(item, view, row), chosen: target,
+    })));
   }
 
   // ---- what a token says, at the pointer ----------------------------------------------------------------------------
@@ -177,7 +269,7 @@
     const facts = [["relevance", signed(values(item, 0)[index])]];
     if (row > 0) facts.push([rowTitle(item, row), signed(values(item, row)[index])]);
     const map = mapOf(item);
-    box.replaceChildren(element("b", {}, view.tokens[index]), ` at ${view.positions[index]}`,
+    box.replaceChildren(element("b", {}, view.tokens[index]), ` at ${view.positions[index]}${placeOf(item, index)}`,
       element("dl", {}, ...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])));
     if (map) box.append(profile(item, map, index));
     box.hidden = false;
@@ -208,22 +300,25 @@
     const item = entry(), view = viewOf(item), map = mapOf(item);
     byId("layers-card").hidden = !map;
     cells = null;
+    byId("film").hidden = !item.grid;
+    byId("heat-box").hidden = Boolean(item.grid);
     if (!map) return;
+    if (item.grid) { drawLayerFilm(); return; }
     const box = byId("heat").parentElement, width = Math.max(300, box.clientWidth);
     const columns = view.tokens.map((_, index) => index).filter((index) => visible(view, index));
     const left = 52, right = width > 640 ? 190 : 0;
     const cell = Math.min(46, (width - left - right) / columns.length), inner = cell * columns.length;
     const tall = Math.max(7, Math.min(20, 420 / map.rows.length));
-    const most = Math.max(...map.rows.map((_, row) => largest(values(item, map.first + row), view)));
+    const most = Math.max(...map.rows.map((_, row) => largest(values(item, map.first + row), view))) || 1;
     const font = 11, every = [1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100].find((step) => cell * step >= font + 1) ?? 200;
     const measure = document.createElement("canvas").getContext("2d");
     measure.font = `${font}px ${colour("--sans")}`;
     const labels = columns.map((index) => cut(measure, view.tokens[index], 110));
     const below = Math.max(...labels.map((label) => measure.measureText(label).width)) + 14;
     const gapText = item.gaps.length > 0;
-    const rows = [{ row: 0, name: "all", limit: largest(values(item, 0), view), top: 18 }];
+    const rows = [{ row: 0, name: "all", limit: largest(values(item, 0), view) || 1, top: 18 }];
     map.rows.forEach((name, index) => {
-      const own = largest(values(item, map.first + index), view);
+      const own = largest(values(item, map.first + index), view) || 1;
       rows.push({ row: map.first + index, name, limit: state.scale === "layer" ? own : most, top: 18 + tall + 8 + index * tall });
     });
     const bottom = rows.at(-1).top + tall, context = fit(byId("heat"), width, bottom + below);
@@ -333,7 +428,10 @@
   function drawFlow() {
     const item = entry(), view = viewOf(item), n = view.tokens.length, layers = item.layers.length;
     byId("flow-card").hidden = !view.flow;
+    byId("reads").hidden = !item.grid;
+    byId("flow-box").hidden = byId("edges-line").hidden = Boolean(item.grid);
     if (!view.flow) return;
+    if (item.grid) { drawReads(); return; }
     const box = byId("flow").parentElement;
     const left = 52, width = Math.max(box.clientWidth, left + n * 15 + 10), step = (width - left - 10) / n, tall = 54;
     const followed = state.token >= 0 && state.token < n ? state.token : -1;
@@ -387,8 +485,9 @@
 
   const LISTED = 10;
   function drawLists(everything = {}) {
-    const item = entry(), view = viewOf(item), scores = values(item, 0), most = largest(scores, view);
+    const item = entry(), view = viewOf(item), scores = values(item, 0);
     const all = [...scores.keys()].filter((index) => visible(view, index));
+    const most = all.reduce((size, index) => Math.max(size, Math.abs(scores[index])), 0) || 1;
     const total = all.reduce((sum, index) => sum + Math.abs(scores[index]), 0) || 1;
     for (const [name, sign] of [["for", 1], ["against", -1]]) {
       const found = all.filter((index) => sign * scores[index] > 0).sort((a, b) => Math.abs(scores[b]) - Math.abs(scores[a]));
@@ -428,6 +527,7 @@
     const said = [];
     if (item.prediction) said.push(element("span", {}, "the model says ", element("b", {}, item.prediction), item.probability == null ? "" : ` ${percent(item.probability)}`));
     if (item.targetProbability != null && item.name !== item.prediction) said.push(element("span", {}, "and gives ", element("b", {}, item.name), ` ${percent(item.targetProbability)}`));
+    if (item.grid && item.text) said.push(element("span", {}, "of ", element("b", {}, item.text)));
     byId("said").replaceChildren(...said);
     byId("certificate").textContent = item.certificate;
     byId("certificate").classList.toggle("open", item.certified && !item.kept);
@@ -454,11 +554,17 @@
     byId("overview").hidden = entries.length < 2;
     if (entries.length < 2) return;
     const several = new Set(entries.map((item) => item.settings[0][1])).size > 1; // methods: then they tell entries apart
+    const pictures = entries.every((item) => item.grid), side = pictures ? 190 : 92;
+    byId("list").classList.toggle("pictures", pictures);
+    byId("overview-note").textContent = pictures ? "each on a scale of its own · choose one" : "choose one";
     byId("list").replaceChildren(...entries.map((item, number) => {
-      const view = viewOf(item), line = element("p", {}, ...spans(view)), scores = values(item, 0);
-      colourSpans(line, view, scores, largest(scores, view));
-      const button = element("button", { type: "button", "aria-pressed": String(number === state.entry), onclick: () => open(number) },
-        element("small", {}, String(number + 1)), element("b", {}, several ? `${item.name}, ${item.settings[0][1]}` : item.name), element("em", {}, item.value == null ? "" : signed(item.value)), line);
+      const view = viewOf(item), scores = values(item, 0), line = item.grid ? element("canvas", { "aria-hidden": "true" }) : element("p", {}, ...spans(view));
+      const limit = largest(scores, view, item) || 1;
+      if (item.grid) picture.draw(line, item.grid, scores, limit, Math.min(1.3 * side, side * item.grid.size[1] / item.grid.size[0]), look());
+      else colourSpans(line, view, scores, limit);
+      const name = element("b", {}, several ? `${item.name}, ${item.settings[0][1]}` : item.name), value = element("em", {}, item.value == null ? "" : signed(item.value));
+      const facts = pictures ? [line, name, value, element("small", {}, `colours to ±${digits(limit)}`)] : [element("small", {}, String(number + 1)), name, value, line];
+      const button = element("button", { type: "button", "aria-pressed": String(number === state.entry), onclick: () => open(number) }, ...facts);
       button.title = `${item.settings.map(([, value]) => value).join(", ")}: ${item.text}`;
       return button;
     }));
@@ -467,6 +573,7 @@
   // ---- what the reader does ---------------------------------------------------------------------------------------
 
   function drawAll() {
+    state.token = state.token < viewOf(entry()).tokens.length ? state.token : -1;
     drawChoices();
     drawFacts();
     drawText();
@@ -521,11 +628,35 @@
   byId("heat").addEventListener("pointerleave", () => { byId("tip").hidden = true; });
   byId("heat").addEventListener("click", (event) => { const found = cellAt(event); if (found) colourBy(found.row); });
   let waiting = 0;
-  addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { drawLayers(); drawFlow(); }); });
+  addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { mark(); drawLayers(); drawFlow(); }); });
   dark.addEventListener("change", () => { readPalette(); drawOverview(); drawAll(); });
+
+  for (const [id, name, read] of [["smooth", "smooth", (box) => box.checked], ["own", "own", (box) => box.checked], ["opacity", "opacity", (box) => box.value / 100]]) {
+    byId(id).addEventListener("input", (event) => {
+      state[name] = read(event.target);
+      drawSeen();
+      cancelAnimationFrame(waiting);
+      waiting = requestAnimationFrame(() => { drawOverview(); drawLayers(); drawFlow(); }); // dragging stays smooth
+    });
+  }
+  byId("slider").addEventListener("input", (event) => colourBy(rowsShown(entry())[event.target.value]));
+  byId("overlay").addEventListener("click", (event) => {
+    const index = picture.at(event, event.target, entry().grid);
+    if (index >= 0) choose(index);
+  });
+  byId("overlay").addEventListener("pointermove", (event) => tip(event, picture.at(event, event.target, entry().grid), state.row));
+  byId("overlay").addEventListener("pointerleave", () => { byId("tip").hidden = true; });
+  byId("overlay").addEventListener("keydown", (event) => {
+    if (!event.key.startsWith("Arrow")) return;
+    event.preventDefault();
+    const view = viewOf(entry()), next = picture.beside(entry().grid, state.token, event.key, (index) => visible(view, index));
+    if (next >= 0 && next !== state.token) choose(next);
+  });
 
   readPalette();
   state.map = entry().maps[1]?.name ?? "";
-  drawOverview();
-  drawAll();
+  picture.load(meta).then(() => {
+    drawOverview();
+    drawAll();
+  });
 })();

@@ -547,6 +547,32 @@
       : `${map.name} speaks of heads, not of source tokens`;
   }
 
+  /** Patches on their picture, one for each layer: what the followed token reads, or what it gives. */
+  let seen = false; // whether the pictures are decoded
+  function drawFilm() {
+    const map = maps.get(state.map), { grid } = meta;
+    byId("film-box").hidden = !grid || map.columns !== "source";
+    if (!seen || byId("film-box").hidden) return;
+    const rows = layers.map((_, layer) => followed(layer, state.direction)), [height, width] = grid.size;
+    const limits = rows.map((row) => row.reduce((most, value, index) => (grid.places[index] && index !== state.token && Math.abs(value) > most ? Math.abs(value) : most), 0));
+    const most = Math.max(...limits) || 1, wide = Math.min(layers.length > 14 ? 104 : layers.length > 7 ? 132 : 168, 168 * Math.max(0.55, width / height));
+    byId("film-title").textContent = state.direction === "receives" ? `What ${tokenLabel(state.token)} reads` : `What reads ${tokenLabel(state.token)}`;
+    byId("film-limit").textContent = state.scale === "shared" ? `±${digits(most)}` : "a limit for each layer";
+    byId("film").replaceChildren(...layers.map((layer, place) => {
+      const canvas = element("canvas", { role: "img", "aria-label": `layer ${layer}`, onclick: (event) => {
+        const index = picture.at(event, event.target, grid);
+        if (index >= 0) change({ token: index });
+      } });
+      const limit = (state.scale === "shared" ? most : limits[place]) || 1;
+      picture.draw(canvas, grid, rows[place], limit, wide, { smooth: byId("smooth").checked, chosen: state.token });
+      const outside = tokens.map((_, index) => index).filter((index) => !grid.places[index] && !Number.isNaN(rows[place][index]));
+      const lines = outside.slice(0, 6).map((index) => `${tokens[index]} ${signed(rows[place][index])}`);
+      if (outside.length > 6) lines.push(`${outside.length - 6} more, together ${signed(outside.slice(6).reduce((sum, index) => sum + rows[place][index], 0))}`);
+      if (state.scale !== "shared") lines.push(`colours to ±${digits(limit)}`);
+      return element("div", {}, canvas, element("b", {}, `layer ${layer}`), ...lines.map((line) => element("small", {}, line)));
+    }));
+  }
+
   const strip = {}; // what the two strips show, for the read-out
   function drawFollow() {
     const map = maps.get(state.map), name = tokenLabel(state.token);
@@ -554,6 +580,7 @@
     byId("all-tokens").parentElement.hidden = map.columns !== "source" || tokens.length <= FEW;
     byId("all-tokens-text").textContent = `all ${tokens.length} tokens`;
     byId("follow-text").textContent = "";
+    drawFilm();
     if (map.columns !== "source") return;
     const norm = { score: "score", share: "share of displacement", row: "relative to the target's largest" }[state.norm];
     byId("receives-title").textContent = rowOf.has(state.token)
@@ -1044,5 +1071,10 @@
   }
 
   listen();
-  change({ token: firstToken(), ...readHash(), again: true });
+  const reader = meta.grid ? targets.find((index) => !meta.grid.places[index]) : undefined; // a class token reads the picture
+  change({ token: reader ?? firstToken(), ...readHash(), again: true });
+  if (meta.grid) {
+    byId("smooth").addEventListener("change", drawFilm);
+    picture.load(meta).then(() => { seen = true; drawFilm(); });
+  }
 })();

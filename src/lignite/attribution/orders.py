@@ -1,0 +1,59 @@
+"""What every token adds when tokens arrive in the order of their relevance, and in the opposite one."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lignite.attribution.layer_ig import Layers
+
+
+def in_both_orders(
+    layers: Layers,
+    start: Float[Tensor, "row token d"],
+    moves: Bool[Tensor, "row token"],
+    relevance: Float[Tensor, "row token"],
+    max_points: int,
+) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
+    """Follow F from the blank input to the full one, the most relevant token first, then the least relevant first.
+
+    What a token adds depends on those that are there before it: the first finds nobody, the last everybody. The two
+    orders give each token one context and its opposite. Equal relevances arrive in the order of the text.
+
+    Parameters
+    ----------
+    start
+        States of the blank input at the first layer.
+    moves
+        Tokens that are not the same in both.
+
+    Returns
+    -------
+    Change of F when the token arrives, by falling and by rising relevance; each adds up to F − F of the blank input.
+    """
+    falling, rising = torch.zeros_like(relevance), torch.zeros_like(relevance)
+    rows = torch.arange(len(moves), device=moves.device)
+    with torch.no_grad():
+        blank = torch.cat([layers.run(0, start[some], some) for some in rows.split(max_points)])
+        for row in rows[moves.any(1)].tolist():
+            places = moves[row].nonzero()[:, 0]
+            order = places[relevance[row, places].argsort(descending=True, stable=True)]
+            for found, arriving in ((falling, order), (rising, order.flip(0))):
+                levels = _levels(layers, start, row, arriving, max_points)
+                levels = torch.cat([blank[row : row + 1], levels, layers.value[row : row + 1]])
+                found[row, arriving] = levels.diff().to(found)
+    return falling, rising
+
+
+def _levels(
+    layers: Layers, start: Float[Tensor, "row token d"], row: int, arriving: Tensor, max_points: int
+) -> Float[Tensor, " fewer"]:
+    """F when the first one of these places is filled, the first two, and so on up to all but the last."""
+    full = layers.states[0][row]
+    found = [layers.value.new_zeros(0)]
+    between = torch.arange(1, len(arriving), device=arriving.device)
+    for counts in between.split(max_points) if len(between) else ():  # a single word has nothing between the ends
+        there = torch.zeros(len(counts), len(full), dtype=torch.bool, device=arriving.device)
+        there[:, arriving] = torch.arange(len(arriving), device=arriving.device) < counts[:, None]
+        points = torch.where(there[..., None], full, start[row])
+        found.append(layers.run(0, points, torch.full_like(counts, row)))
+    return torch.cat(found)

@@ -1,0 +1,60 @@
+"""What the model says of a few more edited inputs, beside a path: tokens alone and missing, tokens in order."""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lignite.attribution.layer_ig import at_both_ends
+from lignite.attribution.orders import in_both_orders
+from lignite.methods.stacks import points_at_once
+from lignite.models.stack import Stack
+from lignite.models.start import special_tokens
+from lignite.request import ExplainRequest
+
+SHARE_OF_THE_PATH = 0.5
+"""Weight of what is integrated along the path; the two ends, or orders, share the rest (docs/results.md)."""
+
+
+def ends_of(
+    stack: Stack, start: Float[Tensor, "row token d"], request: ExplainRequest, budget: float
+) -> dict[str, Float[Tensor, "row token"]]:
+    """The variables `added` and `removed`, from the states of the blank input at the first layer."""
+    moves = _moving(stack, request)
+    added, removed = at_both_ends(stack, start, moves, points_at_once(stack, budget, gradient=False))
+    return {"added": added, "removed": removed}
+
+
+def orders_of(
+    stack: Stack,
+    start: Float[Tensor, "row token d"],
+    relevance: Float[Tensor, "row token"],
+    request: ExplainRequest,
+    budget: float,
+) -> dict[str, Float[Tensor, "row token"]]:
+    """The variables `falling` and `rising`, from the states of the blank input at the first layer."""
+    room = points_at_once(stack, budget, gradient=False)
+    falling, rising = in_both_orders(stack, start, _moving(stack, request), relevance, room)
+    return {"falling": falling, "rising": rising}
+
+
+def _moving(stack: Stack, request: ExplainRequest) -> Bool[Tensor, "row token"]:
+    """Tokens that the baseline changes; behind the place of a next token nothing can matter, not even by rounding."""
+    moves = stack.kept & ~special_tokens(stack) if request.keep_special else stack.kept.clone()
+    if getattr(stack.model.config, "is_encoder_decoder", False):
+        return moves
+    for number, objective in enumerate(stack.objectives):
+        if objective.kind == "next" and objective.position is not None:
+            moves[number, objective.position + 1 :] = False
+    return moves
+
+
+def beside(
+    path: Float[Tensor, "*row token"], one: Float[Tensor, "*row token"], other: Float[Tensor, "*row token"]
+) -> Float[Tensor, "*row token"]:
+    """Relevance along the path, averaged with what each token does at its two ends or in two orders.
+
+    Examples
+    --------
+    >>> beside(torch.tensor([4.0]), torch.tensor([1.0]), torch.tensor([3.0]))
+    tensor([3.])
+    """
+    return SHARE_OF_THE_PATH * path + (1 - SHARE_OF_THE_PATH) * (one + other) / 2

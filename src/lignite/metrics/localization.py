@@ -1,0 +1,337 @@
+"""Whether relevance lies on the object that people outlined in an image.
+
+That it lies there does not make an explanation true of the model, which may well look at the background; see
+faithfulness for that. Relevances of patches are first enlarged to the pixels of the picture that the model sees. Pixels
+that no patch covers are not read by the model and take no part.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from lignite.errors import InputError, NotFiniteError, OptionError
+
+SIDES = ("top", "left", "bottom", "right")
+
+MEASURES = (
+    "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
+    "average_precision_both",
+)  # fmt: skip
+DISTRACTED = ("distractor_mass", "object_share")
+
+
+def relevance_map(result: xr.Dataset, *, smooth: bool = False) -> Float[np.ndarray, "y x"]:
+    """The relevance of an explained image, enlarged to the pixels of its picture: see `enlarge`."""
+    missing = [name for name in ("relevance", *SIDES) if name not in result.variables]
+    if missing:
+        raise InputError(
+            f"the result has no {missing[0]!r}, so its relevance has no place in a picture: give the explanation of an "
+            "image."
+        )
+    boxes = np.stack([result[side].values for side in SIDES], axis=1)
+    shape = result["image"].shape[:2] if "image" in result else (int(boxes[:, 2].max()), int(boxes[:, 3].max()))
+    return enlarge(result["relevance"].values, boxes, shape, smooth=smooth)
+
+
+def enlarge(
+    relevance: np.ndarray, boxes: np.ndarray, shape: Sequence[int], *, smooth: bool = False
+) -> Float[np.ndarray, "y x"]:
+    """Give every pixel the relevance of its patch.
+
+    Parameters
+    ----------
+    relevance
+        One number per token.
+    boxes
+        Of each token ``[top, left, bottom, right]`` in pixels, the last two excluded; −1 for a token without a place,
+        such as the class token, whose relevance lies nowhere in the picture.
+    shape
+        Height and width of the picture.
+    smooth
+        Draw straight lines between the patches' centres (bilinear) instead of edges around them; beyond the outermost
+        centres the patch's own number goes on.
+
+    Returns
+    -------
+    Relevances of pixels, NaN where there is no patch.
+
+    Examples
+    --------
+    >>> enlarge(np.array([9.0, 1.0, 2.0]), np.array([[-1] * 4, [0, 0, 1, 2], [0, 2, 1, 4]]), (1, 5))
+    array([[ 1.,  1.,  2.,  2., nan]])
+    """
+    scores, places = np.asarray(relevance, dtype=np.float64), np.asarray(boxes)
+    if scores.ndim != 1 or places.shape != (len(scores), 4):
+        raise InputError(
+            f"{scores.shape} relevances and boxes of shape {places.shape}: give one number and one box "
+            "[top, left, bottom, right] per token."
+        )
+    if not np.isfinite(scores).all():
+        raise NotFiniteError(f"the relevance of token {int((~np.isfinite(scores)).argmax())} is NaN or infinite.")
+    there = (places >= 0).all(axis=1)
+    if not there.any():
+        raise InputError("no token has a place in the picture, so its relevance cannot be compared with an outline.")
+    scores, places = scores[there], places[there]
+    if (places[:, 2:] > np.asarray(shape)).any():
+        raise InputError(
+            f"a patch reaches to {places[:, 2].max()} × {places[:, 3].max()} pixels, but the picture has "
+            f"{shape[0]} × {shape[1]}: give the picture that the model sees."
+        )
+    enlarged = np.full(tuple(shape), np.nan)
+    for score, (top, left, bottom, right) in zip(scores, places.tolist(), strict=True):
+        enlarged[top:bottom, left:right] = score
+    return np.where(np.isnan(enlarged), np.nan, _bilinear(scores, places, shape)) if smooth else enlarged
+
+
+def _bilinear(scores: np.ndarray, boxes: np.ndarray, shape: Sequence[int]) -> Float[np.ndarray, "y x"]:
+    tops, lefts = np.unique(boxes[:, 0]), np.unique(boxes[:, 1])
+    if len(scores) != len(tops) * len(lefts):
+        raise InputError(
+            f"{len(scores)} patches do not fill a grid of {len(tops)} × {len(lefts)}, and lines can be drawn between "
+            "the patches of a whole grid alone: leave smooth=False."
+        )
+    rows, cols = np.searchsorted(tops, boxes[:, 0]), np.searchsorted(lefts, boxes[:, 1])
+    grid, down, across = np.empty((len(tops), len(lefts))), np.empty(len(tops)), np.empty(len(lefts))
+    grid[rows, cols] = scores
+    down[rows], across[cols] = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
+    return _between(down, shape[0]) @ grid @ _between(across, shape[1]).T
+
+
+def _between(centres: np.ndarray, length: int) -> Float[np.ndarray, "pixel centre"]:
+    """How much of each centre's number a pixel gets, by the pixel's own centre."""
+    pixels = np.arange(length) + 0.5
+    return np.stack([np.interp(pixels, centres, unit) for unit in np.eye(len(centres))], axis=1)
+
+
+def localization(
+    relevance: Float[np.ndarray, "y x"],
+    mask: np.ndarray,
+    *,
+    distractor: np.ndarray | None = None,
+    tolerance: float | int = 0,
+) -> dict[str, float]:
+    """Compare the relevances of one picture's pixels with the outline of its object.
+
+    Parameters
+    ----------
+    relevance
+        From `relevance_map` or `enlarge`; signed, NaN for pixels that take no part. Explain the class of the object.
+    mask
+        Flags ``[y, x]`` of the object's pixels; with several objects of the class, of all of them.
+    distractor
+        Pixels of something else that the relevance should not lie on.
+    tolerance
+        Pixels that a hit of the pointing game may lie beside the object (published: 15 of some hundred).
+
+    Returns
+    -------
+    - `pointing_game`: 1 if the pixel of largest relevance lies on the object, else 0; of several such pixels (a whole
+      patch, without `smooth`) the share that does, which is the chance that one drawn from them hits.
+    - `relevance_mass`: share of the positive relevance that lies on the object; NaN if nothing is positive.
+    - `relevance_rank`: with K the number of the object's pixels, share of it among the K pixels with the largest
+      positive relevance; of pixels of equal relevance at the edge, their expected number.
+    - `pixel_accuracy`, `iou`, `mean_iou`: of the pixels above the mean relevance, read as the object: share of all
+      pixels that are rightly in or out; intersection over union with the object; mean of it and of that of the others.
+    - `average_precision`: area under precision over recall of the object's pixels, by steps, equal relevances together.
+      `average_precision_both`: the same over object and background in one list, as published for segmentation: a
+      pixel's score for the object is its relevance scaled to [0, 1], for the background one minus that.
+    - with `distractor`: `distractor_mass`, share of the positive relevance on it and not on the object;
+      `object_share`, the object's part of what lies on either, NaN if nothing does.
+
+    References
+    ----------
+    Pointing game: Zhang et al. (2018), :doi:`10.1007/s11263-017-1059-x`. Mass and rank: Arras et al. (2022), CLEVR-XAI,
+    :arxiv:`2003.07258`. Threshold at the mean: Chefer et al. (2021), :arxiv:`2012.09838`, section 4.
+    """
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf:
+        raise OptionError(f"tolerance={tolerance!r} must be a number of pixels, at least 0.")
+    scores, there = _scores(relevance)
+    inside = _outline("mask", mask, there)
+    near = inside if tolerance == 0 else ndimage.distance_transform_edt(~inside) <= tolerance
+    values, found = scores[there], inside[there]
+    above = values > _mean(values)
+    iou, iou_of_others = _iou(above, found), _iou(~above, ~found)
+    measures = (
+        near[there][values == values.max()].mean(),
+        _mass(values, found),
+        _rank(np.maximum(values, 0), found),
+        (above == found).mean(),
+        iou,
+        np.nanmean([iou, iou_of_others]),  # NaN where the object fills the picture: then there are no others
+        _average_precision(values, found),
+        _average_precision_both(values, found),
+    )
+    told = dict(zip(MEASURES, map(float, measures), strict=True))
+    if distractor is not None:
+        other = _outline("distractor", distractor, there)
+        told |= _distracted(values, found, other[there])
+    return told
+
+
+def grid_pointing_game(relevance: Float[np.ndarray, "y x"], cells: Sequence[Any], explained: Any) -> float:
+    """Share of the positive relevance that lies in the cells of a mosaic that show the explained class.
+
+    Parameters
+    ----------
+    cells
+        Classes of the cells in reading order: four of a mosaic of two by two, nine of three by three. A pixel belongs
+        to the cell that its centre lies in.
+    explained
+        The explained class, one of `cells`.
+
+    Returns
+    -------
+    A share; chance is that of the cells. NaN if nothing is positive.
+
+    References
+    ----------
+    Böhle, Fritz, Schiele (2021), :arxiv:`2104.00032`, section 4.
+    """
+    side = math.isqrt(len(cells))
+    if side < 2 or side * side != len(cells):
+        raise InputError(f"a mosaic has {len(cells)} cells: give 4 (two by two), 9 or another square of them.")
+    if explained not in cells:
+        raise InputError(f"the explained class {explained!r} is in no cell of the mosaic ({_listed(cells)}).")
+    scores, there = _scores(relevance)
+    y, x = (((np.arange(length) + 0.5) * side / length).astype(int) for length in scores.shape)
+    shows = np.array([cell == explained for cell in cells]).reshape(side, side)
+    return _mass(scores[there], shows[y[:, None], x][there])
+
+
+def pooled_segmentation(
+    relevances: Iterable[Float[np.ndarray, "_ _"]], masks: Iterable[np.ndarray]
+) -> dict[str, float]:
+    """Pixel accuracy and intersections over union with the pixels of all pictures counted together.
+
+    As Chefer et al. report them; `localization` measures each picture alone, and its means weigh all pictures alike.
+    `mean_iou` is the mean of the object's and of the background's; `mean_average_precision` that over pictures of
+    `average_precision_both`.
+    """
+    counts = np.zeros((2, 2))
+    precisions = []
+    for relevance, mask in zip(relevances, masks, strict=True):
+        scores, there = _scores(relevance)
+        values, found = scores[there], _outline("mask", mask, there)[there]
+        above = values > _mean(values)
+        counts += [[np.sum((above == said) & (found == true)) for true in (False, True)] for said in (False, True)]
+        precisions.append(_average_precision_both(values, found))
+    if not precisions:
+        raise InputError("there are no pictures to count; give at least one.")
+    hits = counts.diagonal()
+    unions = counts.sum(0) + counts.sum(1) - hits
+    ious = hits / np.where(unions > 0, unions, np.nan)
+    return {
+        "pixel_accuracy": float(hits.sum() / counts.sum()),
+        "iou": float(ious[1]),
+        "mean_iou": float(np.nanmean(ious)),
+        "mean_average_precision": float(np.mean(precisions)),
+    }
+
+
+def mask_from_boxes(boxes: Sequence[Sequence[int]], shape: Sequence[int]) -> Bool[np.ndarray, "y x"]:
+    """Pixels of rectangles ``[top, left, bottom, right]``, the last two excluded, in a picture of this height, width.
+
+    Examples
+    --------
+    >>> mask_from_boxes([[0, 1, 2, 3]], (2, 4)).astype(int)
+    array([[0, 1, 1, 0],
+           [0, 1, 1, 0]])
+    """
+    if not len(boxes):
+        raise InputError("there are no boxes: give at least one [top, left, bottom, right].")
+    mask = np.zeros(tuple(shape), dtype=bool)
+    for box in boxes:
+        whole = len(box) == 4 and all(isinstance(side, int | np.integer) for side in box)
+        if not whole or isinstance(box, str):
+            raise InputError(f"a box is {box!r}; expected [top, left, bottom, right] in whole pixels.")
+        top, left, bottom, right = (int(side) for side in box)
+        if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
+            raise InputError(
+                f"the box {[top, left, bottom, right]} does not fit a picture of {shape[0]} × {shape[1]} pixels; "
+                "expected [top, left, bottom, right], 0 <= top < bottom <= height and 0 <= left < right <= width."
+            )
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def _scores(relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.asarray(relevance, dtype=np.float64)
+    there = ~np.isnan(scores)
+    if scores.ndim != 2 or not there.any():
+        raise InputError(f"relevances of shape {scores.shape}: give one number per pixel, [y, x], not all of them NaN.")
+    if np.isinf(scores).any():
+        raise NotFiniteError("the relevance of a pixel is infinite.")
+    return scores, there
+
+
+def _outline(what: str, mask: np.ndarray, there: np.ndarray) -> np.ndarray:
+    outline = np.asarray(mask).astype(bool)
+    if outline.shape != there.shape:
+        raise InputError(
+            f"the {what} has {_size(outline.shape)} pixels, the picture that the model sees {_size(there.shape)}: give "
+            f"one flag per pixel of that picture."
+        )
+    if not (outline & there).any():
+        raise InputError(f"the {what} is empty: no pixel of the picture that the model reads is marked.")
+    return outline
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of equal numbers that number itself: rounding of their sum must not put all of them above it."""
+    return float(values[0] if np.ptp(values) == 0 else values.mean())
+
+
+def _iou(one: np.ndarray, other: np.ndarray) -> float:
+    union = int((one | other).sum())
+    return float((one & other).sum() / union) if union else math.nan
+
+
+def _mass(values: np.ndarray, inside: np.ndarray) -> float:
+    positive = np.maximum(values, 0)
+    # As shares of the largest one: sums of very large numbers overflow, quotients of very small ones underflow.
+    largest = positive.max()
+    if largest == 0:
+        return math.nan
+    shares = positive / largest
+    return float(shares[inside].sum() / shares.sum())
+
+
+def _distracted(values: np.ndarray, found: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    of_object, of_other = _mass(values, found), _mass(values, other & ~found)
+    both = of_object + of_other
+    return {"distractor_mass": of_other, "object_share": of_object / both if both > 0 else math.nan}
+
+
+def _rank(values: np.ndarray, inside: np.ndarray) -> float:
+    size = int(inside.sum())
+    edge = np.partition(values, -size)[-size]
+    above, at = values > edge, values == edge
+    hits = inside[above].sum() + (size - above.sum()) * inside[at].mean()
+    return float(hits / size)
+
+
+def _average_precision(values: np.ndarray, inside: np.ndarray) -> float:
+    order = np.argsort(-values, kind="stable")
+    last = np.append(np.diff(values[order]) < 0, True)  # equal relevances pass the threshold together
+    hits = np.cumsum(inside[order])[last]
+    precision, recall = hits / (last.nonzero()[0] + 1), hits / inside.sum()
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def _average_precision_both(values: np.ndarray, inside: np.ndarray) -> float:
+    spread = np.ptp(values)
+    scaled = (values - values.min()) / spread if spread > 0 else np.zeros_like(values)
+    return _average_precision(np.concatenate([1 - scaled, scaled]), np.concatenate([~inside, inside]))
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ", ".join(map(str, names))
