@@ -459,10 +459,10 @@ def test_an_image_is_explained_by_its_patches():
     why = lignite.explain(model, image, baseline="mean", tol=1e-2)
 
     assert why.sizes["token"] == 5
-    with pytest.raises(
-        OptionError, match="baseline='mask' replaces words, and this input has none; use 'zero' or 'mean'"
-    ):
+    with pytest.raises(OptionError, match="baseline='mask' needs a mask token, and ViTForImageClassification has none"):
         lignite.explain(model, image, baseline="mask")
+    with pytest.raises(OptionError, match="baseline='pad' replaces words, and this input has none"):
+        lignite.explain(model, image, baseline="pad")
 
 
 @pytest.mark.parametrize("path", ["input", "layer"])

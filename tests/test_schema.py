@@ -284,6 +284,8 @@ def test_the_layout_of_an_explanation_is_that_of_the_design():
         "output_ig": ("token",),
         "added": ("token",),
         "removed": ("token",),
+        "falling": ("token",),
+        "rising": ("token",),
         "output_displacement": (),
         "output_gap": (),
         "attention_gradient": ("layer", "target", "source"),

@@ -97,7 +97,7 @@ def spread(n_nodes: int) -> Rule:
     Examples
     --------
     >>> [round(node, 4) for node in spread(3).nodes]
-    [0.2053, 0.5, 0.7947]
+    [0.2021, 0.5, 0.7979]
     """
     rule = fejer(n_nodes)
     nodes, slope = stretch(np.asarray(rule.nodes))

@@ -54,6 +54,7 @@ def beside(
 
     Examples
     --------
+    >>> import torch
     >>> beside(torch.tensor([4.0]), torch.tensor([1.0]), torch.tensor([3.0]))
     tensor([3.])
     """

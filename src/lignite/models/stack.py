@@ -24,7 +24,7 @@ REPLAYED = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch
 """Largest relative difference between the model's own answer and the one replayed from a layer's states: sums in
 another order. A model whose head reads other layers too misses by parts in ten."""
 
-_blocks_of: "WeakKeyDictionary[nn.Module, list[nn.Module]]" = WeakKeyDictionary()
+_blocks_of: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], list[nn.Module]]]" = WeakKeyDictionary()
 
 Answer = Callable[[int, nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """What a block does when it is called: number of the call, module, its own forward, the arguments."""
@@ -327,9 +327,11 @@ class Stack:
 
 def _find_blocks(model: Model, row: Row) -> list[nn.Module]:
     """Blocks in the order in which they are called; one that is shared stands there several times."""
-    if model.network not in _blocks_of:
-        _blocks_of[model.network] = stack_of(model.network, row.encoded.tensors)
-    return _blocks_of[model.network]
+    modules = tuple(map(id, model.network.modules()))  # somebody may have put other blocks in
+    known = _blocks_of.get(model.network)
+    if known is None or known[0] != modules:
+        known = _blocks_of[model.network] = (modules, stack_of(model.network, row.encoded.tensors))
+    return known[1]
 
 
 def _entering(args: tuple[Any, ...], kwargs: dict[str, Any], *, required: bool = True) -> Any:
