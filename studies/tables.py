@@ -365,6 +365,7 @@ def table(found: Evaluation, fill: str) -> list[str]:
     best = {
         metric: (some["mean"].max() if better[metric] == "higher" else some["mean"].min())
         for metric, some in rows.groupby("metric")
+        if better[metric]
     }
     tests = found.tests[(found.tests["fill"] == fill) & (found.tests["p_holm"] < 0.05)]
     different = set(zip(tests["method"], tests["metric"], strict=True))
@@ -380,7 +381,7 @@ def table(found: Evaluation, fill: str) -> list[str]:
             if metric in COST:
                 line.append(number(cell["mean"], digits=".2g"))
                 continue
-            mean = f"**{number(cell['mean'])}**" if cell["mean"] == best[metric] else number(cell["mean"])
+            mean = f"**{number(cell['mean'])}**" if cell["mean"] == best.get(metric) else number(cell["mean"])
             star = r"\*" if (method, metric) in different else ""
             line.append(f"{mean}{star} [{number(cell['low'])}, {number(cell['high'])}]")
         lines.append(f"| `{method}` | {' | '.join(line)} |")
@@ -392,11 +393,15 @@ def markdown(name: str, study: Study, found: Evaluation) -> str:
     attrs = found.attrs
     kind = "texts with marked evidence" if study.of_label and not study.of_images else study.things
     explained = "their label" if study.of_label else "the predicted class"
+    shown, accuracy = f"{attrs['n_examples']}", f"accuracy on these {study.things} {number(attrs['accuracy'])}"
+    if "cells" in study.columns:  # each mosaic is explained once for every class in it
+        shown = f"{attrs['n_examples'] // 4}"
+        explained, accuracy = "each of their four classes", "not trained on mosaics"
     versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
     lines = [
-        f"{attrs['n_examples']} of {count(study)} {study.split} {kind} of `{study.data}`, drawn with seed "
+        f"{shown} of {count(study)} {study.split} {kind} of `{study.data}`, drawn with seed "
         f"{attrs['seed']}; {explained} is explained. Model `{study.model}`, sha256 of its weights "
-        f"`{attrs['model_sha256'][:16]}…`, accuracy on these {study.things} {number(attrs['accuracy'])}. Means with "
+        f"`{attrs['model_sha256'][:16]}…`, {accuracy}. Means with "
         f"{attrs['confidence']:.0%} bootstrap "
         rf"intervals; best in bold; \* differs from `{attrs['reference']}` (paired bootstrap, Holm, p < 0.05). "
         f"{versions}.",

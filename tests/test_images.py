@@ -625,6 +625,18 @@ def test_covering_changes_the_pixels_of_the_patches_and_no_others(fill):
     assert_close(row.encoded.tensors["pixel_values"], before, rtol=0, atol=0)
 
 
+def test_a_blur_covers_each_picture_by_its_own():
+    """Fills are kept from call to call; one picture's blur in another would tell a model what was never there."""
+    model = vit()
+    pictures = [np.asarray(read_image(drawn(8, 8, seed=seed))) for seed in (0, 1)]
+    rows = ask(model, pictures)
+
+    covered = [cover(model, row, [1, 2, 3, 4], "blur").encoded.tensors["pixel_values"] for row in rows]
+
+    for row, found in zip(rows, covered, strict=True):
+        assert_close(found, blurred(row.encoded.tensors["pixel_values"]), rtol=0, atol=0)
+
+
 def test_single_pixels_can_be_covered():
     """Metrics on pixels remove them one by one."""
     model = vit(dtype=torch.float64)

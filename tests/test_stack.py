@@ -1,5 +1,6 @@
 """The stack as a function of any layer's states: it replays every model, and leaves each as it was."""
 
+import copy
 from types import MethodType
 from typing import Any
 
@@ -359,3 +360,17 @@ def test_tokens_after_the_one_that_answers_score_exactly_zero():
             assert not why.attention_gradient.values[:, 4:].any()
             assert not why.attention_gradient_heads.values[..., 4:].any()
             assert why.layer_ig.values[:, 1:4].all()
+
+
+def test_blocks_that_were_exchanged_are_noticed():
+    """The list of blocks is kept from call to call; a block that has left the model would never be reached."""
+    model = lignite.load("tiny-sentiment")
+    with at_rest(model.network):
+        before = Stack(model, ask(model, ["A superb film."]))
+        blocks = model.network.bert.encoder.layer
+        blocks[1] = copy.deepcopy(blocks[1])
+
+        after = Stack(model, ask(model, ["A superb film."]))
+
+    assert after.blocks[1] is blocks[1]
+    assert_close(after.value, before.value, rtol=0, atol=0)
