@@ -134,6 +134,20 @@ def test_a_flow_from_patch_to_patch_is_saved_and_viewed(seer, photo, tmp_path):
     assert "r0c1" in second.stdout
 
 
+def test_several_explanations_share_a_picture_and_edges_can_be_smoothed(seer, photo, tmp_path):
+    """Methods are compared side by side; smooth relevance is another picture of the same numbers."""
+    names = [tmp_path / "one.nc", tmp_path / "two.nc"]
+    for path, method in zip(names, ("gradient-x-input", "saliency"), strict=True):
+        assert run("explain", photo, "--model", seer, "--method", method, "-q", "-o", path).exit_code == 0
+
+    for picture, look in (("both.png", "--patches"), ("smooth.png", "--smooth")):
+        result = run("view", *names, look, "-q", "-o", tmp_path / picture)
+        assert result.exit_code == 0, result.stderr
+
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["both.png", "photo.png", "smooth.png"]
+    assert (tmp_path / "both.png").read_bytes() != (tmp_path / "smooth.png").read_bytes()
+
+
 def test_the_bundled_model_of_images_brings_a_picture(tmp_path):
     """`lignite explain --model tiny-digits` answers at once, offline, and names the digit that is there."""
     path = tmp_path / "why.nc"
