@@ -192,6 +192,26 @@ def processor() -> str:
     return names[0].split(":")[1].strip() if names else platform.machine()
 
 
+def write_card(folder: Path, arguments: argparse.Namespace, *, scores: dict[str, Any], **training: Any) -> None:
+    """card.json beside the weights: which they are, how good, how they came about; printed, too."""
+    card = {
+        "name": arguments.name,
+        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "scores": scores,
+        "command": f"python {' '.join(sys.argv)}",
+        "seed": arguments.seed,
+        **training,
+        "machine": f"{processor()}, one thread",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    print(json.dumps(card, indent=2))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one of the classifiers that the studies explain.")
     parser.add_argument("name", choices=list(RECIPES))
@@ -226,25 +246,15 @@ def main() -> None:
     scores: dict[str, Any] = {split: score(model, tokenizer, part) for split, part in held_out.items()}
     if recipe.permuted:
         scores["permuted train labels"] = score(model, tokenizer, examples)
-    card = {
-        "name": arguments.name,
-        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "scores": scores,
-        "command": f"python {' '.join(sys.argv)}",
-        "seed": arguments.seed,
-        "recipe": asdict(recipe),
-        "start": "encoder of sst-minilm, new head",
-        "n_train": len(examples),
-        "cpu_seconds": seconds,
-        "machine": f"{processor()}, one thread",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    print(json.dumps(card, indent=2))
+    write_card(
+        folder,
+        arguments,
+        scores=scores,
+        recipe=asdict(recipe),
+        start="encoder of sst-minilm, new head",
+        n_train=len(examples),
+        cpu_seconds=seconds,
+    )
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ it was trained on, its scores, and the sha256 of its weights. README.md has the 
 """
 
 import argparse
-import hashlib
 import json
-import platform
 import statistics
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, cross_entropy, grid_sample
@@ -28,7 +24,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTMAEConfig, ViT
 
 from data import ROOT, shared_folder
 from image_data import FLOWERS, ITEMS, PETS, SETS, Picture
-from train import f1, processor, tent
+from train import f1, tent, write_card
 
 MEAN, DEVIATION = 0.5, 0.25
 """What the processor takes from every channel, and divides it by."""
@@ -262,25 +258,15 @@ def main() -> None:
     seconds = round(time.process_time())
 
     save(model, folder, recipe)
-    card = {
-        "name": arguments.name,
-        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "scores": {split: score(model, pictures[split]) for split in ("dev", "test")},
-        "command": f"python {' '.join(sys.argv)}",
-        "seed": arguments.seed,
-        "recipe": asdict(recipe),
-        "start": "masked autoencoder on the train pictures, new head" if recipe.pretrain else "random weights",
-        "n_train": len(pixels),
-        "cpu_seconds": seconds,
-        "machine": f"{processor()}, one thread",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    print(json.dumps(card, indent=2))
+    write_card(
+        folder,
+        arguments,
+        scores={split: score(model, pictures[split]) for split in ("dev", "test")},
+        recipe=asdict(recipe),
+        start="masked autoencoder on the train pictures, new head" if recipe.pretrain else "random weights",
+        n_train=len(pixels),
+        cpu_seconds=seconds,
+    )
 
 
 if __name__ == "__main__":

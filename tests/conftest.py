@@ -1,5 +1,6 @@
 """What every test can rely on: one thread, seeded generators, and the real models only where they are."""
 
+import logging
 import random
 from pathlib import Path
 
@@ -34,3 +35,13 @@ def _repeatable():
 def shared_folder() -> Path:
     """The real models and data beside the checkout; ask for it in tests marked `shared`."""
     return SHARED
+
+
+@pytest.fixture
+def plain_terminal(monkeypatch):
+    """80 columns, no colours, and transformers' logging as it was: a command owns its process, a test does not."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    level = logging.getLogger("transformers").level
+    yield
+    logging.getLogger("transformers").setLevel(level)

@@ -27,16 +27,9 @@ from lignite.checks import ranges
 from lignite.errors import OptionError
 
 TEXT = "A superb film."
+pytestmark = pytest.mark.usefixtures("plain_terminal")
+
 QUICK = ("--layers", "0", "--maps", "whole")
-
-
-@pytest.fixture(autouse=True)
-def _plain_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb")
-    level = logging.getLogger("transformers").level
-    yield
-    logging.getLogger("transformers").setLevel(level)  # a command owns its process, a test does not
 
 
 @pytest.fixture(scope="module")

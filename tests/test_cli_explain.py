@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import logging
 import re
 from pathlib import Path
 
@@ -21,16 +20,9 @@ from lignite.errors import OptionError
 from lignite.request import EXPLAIN_METHODS, Target
 
 TEXT = "A superb film."
+pytestmark = pytest.mark.usefixtures("plain_terminal")
+
 QUICK = ("--method", "gradient-x-input")
-
-
-@pytest.fixture(autouse=True)
-def _plain_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb")
-    level = logging.getLogger("transformers").level
-    yield
-    logging.getLogger("transformers").setLevel(level)  # a command owns its process, a test does not
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`lignite explain` and `lignite flow` on pictures: files, folders, and what a bundled model brings along."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -14,16 +13,9 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 import lignite
 from lignite.zoo.samples import digit_scene
 
+pytestmark = pytest.mark.usefixtures("plain_terminal")
+
 QUICK = ("--method", "gradient-x-input")
-
-
-@pytest.fixture(autouse=True)
-def _plain_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "dumb")
-    level = logging.getLogger("transformers").level
-    yield
-    logging.getLogger("transformers").setLevel(level)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """One attention function, registered once with transformers, through which every block can be taken apart."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -124,6 +124,21 @@ def configurations(module: nn.Module) -> list[Any]:
 
 
 @contextmanager
+def standing_in(name: str, others: Mapping[nn.Module, Any]) -> Iterator[None]:
+    """Let each module answer to a method's name with another function; what somebody else had set is put back."""
+    before = {module: module.__dict__[name] for module in others if name in module.__dict__}
+    try:
+        for module, other in others.items():
+            module.__dict__[name] = other
+        yield
+    finally:
+        for module in others:
+            module.__dict__.pop(name, None)
+            if module in before:
+                module.__dict__[name] = before[module]
+
+
+@contextmanager
 def at_rest(network: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
 
@@ -136,22 +151,15 @@ def at_rest(network: nn.Module) -> Iterator[None]:
     with _one_at_a_time, torch.inference_mode(False), torch.autocast(device, enabled=False):
         training = [(module, module.training) for module in network.modules()]
         gradients = [(weight, weight.requires_grad) for weight in network.parameters()]
-        maskers = [module for module, _ in training if "random_masking" in dir(type(module))]
-        earlier = [module.__dict__.get("random_masking") for module in maskers]
+        maskers = [module for module, _ in training if hasattr(type(module), "random_masking")]
         try:
-            for module in maskers:
-                module.__dict__["random_masking"] = _everything_in_order
             for module, _ in training:
                 module.training = False
             for weight, _ in gradients:
                 weight.requires_grad_(False)
-            yield
+            with standing_in("random_masking", dict.fromkeys(maskers, _everything_in_order)):
+                yield
         finally:
-            for module, before in zip(maskers, earlier, strict=True):
-                if before is None:
-                    del module.__dict__["random_masking"]
-                else:
-                    module.__dict__["random_masking"] = before
             for weight, required in gradients:
                 weight.requires_grad_(required)
             for module, flag in training:

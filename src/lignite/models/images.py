@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lignite.errors import InputError, OptionError
-from lignite.models.attention import at_rest
+from lignite.models.attention import at_rest, standing_in
 from lignite.models.tokens import Encoded, Reader, Tokens, forward_names, on_device, shorten, wordless
 
 IMAGE_FILLS = ("blur", "grey", "black")
@@ -428,7 +428,7 @@ def patches_masked(network: PreTrainedModel) -> Any:
             f"; use one of {', '.join(map(repr, IMAGE_FILLS))}, 'zero', 'mean'."
         )
     (room,) = rooms
-    forward, earlier = room.forward, room.__dict__.get("forward")
+    forward = room.forward
 
     def masked(pixel_values: Tensor, *args: Any, **kwargs: Any) -> Any:
         tall, wide = _height_and_width(vision_config(network).patch_size)
@@ -439,11 +439,5 @@ def patches_masked(network: PreTrainedModel) -> Any:
             return forward(pixel_values, *args, **kwargs)
         return forward(pixel_values, **{**kwargs, "bool_masked_pos": everywhere})
 
-    try:
-        room.__dict__["forward"] = masked
+    with standing_in("forward", {room: masked}):
         yield
-    finally:
-        if earlier is None:
-            room.__dict__.pop("forward", None)
-        else:
-            room.__dict__["forward"] = earlier

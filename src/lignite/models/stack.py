@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from lignite.attribution.attend import repeat_groups
 from lignite.attribution.shared_path import load_forward_mode
 from lignite.errors import ModelError, OptionError
-from lignite.models.attention import AttendCall, Captured, compute, configurations, intercepted
+from lignite.models.attention import AttendCall, Captured, compute, configurations, intercepted, standing_in
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, collate, run
 from lignite.models.recording import first_tensor, stack_of
@@ -302,8 +302,7 @@ class Stack:
     def _answering(self, answer: Answer) -> Iterator[None]:
         """Let `answer` decide what each block does; forwards that others have set on a module are put back."""
         calls = [0]
-        modules = list({id(block): block for block in self.blocks}.values())
-        before = [block.__dict__.get("forward") for block in modules]
+        modules = dict.fromkeys(self.blocks)  # one that is shared stands there several times
 
         def stand_for(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
             def call(*args: Any, **kwargs: Any) -> Any:
@@ -313,16 +312,8 @@ class Stack:
 
             return call
 
-        try:
-            for module in modules:
-                module.__dict__["forward"] = stand_for(module, module.forward)
+        with standing_in("forward", {module: stand_for(module, module.forward) for module in modules}):
             yield
-        finally:
-            for module, earlier in zip(modules, before, strict=True):
-                if earlier is None:
-                    module.__dict__.pop("forward", None)
-                else:
-                    module.__dict__["forward"] = earlier
 
 
 def _find_blocks(model: Model, row: Row) -> list[nn.Module]:
