@@ -122,9 +122,7 @@ SETS = {
         parse=parse_characters,
         files={split: f"sent_{split}" for split in SPLITS},
     ),
-    "swahili": DataSet(
-        folder="afrisenti_swa", labels=("negative", "neutral", "positive"), parse=parse_plain, files=SPLITS
-    ),
+    "amharic": DataSet(folder="amharic_hate", labels=("normal", "offensive", "hate"), parse=parse_plain, files=SPLITS),
     "newsgroups": DataSet(
         folder="newsgroups20",
         labels=(

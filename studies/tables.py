@@ -88,7 +88,9 @@ FEW = (
     "grad-cam",
     "random",
 )
-"""For people's evidence, which differences between the variants of a method do not touch, and for long texts."""
+"""For people's evidence, which differences between the variants of a method do not touch."""
+LONG = tuple(method for method in FEW if "orders" not in method)
+"""For texts of hundreds of tokens, where orders take minutes each."""
 FAITHFULNESS = (
     "insertion-minus-deletion",
     "comprehensiveness",
@@ -200,9 +202,9 @@ STUDIES = {
     "sst": Study(title="SST", data="sst", methods=ALL, metrics=WITH_SIGNS, limit=40),
     "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, limit=30),
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
-    "swahili": Study(title="Swahili tweets", data="swahili", limit=30),
+    "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
     "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=FEW, fills=("mask",), limit=6),
-    "movies": Study(title="Movie reviews", data="movies", methods=FEW, fills=("mask",), limit=2),
+    "movies": Study(title="Movie reviews", data="movies", methods=LONG, fills=("mask",), limit=20),
     "hatexplain-evidence": Study(
         title="HateXplain, human evidence",
         data="hatexplain",
@@ -222,9 +224,9 @@ STUDIES = {
     "movies-evidence": Study(
         title="Movie reviews, human evidence",
         data="movies",
-        methods=FEW,
+        methods=LONG,
         metrics=PLAUSIBILITY,
-        limit=4,
+        limit=40,
         of_label=True,
     ),
     "choose-scenes": Study(

@@ -364,6 +364,26 @@ def test_a_mistake_is_one_line_that_names_the_way_out(typed, message):
     assert message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "message", "code"),
+    [
+        (["--special", "drop"], "'share'", 2),
+        (["--tol", "0"], "between 0 and 1", 2),
+        (["-o", "why.jpg"], "names no format", 2),
+        (["-o", "nowhere/why.nc"], "there is no folder", 1),
+        (["--file", "nowhere.txt"], "nowhere.txt", 1),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_the_model_is_loaded(monkeypatch, typed, message, code):
+    """A mistake must not cost the minutes that a large model takes."""
+    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("the model was loaded"))
+
+    result = run("explain", *([] if "--file" in typed else [TEXT]), *typed)
+
+    assert result.exit_code == code, result.output
+    assert message in result.stderr
+
+
 @pytest.mark.parametrize("typed", ["", "  \n"])
 def test_an_empty_text_is_refused(typed):
     """There is nothing to explain."""

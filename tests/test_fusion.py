@@ -211,17 +211,18 @@ def test_the_automatic_share_is_the_most_faithful_one():
     assert json.loads(chosen.attrs["plans"])["fusion"] == best
 
 
-def test_both_ends_are_half_of_the_relevance_and_nothing_of_the_layers(model):
-    """Tokens alone and tokens taken away, by the model's own answers to edited inputs; special tokens stay."""
+@pytest.mark.parametrize("keep_special", [True, False])
+def test_both_ends_are_half_of_the_relevance_and_nothing_of_the_layers(model, keep_special):
+    """Tokens alone and tokens taken away, by the model's own answers to edited inputs; special tokens stay, or not."""
     (row,) = ask(model, TEXT)
-    words = [place for place, special in enumerate(row.encoded.tokens.special) if not special]
+    words = [place for place, special in enumerate(row.encoded.tokens.special) if not (special and keep_special)]
     blank = model.tokenizer.mask_token_id
     nobody = replace_tokens(row, words, blank)
     alone = [replace_tokens(row, [other for other in words if other != place], blank) for place in words]
     without = [replace_tokens(row, [place], blank) for place in words]
     value = predict(model, [row, nobody, *alone, *without]).value.numpy()
 
-    why, plain = explain(model, ends=True), explain(model)
+    why, plain = explain(model, ends=True, keep_special=keep_special), explain(model, keep_special=keep_special)
 
     ends = np.zeros(row.n_tokens)
     ends[words] = (value[2 : 2 + len(words)] - value[1] + value[0] - value[2 + len(words) :]) / 2
