@@ -40,7 +40,7 @@ check: $(READY) ## format, lint, types
 
 bench: $(READY) ## measure speed and memory, see bench/README.md
 	@for what in $(BENCHES); do $(BIN)/python bench/flow.py $$what || exit 1; echo; done
-	@for what in captum batches; do $(BIN)/python bench/explain.py $$what || exit 1; echo; done
+	@for what in captum memory batches; do $(BIN)/python bench/explain.py $$what || exit 1; echo; done
 	$(BIN)/python bench/metrics.py
 
 setup: $(READY) ## make or refresh the environment

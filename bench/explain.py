@@ -1,10 +1,13 @@
 """Cost of `lignite.explain`: against captum's layer-by-layer integrated gradients, and of batches against a loop.
 
-python bench/explain.py captum | batches
+python bench/explain.py captum | memory | batches
 """
 
 import argparse
 import platform
+import resource
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -123,6 +126,33 @@ def _captum(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> tuple[floa
     return total, used, worst
 
 
+def memory() -> None:
+    """Peak memory of three processes: captum on every layer, and our paths, of the model with random weights."""
+    print("| 128 tokens, BERT-base size | model loaded, GiB | peak, GiB |")
+    print("| --- | --- | --- |")
+    for what in ("captum", "path=layer", "path=input"):
+        child = subprocess.run([sys.executable, __file__, "peak", what], check=True, capture_output=True, text=True)
+        loaded, peak = child.stdout.split()
+        print(f"| {what} | {loaded} | {peak} |")
+
+
+def peak(what: str) -> None:
+    """What the process held when the model was loaded, and at most until all layers were explained; in GiB."""
+    model = bert_classifier()
+    inputs = token_ids(model, N_TOKENS)
+    inputs = {"input_ids": inputs["input_ids"], "token_type_ids": torch.zeros_like(inputs["input_ids"])}
+    loaded = _most_held()
+    if what == "captum":
+        _captum(model, inputs)
+    else:
+        lignite.explain(model, inputs, baseline="mask", path=what.removeprefix("path="), tol=TOL)
+    print(f"{loaded:.2f} {_most_held():.2f}")
+
+
+def _most_held() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def batches(n_texts: int = 500) -> None:
     """The same code on a list and on one text after the other, with sentences of 5 to 40 tokens."""
     model = lignite.load("tiny-sentiment")
@@ -143,9 +173,13 @@ def batches(n_texts: int = 500) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["captum", "batches"])
+    parser.add_argument("what", choices=["captum", "memory", "batches", "peak"])
+    parser.add_argument("of", nargs="?", help="of peak, which memory calls: captum, path=layer or path=input")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     arguments = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
-    against_captum() if arguments.what == "captum" else batches()
+    if arguments.what == "peak":
+        peak(arguments.of)
+    else:
+        print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
+        {"captum": against_captum, "memory": memory, "batches": batches}[arguments.what]()

@@ -203,7 +203,7 @@ STUDIES = {
     "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, limit=30),
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
     "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
-    "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=FEW, fills=("mask",), limit=6),
+    "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=LONG, fills=("mask",), limit=30),
     "movies": Study(title="Movie reviews", data="movies", methods=LONG, fills=("mask",), limit=20),
     "hatexplain-evidence": Study(
         title="HateXplain, human evidence",

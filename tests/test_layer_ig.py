@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import lignite
 from lignite.attribution.layer_ig import (
     ROUNDED_SHARE,
     Precision,
+    _InputPath,
     along_each_layer,
     along_input,
     at_both_ends,
@@ -277,7 +279,7 @@ def test_the_image_takes_no_more_nodes_than_its_line(sharpness, tol):
     assert image.converged.all()
 
 
-@pytest.mark.parametrize("n_nodes", [3, 7])
+@pytest.mark.parametrize("n_nodes", [3, 5, 7])
 def test_directions_of_small_rules_are_exact_to_degree_n_plus_1(n_nodes):
     """N nodes and both ends are n + 2 points."""
     nodes = np.asarray(spread(n_nodes).nodes)
@@ -288,7 +290,9 @@ def test_directions_of_small_rules_are_exact_to_degree_n_plus_1(n_nodes):
         assert_allclose(derivative_inside(n_nodes) @ points**degree, slope, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize(("n_nodes", "error"), [(15, 1e-3), (31, 1e-9), (63, 1e-11)])
+@pytest.mark.parametrize(
+    ("n_nodes", "error"), [(11, 1e-1), (15, 1e-3), (23, 1e-5), (31, 1e-9), (47, 1e-11), (63, 1e-11)]
+)
 def test_directions_of_large_rules_converge_up_to_the_ends(n_nodes, error):
     """Of sin 6a; the variable is stretched, so no degree is exact but 0 and 1. Errors are a tenth of these, or more."""
     nodes = np.asarray(spread(n_nodes).nodes)
@@ -298,6 +302,17 @@ def test_directions_of_large_rules_converge_up_to_the_ends(n_nodes, error):
 
     assert_allclose(found[:, 0], 1.0, rtol=0, atol=1e-11)
     assert_allclose(found[:, 1], 6 * np.cos(6 * nodes), rtol=0, atol=error)
+
+
+def test_long_rows_keep_fewer_nodes_whoever_is_in_the_batch():
+    """At most 31 nodes of rows of more than 128 tokens, 63 of others; 24 nodes for each point that fits."""
+    model = sharp_model(1.0)
+    path = _InputPath(model, starts(model, 12), model.value, 4, 1)
+    path.layers = SimpleNamespace(kept=torch.arange(200) < torch.tensor([[200], [128], [129], [3], [4]]))
+
+    groups = [(rows.tolist(), most) for rows, most in path.groups(torch.arange(5), 4)]
+
+    assert groups == [([1], 63), ([3], 63), ([4], 63), ([0, 2], 31)]
 
 
 def test_too_few_nodes_are_told():

@@ -1,5 +1,6 @@
 """A rule is judged by the integrals it gets right, and the certificate by whether it tells the truth about the rest."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +12,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lignite.attribution.quadrature import (
+    NESTED,
     NODES_PER_PANEL,
+    _Nested,
+    angles,
     fejer,
+    fresh,
     gauss_legendre,
     graded,
     integrate,
@@ -314,7 +319,7 @@ def test_a_target_that_does_not_move_is_converged():
 # Rules inside one another
 
 
-@given(n_nodes=st.sampled_from([3, 7, 15, 31]), data=st.data())
+@given(n_nodes=st.sampled_from([3, 5, 7, 11, 15, 23, 31]), data=st.data())
 def test_fejer_is_exact_up_to_degree_n_minus_1(n_nodes, data):
     """It interpolates: n nodes determine a polynomial of that degree."""
     coefficients = data.draw(st.lists(small_floats, min_size=1, max_size=n_nodes))
@@ -325,10 +330,44 @@ def test_fejer_is_exact_up_to_degree_n_minus_1(n_nodes, data):
     assert estimate == pytest.approx(exact, rel=1e-9, abs=1e-9)  # up to 31 terms of 10 that may cancel
 
 
-@pytest.mark.parametrize("n_nodes", [3, 7, 15])
-def test_fejer_nodes_are_nodes_of_the_next_rule(n_nodes):
+@pytest.mark.parametrize("n_nodes", [3, 7, 15, 31])
+def test_weights_are_those_that_fejer_gave(n_nodes):
+    """His sum of sines, at nodes (1 − cos θ)/2 with θ = kπ/(n + 1)."""
+    angle = np.arange(1, n_nodes + 1) * np.pi / (n_nodes + 1)
+    odd = np.arange(1, n_nodes + 1, 2)
+    weights = 2 / (n_nodes + 1) * np.sin(angle) * (np.sin(np.outer(angle, odd)) / odd).sum(1)
+
+    assert fejer(n_nodes).nodes == pytest.approx((1 - np.cos(angle)) / 2, abs=ROUNDING)
+    assert fejer(n_nodes).weights == pytest.approx(weights, abs=ROUNDING)
+
+
+@pytest.mark.parametrize("n_nodes", [5, 11, 23, 47])
+def test_rules_in_between_have_the_nodes_next_to_the_ends(n_nodes):
+    """Every second new node of the next rule, from either end, the ends with them: there polynomials swing widest."""
+    rule, larger = fejer(n_nodes), fejer((n_nodes + 1) * 4 // 3 - 1)
+
+    new = [place for place, node in enumerate(larger.nodes) if place % 2 == 0 and node in rule.nodes]
+
+    n_new = (n_nodes + 1) // 3
+    assert new == sorted([*range(0, 2 * n_new, 4), *range(4 * n_new - 2, 2 * n_new - 1, -4)])
+    assert set(larger.nodes[1::2]) < set(rule.nodes) < set(larger.nodes)
+    assert rule.nodes == pytest.approx([1 - node for node in reversed(rule.nodes)], abs=ROUNDING)
+
+
+@pytest.mark.parametrize("n_nodes", [2, 4, 9, 13, 30])
+def test_other_numbers_of_nodes_have_no_nested_rule(n_nodes):
+    """Neither N − 1 nor 3 N / 4 − 1 for a power of two."""
+    with pytest.raises(ValueError, match=f"{n_nodes} nodes"):
+        angles(n_nodes)
+
+
+@pytest.mark.parametrize(("known", "n_nodes"), [(0, 3), *itertools.pairwise(NESTED), (7, 31)])
+def test_fresh_nodes_are_those_a_smaller_rule_has_not(known, n_nodes):
     """That is what makes refining free of waste."""
-    assert fejer(2 * n_nodes + 1).nodes[1::2] == pytest.approx(fejer(n_nodes).nodes, abs=ROUNDING)
+    new = fresh(n_nodes, known)
+
+    assert new.sum() == n_nodes - known
+    assert np.asarray(spread(n_nodes).nodes)[~new].tolist() == (list(spread(known).nodes) if known else [])
 
 
 @dataclass
@@ -352,9 +391,10 @@ class Seen:
     def __init__(self, waves, targets):
         self.waves, self.targets, self.nodes = waves, targets, torch.empty(0, dtype=torch.float64)
 
-    def add(self, nodes):
+    def add(self, nodes, is_new):
         self.waves.seen.append(len(nodes) * len(self.targets))
         self.nodes = torch.cat([self.nodes, nodes]).sort().values
+        assert torch.equal(self.nodes[is_new], nodes)
 
     def scores(self, weights):
         frequency = self.waves.frequency[self.targets]
@@ -365,18 +405,17 @@ class Seen:
         self.targets = self.targets[chosen]
 
 
-@pytest.mark.parametrize("n_nodes", [3, 7, 15, 31, 63])
-def test_spread_rules_are_nested_and_weigh_a_constant_exactly(n_nodes):
-    """What is refined keeps all its nodes; scores of a linear model are exact whatever rule they end with."""
-    rule, finer = spread(n_nodes), spread(2 * n_nodes + 1)
+@pytest.mark.parametrize("n_nodes", NESTED)
+def test_spread_rules_weigh_a_constant_exactly(n_nodes):
+    """Scores of a linear model are exact whatever rule they end with."""
+    rule = spread(n_nodes)
 
-    assert finer.nodes[1::2] == pytest.approx(rule.nodes, abs=ROUNDING)
     assert sum(rule.weights) == pytest.approx(1, abs=ROUNDING)
     assert np.abs(rule.weights).sum() < 1.2  # seven nodes have one weight of −0.05: rounding grows by a fifth at most
     assert 0 < min(rule.nodes) < max(rule.nodes) < 1
 
 
-@pytest.mark.parametrize("n_nodes", [3, 7])
+@pytest.mark.parametrize("n_nodes", [3, 5, 7])
 def test_small_spread_rules_are_exact_up_to_degree_n_minus_1(n_nodes):
     """By the integral of a^k, 1 / (k + 1)."""
     for degree in range(n_nodes):
@@ -427,6 +466,98 @@ def test_nested_panels_give_the_integral_and_say_how_far_they_are_off(power, mos
     assert_close(found.gap, found.scores["scores"].sum(1) - exact, rtol=0, atol=ROUNDING)
     assert found.n_nodes.sum() == sum(waves.seen)
     assert found.n_nodes[0] <= 7 < 31 < found.n_nodes[3]
+
+
+class Opposed(Seen):
+    """What one source takes the other gives: their sum is the same everywhere, and right with any rule."""
+
+    def scores(self, weights):
+        frequency = self.waves.frequency[self.targets]
+        one = weights @ (frequency * torch.cos(self.nodes[:, None] * frequency))
+        return torch.stack([one, weights.sum() - one], -1)
+
+
+@dataclass
+class Opposition(Oscillation):
+    """F(a) = a."""
+
+    def samples(self, targets, start, end):
+        return Opposed(self, targets)
+
+    def level(self, point, targets):
+        return torch.full((len(targets),), point, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("tol", [1e-2, 1e-3, 1e-4])
+def test_a_sum_that_is_right_by_chance_does_not_hide_wrong_parts(tol):
+    """The gap is zero from the start, so only the scores themselves can tell that they have not settled.
+
+    They moved by √tol at most, and a rule of n/3 more nodes misses about that to the power 4/3.
+    """
+    waves = Opposition(torch.tensor([4.0, 12.0, 30.0], dtype=torch.float64))
+    whole = torch.ones(3, dtype=torch.float64)
+
+    found = integrate_nested(waves, whole, torch.arange(3), tol=tol, size=whole, max_steps=500)
+
+    exact = torch.sin(waves.frequency)
+    missed = (found.scores["scores"] - torch.stack([exact, 1 - exact], -1)).abs()
+    assert (missed <= tol ** (2 / 3) * (exact.abs() + (1 - exact).abs())[:, None]).all()
+    assert (found.n_nodes[0] < found.n_nodes[1:]).all()
+    assert found.converged.all()
+
+
+def test_settled_scores_moved_by_the_root_of_tol_at_most():
+    """Of their mass, or of the size that the gap is held to where the mass is less; √0.01 is a tenth."""
+    scores = torch.tensor([[3.0, -1.0], [3.0, -1.0], [0.03, -0.01], [0.03, -0.01]], dtype=torch.float64)
+    moved = torch.tensor([[0.19, -0.19], [0.21, -0.21], [0.05, 0.04], [0.05, -0.06]], dtype=torch.float64)
+    size = torch.tensor([1.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    panel = _Nested(0.0, 1.0, torch.arange(4), 0 * size, size, 0.01 * size)
+
+    assert panel.settled(scores, scores - moved, 0.01).tolist() == [True, False, True, False]
+    assert not panel.settled(scores, None, 0.01).any()
+
+
+def test_every_row_is_compared_with_its_own_scores():
+    """Others may have ended before it."""
+    frequencies = torch.tensor([1.0, 20.0, 35.0, 4.0, 28.0], dtype=torch.float64)
+    one = torch.ones(5, dtype=torch.float64)
+
+    def nodes(frequency):
+        count = len(frequency)
+        return integrate_nested(
+            Opposition(frequency), one[:count], torch.arange(count), tol=1e-4, size=one[:count], max_steps=500
+        ).n_nodes.tolist()
+
+    assert nodes(frequencies) == [nodes(each[None])[0] for each in frequencies]
+
+
+class Restless(Seen):
+    """Parts that differ with every rule."""
+
+    def scores(self, weights):
+        one = weights.new_full((len(self.targets),), float(len(self.nodes)))
+        return torch.stack([one, weights.sum() - one], -1)
+
+
+def test_scores_that_never_settle_end_at_the_largest_number_of_nodes(monkeypatch):
+    """The gap is then what is told of them."""
+    monkeypatch.setattr(Opposition, "samples", lambda self, targets, start, end: Restless(self, targets))
+    one = torch.ones(1, dtype=torch.float64)
+
+    found = integrate_nested(Opposition(one), one, torch.arange(1), tol=1e-3, size=one, max_steps=100)
+
+    assert found.n_nodes.item() == 63
+    assert found.converged.all()
+
+
+def test_rules_in_between_are_used():
+    """A path that 31 nodes miss need not take 63."""
+    waves = Oscillation(torch.linspace(1, 90, 90, dtype=torch.float64))
+    exact = torch.sin(waves.frequency)
+
+    found = integrate_nested(waves, exact, torch.arange(90), tol=1e-4, size=torch.ones_like(exact), max_steps=500)
+
+    assert set(found.n_nodes.tolist()) >= {5, 23, 47}
 
 
 def test_rows_of_nested_panels_do_not_hear_of_each_other():

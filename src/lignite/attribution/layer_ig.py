@@ -13,7 +13,6 @@ from torch import Tensor
 from lignite.attribution.plan import GRADED_POWER
 from lignite.attribution.quadrature import (
     LEAST_STRETCHED,
-    NESTED,
     NODES_PER_PANEL,
     Integral,
     Scores,
@@ -37,6 +36,8 @@ them, which needs more nodes than the integral."""
 LONG = 128
 """Rows of more tokens keep the states and gradients of at most 31 nodes, others of 63. The row alone decides, since a
 rule that depended on memory or on the batch would let results depend on them."""
+
+MOST_OF_SHORT, MOST_OF_LONG = 63, 31
 
 KEPT_NODES = 24
 """Nodes whose states and gradients of all layers may be kept, per point whose graph fits into memory: for each token a
@@ -234,11 +235,11 @@ class _Line(PointsOfRows):
         rates = self.rates(nodes, targets)
         return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
 
-    most = NESTED[-1]
+    most = MOST_OF_SHORT
 
     def groups(self, rows: Tensor, max_points: int) -> Iterator[tuple[Tensor, int]]:
         """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
-        yield rows, NESTED[-1]
+        yield rows, self.most
 
     def samples(self, targets: Tensor, start: float, end: float) -> "_LineSamples":
         return _LineSamples(self, targets)
@@ -269,8 +270,8 @@ class _LineSamples:
         self.path, self.rows = path, rows
         self.rates: Tensor | None = None
 
-    def add(self, nodes: Tensor) -> None:
-        self.rates = interleaved(self.path.rates(nodes, self.rows), self.rates)
+    def add(self, nodes: Tensor, is_new: Tensor) -> None:
+        self.rates = interleaved(self.rates, self.path.rates(nodes, self.rows), is_new)
 
     def scores(self, weights: Tensor) -> Tensor:
         assert self.rates is not None
@@ -330,12 +331,12 @@ class _InputPath(PointsOfRows):
         """At the first layer the path is straight; a head may answer in another precision than its blocks compute."""
         return torch.einsum("n,nrtd,rtd->rt", weights.to(gradients), gradients, self.slope[rows])
 
-    most = NESTED[-1]
+    most = MOST_OF_SHORT
 
     def groups(self, rows: Tensor, max_points: int) -> Iterator[tuple[Tensor, int]]:
         """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
         long = self.layers.kept[rows].sum(1) > LONG
-        for some, most in ((rows[~long], NESTED[-1]), (rows[long], NESTED[-2])):
+        for some, most in ((rows[~long], MOST_OF_SHORT), (rows[long], MOST_OF_LONG)):
             at_once = max(1, KEPT_NODES * max_points // most)
             for part in some.split(at_once) if len(some) else ():
                 yield part, most
@@ -390,11 +391,11 @@ class _InputSamples:
         self.states: list[Tensor] = []
         self.gradients: list[Tensor] = []
 
-    def add(self, nodes: Tensor) -> None:
+    def add(self, nodes: Tensor, is_new: Tensor) -> None:
         states, gradients = self.path.traced(nodes, self.rows)
         if self.states:
-            states = [interleaved(*pair) for pair in zip(states, self.states, strict=True)]
-            gradients = [interleaved(*pair) for pair in zip(gradients, self.gradients, strict=True)]
+            states = [interleaved(*pair, is_new) for pair in zip(self.states, states, strict=True)]
+            gradients = [interleaved(*pair, is_new) for pair in zip(self.gradients, gradients, strict=True)]
         self.states, self.gradients = states, gradients
 
     def scores(self, weights: Tensor) -> Tensor:

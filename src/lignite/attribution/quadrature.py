@@ -54,9 +54,48 @@ def graded(n_nodes: int, power: int) -> Rule:
     return Rule(nodes, weights)
 
 
+NESTED = (3, 5, 7, 11, 15, 23, 31, 47, 63)
+"""Nodes of a panel, one rule inside the next."""
+
+
+def angles(n_nodes: int) -> Float[np.ndarray, " node"]:
+    """Angles of Chebyshev's points in a nested rule, as shares of π, falling: the nodes rise.
+
+    All multiples of 1 / N inside (0, 1) for N - 1 nodes, N a power of two. For 3 N / 4 - 1 nodes every second odd
+    multiple is left out, counted from either end: those next to the ends, where polynomials swing widest, are there.
+
+    Examples
+    --------
+    >>> angles(5) * 8
+    array([7., 6., 4., 2., 1.])
+    """
+    every = _is_power_of_two(n_nodes + 1)
+    parts, rest = (n_nodes + 1, 0) if every else divmod(4 * (n_nodes + 1), 3)
+    multiple = np.arange(parts - 1, 0, -1)
+    multiple = multiple[every | (multiple % 2 == 0) | (np.minimum(multiple, parts - multiple) % 4 == 1)]
+    if rest or not _is_power_of_two(parts) or len(multiple) != n_nodes:
+        raise ValueError(f"no nested rule has {n_nodes} nodes")
+    return multiple / parts
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def fresh(n_nodes: int, known: int) -> Bool[np.ndarray, " node"]:
+    """Nodes of a nested rule that the smaller one does not have; none is known of a rule of 0 nodes.
+
+    Examples
+    --------
+    >>> fresh(5, 3)
+    array([ True, False, False, False,  True])
+    """
+    return ~np.isin(angles(n_nodes), angles(known))
+
+
 @lru_cache(maxsize=64)
 def fejer(n_nodes: int) -> Rule:
-    """Fejér's second rule on [0, 1], whose 2 n + 1 nodes contain those of n: none is lost when a panel is refined.
+    """Interpolation at `angles` on [0, 1]: Fejér's second rule where no multiple is left out, and nested.
 
     Exact to degree n − 1, and in practice as good as Gauss-Legendre until rounding (Trefethen 2008, SIAM Review 50, 1).
 
@@ -65,16 +104,17 @@ def fejer(n_nodes: int) -> Rule:
     >>> [round(node, 4) for node in fejer(3).nodes]
     [0.1464, 0.5, 0.8536]
     """
-    angle = np.arange(n_nodes, 0, -1) * np.pi / (n_nodes + 1)
-    order = 2 * np.arange(1, (n_nodes + 1) // 2 + 1) - 1
-    weights = 4 * np.sin(angle) / (n_nodes + 1) * (np.sin(np.outer(angle, order)) / order).sum(1)
+    angle = angles(n_nodes) * np.pi
+    degree = np.arange(n_nodes)
+    integrals = np.where(degree % 2 == 0, 2.0, 0.0) / (1 - degree**2 + (degree == 1))
+    weights = np.linalg.solve(np.cos(np.outer(degree, angle)), integrals)
     return Rule(tuple(((np.cos(angle) + 1) / 2).tolist()), tuple((weights / 2).tolist()))
 
 
 STRETCH = (40320, 6720, 3024, 1800, 1225)
 """Coefficients of s, s³, … s⁹ of the arcsine's series, times 40320: it undoes most of a cosine's crowding."""
 
-LEAST_STRETCHED = 15
+LEAST_STRETCHED = 11
 """Rules of fewer nodes are polynomials in a: the stretched ones are no better there, and not exact for a constant."""
 
 
@@ -89,7 +129,7 @@ def stretch(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def spread(n_nodes: int) -> Rule:
-    """Nodes of Fejér's rule, nested as they are, stretched: what they resolve is the same everywhere on [0, 1].
+    """Nodes of `fejer`, nested as they are, stretched: what they resolve is the same everywhere on [0, 1].
 
     A path of a model turns anywhere, and nodes that crowd at its ends are missing in the middle (docs/method.md). Rules
     of few nodes are exact to degree n − 1, others to degree (n − 9) / 9 at least.
@@ -130,8 +170,8 @@ class Integrand(Protocol):
 class Samples(Protocol):
     """What is known of one panel for some targets; more nodes may come in between."""
 
-    def add(self, nodes: Float[Tensor, " node"]) -> None:
-        """Evaluate nodes, all new: the first ones, or one before, after and between those that are there."""
+    def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
+        """Evaluate nodes that come in between those that are there; `is_new` has their places in the larger rule."""
         ...
 
     def scores(self, weights: Float[Tensor, " node"]) -> Float[Tensor, " target *head source"]:
@@ -270,10 +310,6 @@ def integrate(
     return Integral(totals, displacement, gap, used, converged)
 
 
-NESTED = (3, 7, 15, 31, 63)
-"""Nodes of a panel, one rule inside the next."""
-
-
 def integrate_nested(
     integrand: Sampled,
     displacement: Float[Tensor, " target *head"],
@@ -287,8 +323,9 @@ def integrate_nested(
     """As `integrate`, with rules inside one another: a panel takes more nodes first, and is bisected after that.
 
     Paths of a whole model are long but smooth, so that more nodes on one panel pay more than shorter panels, and no
-    evaluation is thrown away on the way (bench/README.md). Halves inherit half of what their panel may miss. The rules
-    are those of `spread`.
+    evaluation is thrown away on the way. Halves inherit half of what their panel may miss. The rules
+    are those of `spread`. A sum can be right by chance while its parts are wrong; so the scores must also have settled
+    since the rule before (docs/method.md), unless `max_steps` ends the search.
     """
     total = displacement.new_zeros(())
     used = torch.zeros(len(targets), dtype=torch.long, device=targets.device)
@@ -298,25 +335,25 @@ def integrate_nested(
     while waiting:
         panel = waiting.pop()
         samples = integrand.samples(targets[panel.rows], panel.start**power, panel.end**power)
-        for n_nodes in rules:
+        before: Tensor | None = None
+        for known, n_nodes, more in zip([0, *rules], rules, [*rules[1:], None], strict=False):
             nodes, weights = panel.rule(n_nodes, power)
-            new = nodes if n_nodes == rules[0] else nodes[::2]
-            samples.add(new.to(displacement))
-            used[panel.rows] += len(new)
+            new = torch.from_numpy(fresh(n_nodes, known))
+            samples.add(nodes[new].to(displacement), new)
+            used[panel.rows] += n_nodes - known
             sums = samples.scores(weights.to(displacement))
             error = sums.sum(-1) - (panel.level_end - panel.level_start)
-            last = n_nodes == rules[-1]
-            done = ~_per_target(error.abs() > panel.allowed).any(1)
+            done = ~_per_target((error.abs() > panel.allowed) | ~panel.settled(sums, before, tol)).any(1)
             # Halves replace their panel's scores, so they must be able to become as good: by the same rule.
-            done |= used[panel.rows] + (2 * n_nodes if last else n_nodes + 1) > max_steps
+            done |= used[panel.rows] + (2 * n_nodes if more is None else more - n_nodes) > max_steps
             if total.ndim == 0:
                 total = sums.new_zeros(len(targets), *sums.shape[1:])
             total[panel.rows[done]] += sums[done]
             if done.all():
                 break
-            panel = panel.select(~done)
+            panel, before = panel.select(~done), sums[~done]
             samples.keep(~done)
-            if last:
+            if more is None:
                 waiting.extend(panel.halves(integrand, targets, power))
     gap = total.sum(-1) - displacement
     converged = ~_per_target(gap.abs() > tol * size).any(1)
@@ -340,6 +377,17 @@ class _Nested:
         t = torch.tensor(rule.nodes, dtype=torch.float64) * length + self.start
         return t**power, torch.tensor(rule.weights, dtype=torch.float64) * length * power * t ** (power - 1)
 
+    def settled(self, scores: Tensor, before: Tensor | None, tol: float) -> Bool[Tensor, " target *head"]:
+        """Whether the scores moved by less than √tol of their mass, or of the panel's share of the displacement.
+
+        The error of a rule falls with its nodes as a power does, so that the next one misses about as much as the last
+        one's error to the power 4/3 or 3/2: of the order of `tol`.
+        """
+        if before is None:
+            return torch.zeros_like(self.allowed, dtype=torch.bool)
+        mass = torch.maximum(scores.abs().sum(-1), self.allowed / tol)
+        return (scores - before).abs().sum(-1) <= tol**0.5 * mass
+
     def select(self, chosen: Tensor) -> "_Nested":
         parts = (part[chosen] for part in (self.rows, self.level_start, self.level_end, self.allowed))
         return _Nested(self.start, self.end, *parts)
@@ -354,13 +402,13 @@ class _Nested:
 
 
 def interleaved(
-    new: Float[Tensor, "node *any"], known: Float[Tensor, "fewer *any"] | None
-) -> Float[Tensor, "nodes *any"]:
-    """Nodes of the larger rule in order: every second one is known."""
+    known: Float[Tensor, "known *any"] | None, new: Float[Tensor, "new *any"], is_new: Bool[Tensor, " node"]
+) -> Float[Tensor, "node *any"]:
+    """Nodes of the larger rule in order, from those that a smaller one had and those that it had not."""
     if known is None:
         return new
-    joined = new.new_empty(len(new) + len(known), *new.shape[1:])
-    joined[::2], joined[1::2] = new, known
+    joined = new.new_empty(len(is_new), *new.shape[1:])
+    joined[is_new], joined[~is_new] = new, known
     return joined
 
 
