@@ -91,6 +91,18 @@ FEW = (
 """For people's evidence, which differences between the variants of a method do not touch."""
 LONG = tuple(method for method in FEW if "orders" not in method)
 """For texts of hundreds of tokens, where orders take minutes each."""
+PADDED = (
+    "ca-lig",
+    "ca-lig:baseline=pad",
+    "relevance-flow",
+    "relevance-flow:baseline=pad",
+    "relevance-flow:baseline=mask+pad",
+    "ig:baseline=mask",
+    "ig:baseline=pad",
+    "attention-x-gradient",
+    "random",
+)
+"""How much of a difference between methods is one between baseline and fill."""
 FAITHFULNESS = (
     "insertion-minus-deletion",
     "comprehensiveness",
@@ -204,6 +216,13 @@ STUDIES = {
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
     "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
     "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=LONG, fills=("mask",), limit=30),
+    "newsgroups-pad": Study(
+        title="20 Newsgroups, removed tokens become [PAD]",
+        data="newsgroups",
+        methods=PADDED,
+        fills=("pad",),
+        limit=10,
+    ),
     "movies": Study(title="Movie reviews", data="movies", methods=LONG, fills=("mask",), limit=20),
     "hatexplain-evidence": Study(
         title="HateXplain, human evidence",
