@@ -5,7 +5,6 @@ python bench/explain.py captum | memory | batches
 
 import argparse
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 
 import lignite
+from flow import peak_memory
 from lignite.models.prediction import filler
 from models import bert_classifier, token_ids
 
@@ -60,8 +60,7 @@ def against_captum() -> None:
     if TRAINED.is_dir():
         cases.append(("six layers, trained", lignite.load(TRAINED), REVIEW))
     for name, model, text in cases:
-        inputs = token_ids(model, N_TOKENS) if text is None else model.encode(text)[0].tensors
-        inputs = {"input_ids": inputs["input_ids"], "token_type_ids": torch.zeros_like(inputs["input_ids"])}
+        inputs = _inputs(model, text)
         pass_seconds = seconds_of(lambda: _forward_backward(model, inputs), 3)  # noqa: B023 (called at once)
         rivals, steps, gap = _captum(model, inputs)
         own = {}
@@ -81,6 +80,12 @@ def against_captum() -> None:
             )
             + "|"
         )
+
+
+def _inputs(model: lignite.Model, text: str | None = None) -> dict[str, torch.Tensor]:
+    """Of a text, or of random tokens."""
+    ids = (token_ids(model, N_TOKENS) if text is None else model.encode(text)[0].tensors)["input_ids"]
+    return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids)}
 
 
 def _forward_backward(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> None:
@@ -139,18 +144,13 @@ def memory() -> None:
 def peak(what: str) -> None:
     """What the process held when the model was loaded, and at most until all layers were explained; in GiB."""
     model = bert_classifier()
-    inputs = token_ids(model, N_TOKENS)
-    inputs = {"input_ids": inputs["input_ids"], "token_type_ids": torch.zeros_like(inputs["input_ids"])}
-    loaded = _most_held()
+    inputs = _inputs(model)
+    loaded = peak_memory()
     if what == "captum":
         _captum(model, inputs)
     else:
         lignite.explain(model, inputs, baseline="mask", path=what.removeprefix("path="), tol=TOL)
-    print(f"{loaded:.2f} {_most_held():.2f}")
-
-
-def _most_held() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{loaded:.2f} {peak_memory():.2f}")
 
 
 def batches(n_texts: int = 500) -> None:

@@ -94,14 +94,19 @@ def per_node(block: RecordedBlock, targets: torch.Tensor, *, maps: tuple[str, ..
     return seconds / (request.n_steps or 1)
 
 
+def peak_memory() -> float:
+    """The most this process ever held, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
 def memory() -> None:
     """Peak memory of the process at 512 tokens on a BERT-base-sized model, all layers and maps, default budget."""
     model = bert_base()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    before = peak_memory()
     start = time.process_time()
     result = lignite.flow(model, token_ids(model, 512))
     seconds = time.process_time() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    after = peak_memory()
     print("| tokens | model loaded, GiB | peak, GiB | of which results, GiB | CPU seconds |")
     print("| --- | --- | --- | --- | --- |")
     print(f"| 512 | {before:.2f} | {after:.2f} | {result.nbytes / 2**30:.2f} | {seconds:.0f} |")

@@ -205,6 +205,13 @@ class Study:
         return "pictures" if self.of_images else "texts"
 
 
+def evidence(title: str, data: str, methods: tuple[str, ...] = FEW) -> Study:
+    """Agreement with what people marked, of explanations of the label that they marked it for."""
+    return Study(
+        title=f"{title}, human evidence", data=data, methods=methods, metrics=PLAUSIBILITY, limit=40, of_label=True
+    )
+
+
 WITH_SIGNS = (*FAITHFULNESS, *SIGNS, *COST)
 STUDIES = {
     "choose-sst": Study(
@@ -224,30 +231,9 @@ STUDIES = {
         limit=10,
     ),
     "movies": Study(title="Movie reviews", data="movies", methods=LONG, fills=("mask",), limit=20),
-    "hatexplain-evidence": Study(
-        title="HateXplain, human evidence",
-        data="hatexplain",
-        methods=FEW,
-        metrics=PLAUSIBILITY,
-        limit=40,
-        of_label=True,
-    ),
-    "toxic-spans-evidence": Study(
-        title="Toxic Spans, human evidence",
-        data="toxic-spans",
-        methods=FEW,
-        metrics=PLAUSIBILITY,
-        limit=40,
-        of_label=True,
-    ),
-    "movies-evidence": Study(
-        title="Movie reviews, human evidence",
-        data="movies",
-        methods=LONG,
-        metrics=PLAUSIBILITY,
-        limit=40,
-        of_label=True,
-    ),
+    "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
+    "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
+    "movies-evidence": evidence("Movie reviews", "movies", LONG),
     "choose-scenes": Study(
         title="Fashion scenes, dev",
         data="fmnist-scenes",
