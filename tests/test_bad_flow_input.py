@@ -174,7 +174,7 @@ def test_a_token_baseline_needs_a_tokenizer_with_that_token(model, baseline):
     message = refusal(OptionError, bare, {"input_ids": torch.tensor([[5, 6, 7]])}, baseline=baseline)
     without_mask = refusal(OptionError, lignite.wrap(network, byte_level()), "it was", baseline="mask")
 
-    assert f"needs a tokenizer with a {baseline} token" in message
+    assert f"has no {baseline} token" in message
     assert "use 'target_token', 'zero' or 'mean'" in without_mask
 
 

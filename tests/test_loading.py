@@ -213,6 +213,102 @@ def test_pickles_are_never_opened(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def point_index_at(folder, file, *, name="model.safetensors.index.json"):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(weights, file)}
+    (folder / name).write_text(json.dumps(index))
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("weights.bin", r"names 'weights\.bin', and lignite opens nothing but safetensors"),
+        ("weights.pt", "opens nothing but safetensors"),
+        ("../weights.safetensors", "outside the model's folder"),
+        ("/tmp/weights.safetensors", "outside the model's folder"),
+        (["weights.bin"], "no index of weights"),
+        (7, "opens nothing but safetensors"),
+        ("lost.safetensors", "which is not there"),
+    ],
+)
+def test_an_index_leads_to_safetensors_of_its_folder_alone(tmp_path, monkeypatch, file, message):
+    """Transformers opens whatever an index names, pickles too: one that looks safe must not smuggle one in."""
+    (tmp_path / "model").mkdir()
+    saved(tmp_path / "model", BertModel, BERT)
+    weights = point_index_at(tmp_path / "model", file)
+    torch.save(weights, tmp_path / "model" / "weights.bin")
+    save_file(weights, tmp_path / "weights.safetensors")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+
+    with pytest.raises(ModelError, match=message) as caught:
+        load(tmp_path / "model")
+
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_that_is_none_is_refused(tmp_path):
+    """Broken, deep without end, or of another shape."""
+    saved(tmp_path, BertModel, BERT)
+    (tmp_path / "model.safetensors").unlink()
+    for content in ("{", "[" * 100_000, "[]", '{"weight_map": ["w.bin"]}', "{}"):
+        (tmp_path / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(ModelError, match="no index of weights"):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["adapter_model.bin", "weights.bin", "../weights.safetensors", 7])
+def test_a_configuration_cannot_name_other_weights(tmp_path, monkeypatch, named):
+    """It may name the file of its weights; transformers lets `adapter_model.bin` pass, which is a pickle."""
+    network = saved(tmp_path, BertModel, BERT)
+    torch.save(network.state_dict(), tmp_path / "adapter_model.bin")
+    edit_config(tmp_path, transformers_weights=named)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+
+    with pytest.raises(ModelError, match="transformers_weights"):
+        load(tmp_path)
+
+
+def test_weights_that_a_configuration_names_are_read_from_its_folder(tmp_path):
+    """Safetensors under another name, alone or as an index."""
+    network = saved(tmp_path, BertModel, BERT)
+    (tmp_path / "model.safetensors").rename(tmp_path / "mine.safetensors")
+    edit_config(tmp_path, transformers_weights="mine.safetensors")
+
+    assert_close(load(tmp_path).network.cpu().state_dict(), network.state_dict(), rtol=0, atol=0)
+
+
+def test_a_pickle_under_a_safe_name_is_not_opened(tmp_path, monkeypatch):
+    """The content decides: read as safetensors it is damaged, whatever the link leads to."""
+    network = saved(tmp_path, BertModel, BERT)
+    torch.save(network.state_dict(), tmp_path / "weights.bin")
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "weights.bin")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
+
+    with pytest.raises(ModelError, match="weights cannot be loaded"):
+        load(tmp_path)
+
+
+def test_an_adapter_beside_a_model_is_refused(tmp_path):
+    """Depending on what is installed, transformers would put it in or leave it out, and open its pickle."""
+    saved(tmp_path, BertModel, BERT)
+    (tmp_path / "adapter_config.json").write_text("{}")
+
+    with pytest.raises(ModelError, match=r"an adapter \(adapter_config\.json\) beside the model.*merge_and_unload"):
+        load(tmp_path)
+
+
+def test_a_configuration_cannot_fetch_code(tmp_path):
+    """Attention named with a slash is a kernel on the model hub, which runs when it is used."""
+    saved(tmp_path, BertModel, BERT)
+    edit_config(tmp_path, attn_implementation="somebody/kernel")
+
+    with pytest.raises(ModelError, match="asks for the code 'somebody/kernel'"):
+        load(tmp_path)
+
+
 def test_sharded_checkpoints_are_loaded(tmp_path):
     """Large models come in several files."""
     torch.manual_seed(0)
@@ -401,6 +497,7 @@ def test_folders_that_hold_no_model_say_what_they_lack(tmp_path):
         load(tmp_path)
     with pytest.raises(ModelError, match="is a file"):
         load(tmp_path / "adapter_config.json")
+    (tmp_path / "adapter_config.json").unlink()
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"config\.json cannot be read"):
         load(tmp_path)

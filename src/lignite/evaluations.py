@@ -40,7 +40,7 @@ from lignite.metrics.outlines import carry, read_outline
 from lignite.metrics.statistics import compare, holm, interval
 from lignite.models.images import IMAGE_FILLS, read_image, reads_images
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, ask
+from lignite.models.prediction import Row, ask, filler, fillers
 from lignite.models.targets import Wanted, as_target
 from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target, as_names, check_choice
 
@@ -424,18 +424,15 @@ def _image_fills(model: Model, fills: str | Iterable[str] | None) -> tuple[str, 
 
 
 def _fills(model: Model, fills: str | Iterable[str] | None) -> tuple[str, ...]:
-    tokens = [name for name in ("mask", "pad") if getattr(model.tokenizer, f"{name}_token_id", None) is not None]
     if fills is None:
-        return (*tokens, "delete")[:1]
+        return (*fillers(model), "delete")[:1]
     chosen = as_names("fills", fills)
     if not chosen:
         raise OptionError("fills is empty; give some of 'mask', 'pad', 'delete'.")
     for name in chosen:
         check_choice("fills", name, ("mask", "pad", "delete"))
-        if name not in (*tokens, "delete"):
-            raise OptionError(
-                f"fills={name!r}: {model.name} has no {name} token; use {', '.join((*tokens, 'delete'))}."
-            )
+        if name != "delete":
+            filler(model, name)
     return chosen
 
 

@@ -19,7 +19,7 @@ from lignite.methods.precision import in_float32
 from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, ask, predict
+from lignite.models.prediction import Row, ask, fillers, predict
 from lignite.models.targets import Wanted
 from lignite.request import ExplainRequest, Target, as_names
 from lignite.results.build import build_explanation
@@ -250,8 +250,7 @@ def _with_baseline(model: Model, request: ExplainRequest) -> ExplainRequest:
         return request
     if reads_images(model.network):
         return replace(request, baseline=("mean",))
-    tokens = [name for name in ("mask", "pad") if getattr(model.tokenizer, f"{name}_token_id", None) is not None]
-    return replace(request, baseline=(tokens[0] if tokens else "zero",))
+    return replace(request, baseline=(next(iter(fillers(model)), "zero"),))
 
 
 def _explain_windows(

@@ -22,7 +22,7 @@ from lignite.models.images import is_folder, reads_images
 from lignite.models.loading import Model
 from lignite.models.recording import record, record_states
 from lignite.models.splitting import RecordedBlock, block_of
-from lignite.models.tokens import Encoded
+from lignite.models.tokens import Encoded, role_id, without_role
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
 from lignite.results.build import build_flow
 from lignite.results.schema import PICTURE
@@ -218,12 +218,12 @@ def _token_baseline(model: Model, encoded: Encoded, request: FlowRequest) -> lis
     """States of an input whose words are all one token, run through the model; special tokens stay."""
     if request.baseline not in ("pad", "mask"):
         return None
-    token = getattr(model.tokenizer, f"{request.baseline}_token_id", None)
-    if token is None or "input_ids" not in encoded.tensors:
-        others = "'target_token', 'zero' or 'mean'"
-        raise OptionError(
-            f"baseline={request.baseline!r} needs a tokenizer with a {request.baseline} token; use {others}."
-        )
+    token = role_id(model, request.baseline)
+    others = "use 'target_token', 'zero' or 'mean'"
+    if "input_ids" not in encoded.tensors:
+        raise OptionError(f"baseline={request.baseline!r} replaces words, and this input has none; {others}.")
+    if token is None:
+        raise OptionError(f"{without_role(model, request.baseline)}: for the baseline, {others}.")
     special = torch.tensor(encoded.tokens.special, device=model.device)
     ids = torch.where(special, encoded.tensors["input_ids"], token)
     return record_states(model.network, {**encoded.tensors, "input_ids": ids})

@@ -16,7 +16,7 @@ from lignite.methods.stacks import Scores, explain_stacks, points_at_once
 from lignite.metrics.faithfulness import faithfulness
 from lignite.models.images import reads_images
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, filler
+from lignite.models.prediction import Row, fillers
 from lignite.models.stack import Stack
 from lignite.models.start import start_states
 from lignite.request import ExplainRequest
@@ -162,10 +162,4 @@ def _fill(model: Model) -> str:
     """What stands in the place of what is removed, where a share is chosen by faithfulness."""
     if reads_images(model.network):
         return "blur"
-    for name in ("mask", "pad"):
-        try:
-            filler(model, name)
-        except OptionError:
-            continue
-        return name
-    return "delete"
+    return next(iter(fillers(model)), "delete")

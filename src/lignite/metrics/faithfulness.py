@@ -317,7 +317,7 @@ def _texts(rows: Sequence[Row], fills: Sequence[str]) -> list[_Text]:
         if "delete" in fills and len(places) == row.n_tokens:
             raise OptionError(
                 f"fills='delete' would leave nothing of row {number} ({_begin(row)}), which has no special token that "
-                "stays; use 'mask' or 'pad'."
+                "stays; use 'mask' or 'pad', a token that the model can read."
             )
         found.setdefault(_identity(row), _Text(row, [])).examples.append(number)
     return list(found.values())

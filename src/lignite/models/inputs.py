@@ -1,11 +1,19 @@
 """Whatever a user gives becomes what the model reads, each input by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from lignite.errors import InputError
 from lignite.models.images import ImageReader, encode_picture, encode_pixels, is_picture, reads_images
-from lignite.models.tokens import Encoded, as_tensors, encode_ids, encode_text
+from lignite.models.tokens import Encoded, encode_ids, encode_text, forward_names
+
+_NOTES = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels")
+"""What tokenizers and data sets put beside a model's inputs; no state depends on them."""
 
 
 def encode(model: ImageReader, inputs: object) -> list[Encoded]:
@@ -63,9 +71,73 @@ def _kind(item: object) -> str:
 
 
 def _encode_mapping(model: ImageReader, given: Mapping[str, object]) -> list[Encoded]:
-    tensors = as_tensors(model, given)
+    _check_names(model, given)
+    notes = getattr(given, "encodings", None) or []  # of a fast tokenizer, one per row
+    rows = _ragged_rows(given)
+    if rows is not None:
+        kept = notes if len(notes) == len(rows) else [None] * len(rows)
+        return [
+            encoded for row, note in zip(rows, kept, strict=True) for encoded in _encode_tensors(model, row, [note])
+        ]
+    return _encode_tensors(model, given, notes)
+
+
+def _encode_tensors(model: ImageReader, given: Mapping[str, object], notes: Sequence[object]) -> list[Encoded]:
+    tensors = _as_tensors(given)
     texts, images = "input_ids" in tensors, "pixel_values" in tensors
     if texts == images:
         names = ", ".join(tensors) or "nothing"
         raise InputError(f"the mapping holds {names}: give either input_ids or pixel_values, and what belongs to them.")
-    return encode_pixels(model, tensors) if images else encode_ids(model, tensors, given)
+    if images:
+        return encode_pixels(model, tensors)
+    n_rows = len(tensors["input_ids"])
+    return encode_ids(model, tensors, notes if len(notes) == n_rows else [None] * n_rows)
+
+
+def _check_names(model: ImageReader, given: Mapping[str, object]) -> None:
+    accepted = forward_names(model.network)
+    unknown = [name for name in given if name not in _NOTES and accepted is not None and name not in accepted]
+    if unknown:
+        raise InputError(
+            f"{type(model.network).__name__} takes no {unknown[0]!r} (it takes {', '.join(sorted(accepted or ()))}): "
+            "leave it out."
+        )
+
+
+def _ragged_rows(given: Mapping[str, object]) -> list[dict[str, object]] | None:
+    """The rows of a batch whose texts differ in length, as tokenizers return it without padding; else None."""
+    ids = given.get("input_ids")
+    if not isinstance(ids, list | tuple) or len({len(row) if isinstance(row, Sized) else -1 for row in ids}) < 2:
+        return None
+    columns: dict[str, Any] = {name: values for name, values in given.items() if name not in _NOTES}
+    sizes = {name: len(values) if isinstance(values, Sized) else -1 for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"the inputs differ in their number of rows ({sizes}): give one row per example in each.")
+    whole = all(isinstance(row, Sized) for row in ids)
+    return [{name: values[row] for name, values in columns.items()} for row in range(len(ids))] if whole else None
+
+
+def _as_tensors(given: Mapping[str, object]) -> dict[str, Tensor]:
+    """Read the model's inputs out of a mapping; a single example gains its batch axis."""
+    tensors = {name: _as_tensor(name, values) for name, values in given.items() if name not in _NOTES}
+    single = {"input_ids": 1, "pixel_values": 3}
+    if any(name in tensors and tensors[name].ndim == axes for name, axes in single.items()):
+        tensors = {name: tensor[None] for name, tensor in tensors.items()}
+    sizes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if any(not size for size in sizes.values()) or len({size[0] for size in sizes.values()}) > 1:
+        raise InputError(f"the tensors differ in their number of rows ({sizes}): give one row per example in each.")
+    if sizes and next(iter(sizes.values()))[0] == 0:
+        raise InputError("the tensors have no rows: give at least one example.")
+    return tensors
+
+
+def _as_tensor(name: str, values: Any) -> Tensor:
+    """Numbers in a tensor, an array, or lists of numbers, arrays or tensors of one length."""
+    try:
+        if isinstance(values, list | tuple) and values and all(isinstance(row, Tensor) for row in values):
+            return torch.stack(list(values))
+        return values if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InputError(
+            f"{name} is no tensor ({type(values).__name__}): give numbers, all rows of one length."
+        ) from error

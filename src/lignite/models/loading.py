@@ -29,6 +29,7 @@ from transformers.utils import logging as chatter
 from lignite.errors import ModelError, OptionError
 from lignite.models.inputs import encode
 from lignite.models.tokens import Encoded, position_tables
+from lignite.models.weights import check_files
 
 DTYPES = {
     "float32": torch.float32,
@@ -53,7 +54,6 @@ _NO_LIMIT = 10**9  # tokenizers that know no limit say 1e30
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
 _IMAGE_PROCESSOR_FILE = "preprocessor_config.json"
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _DOWNLOADED = (
     "config.json",
     "model.safetensors",
@@ -167,7 +167,7 @@ def load(
     folder, commit = _find(name, revision, trust_remote_code)
     with _quiet():
         config = _as_classifier(_read_config(folder, str(name), trust_remote_code), task)
-        _check_files(folder, str(name), config)
+        check_files(folder, str(name), config, trust_remote_code=trust_remote_code)
         loader = _choose_class(config, str(name), task, trust_remote_code)
         network = _read_weights(loader, folder, str(name), config, number_type, trust_remote_code)
         tokenizer = _read_tokenizer(folder, str(name), trust_remote_code)
@@ -318,23 +318,6 @@ def _as_classifier(config: PreTrainedConfig, task: str | None) -> PreTrainedConf
 
 def _saved_from(config: PreTrainedConfig) -> list[str]:
     return list(config.architectures or ())
-
-
-def _check_files(folder: Path, name: str, config: PreTrainedConfig) -> None:
-    """Only safetensors are opened: a pickle can run anything when it is read."""
-    if getattr(config, "transformers_weights", None) or any((folder / file).is_file() for file in _WEIGHTS):
-        return
-    others = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix in (".bin", ".h5", ".msgpack", ".ckpt", ".pt", ".pth", ".gguf")
-    )
-    if others:
-        raise ModelError(
-            f"{name} has its weights in {others[0]}, not in model.safetensors, and lignite opens no other format: "
-            "if you trust the file, convert it once with transformers, from_pretrained(folder).save_pretrained(new)."
-        )
-    raise ModelError(f"{name} holds no weights (model.safetensors): save the model with save_pretrained first.")
 
 
 def _choose_class(config: PreTrainedConfig, name: str, task: str | None, trust_remote_code: bool) -> Any:

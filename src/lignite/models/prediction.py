@@ -29,7 +29,7 @@ from lignite.models.targets import (
     resolve,
     values,
 )
-from lignite.models.tokens import Encoded, Tokens
+from lignite.models.tokens import Encoded, Tokens, role_id, vocabulary_size, without_role
 from lignite.request import Target, check_choice
 
 PADDED_TOLERANCE = 1e-4
@@ -267,9 +267,13 @@ def _lengthened(part: Tensor, length: int, fill: int) -> Tensor:
 
 
 def _padding_id(model: Model) -> int:
-    for owner in (model.tokenizer, model.config, model.config.get_text_config()):
+    number = role_id(model, "pad")
+    if number is not None:
+        return number
+    size = vocabulary_size(model.network)
+    for owner in (model.config, model.config.get_text_config()):
         number = getattr(owner, "pad_token_id", None)
-        if isinstance(number, int) and number >= 0:
+        if isinstance(number, int) and number >= 0 and (size is None or number < size):
             return number
     return 0
 
@@ -382,14 +386,24 @@ def reorder_tokens(row: Row, order: Sequence[int]) -> Row:
 
 
 def filler(model: Model, name: str) -> int:
-    """Id of the token that words are replaced by, ``"mask"`` or ``"pad"``."""
-    token = getattr(model.tokenizer, f"{name}_token_id", None)
-    if token is None:
-        other = "pad" if name == "mask" else "mask"
-        has = getattr(model.tokenizer, f"{other}_token_id", None) is not None
-        advice = f"use {other!r}" if has else "this tokenizer has neither mask nor pad token; words can only be removed"
-        raise OptionError(f"{model.name} has no {name} token to put in the place of words: {advice}.")
-    return int(token)
+    """Id of the token that words are replaced by, ``"mask"`` or ``"pad"``.
+
+    Raises
+    ------
+    OptionError
+        If the tokenizer has no such token, or it lies outside the model's embeddings.
+    """
+    token = role_id(model, name)
+    if token is not None:
+        return token
+    usable = fillers(model)
+    advice = f"use {usable[0]!r}" if usable else "neither mask nor pad can be used; words can only be removed"
+    raise OptionError(f"{without_role(model, name)}: {advice}.")
+
+
+def fillers(model: Model) -> tuple[str, ...]:
+    """Those of ``"mask"`` and ``"pad"`` that can stand in the place of words."""
+    return tuple(name for name in ("mask", "pad") if role_id(model, name) is not None)
 
 
 def _ids(row: Row) -> Tensor:

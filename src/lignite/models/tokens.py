@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,9 +17,6 @@ from lignite.models.words import number_words
 
 Span = tuple[int, int]
 NOWHERE: Span = (-1, -1)
-
-_NOTES = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels")
-"""What tokenizers and data sets put beside a model's inputs; no state depends on them."""
 
 
 @dataclass(frozen=True)
@@ -194,18 +191,47 @@ def _check_length(model: Reader, length: int) -> None:
 
 
 def _check_vocabulary(model: Reader, ids: Tensor) -> None:
-    size = _vocabulary_size(model.network)
+    size = vocabulary_size(model.network)
     if size is None:
         return
     outside = ids[(ids < 0) | (ids >= size)]
-    if len(outside):
+    if not len(outside):
+        return
+    number = int(outside[0])
+    added = getattr(model.tokenizer, "added_tokens_decoder", {}).get(number)
+    if added is not None:
         raise InputError(
-            f"token id {int(outside[0])} is outside the vocabulary of {model.name} (0 to {size - 1}): "
-            "use the tokenizer that belongs to the model."
+            f"token {str(added)!r} ({number}) is outside the vocabulary of {model.name} (0 to {size - 1}): it was "
+            "added to the tokenizer alone; make room in the model, network.resize_token_embeddings(len(tokenizer)), or "
+            "leave it out of the text."
         )
+    raise InputError(
+        f"token id {number} is outside the vocabulary of {model.name} (0 to {size - 1}): "
+        "use the tokenizer that belongs to the model."
+    )
 
 
-def _vocabulary_size(network: PreTrainedModel) -> int | None:
+def role_id(model: Reader, role: str) -> int | None:
+    """Id of the tokenizer's ``"mask"`` or ``"pad"`` token; None if it has none or the model cannot read it."""
+    number = getattr(model.tokenizer, f"{role}_token_id", None)
+    size = vocabulary_size(model.network)
+    return int(number) if number is not None and number >= 0 and (size is None or number < size) else None
+
+
+def without_role(model: Reader, role: str) -> str:
+    """Why `role_id` is None, as the beginning of an error."""
+    number = getattr(model.tokenizer, f"{role}_token_id", None)
+    if number is None:
+        return f"{model.name} has no {role} token to put in the place of words"
+    token, size = getattr(model.tokenizer, f"{role}_token", ""), vocabulary_size(model.network) or 0
+    return (
+        f"{model.name} cannot read its tokenizer's {role} token {token!r}, id {number} outside the vocabulary, 0 to "
+        f"{size - 1} (network.resize_token_embeddings(len(tokenizer)) makes room for it)"
+    )
+
+
+def vocabulary_size(network: PreTrainedModel) -> int | None:
+    """How many tokens the model can read; None where ids are not looked up in a table."""
     try:
         embeddings = network.get_input_embeddings()
     except (NotImplementedError, AttributeError):  # byte and character models hash their ids instead
@@ -302,58 +328,66 @@ def _without_empty_types(model: Reader, tensors: dict[str, Tensor]) -> dict[str,
     return {name: tensor for name, tensor in tensors.items() if name != "token_type_ids"}
 
 
-def encode_ids(model: Reader, tensors: dict[str, Tensor], given: Mapping[str, Any]) -> list[Encoded]:
-    """Ready ids, one row per text; `given` may carry a fast tokenizer's notes."""
-    ids, mask = tensors["input_ids"], tensors.get("attention_mask")
-    if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point():
+def encode_ids(model: Reader, tensors: dict[str, Tensor], notes: Sequence[Any]) -> list[Encoded]:
+    """Ready ids, one row per text, exactly as they are given: the model counts positions and hides tokens by itself.
+
+    `notes` are a fast tokenizer's, one per row, or None.
+    """
+    ids = tensors["input_ids"]
+    if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point() or ids.dtype == torch.bool:
         raise InputError(f"input_ids of shape {tuple(ids.shape)} and {ids.dtype}: give whole numbers [row, token].")
-    if mask is not None and mask.shape != ids.shape:
-        raise InputError(
-            f"attention_mask has shape {tuple(mask.shape)}, input_ids {tuple(ids.shape)}: give one number per token."
-        )
-    if mask is not None and not bool(mask.bool().any(dim=1).all()):
-        row = int((~mask.bool().any(dim=1)).nonzero()[0])
-        raise InputError(f"attention_mask hides every token of row {row}: leave at least one to read.")
+    tensors = {name: _whole(tensor) for name, tensor in tensors.items()}
+    if "attention_mask" in tensors:
+        tensors["attention_mask"] = _read_mask(tensors["attention_mask"], ids)
     _check_length(model, ids.shape[1])
     _check_vocabulary(model, ids)
-    notes = getattr(given, "encodings", None) or []
-    if len(notes) != len(ids):
-        notes = [None] * len(ids)
+    _check_tables(model, tensors)
     rows = [{name: tensor[row : row + 1] for name, tensor in tensors.items()} for row in range(len(ids))]
     return [
-        Encoded(on_device(model, _with_positions(model.network, row)), _label_row(model.tokenizer, row, note))
+        Encoded(on_device(model, row), _label_row(model.tokenizer, row, note))
         for row, note in zip(rows, notes, strict=True)
     ]
 
 
-def as_tensors(model: Reader, given: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Read the model's inputs out of a mapping; a single example gains its batch axis."""
-    accepted = forward_names(model.network)
-    unknown = [name for name in given if name not in _NOTES and accepted is not None and name not in accepted]
-    if unknown:
+def _whole(tensor: Tensor) -> Tensor:
+    """Whole numbers in the one size that every table and every comparison takes; flags and decimals as they are."""
+    return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
+
+
+def _read_mask(mask: Tensor, ids: Tensor) -> Int[Tensor, "row token"]:
+    """One number per token, 1 to read and 0 to ignore; what stands otherwise in it is no mask that lignite knows."""
+    if mask.shape != ids.shape:
         raise InputError(
-            f"{type(model.network).__name__} takes no {unknown[0]!r} (it takes {', '.join(sorted(accepted or ()))}): "
-            "leave it out."
+            f"attention_mask has shape {tuple(mask.shape)}, input_ids {tuple(ids.shape)}: give one number per token, "
+            "[row, token]; masks of pairs of tokens belong to the model itself."
         )
-    tensors = {}
-    for name, values in given.items():
-        if name in _NOTES:
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(
+            f"attention_mask holds {float(mask[(mask != 0) & (mask != 1)][0]):g}: give 1 for every token to read and 0 "
+            "for those to ignore."
+        )
+    if not bool(mask.any(dim=1).all()):
+        row = int((~mask.bool().any(dim=1)).nonzero()[0])
+        raise InputError(f"attention_mask hides every token of row {row}: leave at least one to read.")
+    return mask.long()
+
+
+def _check_tables(model: Reader, tensors: Mapping[str, Tensor]) -> None:
+    """Numbers of segments and positions are looked up in tables, which fail in their own words."""
+    tables = {"token_type_ids": _type_tables(model.network), "position_ids": position_tables(model.network)}
+    for name, known in tables.items():
+        numbers = tensors.get(name)
+        if numbers is None:
             continue
-        try:
-            tensors[name] = torch.as_tensor(values)
-        except (TypeError, ValueError, RuntimeError) as error:
+        if numbers.is_floating_point() or numbers.dtype == torch.bool:
+            raise InputError(f"{name} of {numbers.dtype}: give whole numbers, one per token.")
+        size = min((table.num_embeddings for table in known), default=None)
+        if bool((numbers < 0).any()) or (size is not None and bool((numbers >= size).any())):
+            reach = "at least 0" if size is None else f"0 to {size - 1}"
             raise InputError(
-                f"{name} is no tensor ({type(values).__name__}): give numbers, all rows of one length."
-            ) from error
-    single = {"input_ids": 1, "pixel_values": 3}
-    if any(name in tensors and tensors[name].ndim == axes for name, axes in single.items()):
-        tensors = {name: tensor[None] for name, tensor in tensors.items()}
-    sizes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if any(not size for size in sizes.values()) or len({size[0] for size in sizes.values()}) > 1:
-        raise InputError(f"the tensors differ in their number of rows ({sizes}): give one row per example in each.")
-    if sizes and next(iter(sizes.values()))[0] == 0:
-        raise InputError("the tensors have no rows: give at least one example.")
-    return tensors
+                f"{name} from {int(numbers.min())} to {int(numbers.max())} are not {reach}, which is what {model.name} "
+                "reads: correct them or leave them out."
+            )
 
 
 def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tensor], note: Any) -> Tokens:
@@ -399,28 +433,20 @@ def _retrace(
     return "".join(text), spans
 
 
-def _with_positions(network: PreTrainedModel, row: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Count positions from the first real token on, as generation does, so that padding in front moves nothing.
-
-    Left out where the model counts for itself (from its padding id, as RoBERTa does) or takes no `position_ids`.
-    """
-    mask = row.get("attention_mask")
-    if mask is None or "position_ids" in row or "position_ids" not in (forward_names(network) or ()):
-        return row
-    real = mask[0].bool()
-    if bool(real[: int(real.sum())].all()) or any(table.padding_idx is not None for table in position_tables(network)):
-        return row
-    places = (real.long().cumsum(0) - 1).clamp(min=0)[None]
-    usual = next((buffer for name, buffer in network.named_buffers() if name.endswith("position_ids")), None)
-    return {**row, "position_ids": places if usual is None else usual.reshape(-1).to(places.device)[places]}
-
-
 def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
     """Learned position embeddings; those with a padding index number their tokens from the next one on."""
     return [
         module
         for name, module in network.named_modules()
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    ]
+
+
+def _type_tables(network: PreTrainedModel) -> list[nn.Embedding]:
+    return [
+        module
+        for name, module in network.named_modules()
+        if name.endswith("token_type_embeddings") and isinstance(module, nn.Embedding)
     ]
 
 
