@@ -103,7 +103,8 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "xmod": {"default_language": "en_XX"},
     "youtu": _LATENT,
     "zamba": {
-        **_ALTERNATING, "n_mamba_heads": 2, "mamba_dt_rank": 4, "mamba_d_state": 4, "attention_hidden_size": 32, "attention_head_dim": 16,
+        **_ALTERNATING, "n_mamba_heads": 2, "mamba_dt_rank": 4, "mamba_d_state": 4,
+        "attention_hidden_size": 32, "attention_head_dim": 16,
     },
     "zamba2": {
         **_ALTERNATING, "n_mamba_heads": 4, "mamba_headdim": 8,
