@@ -15,10 +15,10 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench setup picture tables measure clean
+.PHONY: help demo test test-wide check bench setup picture tables measure clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## explain a sentence and a picture with the bundled models: summary, page, picture, data
 	@mkdir -p out
@@ -30,8 +30,11 @@ demo: $(READY) ## explain a sentence and a picture with the bundled models: summ
 	@echo
 	@echo "Open out/explain.html, out/flow.html and out/digit.html in a browser; the .png are pictures, the .nc the numbers."
 
-test: $(READY) ## run every test
+test: $(READY) ## run the tests (minutes)
 	$(BIN)/python -m pytest -q -n 2
+
+test-wide: $(READY) ## run the sweeps: every family of transformers, threads, hundreds of runs
+	$(BIN)/python -m pytest -q -n 2 -m wide tests
 
 check: $(READY) ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.architectures import ARCHITECTURES
 from tests.battery import HEADER, LENGTH, blocks_of, examine, read_table, scores_of
+from tests.wide import mostly_wide
 
 import lignite
 from lignite.attribution.layer import attribute_layer
@@ -11,7 +12,13 @@ from lignite.errors import OptionError
 from lignite.models.splitting import TOLERANCE
 from lignite.request import FlowRequest
 
-every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+OF_EVERY_KIND = (
+    *("bert", "albert", "deberta-v2", "modernbert", "t5", "bart", "gpt2", "gpt_neox", "bloom", "falcon-alibi", "llama"),
+    *("qwen3", "gemma2", "olmo", "olmo2", "mixtral", "gpt_oss", "cohere", "deepseek_v3", "mamba", "vit", "beit"),
+)
+"""One architecture of every route, plan and peculiarity; the wide run examines all."""
+
+every_architecture = pytest.mark.parametrize("name", mostly_wide(ARCHITECTURES, OF_EVERY_KIND))
 
 ROUTES = {"interface": "interface", "own": "projection", "none": "definition"}
 PROMISED = {
@@ -58,6 +65,7 @@ def is_model(module) -> bool:
     return hasattr(getattr(module, "config", None), "_attn_implementation")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", [name for name, a in ARCHITECTURES.items() if a.attention == "interface"])
 def test_single_precision_finds_the_closed_form_of_double_precision(name):
     """A form is accepted by its error at one mixture: float32 rounding must stay on the right side of the tolerance."""

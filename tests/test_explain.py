@@ -344,6 +344,7 @@ def test_a_refused_run_leaves_the_model_as_it_was():
     assert state_of(model)[1] == settings
 
 
+@pytest.mark.wide
 def test_two_hundred_runs_take_no_more_memory_than_twenty():
     """Hooks, graphs and stacks that stay behind would end a run over a data set."""
     model, process = model_of(), psutil.Process()

@@ -11,13 +11,14 @@ import torch
 import xarray as xr
 from tests.architectures import ARCHITECTURES, full_precision
 from tests.tiny_tokenizers import byte_level, word_piece
+from tests.wide import wide
 
 import lignite
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes, for time
 
 PROMISE = 1e-5  # of the largest displacement: float32 sums in another order
-DIVERSE = ("bert", "gpt2", "gpt_oss", "olmo", "deberta-v2", "mamba")
+DIVERSE = ("bert", "deberta-v2", "mamba", *wide("gpt2", "gpt_oss", "olmo"))
 """Closed forms of several kinds, target batches, the projection route, and no route at all."""
 
 TEXTS = ["the plot was thin", "people says nothing at all but it was acting", "it was the plot"]
@@ -72,7 +73,7 @@ def test_a_list_of_texts_gives_what_each_text_gives_alone(name, baseline):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("baseline", ["target_token", "zero", "mean"])
 @pytest.mark.parametrize(
-    "name", ["bert", "roberta", "mpnet", "deberta-v2", "gpt2", "llama", "bloom", "t5", "modernbert"]
+    "name", ["bert", "roberta", "llama", "bloom", *wide("mpnet", "deberta-v2", "gpt2", "t5", "modernbert")]
 )
 def test_padding_does_not_change_the_scores(name, baseline, side):
     """A row of a padded batch, on either side, is the text alone."""
@@ -127,7 +128,7 @@ def test_adaptive_runs_do_not_depend_on_memory(baseline):
 
 
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
-@pytest.mark.parametrize("name", ["bert", "gpt_oss"])
+@pytest.mark.parametrize("name", ["bert", *wide("gpt_oss")])
 def test_threads_change_rounding_at_most(name, baseline):
     """Sums are split among threads."""
     one = run(name, baseline=baseline, n_steps=4)
@@ -152,7 +153,7 @@ def test_a_run_repeats_bit_by_bit(name, baseline):
 
 
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
-@pytest.mark.parametrize("name", [*DIVERSE, "dinov3_vit"])
+@pytest.mark.parametrize("name", [*DIVERSE, *wide("dinov3_vit")])
 def test_some_targets_get_the_scores_they_get_among_all(name, baseline):
     """Choosing targets saves time and changes nothing."""
     inputs = inputs_of(name)
@@ -188,6 +189,7 @@ def test_a_map_alone_is_what_it_is_among_all(wanted):
         np.testing.assert_array_equal(alone[name].values, every[name].values)
 
 
+@pytest.mark.wide
 def test_two_hundred_runs_take_no_more_memory_than_twenty():
     """Hooks, graphs and recorded calls that stay behind would end a run over a data set."""
     model, inputs, process = model_of("bert"), inputs_of("bert", length=5), psutil.Process()
