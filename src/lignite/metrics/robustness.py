@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.metrics.faithfulness import FILLS, by_place, removable
+from lignite.models.attention import own_calls
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, filler, predict, remove_tokens, replace_tokens
 from lignite.request import check_choice
@@ -184,7 +185,7 @@ def _moved(table: nn.Embedding, words: Tensor, noise: Float[Tensor, "word d"]) -
         at = inputs[0][..., None] == words.to(inputs[0].device)
         return vectors + (at.to(vectors) @ noise.to(vectors))
 
-    handle = table.register_forward_hook(add)
+    handle = table.register_forward_hook(own_calls(add))
     try:
         yield
     finally:

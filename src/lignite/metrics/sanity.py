@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lignite.errors import InputError
 from lignite.metrics.faithfulness import by_place, removable
 from lignite.metrics.statistics import rank_correlation
-from lignite.models.attention import at_rest
+from lignite.models.attention import at_rest, own_calls
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, run
 from lignite.models.recording import record
@@ -151,7 +151,7 @@ def _called_before(network: nn.Module, block: nn.Module, row: Row) -> list[nn.Mo
         if not entered and id(module) not in around:
             called.append(module)
 
-    handles = [module.register_forward_pre_hook(note) for module in network.modules()]
+    handles = [module.register_forward_pre_hook(own_calls(note)) for module in network.modules()]
     try:
         run(network, row.encoded.tensors)
     finally:

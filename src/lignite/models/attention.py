@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +85,7 @@ class Captured(BaseException):
 
 @contextmanager
 def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every: bool = False) -> Iterator[None]:
-    """Run modules with these `configurations` on `attention_function`; they are put back on the way out.
+    """Run modules with these `configurations` on `attention_function`, for this thread alone.
 
     `handler` answers the first attention call of a block; later ones (cross-attention) are computed as usual. With
     `every` it answers all of them.
@@ -99,15 +99,11 @@ def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every
         answered = True
         return handler(call)
 
-    implementations = [config.__dict__["_attn_implementation_internal"] for config in configs]
     token = _handler.set(handler if every else once)
     try:
-        for config in configs:
-            config.__dict__["_attn_implementation_internal"] = NAME
-        yield
+        with seen_as("_attn_implementation_internal", configs, NAME):
+            yield
     finally:
-        for config, implementation in zip(configs, implementations, strict=True):
-            config.__dict__["_attn_implementation_internal"] = implementation
         _handler.reset(token)
 
 
@@ -123,13 +119,89 @@ def configurations(module: nn.Module) -> list[Any]:
     return list(found.values())
 
 
+_NOTHING = object()
+
+
+class _Seen:
+    """An attribute that one thread sees with another value, on some objects; everybody else sees what they hold."""
+
+    def __init__(self, name: str, owner: type, things: Sequence[Any], value: Any):
+        self.name, self.value, self.thread = name, value, threading.get_ident()
+        self.things = frozenset(map(id, things))
+        found = (parent.__dict__[name] for parent in owner.__mro__ if name in parent.__dict__)
+        self.before = next(found, _NOTHING)  # a default of the class, or another such view
+
+    def __get__(self, thing: Any, owner: type | None = None) -> Any:
+        if thing is not None and threading.get_ident() == self.thread and id(thing) in self.things:
+            return self.value
+        if isinstance(self.before, _Seen):
+            return self.before.__get__(thing, owner)
+        if thing is not None and self.name in thing.__dict__:
+            return thing.__dict__[self.name]
+        if self.before is _NOTHING:
+            raise AttributeError(self.name)
+        return self.before
+
+    def __set__(self, thing: Any, value: Any) -> None:
+        thing.__dict__[self.name] = value
+
+    def __delete__(self, thing: Any) -> None:
+        del thing.__dict__[self.name]
+
+
+@contextmanager
+def seen_as(name: str, things: Sequence[Any], value: Any) -> Iterator[None]:
+    """Let this thread read another value of an attribute; the objects are not touched, other threads see what is there.
+
+    A model is often in use by others while it is explained: a configuration that changed under their eyes would give
+    them half of one attention and half of another.
+    """
+    by_class: dict[type, list[Any]] = {}
+    for thing in things:
+        by_class.setdefault(type(thing), []).append(thing)
+    with ExitStack() as restored:
+        for owner, some in by_class.items():
+            view = _Seen(name, owner, some, value)
+            restored.callback(_put_back, owner, name, owner.__dict__.get(name, _NOTHING))
+            setattr(owner, name, view)
+        yield
+
+
+def _put_back(owner: type, name: str, before: Any) -> None:
+    if before is _NOTHING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, before)
+
+
+def own_calls(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that answers in this thread alone: others may be running the same module."""
+    thread = threading.get_ident()
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs) if threading.get_ident() == thread else None
+
+    return called
+
+
 @contextmanager
 def standing_in(name: str, others: Mapping[nn.Module, Any]) -> Iterator[None]:
-    """Let each module answer to a method's name with another function; what somebody else had set is put back."""
+    """Let each module answer to a method's name with another function, in this thread; others call its own.
+
+    What somebody else had set is put back.
+    """
+    thread = threading.get_ident()
     before = {module: module.__dict__[name] for module in others if name in module.__dict__}
+
+    def instead_of(own: Any, other: Any) -> Any:
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            return (other if threading.get_ident() == thread else own)(*args, **kwargs)
+
+        return answer
+
     try:
         for module, other in others.items():
-            module.__dict__[name] = other
+            module.__dict__[name] = instead_of(getattr(module, name), other)
         yield
     finally:
         for module in others:
@@ -138,32 +210,42 @@ def standing_in(name: str, others: Mapping[nn.Module, Any]) -> Iterator[None]:
                 module.__dict__[name] = before[module]
 
 
+_at_rest: list[nn.Module] = []
+"""Models that are held, innermost last."""
+
+
 @contextmanager
 def at_rest(network: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
 
     Masked autoencoders, which hide and shuffle most patches even then, see all of them in order.
 
-    Training flags and requires_grad are put back on the way out, also after an exception or Ctrl-C. Inference mode and
-    autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half precision.
+    Evaluation mode is this thread's alone. requires_grad is put back on the way out, also after an exception or Ctrl-C.
+    Inference mode and autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half
+    precision.
     """
     device = next((weight.device.type for weight in network.parameters()), "cpu")
     with _one_at_a_time, torch.inference_mode(False), torch.autocast(device, enabled=False):
-        training = [(module, module.training) for module in network.modules()]
-        gradients = [(weight, weight.requires_grad) for weight in network.parameters()]
-        maskers = [module for module, _ in training if hasattr(type(module), "random_masking")]
+        if any(held is network for held in _at_rest):
+            yield
+            return
+        modules = list(network.modules())
+        trained = [module for module in modules if module.training]
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        maskers = [module for module in modules if hasattr(type(module), "random_masking")]
+        _at_rest.append(network)
         try:
-            for module, _ in training:
-                module.training = False
-            for weight, _ in gradients:
+            for weight in learning:
                 weight.requires_grad_(False)
-            with standing_in("random_masking", dict.fromkeys(maskers, _everything_in_order)):
+            with (
+                seen_as("training", trained, False),
+                standing_in("random_masking", dict.fromkeys(maskers, _everything_in_order)),
+            ):
                 yield
         finally:
-            for weight, required in gradients:
-                weight.requires_grad_(required)
-            for module, flag in training:
-                module.training = flag
+            for weight in learning:
+                weight.requires_grad_(True)
+            _at_rest.remove(network)
 
 
 def _everything_in_order(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:

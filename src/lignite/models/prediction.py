@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.memory import memory_budget
-from lignite.models.attention import at_rest
+from lignite.models.attention import at_rest, seen_as
 from lignite.models.images import IMAGE_FILLS, filled, size_options
 from lignite.models.loading import Model
 from lignite.models.targets import (
@@ -288,22 +288,15 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> An
         return network(**tensors, **options, return_dict=True)
 
 
-@contextmanager
-def _batches_allowed(network: nn.Module) -> Iterator[None]:
+def _batches_allowed(network: nn.Module) -> AbstractContextManager[None]:
     """Classifiers on decoders refuse batches without a padding token, since they look for each row's last word.
 
     Where none is defined, rows of one batch have one length here, and an id that no token has finds that last word.
     """
     config: Any = network.config
-    owners = list({id(one): one for one in (config, config.get_text_config())}.values())
-    changed = [one for one in owners if "pad_token_id" in one.__dict__ and one.__dict__["pad_token_id"] is None]
-    try:
-        for one in changed:
-            one.__dict__["pad_token_id"] = -1
-        yield
-    finally:
-        for one in changed:
-            one.__dict__["pad_token_id"] = None
+    owners = {id(one): one for one in (config, config.get_text_config())}.values()
+    undefined = [one for one in owners if "pad_token_id" in one.__dict__ and one.__dict__["pad_token_id"] is None]
+    return seen_as("pad_token_id", undefined, -1)
 
 
 def bytes_per_token(model: Model, *, gradient: bool) -> float:

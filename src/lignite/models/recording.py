@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.errors import ModelError, NotFiniteError
-from lignite.models.attention import configurations, intercepted
+from lignite.models.attention import configurations, intercepted, own_calls
 from lignite.models.images import size_options
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
@@ -147,8 +147,8 @@ def _recording(lists: dict[str, nn.ModuleList], calls: dict[str, list[BlockCall]
     try:
         for name, module_list in lists.items():
             for index, block in enumerate(module_list):
-                handles.append(block.register_forward_pre_hook(on_entry, with_kwargs=True))
-                handles.append(block.register_forward_hook(on_exit(name, index), with_kwargs=True))
+                handles.append(block.register_forward_pre_hook(own_calls(on_entry), with_kwargs=True))
+                handles.append(block.register_forward_hook(own_calls(on_exit(name, index)), with_kwargs=True))
         yield
     finally:
         for handle in handles:

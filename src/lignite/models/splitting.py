@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections, Rotation
 from lignite.errors import SplitError
-from lignite.models.attention import AttendCall, Captured, configurations, intercepted
+from lignite.models.attention import AttendCall, Captured, configurations, intercepted, own_calls
 from lignite.models.loading import Model
 from lignite.models.recording import BlockCall, first_tensor
 
@@ -54,7 +54,7 @@ class RecordedBlock:
         self.model_dtype = _precision(call)
         self.module, self._call = call.module, call
         if self.model_dtype in HALF:
-            self.module = copy.deepcopy(call.module).float()
+            self.module = copy.deepcopy(call.module).float().eval()
         self._configs = configurations(self.module)
         self.states = _to_float32(call.states)
         self.output = self._given = _to_float32(call.output)
@@ -118,7 +118,7 @@ class RecordedBlock:
         if len(found) != 1:
             return None
         inputs: list[Tensor] = []
-        handle = found[0][1].register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+        handle = found[0][1].register_forward_pre_hook(own_calls(lambda _, args: inputs.append(args[0])))
         try:
             key = self.pre(self.states[None]).key
         finally:
@@ -231,7 +231,7 @@ class RecordedBlock:
                 raise Captured(inputs[0])
             return given.reshape(inputs[0].shape), *inputs[1:]
 
-        handle = self._projection.register_forward_pre_hook(meet)
+        handle = self._projection.register_forward_pre_hook(own_calls(meet))
         try:
             yield
         finally:
@@ -356,7 +356,7 @@ class RecordedBlock:
         leaves = [
             module for module in self.module.modules() if getattr(getattr(module, "weight", None), "ndim", 0) == 2
         ]
-        handles = [module.register_forward_pre_hook(note) for module in leaves]
+        handles = [module.register_forward_pre_hook(own_calls(note)) for module in leaves]
         try:
             self._run(self.states[None])
         finally:
