@@ -429,7 +429,7 @@ def test_baselines_of_tokens_need_the_token():
     model = headed("gpt2", "GPT2LMHeadModel", tokenizer=byte_level(), n_positions=60)
 
     with pytest.raises(
-        OptionError, match=r"has no mask token.*use 'pad'. As a baseline, 'zero' and 'mean' need no token"
+        OptionError, match=r"has no mask token.*use 'pad'. As a baseline, 'mean-embedding' needs no token"
     ):
         lignite.explain(model, "it was thin", baseline="mask")
     with pytest.raises(OptionError, match="neither mask nor pad"):

@@ -73,7 +73,8 @@ def explain(
     method
         ``"ca-lig"``, ``"relevance-flow"`` or one of the others in `lignite.request.EXPLAIN_METHODS`.
     baseline
-        Where paths start: ``"mask"`` and ``"pad"`` (an input whose words are all that token), ``"zero"``, ``"mean"``;
+        Where paths start: ``"mask"``, ``"pad"``, ``"eos"``, ``"bos"`` and ``"unk"`` (an input whose words are all that
+        token), ``"mean-embedding"`` (whose words are all read as the mean of the vocabulary), ``"zero"``, ``"mean"``;
         several are averaged. For images ``"blur"``, ``"grey"``, ``"black"`` (the image so), ``"mask"`` (where the model
         has a mask token), ``"zero"``, ``"mean"``. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that
         the model has, ``"mean"`` for images (docs/results.md); the result names it.

@@ -26,7 +26,9 @@ EXPLAIN_METHODS = (
     "shapley", "attention-rollout", "attention-last", "attention-x-gradient", "grad-cam", "sequential-ig", "attnlrp",
     "random",
 )  # fmt: skip
-EXPLAIN_BASELINES = ("auto", "zero", "mean", "pad", "mask", "blur", "grey", "black")
+TOKEN_BASELINES = ("mask", "pad", "eos", "bos", "unk")
+"""Baselines that put one of the tokenizer's special tokens in the place of every word."""
+EXPLAIN_BASELINES = ("auto", "zero", "mean", "mean-embedding", *TOKEN_BASELINES, "blur", "grey", "black")
 EXPLAIN_CHOICES = {
     "method": EXPLAIN_METHODS,
     "path": ("input", "layer"),

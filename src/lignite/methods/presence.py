@@ -11,7 +11,7 @@ from lignite.errors import OptionError
 from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, filler, is_image, predict, replace_tokens
-from lignite.request import ExplainRequest
+from lignite.request import TOKEN_BASELINES, ExplainRequest
 
 ROWS_AT_ONCE = 1024
 """Inputs prepared at a time; how many of them run together is left to the memory budget."""
@@ -64,14 +64,14 @@ def values_of(
 ) -> list[np.ndarray]:
     """F of every input with only these players present; each distinct case is computed once.
 
-    An absent token is replaced by the mask or pad token. Under the baselines ``"zero"`` and ``"mean"``, which are no
-    tokens, its state entering the first block is; so are an image's patches, whose states there depend on their own
-    pixels alone.
+    An absent token is replaced by the baseline's. Under the baselines ``"mean-embedding"``, ``"zero"`` and ``"mean"``,
+    which are no tokens, its state entering the first block is; so are an image's patches, whose states there depend on
+    their own pixels alone.
     """
     distinct = [np.unique(presence, axis=0, return_inverse=True) for presence in presences]
     cases = [case for case, _ in distinct]
     texts = not any(is_image(game.row) for game in games)
-    if texts and request.baseline in (("mask",), ("pad",)):
+    if texts and request.baseline[0] in TOKEN_BASELINES:
         found = _values_of_texts(model, games, cases, request.baseline[0], budget)
     else:
         found = values_of_states(model, games, cases, request, budget)
@@ -84,7 +84,7 @@ def _values_of_texts(
     try:
         token = filler(model, baseline)
     except OptionError as error:
-        raise OptionError(f"{error} As a baseline, 'zero' and 'mean' need no token.") from error
+        raise OptionError(f"{error} As a baseline, 'mean-embedding' needs no token.") from error
     values = [np.empty(len(case)) for case in cases]
     for piece in _pieces(cases, ROWS_AT_ONCE):
         rows = [

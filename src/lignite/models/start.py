@@ -1,36 +1,38 @@
 """Where the paths of an explanation start: the states of an input that says nothing."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lignite.errors import OptionError
 from lignite.models.images import IMAGE_FILLS, filled, patches_masked
+from lignite.models.loading import Model
 from lignite.models.prediction import filler
 from lignite.models.stack import Stack
+from lignite.models.tokens import vocabulary_size
+from lignite.request import TOKEN_BASELINES
+
+MEAN_EMBEDDING = "mean-embedding"
+VECTORS_AT_ONCE = 8192
+"""Embeddings that are added up at a time: a large vocabulary is not copied as a whole."""
 
 
 def start_states(stack: Stack, name: str, *, keep_special: bool, through: bool) -> list[Float[Tensor, "row token d"]]:
     """Baseline states of every layer, last those that leave the last block.
 
-    ``"pad"`` and ``"mask"`` stand for an input whose words are all that token, ``"blur"``, ``"grey"`` and ``"black"``
-    for an image whose pixels are all that, run through the model. ``"zero"`` and ``"mean"`` (of a row's tokens) are
+    A name of `TOKEN_BASELINES` stands for an input whose words are all that token, ``"mean-embedding"`` for one whose
+    words are all read as the mean of the vocabulary's embeddings, ``"blur"``, ``"grey"`` and ``"black"`` for an image
+    whose pixels are all that; these are run through the model. ``"zero"`` and ``"mean"`` (of a row's tokens) are
     states: with `through` those of the first layer are run through the model, otherwise every layer has its own. With
     `keep_special`, special tokens of the input start as themselves; those of an image do in any case, since no pixel
     reaches them below the first block.
     """
-    image = "pixel_values" in stack.tensors
-    if name == "mask" and image:
-        with patches_masked(stack.network):
-            return stack.run_inputs()
-    if name in IMAGE_FILLS:
-        if not image:
-            raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
-        return stack.run_inputs(pixel_values=filled(stack.model, stack.tensors["pixel_values"], name))
-    if name in ("pad", "mask"):
-        return stack.run_inputs(input_ids=blank_ids(stack, name, keep_special=keep_special))
     if name not in ("zero", "mean"):
-        raise OptionError(f"baseline={name!r} is no start of a path; name one of 'mask', 'pad', 'zero', 'mean'.")
+        with given_start(stack, name, keep_special=keep_special) as others:
+            return stack.run_inputs(**others)
     first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
     if through:
         with torch.no_grad():
@@ -39,17 +41,40 @@ def start_states(stack: Stack, name: str, *, keep_special: bool, through: bool) 
     return [first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))]
 
 
+@contextmanager
+def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapping[str, Tensor]]:
+    """The baseline as an input: what the model is given in place of the same tensors of the rows, while this lasts.
+
+    Raises
+    ------
+    OptionError
+        If the baseline is no input, but states (``"zero"``, ``"mean"``), or is not known for this kind of input.
+    """
+    image = "pixel_values" in stack.tensors
+    if name == "mask" and image:
+        with patches_masked(stack.network):
+            yield {}
+    elif name in IMAGE_FILLS:
+        if not image:
+            raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
+        yield {"pixel_values": filled(stack.model, stack.tensors["pixel_values"], name)}
+    elif name in TOKEN_BASELINES:
+        yield {"input_ids": blank_ids(stack, name, keep_special=keep_special)}
+    elif name == MEAN_EMBEDDING:
+        with _read_as_mean(stack, _words(stack, name, keep_special=keep_special)):
+            yield {}
+    else:
+        raise OptionError(f"baseline={name!r} is no input; name one of 'mask', 'pad', 'eos', {MEAN_EMBEDDING!r}.")
+
+
 def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "row token"]:
-    """The rows' ids with their words replaced by the pad or mask token."""
-    ids = stack.tensors.get("input_ids")
-    if ids is None:
-        raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'blur', 'zero' or 'mean'.")
+    """The rows' ids with their words replaced by a token of `TOKEN_BASELINES`."""
+    replaced = _words(stack, name, keep_special=keep_special)
     try:
         blank = filler(stack.model, name)
     except OptionError as error:
-        raise OptionError(f"{error} As a baseline, 'zero' and 'mean' need no token.") from error
-    replaced = stack.kept & ~special_tokens(stack) if keep_special else stack.kept
-    return torch.where(replaced, blank, ids)
+        raise OptionError(f"{error} As a baseline, {MEAN_EMBEDDING!r} needs no token.") from error
+    return torch.where(replaced, blank, stack.tensors["input_ids"])
 
 
 def special_tokens(stack: Stack) -> Bool[Tensor, "row token"]:
@@ -57,6 +82,64 @@ def special_tokens(stack: Stack) -> Bool[Tensor, "row token"]:
     for number, row in enumerate(stack.rows):
         special[number, : row.n_tokens] = torch.tensor(row.encoded.tokens.special, device=special.device)
     return special
+
+
+def mean_embedding(model: Model) -> Float[Tensor, " d"]:
+    """Mean of what the model reads for each token that its tokenizer knows, special ones left out.
+
+    The table itself is asked, since some families scale what they read from it.
+
+    Raises
+    ------
+    OptionError
+        If the model has no table of embeddings.
+    """
+    rows = vocabulary_size(model.network)
+    if rows is None:
+        raise _no_table(model)
+    table: nn.Module = model.network.get_input_embeddings()
+    # Rows behind the tokenizer's tokens fill the table up to a round size, and were never trained.
+    numbers = torch.arange(rows if model.tokenizer is None else min(rows, len(model.tokenizer)), device=model.device)
+    special = getattr(model.tokenizer, "all_special_ids", [])
+    words = numbers[~torch.isin(numbers, numbers.new_tensor(special))]
+    with torch.no_grad():
+        total = torch.stack([table(some).double().sum(0) for some in words.split(VECTORS_AT_ONCE)]).sum(0)
+    return (total / len(words)).to(model.dtype)
+
+
+def _no_table(model: Model) -> OptionError:
+    return OptionError(
+        f"baseline={MEAN_EMBEDDING!r}: {type(model.network).__name__} does not look its tokens up in a table of "
+        "embeddings; use 'zero' or 'mean'."
+    )
+
+
+@contextmanager
+def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[None]:
+    """Let the model read the mean embedding at some places of the rows' ids, whatever stands there."""
+    ids, vector = stack.tensors["input_ids"], mean_embedding(stack.model)
+    answered: list[nn.Module] = []
+
+    def answer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if not (args and args[0].shape == ids.shape and bool((args[0] == ids).all())):
+            return output  # another text than the rows', such as the one that a decoder reads
+        answered.append(module)
+        return torch.where(places[..., None], vector, output)
+
+    hook = stack.network.get_input_embeddings().register_forward_hook(answer)
+    try:
+        yield
+    finally:
+        hook.remove()
+    if not answered:
+        raise _no_table(stack.model)
+
+
+def _words(stack: Stack, name: str, *, keep_special: bool) -> Bool[Tensor, "row token"]:
+    """Places that a baseline of words changes."""
+    if "input_ids" not in stack.tensors:
+        raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'blur', 'zero' or 'mean'.")
+    return stack.kept & ~special_tokens(stack) if keep_special else stack.kept
 
 
 def _constant(stack: Stack, layer: int, name: str) -> Tensor:
