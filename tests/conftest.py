@@ -2,6 +2,8 @@
 
 import logging
 import random
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +47,19 @@ def plain_terminal(monkeypatch):
     level = logging.getLogger("transformers").level
     yield
     logging.getLogger("transformers").setLevel(level)
+
+
+@pytest.fixture
+def full_disk():
+    """A disk on which a file may grow to so many bytes, and no further."""
+
+    @contextmanager
+    def limited(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # Python ignores the signal and sees the error
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -666,23 +666,9 @@ def test_a_file_of_somebody_else_is_left_alone(model, explainer, tmp_path, conte
     assert path.read_bytes() == content
 
 
-def test_infinite_and_missing_scores_survive_the_file(tmp_path):
-    """JSON knows neither; a number that was not defined must not come back as one."""
-    from lignite.journal import Journal
-
-    piece = {"scores": [["a", "", float("nan")], ["b", "", float("inf")], ["c", "", 0.1]]}
-    with Journal(tmp_path / "run.jsonl", {"seed": 0}) as journal:
-        journal.write("key", piece)
-
-    with Journal(tmp_path / "run.jsonl", {"seed": 0}) as journal:
-        found = journal.finished["key"]
-
-    assert repr(found) == repr(piece)
-
-
 def test_a_folder_that_is_not_there_is_named(model, explainer, tmp_path):
     """Before anything is computed."""
-    with pytest.raises(FileError, match="cannot keep finished work there"):
+    with pytest.raises(FileError, match="there is no folder"):
         evaluate(model, TEXTS[:1], "occlusion", resume=tmp_path / "none" / "run.jsonl", **CHEAP)
 
     assert explainer.asked == []
@@ -747,6 +733,8 @@ def test_the_table_alone_is_a_csv_file(told, tmp_path):
     # pandas writes the shortest decimal that reads back as the same float64, and reads to the last digit but one
     numbers = pd.to_numeric(read["mean"], errors="coerce").to_numpy()
     np.testing.assert_allclose(numbers, told.table["mean"].to_numpy(), rtol=1e-14)
+    beside = {row.metric: (row.better, row.meaning) for row in read.itertuples()}
+    assert beside == {name: (metric["better"], metric["meaning"]) for name, metric in told.attrs["metrics"].items()}
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

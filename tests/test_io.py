@@ -177,26 +177,6 @@ def test_an_opened_result_can_be_selected_and_saved_over_its_own_file(tmp_path, 
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("disk full"), RuntimeError("disk full")])
-def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, ending, interruption):
-    """A result may have taken hours; half a new one must not cost the old one."""
-    flow = sample_flow()
-    path = tmp_path / f"flow{ending}"
-    save(flow, path)
-
-    def write_half(_, temporary, **__):
-        temporary.write_bytes(b"half")
-        raise interruption
-
-    monkeypatch.setattr(f"lignite.results.io._write_{'netcdf' if ending == '.nc' else 'json'}", write_half)
-    with pytest.raises(KeyboardInterrupt if interruption is KeyboardInterrupt else FileError):
-        save(flow.sel(layer=[0]), path)
-
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
-    assert_unchanged(flow, open_result(path))
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
 def test_whoever_reads_the_old_file_is_not_disturbed(tmp_path, ending):
     """Replacing in one step: the new file takes the name, the old one lives on for those who have it open."""
     path = tmp_path / f"flow{ending}"

@@ -22,6 +22,7 @@ import lignite
 from lignite.errors import FileError, GapWarning, InputError, LigniteError, NotFiniteError, OptionError
 from lignite.examples import Example, read_examples
 from lignite.explanations import explain_rows
+from lignite.files import parse_json, read_whole, write_whole
 from lignite.journal import Journal
 from lignite.measures import (
     METRICS,
@@ -821,8 +822,6 @@ def _attributes(
 
 
 def _write_json(evaluation: Evaluation, path: Path) -> None:
-    from lignite.results.io import _replacing
-
     content = {"format": FORMAT, "version": VERSION, "attrs": _without_nan(evaluation.attrs)}
     for name in TABLES:
         frame: pd.DataFrame = getattr(evaluation, name)
@@ -830,8 +829,8 @@ def _write_json(evaluation: Evaluation, path: Path) -> None:
             "columns": list(frame.columns),
             "rows": [_without_nan(list(row)) for row in frame.itertuples(index=False)],
         }
-    with _replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    # A lone surrogate has no UTF-8, but its backslash form is its JSON form.
+    write_whole(path, json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace"))
 
 
 def _without_nan(value: Any) -> Any:
@@ -848,11 +847,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if path.suffix.lower() != ".json":
         raise FileError(f"{path}: only the .json of an evaluation holds everything; open that one.")
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file. Check the path.") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+        content = parse_json(read_whole(path))
     except ValueError as error:
         raise FileError(f"{path}: is no complete JSON ({error}). Save the evaluation again.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:

@@ -1,17 +1,18 @@
 """A file of finished work, so that a long run that was stopped goes on where it ended."""
 
+import io
 import json
 import math
 import os
-import secrets
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lignite.errors import FileError
+from lignite.files import check_place, lock, parse_json
 
 FORMAT = "lignite evaluation run"
 VERSION = 1
@@ -20,43 +21,42 @@ VERSION = 1
 class Journal:
     """Finished pieces of a run by their key, kept in a file of JSON lines where a path is given.
 
-    The first line holds the settings; a run with other settings is refused, since its numbers would not mean the same.
-    Every piece is one line, handed to the system as soon as it is finished. A line that was cut off when a run was
-    killed is dropped, with a warning, and its piece is computed again.
+    The first line holds the settings; a run with other settings is refused, since its numbers would not mean the same,
+    and so is a second run while the first one lasts. Every piece is one line, handed to the system as soon as it is
+    finished, and never rewritten. A line that was cut off when a run was killed is dropped, with a warning, and its
+    piece is computed again.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
         self.path = None if path is None else Path(path)
         self.finished: dict[str, dict[str, Any]] = {}
-        self._file: Any = None
+        self._file: io.FileIO | None = None
         if self.path is None:
             return
         header = {"format": FORMAT, "version": VERSION, "settings": _plain(settings)}
         try:
-            content = self.path.read_bytes() if self.path.exists() else b""
-            if content:
-                self._resume(content, header)
-            else:
-                _replace(self.path, [json.dumps(header).encode()])
-            self._file = self.path.open("ab")
+            check_place(self.path)  # opening a pipe would wait for its other end
+            self._file = io.FileIO(self.path, "r+", opener=_open_or_create)
+            self._begin(self._file, header)
         except OSError as error:
+            self.close()
             raise FileError(
                 f"{self.path}: cannot keep finished work there ({error.strerror or error}). Name another file."
             ) from error
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, key: str, piece: Mapping[str, Any]) -> None:
         """Keep one finished piece."""
         self.finished[key] = dict(piece)
-        if self._file is None:
-            return
-        try:
-            self._file.write(json.dumps({"key": key, **_plain(piece)}, allow_nan=False).encode() + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise FileError(
-                f"{self.path}: finished work cannot be written ({error.strerror or error}). Free some space and start "
-                "the same command again: it goes on from here."
-            ) from error
+        if self._file is not None:
+            self._append({"key": key, **_plain(piece)})
+
+    def close(self) -> None:
+        """Let other runs go on with the file."""
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> "Journal":
         return self
@@ -64,26 +64,68 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        self.close()
+
+    def _begin(self, file: io.FileIO, header: dict[str, Any]) -> None:
+        """Read what is there, alone: the line that another run is writing would look like one that was cut off."""
+        if not lock(file.fileno()):
+            raise FileError(
+                f"{self.path}: another run is writing its finished work there. Wait for its end, or name another file."
+            )
+        file.seek(0)
+        content = file.readall()
+        if content:
+            self._resume(content, header)
+        else:
+            self._append(header)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        """Write a line, or no part of it."""
+        assert self._file is not None
+        end = self._file.seek(0, os.SEEK_END)
+        line = memoryview(json.dumps(entry, allow_nan=False).encode() + b"\n")
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except BaseException as error:
+            with suppress(OSError):
+                self._file.truncate(end)
+            if not isinstance(error, OSError):
+                raise
+            raise FileError(
+                f"{self.path}: finished work cannot be written ({error.strerror or error}). Free some space and start "
+                "the same command again: it goes on from here."
+            ) from error
 
     def _resume(self, content: bytes, header: dict[str, Any]) -> None:
         first, *lines = content.split(b"\n")
         self._compare(_parsed(first), header)
-        whole = [line for line in lines if _is_piece(_parsed(line))]
-        broken = sum(1 for line in lines if line.strip()) - len(whole)
-        if broken or not content.endswith(b"\n"):
-            _replace(self.path, [first, *whole])
-        if broken:
+        place, damaged = len(first) + 1, []
+        for line in lines:
+            piece = _piece(line)
+            if piece is not None:
+                self.finished[piece.pop("key")] = piece
+            elif line.strip():
+                damaged.append((place, len(line)))
+            place += len(line) + 1
+        self._mend(damaged, ended=content.endswith(b"\n"))
+        if damaged:
             warnings.warn(
-                f"{self.path}: {broken} line{'s were' if broken > 1 else ' was'} cut off; what stood there is computed "
-                f"again, the other {len(whole)} are kept.",
+                f"{self.path}: {len(damaged)} line{'s were' if len(damaged) > 1 else ' was'} cut off; what stood there "
+                f"is computed again, the other {len(self.finished)} are kept.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        for line in whole:
-            piece = _with_numbers(json.loads(line))
-            self.finished[piece.pop("key")] = piece
+
+    def _mend(self, damaged: Sequence[tuple[int, int]], *, ended: bool) -> None:
+        """Put blanks over damaged lines, and an end to the last one; all else stays where it is."""
+        assert self._file is not None
+        for place, length in damaged:
+            self._file.seek(place)
+            self._file.write(b" " * length)
+        if not ended:
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(b"\n")
 
     def _compare(self, found: Any, header: dict[str, Any]) -> None:
         if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -93,7 +135,8 @@ class Journal:
                 f"{self.path}: has layout version {found.get('version')!r}, this lignite writes {VERSION}. "
                 "Name another file."
             )
-        before, now = found.get("settings", {}), header["settings"]
+        before, now = found.get("settings"), header["settings"]
+        before = before if isinstance(before, dict) else {}
         other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if other:
             name = other[0]
@@ -103,27 +146,26 @@ class Journal:
             )
 
 
-def _replace(path: Path | None, lines: list[bytes]) -> None:
-    """Write all lines in one step, or nothing: what was finished is never lost on the way."""
-    assert path is not None
-    temporary = path.resolve().with_name(f".lignite-{secrets.token_hex(8)}.part")
-    try:
-        temporary.write_bytes(b"".join(line + b"\n" for line in lines))
-        temporary.replace(path.resolve())
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+def _open_or_create(path: str | os.PathLike[str], flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError:
         return None
 
 
-def _is_piece(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("key"), str)
+def _piece(line: bytes) -> dict[str, Any] | None:
+    """What a line holds, with its key; None where it is damaged."""
+    value = _parsed(line)
+    if not isinstance(value, dict) or not isinstance(value.get("key"), str):
+        return None
+    try:
+        return {name: _with_numbers(entry) for name, entry in value.items()}
+    except (TypeError, ValueError):
+        return None
 
 
 def _plain(value: Any) -> Any:

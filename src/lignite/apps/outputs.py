@@ -1,14 +1,12 @@
 """Write a result in the format that a file's ending names, in one step or not at all."""
 
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lignite.errors import FileError, OptionError
+from lignite.errors import OptionError
+from lignite.files import check_place
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,13 +26,7 @@ def check_outputs(
     for path in paths:
         if path.suffix.lower() not in endings:
             raise OptionError(f"-o {path}: the ending {path.suffix!r} names no format; use {', '.join(named)}.")
-        place = path.resolve()
-        if place.is_dir():
-            raise FileError(f"{path}: is a folder, expected a file name. Name a file in it.")
-        if not place.parent.is_dir():
-            raise FileError(f"{path}: there is no folder {place.parent}. Create it first.")
-        if not os.access(place if place.exists() else place.parent, os.W_OK):
-            raise FileError(f"{path}: no permission to write there. Choose another place.")
+        check_place(path)
 
 
 def numbered(path: Path, number: int, count: int) -> Path:
@@ -98,22 +90,7 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
 
         save(results[0], path)
         return
-    place = path.resolve()  # a link keeps pointing to the file that is replaced
-    temporary = place.with_name(f".lignite-{secrets.token_hex(8)}{ending}")
-    try:
-        _render(results, temporary, look)
-        temporary.replace(place)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror or error}). Check path and disk.") from error
-    except FileError as error:  # it speaks of the temporary name
-        raise FileError(str(error).replace(str(temporary), str(path))) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _render(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
-    picture = path.suffix.lower() in PICTURES
+    picture = ending in PICTURES
     if is_explanation(results[0]):
         if picture:
             from lignite.views.explanation_picture import save_explanation_picture

@@ -8,16 +8,15 @@ value, name and type; only the width of string arrays, which says nothing, becom
 import json
 import math
 import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import xarray as xr
 
 from lignite.errors import FileError, InputError
+from lignite.files import check_place, open_file, parse_json, read_whole, write_whole
 from lignite.results.schema import validate, without_repeating_index
 
 JSON_FORMAT = "lignite result"
@@ -38,19 +37,15 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     ending = _known_ending(path)
     validate(dataset)
-    with _replacing(path) as temporary:
-        if ending == ".nc":
-            _write_netcdf(dataset, temporary, name=path)
-        else:
-            _write_json(dataset, temporary, name=path)
+    check_place(path)
+    write_whole(path, _netcdf(dataset, path) if ending == ".nc" else _json(dataset, path))
 
 
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a saved result into memory; the file is closed again."""
     path = Path(path)
     ending = _known_ending(path)
-    first_bytes = _first_bytes(path)
-    dataset = without_repeating_index(_read_netcdf(path, first_bytes) if ending == ".nc" else _read_json(path))
+    dataset = without_repeating_index(_read_netcdf(path) if ending == ".nc" else _read_json(path))
     try:
         validate(dataset)
     except InputError as error:
@@ -65,66 +60,28 @@ def _known_ending(path: Path) -> str:
     return ending
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside `path`; what was written there takes its place on success and vanishes on failure."""
-    temporary: Path | None = None
-    try:
-        place = path.resolve()  # a link keeps pointing to the file that is replaced
-        if place.is_dir():
-            raise FileError(f"{path}: is a folder, expected a file name. Name a file in it.")
-        if not place.parent.is_dir():
-            raise FileError(f"{path}: there is no folder {place.parent}. Create it first.")
-        if place.exists() and not _may_write(place):  # replacing would override the protection
-            raise FileError(f"{path}: is write-protected. Change its rights or choose another name.")
-        temporary = place.with_name(f".lignite-{secrets.token_hex(8)}.part")
-        yield temporary
-        temporary.replace(place)
-    except PermissionError as error:
-        raise FileError(f"{path}: no permission to write there. Choose another folder.") from error
-    except (OSError, RuntimeError) as error:
-        raise FileError(f"{path}: cannot be written ({error}). Check the path and the space on the disk.") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
-
-
-def _may_write(path: Path) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            first_bytes = file.read(len(_HDF5_SIGNATURE))
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file. Check the path.") from error
-    except IsADirectoryError as error:
-        raise FileError(f"{path}: is a folder, expected a file. Name the file in it.") from error
-    except PermissionError as error:
-        raise FileError(f"{path}: no permission to read it. Change its rights or copy it.") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error}). Check the path and the disk.") from error
-    if not first_bytes:
-        raise FileError(f"{path}: is empty. Save the result again.")
-    return first_bytes
-
-
-def _write_netcdf(dataset: xr.Dataset, temporary: Path, *, name: Path) -> None:
+def _netcdf(dataset: xr.Dataset, path: Path) -> memoryview:
     # A fill value would mark numbers as missing that are none; stale encodings of an opened file could contradict it.
     encoding = {variable: {**_COMPRESSION, "_FillValue": None} for variable in dataset.data_vars}
     try:
-        dataset.drop_encoding().to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        # In memory: HDF5 ends the whole process where a disk is full.
+        return dataset.drop_encoding().to_netcdf(None, engine="h5netcdf", encoding=encoding)
     except (ValueError, TypeError) as error:  # NUL characters and lone surrogates have no place in NetCDF strings
-        raise FileError(f"{name}: NetCDF cannot hold this result ({error}). Save it as .json.") from error
+        raise FileError(f"{path}: NetCDF cannot hold this result ({error}). Save it as .json.") from error
 
 
-def _read_netcdf(path: Path, first_bytes: bytes) -> xr.Dataset:
+def _read_netcdf(path: Path) -> xr.Dataset:
+    with open_file(path, most=None) as file:
+        first_bytes = file.read(len(_HDF5_SIGNATURE))
+    _check_not_empty(path, len(first_bytes))
     if first_bytes != _HDF5_SIGNATURE:
         raise FileError(f"{path}: is no NetCDF 4 file. If it is JSON, rename it to .json; else save the result again.")
     try:
-        dataset = xr.load_dataset(path, engine="h5netcdf", decode_times=False)
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as lazy:
+            _check_size(path, lazy)
+            dataset = lazy.load()
+    except FileError:
+        raise
     except Exception as error:  # damaged files raise whatever the damaged place leads to
         raise FileError(f"{path}: is damaged or no result ({error}). Save the result again.") from error
     dataset = dataset.drop_encoding()
@@ -134,11 +91,26 @@ def _read_netcdf(path: Path, first_bytes: bytes) -> xr.Dataset:
     return dataset
 
 
+def _check_not_empty(path: Path, size: int) -> None:
+    if not size:
+        raise FileError(f"{path}: is empty. Save the result again.")
+
+
+def _check_size(path: Path, lazy: xr.Dataset) -> None:
+    """Refuse what would fill the memory: a small file may declare arrays of any size."""
+    wanted, free = lazy.nbytes, psutil.virtual_memory().available
+    if wanted > free:
+        raise FileError(
+            f"{path}: its arrays take {wanted / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free. "
+            "Open it on a larger machine, if it is a result."
+        )
+
+
 def _plain_numbers(attrs: dict[Any, Any]) -> dict[Any, Any]:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in attrs.items()}
 
 
-def _write_json(dataset: xr.Dataset, temporary: Path, *, name: Path) -> None:
+def _json(dataset: xr.Dataset, path: Path) -> bytes:
     sections = {"coords": dataset.coords, "variables": dataset.data_vars}
     try:
         body = ",\n".join(
@@ -148,10 +120,10 @@ def _write_json(dataset: xr.Dataset, temporary: Path, *, name: Path) -> None:
             for section, arrays in sections.items()
         )
     except ValueError as error:
-        raise FileError(f"{name}: JSON cannot hold this result ({error}). Save it as .nc.") from error
+        raise FileError(f"{path}: JSON cannot hold this result ({error}). Save it as .nc.") from error
     head = f'"format": {_text(JSON_FORMAT)},\n"version": {JSON_VERSION},\n"attrs": {_attrs_text(dataset.attrs)}'
     # A lone surrogate has no UTF-8, but its backslash form is its JSON form.
-    temporary.write_bytes(f"{{\n{head},\n{body}\n}}\n".encode(errors="backslashreplace"))
+    return f"{{\n{head},\n{body}\n}}\n".encode(errors="backslashreplace")
 
 
 def _text(value: object) -> str:
@@ -203,12 +175,12 @@ def _elements(values: np.ndarray) -> Any:
 
 
 def _read_json(path: Path) -> xr.Dataset:
+    written = read_whole(path)
+    _check_not_empty(path, len(written))
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        content = parse_json(written)
+    except ValueError as error:
         raise FileError(f"{path}: is no complete JSON ({error}). Save the result again.") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error}). Check the path and the disk.") from error
     if not isinstance(content, dict) or content.get("format") != JSON_FORMAT:
         raise FileError(f"{path}: is JSON, but no result saved by lignite. Choose a file that lignite wrote.")
     if content.get("version") != JSON_VERSION:

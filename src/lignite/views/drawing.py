@@ -1,5 +1,6 @@
 """What pictures share: colours, fonts that draw the text, and files that are the same for the same result."""
 
+import io
 import warnings
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
 
 from lignite.errors import FileError
+from lignite.files import write_whole
 from lignite.views.palette import diverging
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -45,15 +47,12 @@ def save_figure(figure: Figure, path: Path, *, dpi: int) -> Path:
         ".pdf": {"CreationDate": None, "ModDate": None, "Creator": "lignite"},
     }
     canvas = {".png": FigureCanvasAgg, ".svg": FigureCanvasSVG, ".pdf": FigureCanvasPdf}[ending](figure)
-    try:
-        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            if ending == ".svg":  # the characters are kept as text; only their width is a guess
-                warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            canvas.print_figure(path, dpi=dpi, metadata=metadata[ending])
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot write the picture ({error.strerror or error}); check folder and rights."
-        ) from error
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        if ending == ".svg":  # the characters are kept as text; only their width is a guess
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        canvas.print_figure(drawn, format=ending[1:], dpi=dpi, metadata=metadata[ending])
+    write_whole(path, drawn.getbuffer())
     return path
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lignite.errors import FileError, InputError
+from lignite.files import write_whole
 from lignite.views.drawing import ENDINGS, STYLE, save_figure
 from lignite.views.labels import model_title, one_line, shorten
 from lignite.views.markup import render, write_page
@@ -93,16 +94,23 @@ def save_evaluation(evaluation: Measured, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     ending = path.suffix.lower()
     if ending == ".csv":
-        try:
-            evaluation.table.to_csv(path, index=False)
-        except OSError as error:
-            raise FileError(f"{path}: cannot be written ({error.strerror or error}). Check path and disk.") from error
+        write_whole(path, _told(evaluation).to_csv(index=False).encode(errors="backslashreplace"))
     elif ending in (".html", ".htm"):
         write_page(evaluation_html(evaluation), path)
     elif ending in ENDINGS:
         save_figure(draw_curves(evaluation), path, dpi=200)
     else:
         raise FileError(f"{path}: unknown ending {ending!r}; use .json, .csv, .html, {', '.join(ENDINGS)}.")
+
+
+def _told(evaluation: Measured) -> pd.DataFrame:
+    """The table with what every number means, for it may be read far from here."""
+    metrics = evaluation.attrs["metrics"]
+    columns = {
+        what: [metrics.get(name, {}).get(what, "") for name in evaluation.table["metric"]]
+        for what in ("better", "meaning")
+    }
+    return evaluation.table.assign(**columns)
 
 
 def columns_of(evaluation: Measured) -> list[Column]:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoesca
 from markupsafe import Markup
 
 from lignite.errors import FileError
+from lignite.files import write_whole
 from lignite.views.labels import format_share, visible_token
 
 
@@ -26,12 +27,7 @@ def write_page(page: str, path: Path) -> Path:
     """Write a page into a .html file."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise FileError(f"{path}: a page ends in .html; rename the file.")
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise FileError(
-            f"{path}: cannot write the page ({error.strerror or error}); check folder and rights."
-        ) from error
+    write_whole(path, page.encode(errors="backslashreplace"))  # a lone surrogate has no UTF-8
     return path
 
 
