@@ -331,9 +331,9 @@ CLASSES = re.escape("0 'bad', 1 'Neither', 2 'good'")
         (Target(token=2), "token=2 belongs to models that answer at every token; BertForSequenceClassification"),
         (Target(part="end"), "part='end' belongs to question answering; BertForSequenceClassification is not"),
         (Target(steps=2), "steps=2 needs a model that continues texts; BertForSequenceClassification does not"),
-        (lambda outputs: outputs.logits, r"returned a Tensor of shape \(1, 3\) for 1 inputs; return a tensor"),
-        (lambda outputs: 1.5, "returned a 1.5 for 1 inputs"),
-        (lambda outputs: outputs.logits.argmax(1), r"returned a Tensor of shape \(1,\) for 1 inputs"),
+        (lambda outputs: outputs.logits, r"returned a Tensor of shape \(1, 3\) and torch.float64 for an input"),
+        (lambda outputs: 1.5, "returned a float 1.5 for an input"),
+        (lambda outputs: outputs.logits.argmax(1), r"returned a Tensor of shape \(1,\) and torch.int64 for an input"),
     ],
 )  # fmt: skip
 def test_a_classifier_refuses_what_it_has_no_answer_for(target, message):

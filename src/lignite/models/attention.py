@@ -15,6 +15,7 @@ from transformers.masking_utils import eager_mask
 
 from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections
+from lignite.models.failures import named_failures
 
 NAME = "lignite"
 
@@ -57,7 +58,7 @@ def attention_function(
         Scoring(scale=float(scale), bias=bias, softcap=options.get("softcap"), sinks=options.get("s_aux")),
     )
     handler = _handler.get()
-    return (compute if handler is None else handler)(call), None
+    return (compute if handler is None else handler)(call).contiguous(), None  # as transformers' own are: some view it
 
 
 AttentionInterface.register(NAME, attention_function)
@@ -222,10 +223,11 @@ def at_rest(network: nn.Module) -> Iterator[None]:
 
     Evaluation mode is this thread's alone. requires_grad is put back on the way out, also after an exception or Ctrl-C.
     Inference mode and autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half
-    precision.
+    precision. What the model itself raises leaves as one `ModelError`.
     """
     device = next((weight.device.type for weight in network.parameters()), "cpu")
-    with _one_at_a_time, torch.inference_mode(False), torch.autocast(device, enabled=False):
+    quiet = torch.autocast(device, enabled=False)
+    with _one_at_a_time, named_failures(network), torch.inference_mode(False), quiet:
         if any(held is network for held in _at_rest):
             yield
             return

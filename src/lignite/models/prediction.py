@@ -12,11 +12,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lignite.errors import InputError, NotFiniteError, OptionError
+from lignite.errors import InputError, ModelError, NotFiniteError, OptionError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest, seen_as
+from lignite.models.configuration import number_of, text_config, writes_words
+from lignite.models.failures import FOREIGN
 from lignite.models.images import IMAGE_FILLS, filled, size_options
 from lignite.models.loading import Model
+from lignite.models.outputs import row_of, tensors_of
 from lignite.models.targets import (
     Objective,
     Outlook,
@@ -35,8 +38,11 @@ from lignite.request import Target, check_choice
 PADDED_TOLERANCE = 1e-4
 """Largest relative change of a logit by padding that still is rounding (float32 sums in another order)."""
 
-_PER_TOKEN = {"input_ids", "attention_mask", "token_type_ids", "position_ids", "inputs_embeds", "global_attention_mask"}
-"""Inputs with one entry per token; everything else of a row belongs to the row as a whole."""
+REPEATED = 1e-5
+"""Largest relative difference between two answers to one input that still is rounding (a graphics card's sums)."""
+
+_ELSEWHERE = ("decoder_", "pixel_", "entity_")
+"""Inputs whose names begin so belong to another part of the input, however long they are."""
 
 _padding_is_harmless: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 _fills: "WeakKeyDictionary[Encoded, dict[str, Tensor]]" = WeakKeyDictionary()
@@ -88,29 +94,47 @@ def ask(model: Model, inputs: Any, target: Wanted = None) -> list[Row]:
 
 
 def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted) -> list[Row]:
-    unsettled = [Row(item, Objective("", "")) for item in encoded]
+    function = wanted if callable(wanted) and not isinstance(wanted, Target) else None
+    unsettled = [Row(item, Objective("function" if function else "", "", function=function)) for item in encoded]
     settled: dict[int, Row] = {}
     max_tokens = memory_budget(model.device) / bytes_per_token(model, gradient=False)
     for places in batches(model, unsettled, max_tokens):
         outputs = run(model.network, collate(model, [unsettled[place] for place in places]))
+        length = max(len(encoded[place].tokens) for place in places)
         for number, place in enumerate(places):
-            settled[place] = _settle(model, encoded[place], _row_of(outputs, number, len(places)), wanted)
+            own = row_of(outputs, number, len(places))
+            settled[place] = _settle(model, encoded[place], own, wanted, length)
+        if len(settled) == len(places):
+            _check_repeats(model, settled[places[0]], outputs if len(places) == 1 else None)
     return [settled[place] for place in range(len(encoded))]
 
 
-def _row_of(outputs: Any, row: int, n_rows: int) -> Any:
-    """What the model returned for one row of a batch."""
-    if n_rows == 1:
-        return outputs
-    parts = {
-        name: part[row : row + 1] if isinstance(part, Tensor) and part.ndim and len(part) == n_rows else part
-        for name, part in outputs.items()
-    }
-    return type(outputs)(**parts)
+def _check_repeats(model: Model, row: Row, outputs: Any) -> None:
+    """Ask about one input twice: what a model says by chance cannot be explained.
+
+    Raises
+    ------
+    ModelError
+        If the answers differ.
+    """
+    first = _answer(run(model.network, row.encoded.tensors) if outputs is None else outputs, row.objective)
+    again = _answer(run(model.network, row.encoded.tensors), row.objective)
+    miss = float((first - again).abs().max())
+    if miss > REPEATED * max(1.0, float(first.abs().max())):
+        raise ModelError(
+            f"{type(model.network).__name__} does not repeat itself: asked twice about one input, its answers differ "
+            f"by {miss:.2g}. Something in its forward pass is random even in evaluation mode, such as dropout that is "
+            "not told training=self.training; make it repeatable, for an answer by chance has no explanation."
+        )
 
 
-def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted) -> Row:
-    objective = resolve(model, encoded, outputs, wanted)
+def _answer(outputs: Any, objective: Objective) -> Tensor:
+    """All choices of one row, or its function's value."""
+    return values(outputs, [objective]) if objective.function else choices_of(outputs, [objective]).float()
+
+
+def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length: int) -> Row:
+    objective = resolve(model, encoded, outputs, wanted, length=length)
     value = values(outputs, [objective])
     if not torch.isfinite(value).all():
         raise NotFiniteError(
@@ -122,8 +146,11 @@ def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted) -> Row
 
 def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
     """Greedy continuation, one row per generated token."""
-    for _ in range(steps):
-        row = _settle(model, encoded, run(model.network, encoded.tensors), None)
+    for step in range(steps):
+        outputs = run(model.network, encoded.tensors)
+        row = _settle(model, encoded, outputs, None, len(encoded.tokens))
+        if step == 0:
+            _check_repeats(model, row, outputs)
         if row.objective.kind != "next" or getattr(model.config, "is_encoder_decoder", False):
             raise OptionError(
                 f"steps={steps} needs a model that continues texts; {type(model.network).__name__} does not."
@@ -191,7 +218,9 @@ def _leading(logits: Tensor, chances: Tensor, objectives: Sequence[Objective]) -
 def batches(model: Model, rows: Sequence[Row], max_tokens: float) -> Iterator[list[int]]:
     """Places of rows that are run together: similar lengths side by side, at most `max_tokens` with their padding."""
     order = sorted(range(len(rows)), key=lambda place: (rows[place].n_tokens, place))
-    mixed = len({row.n_tokens for row in rows}) > 1 and can_pad(model, rows)
+    # A function of the output may average over tokens: it must never see padding.
+    function = any(row.objective.function is not None for row in rows)
+    mixed = len({row.n_tokens for row in rows}) > 1 and not function and can_pad(model, rows)
     batch: list[int] = []
     for place in order:
         length = rows[place].n_tokens
@@ -208,8 +237,15 @@ def _fit(one: Row, other: Row) -> bool:
     """Whether two rows have inputs of the same kind and shape, tokens apart."""
     first, second = one.encoded.tensors, other.encoded.tensors
     return first.keys() == second.keys() and all(
-        name in _PER_TOKEN or tensor.shape == second[name].shape for name, tensor in first.items()
+        tensor.shape == second[name].shape or (is_per_token(one, name) and is_per_token(other, name))
+        for name, tensor in first.items()
     )
+
+
+def is_per_token(row: Row, name: str) -> bool:
+    """Whether an input of the model has one entry for each token, told by its shape ``[1, token, …]``."""
+    tensor = row.encoded.tensors[name]
+    return not name.startswith(_ELSEWHERE) and tensor.shape[:2] == (1, row.n_tokens)
 
 
 def can_pad(model: Model, rows: Sequence[Row]) -> bool:
@@ -223,26 +259,25 @@ def can_pad(model: Model, rows: Sequence[Row]) -> bool:
         with at_rest(model.network), torch.no_grad():
             try:
                 together = run(model.network, collate(model, [shortest, longest]))
-            except ValueError:  # classifiers on decoders refuse batches when no padding token is defined
+            except FOREIGN:  # classifiers on decoders refuse batches when no padding token is defined
                 known = False
             else:
                 alone = run(model.network, shortest.encoded.tensors)
-                known = _same_answer(alone, together, shortest.n_tokens)
+                known = _same_answer(alone, together)
         _padding_is_harmless[model.network] = known
     return known
 
 
-def _same_answer(alone: Any, together: Any, n_tokens: int) -> bool:
-    for name, tensor in alone.items():
-        if isinstance(tensor, Tensor) and tensor.dtype.is_floating_point and tensor.shape[:1] == (1,):
-            other = together[name][:1]
-            if other.ndim > 1 and other.shape != tensor.shape:
-                other = other[:, :n_tokens]
-            if other.shape != tensor.shape:
-                return False
-            close = (tensor - other).abs().max() <= PADDED_TOLERANCE * tensor.abs().max()
-            if not bool(close):
-                return False
+def _same_answer(alone: Any, together: Any) -> bool:
+    """Whether the first of two rows says the same as alone, its padding left out."""
+    for tensor, both in zip(tensors_of(alone), tensors_of(together), strict=False):
+        if tensor.shape[:1] != (1,):
+            continue
+        other = both[(slice(0, 1), *(slice(0, length) for length in tensor.shape[1:]))]
+        if other.shape != tensor.shape:
+            return False
+        if not bool((tensor - other).abs().max() <= PADDED_TOLERANCE * tensor.abs().max()):
+            return False
     return True
 
 
@@ -256,7 +291,7 @@ def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:
     collated = {}
     for name in first:
         parts = [row.encoded.tensors[name] for row in rows]
-        if name in _PER_TOKEN:
+        if all(is_per_token(row, name) for row in rows):
             parts = [_lengthened(part, length, fills.get(name, 0)) for part in parts]
         collated[name] = torch.cat(parts)
     return collated
@@ -271,7 +306,7 @@ def _padding_id(model: Model) -> int:
     if number is not None:
         return number
     size = vocabulary_size(model.network)
-    for owner in (model.config, model.config.get_text_config()):
+    for owner in (model.config, text_config(model.config)):
         number = getattr(owner, "pad_token_id", None)
         if isinstance(number, int) and number >= 0 and (size is None or number < size):
             return number
@@ -279,13 +314,19 @@ def _padding_id(model: Model) -> int:
 
 
 def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> Any:
-    """The model's whole output, without caches; use it inside `at_rest`."""
+    """The model's whole output, without caches, by name where it can be; use it inside `at_rest`.
+
+    Options that the model's forward does not take are left out.
+    """
     parameters = inspect.signature(network.forward).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
     if "use_cache" in parameters:
         options["use_cache"] = False
+    options |= {"return_dict": True}
+    options = {name: value for name, value in options.items() if takes_any or name in parameters}
     options |= size_options(network, tensors)
     with _batches_allowed(network):
-        return network(**tensors, **options, return_dict=True)
+        return network(**tensors, **options)
 
 
 def _batches_allowed(network: nn.Module) -> AbstractContextManager[None]:
@@ -294,19 +335,19 @@ def _batches_allowed(network: nn.Module) -> AbstractContextManager[None]:
     Where none is defined, rows of one batch have one length here, and an id that no token has finds that last word.
     """
     config: Any = network.config
-    owners = {id(one): one for one in (config, config.get_text_config())}.values()
+    owners = {id(one): one for one in (config, text_config(config))}.values()
     undefined = [one for one in owners if "pad_token_id" in one.__dict__ and one.__dict__["pad_token_id"] is None]
     return seen_as("pad_token_id", undefined, -1)
 
 
 def bytes_per_token(model: Model, *, gradient: bool) -> float:
     """Memory that a forward pass takes for one token: of one layer at a time, or of all where gradients are kept."""
-    config: Any = model.config.get_text_config()
-    width = int(getattr(config, "hidden_size", 512))
-    inner = int(getattr(config, "intermediate_size", None) or 4 * width)
-    layers = int(getattr(config, "num_hidden_layers", 1)) if gradient else 1
+    config = text_config(model.config)
+    width = number_of(config, "hidden_size", 512)
+    inner = number_of(config, "intermediate_size", 4 * width)
+    layers = number_of(config, "num_hidden_layers", 1) if gradient else 1
     size = torch.finfo(model.dtype).bits // 8
-    vocabulary = int(getattr(config, "vocab_size", 0)) if model.network.get_output_embeddings() is not None else 0
+    vocabulary = number_of(config, "vocab_size") if writes_words(model.network) else 0
     return float(size * (layers * (12 * width + 3 * inner) + (3 if gradient else 2) * vocabulary))
 
 
@@ -416,7 +457,7 @@ def _arranged(row: Row, order: list[int]) -> Row:
     """Tokens picked by their places; position numbers stay where they are and are counted anew."""
     ids = _ids(row)
     tensors = dict(row.encoded.tensors)
-    for name in tensors.keys() & _PER_TOKEN:
+    for name in [name for name in tensors if is_per_token(row, name)]:
         tensors[name] = tensors[name][:, : len(order)] if name == "position_ids" else tensors[name][:, order]
     if tensors["input_ids"].shape[1] != len(order):
         raise InputError(f"the input has {ids.shape[1]} tokens, not {row.n_tokens}; its tokens cannot be moved.")

@@ -16,6 +16,7 @@ from lignite.attribution.shared_path import load_forward_mode
 from lignite.errors import ModelError, OptionError
 from lignite.models.attention import AttendCall, Captured, compute, configurations, intercepted, standing_in
 from lignite.models.loading import Model
+from lignite.models.outputs import part_of
 from lignite.models.prediction import Row, collate, run
 from lignite.models.recording import first_tensor, stack_of
 from lignite.models.targets import values
@@ -246,6 +247,7 @@ class Stack:
         return [found[layer] for layer in range(self.n_layers)], value
 
     def _weights_returned(self) -> tuple[list[Tensor], Tensor] | None:
+        """What the model itself returns as attention, if it is weights of every token by every token."""
         with torch.enable_grad():
             states = self.states[0].detach().requires_grad_()
 
@@ -257,13 +259,20 @@ class Stack:
             with self._answering(answer):
                 outputs = run(self.network, self.tensors, output_attentions=True)
             value = values(outputs, self.objectives)
-        found = outputs.get("attentions") or outputs.get("encoder_attentions") or ()
-        usable = len(found) == self.n_layers and all(isinstance(each, Tensor) and each.requires_grad for each in found)
+        found = part_of(outputs, "attentions") or part_of(outputs, "encoder_attentions") or ()
+        usable = len(found) == self.n_layers and all(self._are_weights(each) for each in found)
         if not usable or all(
             part is None for part in torch.autograd.grad(value.sum(), list(found), allow_unused=True, retain_graph=True)
         ):
             return None
         return list(found), value
+
+    def _are_weights(self, found: Any) -> bool:
+        """Whether something is attention of every row, head, target and source, through which gradients pass."""
+        if not isinstance(found, Tensor) or not found.requires_grad:
+            return False
+        n_rows, n_tokens = self.kept.shape
+        return (found.shape[0], *found.shape[2:]) == (n_rows, n_tokens, n_tokens)
 
     def _run_rows(self, answer: Answer, index: Tensor) -> Tensor:
         n_rows = len(self.rows)

@@ -12,7 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto as auto
 
 from lignite.errors import InputError, ModelError, OptionError
+from lignite.models.configuration import text_config, writes_words
+from lignite.models.failures import FORWARD_CONTRACT
 from lignite.models.loading import Model
+from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
 from lignite.models.tokens import Encoded
 from lignite.request import Target
 
@@ -82,13 +85,15 @@ def values(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, " row
 def choices_of(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, "row choice"]:
     """The logits among which each row's objective is one."""
     first = objectives[0]
-    if first.kind == "class":
-        return outputs.logits
     if first.kind == "span":
-        parts = [outputs.start_logits if item.part == "start" else outputs.end_logits for item in objectives]
+        parts = [part_of(outputs, f"{item.part}_logits") for item in objectives]
         return torch.stack([part[row] for row, part in enumerate(parts)])
-    rows = torch.arange(len(objectives), device=outputs.logits.device)
-    return outputs.logits[rows, _numbers([item.position for item in objectives], outputs.logits)]
+    logits = logits_of(outputs)
+    assert logits is not None  # `kind_of` has seen them
+    if first.kind == "class":
+        return logits
+    rows = torch.arange(len(objectives), device=logits.device)
+    return logits[rows, _numbers([item.position for item in objectives], logits)]
 
 
 def probabilities(logits: Float[Tensor, "row choice"], objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
@@ -111,14 +116,17 @@ def _linked(logits: Float[Tensor, "*row choice"], link: str) -> Tensor:
 
 
 def _of_function(function: Function, outputs: Any, n_rows: int) -> Tensor:
-    value = function(outputs)
-    if not isinstance(value, Tensor) or value.shape != (n_rows,) or not value.dtype.is_floating_point:
-        given = f"{type(value).__name__} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise OptionError(
-            f"the target function returned a {given} for {n_rows} inputs; return a tensor with one number per input, "
-            "such as outputs.logits[:, 1]."
-        )
-    return value
+    """The function of each row by itself: what mixes rows, or counts them, sees one."""
+    found = []
+    for value in each_row(function, outputs, n_rows):
+        if not isinstance(value, Tensor) or value.shape not in ((), (1,)) or not value.dtype.is_floating_point:
+            shape = f" of shape {tuple(value.shape)} and {value.dtype}" if isinstance(value, Tensor) else f" {value!r}"
+            raise OptionError(
+                f"the target function returned a {type(value).__name__}{shape} for an input; return a tensor with one "
+                "number per input, such as outputs.logits[:, 1]."
+            )
+        found.append(value.reshape(()))
+    return torch.stack(found)
 
 
 def _numbers(values: Sequence[int | None], like: Tensor) -> Int[Tensor, " row"]:
@@ -126,30 +134,50 @@ def _numbers(values: Sequence[int | None], like: Tensor) -> Int[Tensor, " row"]:
 
 
 def kind_of(model: Model, outputs: Any) -> str:
-    """What a model answers, told by what it returns and by the class it was loaded as."""
-    if getattr(outputs, "start_logits", None) is not None:
+    """What a model answers, told by what it returns for one input and by the class it was loaded as."""
+    name = type(model.network).__name__
+    if part_of(outputs, "start_logits") is not None and part_of(outputs, "end_logits") is not None:
         return "span"
-    logits = getattr(outputs, "logits", None)
-    if not isinstance(logits, Tensor):
+    logits = logits_of(outputs)
+    if logits is None:
         raise ModelError(
-            f"{type(model.network).__name__} returns no logits, so there is no prediction to explain. Load it with its "
-            "head (task=), or give target= a function of its output."
+            f"{name} returns no logits, so there is no prediction to explain (it returns {described(outputs)}). Load "
+            f"it with its head (task=), or give target= a function of its output. {FORWARD_CONTRACT}."
         )
+    _check_logits(model, outputs, logits)
     if logits.ndim == 2:
         return "class"
-    name = type(model.network).__name__
-    if model.network.get_output_embeddings() is None and name not in _LANGUAGE_MODELS:
+    if not writes_words(model.network) and name not in _LANGUAGE_MODELS:
         return "token-class"
     # Bart's head is listed among those for masked words, too; its decoder writes the next one.
     return "masked" if name in _MASKED and not getattr(model.config, "is_encoder_decoder", False) else "next"
+
+
+def _check_logits(model: Model, outputs: Any, logits: Tensor) -> None:
+    """Refuse what is no row of choices for the input or each of its tokens; unnamed, they are as many as the labels."""
+    name, shape = type(model.network).__name__, tuple(logits.shape)
+    if logits.ndim not in (2, 3) or len(logits) != 1 or 0 in shape:
+        raise ModelError(
+            f"{name} returns logits of shape {shape} for one input; lignite reads [1, label] and [1, token, label]. "
+            "Give target= a function of its output that returns one number."
+        )
+    n_labels = getattr(model.config, "num_labels", None)
+    vocabulary = getattr(text_config(model.config), "vocab_size", None)
+    if not is_named(outputs) and shape[-1] not in ((n_labels, vocabulary) if len(shape) == 3 else (n_labels,)):
+        raise ModelError(
+            f"{name} returns {described(outputs)}, whose first tensor has shape {shape}: nothing says that these are "
+            f"logits (config.num_labels is {n_labels}). {FORWARD_CONTRACT}; or give target= a function of its output."
+        )
 
 
 _MASKED = frozenset(auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values())
 _LANGUAGE_MODELS = _MASKED | frozenset(auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 
 
-def resolve(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted) -> Objective:
-    """Turn what the user asked for into an objective of this input; `outputs` are the model's, for this input alone.
+def resolve(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, *, length: int | None = None) -> Objective:
+    """Turn what the user asked for into an objective of this input.
+
+    `outputs` are the model's for this input, padded to `length` tokens where it was.
 
     Raises
     ------
@@ -161,13 +189,17 @@ def resolve(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted) -> Obj
     if callable(wanted) and not isinstance(wanted, Target):
         return Objective("function", getattr(wanted, "__name__", "function"), function=wanted)
     target = as_target(wanted)
-    kind = kind_of(model, outputs)
+    kind, n_tokens = kind_of(model, outputs), length or len(encoded.tokens)
     if target.part is not None and kind != "span":
         raise OptionError(f"part={target.part!r} belongs to question answering; {type(model.network).__name__} is not.")
     if kind == "span":
-        return _resolve_span(encoded, outputs, target)
+        return _resolve_span(encoded, outputs, target, n_tokens)
+    answers = logits_of(outputs)
+    assert answers is not None
+    if kind != "class":
+        _check_places(model, encoded, kind, answers, n_tokens)
     position = _position(model, encoded, kind, target)
-    logits = outputs.logits[0] if position is None else outputs.logits[0, position]
+    logits = answers[0] if position is None else answers[0, position]
     if kind in ("masked", "next"):
         return _make(kind, logits, target, position, _Vocabulary(model), "softmax", encoded)
     return _make(kind, logits, target, position, _Labels(model, len(logits)), _link(model, len(logits)), encoded)
@@ -216,6 +248,18 @@ def _link(model: Model, n_choices: int) -> str:
     return "sigmoid" if problem == "multi_label_classification" or n_choices == 1 else "softmax"
 
 
+def _check_places(model: Model, encoded: Encoded, kind: str, logits: Tensor, n_tokens: int) -> None:
+    """A token's number must mean the same token in the input and in the answer."""
+    decoder = kind == "next" and getattr(model.config, "is_encoder_decoder", False)
+    n_tokens = encoded.tensors["decoder_input_ids"].shape[1] if decoder else n_tokens
+    if logits.shape[1] != n_tokens:
+        raise OptionError(
+            f"{type(model.network).__name__} answers at {logits.shape[1]} places of its own, not at the {n_tokens} "
+            "tokens of its input, so token= would name another one: give target= a function of its output, such as "
+            "lambda outputs: outputs.logits[:, 0, 1]."
+        )
+
+
 def _position(model: Model, encoded: Encoded, kind: str, target: Target) -> int | None:
     tokens = encoded.tokens
     if kind == "class":
@@ -253,7 +297,7 @@ def _position(model: Model, encoded: Encoded, kind: str, target: Target) -> int 
 
 def check_decoder(model: Model, encoded: Encoded) -> None:
     """Refuse a text alone where the answer also depends on what a decoder has written so far."""
-    writes = getattr(model.config, "is_encoder_decoder", False) and model.network.get_output_embeddings() is not None
+    writes = getattr(model.config, "is_encoder_decoder", False) and writes_words(model.network)
     if writes and "decoder_input_ids" not in encoded.tensors:
         raise InputError(
             f"{type(model.network).__name__} writes its answer with a decoder: give tensors with input_ids and "
@@ -274,12 +318,17 @@ def _numbered(text: Sequence[str], kept: Sequence[int]) -> str:
     return shown + (f" … {kept[-1]} {text[kept[-1]]!r}" if len(kept) > 8 else "")
 
 
-def _resolve_span(encoded: Encoded, outputs: Any, target: Target) -> Objective:
+def _resolve_span(encoded: Encoded, outputs: Any, target: Target, n_tokens: int) -> Objective:
     if target.label is not None:
         raise OptionError(f"label={target.label!r}: an answer is a place in the text; use part= and token=.")
     part = target.part or "start"
-    logits = (outputs.start_logits if part == "start" else outputs.end_logits)[0]
+    logits = part_of(outputs, f"{part}_logits")[0]
     tokens = encoded.tokens
+    if logits.shape != (n_tokens,):
+        raise ModelError(
+            f"the {part}_logits of an answer have shape {tuple(logits.shape)} for an input of {n_tokens} tokens; "
+            "give target= a function of the model's output."
+        )
     kept = [place for place, padding in enumerate(tokens.padding) if not padding]
     if target.token is None:
         place = kept[int(logits[kept].argmax())]
@@ -325,7 +374,7 @@ class _Vocabulary:
 
     def __init__(self, model: Model):
         self.tokenizer: PreTrainedTokenizerBase | None = model.tokenizer
-        self.size = int(model.config.get_text_config().vocab_size)
+        self.size = int(text_config(model.config).vocab_size)
 
     def name(self, index: int) -> str:
         return str(index) if self.tokenizer is None else repr(self.tokenizer.decode([index]))
