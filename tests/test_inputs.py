@@ -1,11 +1,13 @@
 """Tensors reach the model as they were given: its own answer to them is the one that is explained."""
 
+import numpy as np
 import pytest
 import torch
 from tests.headed_models import headed
-from tests.tiny_tokenizers import byte_level
+from tests.tiny_tokenizers import byte_level, sentence_piece, word_piece
+from tokenizers import processors
 from torch.testing import assert_close
-from transformers import GPT2Config, GPT2ForSequenceClassification
+from transformers import ByT5Tokenizer, GPT2Config, GPT2ForSequenceClassification
 
 import lignite
 from lignite.errors import InputError, OptionError
@@ -159,3 +161,176 @@ def test_a_text_with_a_token_that_the_model_cannot_read_is_refused_by_name(unres
     """The id alone would send the user looking for another tokenizer."""
     with pytest.raises(InputError, match=r"token '\[PAD\]' \(\d+\) is outside.*resize_token_embeddings"):
         unresized.encode("thin[PAD]")
+
+
+WORDS = ["the", "superb", "plot", "wasn't", "3.14", "thin", "."]
+
+
+def apart(tokens):
+    """The letters of every word, by its number."""
+    found = {}
+    for piece, word in zip(tokens.text, tokens.word, strict=True):
+        if word >= 0:
+            found[word] = found.get(word, "") + piece.replace("##", "").strip("Ġ▁")
+    return found
+
+
+@pytest.mark.parametrize("make_tokenizer", [word_piece, byte_level, sentence_piece, ByT5Tokenizer])
+@pytest.mark.parametrize("as_encoding", [False, True])
+def test_words_told_apart_before_stay_the_words(make_tokenizer, as_encoding):
+    """Labels of words (named entities, parts of speech) belong to the words of their corpus, not to ours."""
+    tokenizer = make_tokenizer()
+    if as_encoding and not tokenizer.is_fast:
+        pytest.skip("a slow tokenizer tells no words")
+    encoding = tokenizer(WORDS, is_split_into_words=True)
+    model = headed("gpt2", "GPT2LMHeadModel", tokenizer=tokenizer, n_positions=60)
+
+    given = {name: encoding[name] for name in ("input_ids", "attention_mask")}
+    if as_encoding:
+        given = encoding
+        given.pop("token_type_ids", None)
+    else:
+        given = {"words": WORDS}
+    (encoded,) = model.encode(given)
+
+    if tokenizer.is_fast:
+        assert list(encoded.tokens.word) == [-1 if word is None else word for word in encoding.word_ids()]
+    assert apart(encoded.tokens) == dict(enumerate(WORDS))
+    assert encoded.tensors["input_ids"].tolist() == [encoding["input_ids"]]
+    if not as_encoding:
+        assert encoded.tokens.input == " ".join(WORDS)
+
+
+def test_words_of_a_pair_are_counted_on(model):
+    """Numbers begin anew in a tokenizer's second text; here a number is one word of the whole input."""
+    pair = (["thin", "plot"], ["was", "it", "superb"])
+
+    (encoded,) = model.encode({"words": pair})
+    (again,) = model.encode(model.tokenizer(*pair, is_split_into_words=True))
+
+    assert encoded.tokens.word[:4] == (-1, 0, 1, -1)
+    assert encoded.tokens.word == again.tokens.word
+    assert apart(encoded.tokens) == dict(enumerate(["thin", "plot", "was", "it", "superb"]))
+    assert encoded.tokens.segment == again.tokens.segment
+    places = zip(encoded.tokens.start, encoded.tokens.stop, strict=True)
+    assert encoded.tokens.input == "thin plot\nwas it superb"
+    assert [encoded.tokens.input[slice(*place)] for place in places if place[0] >= 0][:4] == [
+        "thin",
+        "plot",
+        "was",
+        "it",
+    ]
+
+
+def test_a_text_with_one_word_at_its_start_is_no_list_of_words(model):
+    """Offsets that grow are those of a text, whose words are ours."""
+    (encoded,) = model.encode(model.tokenizer("don't"))
+
+    assert set(encoded.tokens.word) == {-1, 0}
+
+
+@pytest.mark.parametrize("words", [[], ["the", ""], ["the", 3], "the plot", (["a"], ["b"], ["c"]), ([],)])
+def test_what_is_no_list_of_words_is_refused(model, words):
+    """With an example of one."""
+    with pytest.raises(InputError, match=r"a word of the text is empty|give \{'words'"):
+        model.encode({"words": words})
+
+
+CHAT = [{"role": "user", "content": "thin film"}]
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}it: {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def talker():
+    """A decoder whose tokenizer begins every text with its start token, and whose chat template writes that, too."""
+    tokenizer = byte_level()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+    )
+    tokenizer.chat_template = TEMPLATE
+    return headed("gpt2", "GPT2LMHeadModel", tokenizer=tokenizer, n_positions=60)
+
+
+def test_a_chat_is_written_by_its_template(talker):
+    """With the beginning of the answer, and the start token once, as the template's own tokens are."""
+    (encoded,) = talker.encode(CHAT)
+
+    own = talker.tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, return_dict=True)
+    assert encoded.tensors["input_ids"].tolist() == [own["input_ids"]]
+    assert encoded.tokens.input == "<|end|>user: thin film\nit: "
+    assert encoded.tokens.special[:2] == (True, False)
+
+
+def test_an_answer_that_has_begun_is_continued(talker):
+    """Where the last message is the assistant's, it is the one that goes on, as in transformers' pipelines."""
+    begun = [*CHAT, {"role": "assistant", "content": "superb"}]
+
+    (encoded,) = talker.encode(begun)
+
+    assert encoded.tokens.input.endswith("assistant: superb")
+
+
+def test_a_chat_is_one_input_and_a_list_of_chats_several(talker):
+    """A list of messages looks like a list of mappings, which are several inputs."""
+    one = lignite.explain(talker, CHAT, target=1, method="saliency")
+    two = lignite.explain(talker, [CHAT, CHAT], target=1, method="saliency")
+
+    assert [each.value for each in two] == [one.value] * 2
+
+
+def test_bare_ids_are_one_input(talker):
+    """As `tokenizer.encode` returns them, in a list, an array or a tensor."""
+    ids = talker.tokenizer.encode("thin")
+
+    for given in (ids, np.array(ids), torch.tensor(ids), torch.tensor([ids])):
+        why = lignite.explain(talker, given, target=1, method="saliency")
+        assert why.position.values.tolist() == list(range(len(ids)))
+    assert len(lignite.explain(talker, [ids, ids[:2]], target=1, method="saliency")) == 2
+
+
+def test_a_start_token_that_the_text_already_has_is_not_doubled(talker):
+    """Two of them are an input that no model was trained on; what was left out is said."""
+    prompt = talker.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
+
+    with pytest.warns(UserWarning, match=r"already begins with '<\|end\|>', .* a second time"):
+        (encoded,) = talker.encode(prompt)
+
+    assert encoded.tensors["input_ids"].tolist() == talker.encode(CHAT)[0].tensors["input_ids"].tolist()
+    assert encoded.tensors["attention_mask"].shape == encoded.tensors["input_ids"].shape
+
+
+def test_special_tokens_written_at_both_ends_are_not_doubled(model):
+    """As people write for BERT."""
+    with pytest.warns(UserWarning, match="a second time"):
+        (encoded,) = model.encode("[CLS] thin plot [SEP]")
+
+    assert encoded.tokens.text == ("[CLS]", "thin", "plot", "[SEP]")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (CHAT[0], "one message is no chat"),
+        ([{"role": "user"}], "cannot write these messages|content"),
+        ([{"role": "user", "content": "thin"}, "superb"], "one message is no chat"),
+    ],
+)
+def test_messages_that_cannot_be_written_are_refused(talker, given, message):
+    """In one line, whatever the template says."""
+    talker.tokenizer.chat_template = "{% if not messages[0].content %}{{ raise_exception('no content') }}{% endif %}"
+    try:
+        with pytest.raises(InputError, match=message) as caught:
+            talker.encode(given)
+    finally:
+        talker.tokenizer.chat_template = TEMPLATE
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_without_a_chat_template_says_so(model):
+    """There is no usual way to write messages."""
+    with pytest.raises(InputError, match="has no chat template"):
+        model.encode(CHAT)

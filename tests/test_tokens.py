@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.tiny_tokenizers import byte_level, sentence_piece, word_piece
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch.testing import assert_close
 from transformers import (
     BeitConfig,
@@ -13,6 +14,7 @@ from transformers import (
     BertConfig,
     BertModel,
     ByT5Tokenizer,
+    CanineTokenizer,
     CLIPVisionConfig,
     CLIPVisionModel,
     ConvNextConfig,
@@ -24,6 +26,7 @@ from transformers import (
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
     GPT2Config,
+    GPT2LMHeadModel,
     GPT2Model,
     LlamaConfig,
     LlamaModel,
@@ -37,6 +40,7 @@ from transformers import (
 )
 from transformers import logging as transformers_logging
 
+import lignite
 from lignite.errors import InputError
 from lignite.models.images import image_tokens
 from lignite.models.inputs import encode
@@ -238,14 +242,75 @@ def test_word_pieces_of_bare_ids_are_joined():
 
 
 def test_slow_tokenizers_have_words_without_offsets():
-    """ByT5 reads bytes and reports no offsets."""
+    """ByT5 reads bytes and reports no offsets; the space before a word, a token of its own, belongs to the word."""
     torch.manual_seed(0)
     tokens = gpt2(ByT5Tokenizer(extra_ids=3)).encode("I don't.")[0].tokens
 
     assert tokens.text == (*"I don't.", "</s>")
-    assert tokens.word == (0, -1, 1, 1, 1, 1, 1, 2, -1)
+    assert tokens.word == (0, 1, 1, 1, 1, 1, 1, 2, -1)
     assert set(tokens.start) == {-1}
     assert tokens.special[-1]
+
+
+def byte_fallback():
+    """Llama's convention: what no piece covers is spelled in UTF-8, a byte a token."""
+    pieces = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁acfijnrst"]
+    backend = Tokenizer(
+        models.BPE({piece: number for number, piece in enumerate(pieces)}, [], unk_token="<unk>", byte_fallback=True)
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>")
+
+
+def characters():
+    """A fast tokenizer of single characters, spaces among them, whose decoder says nothing."""
+    signs = ["<unk>", *" acfijnrsté好è—“”😀"]
+    backend = Tokenizer(models.WordLevel({sign: number for number, sign in enumerate(signs)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+
+
+@pytest.mark.parametrize("as_given", ["text", "encoding", "ids"])
+@pytest.mark.parametrize("make_tokenizer", [ByT5Tokenizer, CanineTokenizer, byte_fallback, byte_level, characters])
+def test_words_of_bytes_and_characters_are_whole_and_spelled_right(make_tokenizer, as_given):
+    """A character of several bytes is one character: neither words nor their letters may fall apart at bytes."""
+    tokenizer, text = make_tokenizer(), "café très 好 fin — “ja” 😀"
+    given = {"text": text, "encoding": tokenizer(text), "ids": tokenizer(text)["input_ids"]}[as_given]
+    model = byte_reader(tokenizer)
+    if as_given == "encoding" and not tokenizer.is_fast:
+        given = {"input_ids": given["input_ids"]}  # CANINE's token types mean words to GPT-2
+
+    why = lignite.explain(model, given, target=1, method="saliency")
+
+    merged = why.lignite.merge_words()
+    words = [word for word, special in zip(merged.token.values, merged.special.values, strict=True) if not special]
+    assert words == ["café", "très", "好", "fin", "—", "“", "ja", "”", "😀"]
+
+
+def byte_reader(tokenizer):
+    """A decoder with room for CANINE's code points, which are looked up modulo the size of its table."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=400, n_positions=48, n_embd=12, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0)
+    network = GPT2LMHeadModel(config).eval()
+    network.transformer.wte = Modulo(400, 12)
+    return wrap(network, tokenizer)
+
+
+class Modulo(torch.nn.Module):
+    def __init__(self, size, width):
+        super().__init__()
+        self.table = torch.nn.Embedding(size, width)
+
+    def forward(self, ids):
+        return self.table(ids % self.table.num_embeddings)
+
+
+def test_special_tokens_that_nobody_can_see_are_named_by_their_role():
+    """CANINE marks start and end by code points for private use."""
+    tokens = byte_reader(CanineTokenizer()).encode("ab")[0].tokens
+
+    assert tokens.text == ("[CLS]", "a", "b", "[SEP]")
 
 
 def test_slow_tokenizers_tell_pairs_apart():
@@ -344,7 +409,7 @@ def test_empty_token_types_stay_away_from_models_without_them():
         (b"superb", "cannot encode bytes"),
         (("a", "b", "c"), "tuple of 3"),
         (("a", 1), "str, int"),
-        ([["superb"]], "cannot encode list"),
+        ([["superb"]], r"cannot encode list.*give \{'words': \[\.\.\.\]\}"),
         ({}, "nothing"),
         ({"attention_mask": [[1]]}, "give either input_ids or pixel_values"),
         ({"input_ids": [[1, 97]]}, r"id 97 is outside the vocabulary of tiny-bert \(0 to 96\)"),

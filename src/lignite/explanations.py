@@ -18,6 +18,7 @@ from lignite.methods.ca_lig import fit_share
 from lignite.methods.precision import in_float32
 from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
+from lignite.models.inputs import is_list
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, ask, fillers, predict
 from lignite.models.targets import Wanted
@@ -64,8 +65,8 @@ def explain(
         From `lignite.load` or `lignite.wrap`; bit-identical afterwards. In half precision, a float32 copy of it is
         made for the time of the call (twice its memory, beside it), and that copy's value is the one explained.
     inputs
-        A text, a pair of texts, tensors of the model's own; for models of images the name of a file or folder, a Pillow
-        image or an array ``[y, x, 3]``; or a list of these.
+        A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), ids, tensors of the model's own; for
+        models of images the name of a file or folder, a Pillow image or an array ``[y, x, 3]``; or a list of these.
     target
         What is explained: a class by name or number (for language models a token), a pair of them for the difference of
         their logits, a `lignite.Target`, or a function of the model's output that returns one number per input. By
@@ -169,7 +170,7 @@ def explain(
     missed: list[str] = []
     results: list[xr.Dataset] = []
     if request.window is not None:
-        texts = inputs if isinstance(inputs, list) else [inputs]
+        texts = inputs if is_list(inputs) else [inputs]
         for done, text in enumerate(texts):
             results.append(_explain_windows(model, check_text(text), target, request, memory, missed))
             if progress:
@@ -184,7 +185,7 @@ def explain(
             progress(len(results), len(rows))
     if missed:
         warnings.warn(_gap_message(missed, request), GapWarning, stacklevel=2)
-    several = isinstance(inputs, list) or (reads_images(model.network) and is_folder(inputs))
+    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     several = several or (isinstance(target, Target) and target.steps is not None)
     single = len(results) == 1 and not several
     return results[0] if single else results

@@ -19,6 +19,7 @@ from lignite.errors import GapWarning, InputError, ModelError, OptionError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
+from lignite.models.inputs import is_list
 from lignite.models.loading import Model
 from lignite.models.recording import record, record_states
 from lignite.models.splitting import RecordedBlock, block_of
@@ -57,8 +58,9 @@ def flow(
     model
         From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
     inputs
-        A text, a pair of texts, an image (file, folder, Pillow image or array, for models of images), tensors of the
-        model's own (``{"input_ids": …}``, ``{"pixel_values": …}``), or a list.
+        A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), an image (file, folder, Pillow image
+        or array, for models of images), ids, tensors of the model's own (``{"input_ids": …}``,
+        ``{"pixel_values": …}``), or a list.
     layers, targets
         Blocks and target tokens to explain, as numbers from 0 (layers also from the end: -1); all by default.
     maps
@@ -147,7 +149,7 @@ def flow(
             results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
         warnings.warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning, stacklevel=2)
-    several = isinstance(inputs, list) or (reads_images(model.network) and is_folder(inputs))
+    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     single = len(results) == 1 and not several
     return results[0] if single else results
 

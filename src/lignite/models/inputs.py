@@ -1,8 +1,9 @@
 """Whatever a user gives becomes what the model reads, each input by itself."""
 
 from collections.abc import Mapping, Sequence, Sized
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lignite.errors import InputError
 from lignite.models.images import ImageReader, encode_picture, encode_pixels, is_picture, reads_images
-from lignite.models.tokens import Encoded, encode_ids, encode_text, forward_names
+from lignite.models.tokens import Encoded, encode_ids, encode_text, encode_words, forward_names
 
 _NOTES = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels")
 """What tokenizers and data sets put beside a model's inputs; no state depends on them."""
@@ -22,11 +23,14 @@ def encode(model: ImageReader, inputs: object) -> list[Encoded]:
     Parameters
     ----------
     inputs
-        A text; a tuple of two texts (a pair, such as question and passage); for models of images the name of a file
-        or folder, a Pillow image, an array ``[y, x, 3]``, pixel values as a tensor; a mapping of tensors as tokenizers
-        and image processors return them (`input_ids` or `pixel_values`, further inputs of the model's forward, one row
-        per example); or a list of these. Rows keep their padding, flagged in the tokens. Without an
-        `attention_mask` nothing counts as padding.
+        A text; a tuple of two texts (a pair, such as question and passage); ``{"words": [...]}``, a text whose words
+        were told apart before (a tuple of two such lists for a pair); a chat, a list of messages
+        ``{"role": …, "content": …}``, written out by the tokenizer's chat template; for models of images the name of a
+        file or folder, a Pillow image, an array ``[y, x, 3]``, pixel values as a tensor; a list, array or tensor of
+        ids; a mapping of tensors as tokenizers and image processors return them (`input_ids` or `pixel_values`,
+        further inputs of the model's forward, one row per example); or a list of these. The model gets ready tensors
+        exactly as they are: it counts positions and hides tokens by itself. Rows keep their padding, flagged in the
+        tokens. Without an `attention_mask` nothing counts as padding.
 
     Raises
     ------
@@ -34,34 +38,114 @@ def encode(model: ImageReader, inputs: object) -> list[Encoded]:
         If a text is empty or longer than the model can read (nothing is ever cut off), ids are outside the
         vocabulary, a row is masked out entirely, an image cannot be read, or the input is of another kind. Of a
         folder, images that cannot be read are left out, with a warning each.
+
+    Warns
+    -----
+    UserWarning
+        If a text already begins (or ends) with the special token that its tokenizer adds there, as a prompt written by
+        a chat template does: it is read once.
     """
-    if isinstance(inputs, list):
-        if not inputs:
+    if is_list(inputs):
+        items = cast("list[object]", inputs)
+        if not items:
             raise InputError("the list of inputs is empty: give at least one text, image or mapping of tensors.")
-        return [encoded for item in inputs for encoded in _encode_item(model, item)]
+        return [encoded for item in items for encoded in _encode_item(model, item)]
     return _encode_item(model, inputs)
 
 
+def is_list(inputs: object) -> bool:
+    """Whether inputs are several, so that the answer is a list; a chat and a list of ids are one input."""
+    return isinstance(inputs, list) and not _is_chat(inputs) and not _is_ids(inputs)
+
+
+def _is_chat(item: object) -> bool:
+    return isinstance(item, list) and bool(item) and all(isinstance(each, Mapping) and "role" in each for each in item)
+
+
+def _is_ids(item: object) -> bool:
+    """Whether something is a row of numbers: a list of them, or an array or a tensor of whole numbers."""
+    if isinstance(item, Tensor):
+        return item.ndim in (1, 2) and not item.is_floating_point()
+    if isinstance(item, np.ndarray):
+        return item.ndim in (1, 2) and item.dtype.kind in "iu"
+    return isinstance(item, list) and bool(item) and all(isinstance(each, Integral) for each in item)
+
+
 def _encode_item(model: ImageReader, item: object) -> list[Encoded]:
-    if reads_images(model.network) and (isinstance(item, str) or is_picture(item)):
-        return encode_picture(model, item)
+    if reads_images(model.network):
+        return _encode_for_images(model, item)
     if isinstance(item, str):
         return [encode_text(model, (item,))]
     if isinstance(item, tuple) and len(item) == 2 and all(isinstance(text, str) for text in item):
-        if reads_images(model.network):
-            raise InputError(f"{model.name} reads images, not a pair of texts: give the name of an image.")
         return [encode_text(model, item)]
+    if isinstance(item, Mapping) and "role" in item:
+        raise InputError("one message is no chat: give a list of messages, [{'role': 'user', 'content': '…'}].")
     if isinstance(item, Mapping):
-        return _encode_mapping(model, item)
+        return [_encode_words(model, item)] if "words" in item else _encode_mapping(model, item)
+    if _is_chat(item):
+        return [_encode_chat(model, cast("list[Any]", item))]
+    if _is_ids(item):
+        return _encode_mapping(model, {"input_ids": item})
     if is_picture(item):
         raise InputError(
             f"{model.name} reads texts, not {_kind(item)}: give a text (a file's content, not its name), or a mapping "
             "of tensors."
         )
-    raise InputError(
-        f"cannot encode {_kind(item)}: give a text, a pair of texts as a tuple, an image, a mapping with input_ids or "
-        "pixel_values, or a list of these."
+    raise InputError(_unknown(item))
+
+
+def _encode_for_images(model: ImageReader, item: object) -> list[Encoded]:
+    if isinstance(item, str) or is_picture(item):
+        return encode_picture(model, item)
+    if isinstance(item, Mapping):
+        return _encode_mapping(model, item)
+    if isinstance(item, tuple) and len(item) == 2 and all(isinstance(text, str) for text in item):
+        raise InputError(f"{model.name} reads images, not a pair of texts: give the name of an image.")
+    raise InputError(_unknown(item))
+
+
+def _unknown(item: object) -> str:
+    if isinstance(item, list) and item and all(isinstance(each, str) for each in item):
+        return "cannot encode list (of texts) inside a list: if these are the words of one text, give {'words': [...]}."
+    return (
+        f"cannot encode {_kind(item)}: give a text, a pair of texts as a tuple, {{'words': [...]}}, a chat, an image, "
+        "a mapping with input_ids or pixel_values, or a list of these."
     )
+
+
+def _encode_words(model: ImageReader, given: Mapping[str, object]) -> Encoded:
+    """Words that somebody has told apart, for one text or a pair."""
+    words = given["words"]
+    texts = words if isinstance(words, tuple) else (words,)
+    fine = len(given) == 1 and 0 < len(texts) < 3 and all(isinstance(text, list) and text for text in texts)
+    if not fine or not all(isinstance(word, str) for text in texts for word in cast("list[Any]", text)):
+        raise InputError(
+            "the mapping with 'words' holds something else than words: give {'words': ['the', 'film', …]}, or for a "
+            "pair {'words': (['who', '?'], ['she', 'did'])}."
+        )
+    return encode_words(model, cast("tuple[list[str], ...]", texts))
+
+
+def _encode_chat(model: ImageReader, messages: list[Any]) -> Encoded:
+    """Messages as the chat template writes them, with the beginning of the answer, or with the last one left open."""
+    tokenizer = model.tokenizer
+    if tokenizer is None or getattr(tokenizer, "chat_template", None) is None:
+        raise InputError(
+            f"{model.name} has {'no tokenizer' if tokenizer is None else 'no chat template'} to write messages with: "
+            "set tokenizer.chat_template, or give the prompt as a text."
+        )
+    last = messages[-1].get("role") == "assistant"  # as transformers' pipelines: its message is continued
+    try:
+        prompt = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=not last, continue_final_message=last
+        )
+    except Exception as error:  # templates are programs of their own, and fail in their own words
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"the chat template of {model.name} cannot write these messages ({reason}): correct them, or give the "
+            "prompt as a text."
+        ) from error
+    return encode_text(model, (str(prompt),), complete=True)
 
 
 def _kind(item: object) -> str:

@@ -7,14 +7,14 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-Style = Literal["##", "▁", "Ġ", "</w>", "@@", "characters", "words"]
+Style = Literal["##", "▁", "Ġ", "</w>", "@@", "characters", "bytes", "words"]
 """The mark that tells a piece inside a word from its start, or what every piece is where there is no mark."""
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 def find_style(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]) -> Style:
-    """Tell how a tokenizer marks words: from its decoder, else from these pieces, else from its vocabulary."""
+    """Tell how a tokenizer marks words: from its decoder, from a trial, from these pieces, else from its vocabulary."""
     decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
     if decoder is not None:
         state = json.dumps(json.loads(decoder.__getstate__()), ensure_ascii=False)
@@ -24,7 +24,7 @@ def find_style(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]) -> Sty
         for sign, style in signs.items():
             if sign in state:
                 return style
-    return _mark_in(pieces) or _plain(pieces) or _mark_in(list(tokenizer.get_vocab())) or "words"
+    return _plain(tokenizer, pieces) or _mark_in(pieces) or _mark_in(list(tokenizer.get_vocab())) or "words"
 
 
 def readable(piece: str, style: Style) -> str:
@@ -32,13 +32,15 @@ def readable(piece: str, style: Style) -> str:
 
     Byte-level vocabularies write each byte as one printable character. Here whole characters are themselves again,
     bytes of a character that was cut in two read `<0xE2>`, and white space keeps its sign, so that word starts
-    (`Ġ`) and line breaks (`Ċ`) stay visible.
+    (`Ġ`) and line breaks (`Ċ`) stay visible. Where every piece is a byte, those of longer characters read so, too.
 
     Examples
     --------
     >>> readable("ĠcafÃ©", "Ġ")
     'Ġcafé'
     """
+    if style == "bytes":
+        return f"<0x{ord(piece):02X}>" if len(piece) == 1 and 0x80 <= ord(piece) <= 0xFF else piece
     if style != "Ġ" or any(character not in _BYTES for character in piece):
         return piece
     text = ""
@@ -59,18 +61,22 @@ def assemble(pieces: Sequence[str | None], style: Style) -> tuple[str, list[tupl
     Not the text that was tokenized, which cannot be known: white space, capitals and accents may differ. It
     serves to find the words.
     """
-    text = ""
-    spans = []
+    data = bytearray()
+    places: list[tuple[int, int] | None] = []
     for piece in pieces:
-        if piece is None:
-            text += " "
-            spans.append((-1, -1))
-            continue
-        part = spelled(piece, style)
-        start = len(text) + len(part) - len(part.lstrip())
-        text += part
-        spans.append((start, max(start, len(text.rstrip()))))
-    return text, spans
+        part = b" " if piece is None else _as_bytes(piece, style)
+        places.append(None if piece is None or not part else (len(data), len(data) + len(part)))
+        data += part
+    text, characters = _decode(bytes(data))
+    return text, [
+        (-1, -1) if place is None else _without_space(text, characters[place[0]], characters[place[1] - 1] + 1)
+        for place in places
+    ]
+
+
+def blank(piece: str, style: Style) -> bool:
+    """Whether a piece is nothing but the space between words, where tokenizers write spaces as pieces of their own."""
+    return style in ("characters", "bytes") and piece.isspace()
 
 
 def spelled(piece: str, style: Style) -> str:
@@ -93,11 +99,51 @@ def _mark_in(pieces: Sequence[str]) -> Style | None:
     return None
 
 
-def _plain(pieces: Sequence[str]) -> Style | None:
-    """Single characters with white space among them: every character is a token."""
+def _plain(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str]) -> Style | None:
+    """Every byte or every character is a token: found by trial, or single characters with white space among them."""
+    tried = tokenizer.tokenize("aà b")
+    if tried == ["a", "Ã", "\xa0", " ", "b"]:  # à in UTF-8
+        return "bytes"
+    if tried == ["a", "à", " ", "b"]:
+        return "characters"
     if all(len(piece) == 1 for piece in pieces) and any(piece.isspace() for piece in pieces):
         return "characters"
     return None
+
+
+def _as_bytes(piece: str, style: Style) -> bytes:
+    written = _WRITTEN[style](piece)
+    data, place = b"", 0
+    for match in _BYTE.finditer(written):
+        data += written[place : match.start()].encode("utf-8", "replace") + bytes([int(match[1], 16)])
+        place = match.end()
+    return data + written[place:].encode("utf-8", "replace")
+
+
+def _decode(data: bytes) -> tuple[str, list[int]]:
+    """The text that bytes spell, and for each byte its character; what is left of a cut character is a letter."""
+    text, characters = "", []
+    place = 0
+    while place < len(data):
+        size = next((size for size in range(1, 5) if len(_character(data[place : place + size])) == 1), 0)
+        text += _character(data[place : place + size]) or "x"
+        characters += [len(text) - 1] * (size or 1)
+        place += size or 1
+    return text, characters
+
+
+def _character(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _without_space(text: str, start: int, stop: int) -> tuple[int, int]:
+    """The span without white space at its ends; of white space alone the place behind it."""
+    part = text[start:stop]
+    start += len(part) - len(part.lstrip())
+    return start, max(start, stop - (len(part) - len(part.rstrip())))
 
 
 def _stand_in(match: re.Match[str]) -> str:
@@ -129,5 +175,6 @@ _WRITTEN: dict[Style, Callable[[str], str]] = {
     "</w>": lambda piece: piece.removesuffix("</w>") + (" " if piece.endswith("</w>") else ""),
     "@@": lambda piece: piece[:-2] if piece.endswith("@@") else piece + " ",
     "characters": lambda piece: piece,
+    "bytes": lambda piece: piece,
     "words": lambda piece: piece + " ",
 }

@@ -1,8 +1,10 @@
 """Text, pairs of texts or ready tensors become what a model reads, and labels for its tokens."""
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lignite.errors import InputError
-from lignite.models.pieces import Style, assemble, find_style, readable, spelled
+from lignite.models.pieces import Style, assemble, blank, find_style, readable, spelled
 from lignite.models.words import number_words
 
 Span = tuple[int, int]
@@ -116,68 +118,210 @@ class Reader(Protocol):
     def max_length(self) -> int | None: ...
 
 
-def encode_text(model: Reader, texts: tuple[str, ...]) -> Encoded:
+@dataclass(frozen=True)
+class _Reading:
+    """What a tokenizer made of an input, one entry per token.
+
+    Attributes
+    ----------
+    ids, segment
+        Numbers of the vocabulary; which text each comes from, -1 for none.
+    added
+        By the tokenizer, not part of a text.
+    spans
+        Places in `text`, or None where the tokenizer does not tell them.
+    words
+        Numbers of words that were given one by one, -1 for none, or None for a text.
+    text
+        What was read, as far as it is known.
+    """
+
+    ids: list[int]
+    added: list[bool]
+    segment: list[int]
+    spans: list[Span] | None = None
+    words: list[int] | None = None
+    text: str = ""
+
+    def take(self, places: Sequence[int]) -> "_Reading":
+        def some(column: Any) -> Any:
+            return column if column is None or isinstance(column, str) else [column[place] for place in places]
+
+        return _Reading(**{field.name: some(getattr(self, field.name)) for field in fields(self)})
+
+
+def encode_text(model: Reader, texts: tuple[str, ...], *, complete: bool = False) -> Encoded:
+    """One text or a pair of them; a `complete` one already holds its special tokens."""
+    for text in texts:
+        _check_text(text)
+    return _encode(model, texts, complete=complete)
+
+
+def encode_words(model: Reader, texts: tuple[Sequence[str], ...]) -> Encoded:
+    """One text or a pair of them, given as lists of words, which stay the words of the result."""
+    for words in texts:
+        for word in words:
+            _check_text(word, "a word of the text")
+    return _encode(model, tuple(list(words) for words in texts), complete=False)
+
+
+def _encode(model: Reader, texts: tuple[Any, ...], *, complete: bool) -> Encoded:
     tokenizer = model.tokenizer
     if tokenizer is None:
         raise InputError(
             f"{model.name} has no tokenizer to read text with: name one, lignite.wrap(network, tokenizer), "
             "or give input_ids."
         )
-    for text in texts:
-        _check_text(text)
     fast = bool(getattr(tokenizer, "is_fast", False))
     encoding = tokenizer(
         *texts,
+        is_split_into_words=not isinstance(texts[0], str),
+        add_special_tokens=not complete,
         truncation=False,
         padding=False,
         verbose=False,  # the length is checked here, with an error
         return_special_tokens_mask=True,
         return_offsets_mapping=fast,
     )
-    ids: list[int] = list(encoding["input_ids"])
-    added = [bool(flag) for flag in encoding["special_tokens_mask"]]
-    if all(added):
+    reading = (_read_fast if fast else _read_slow)(tokenizer, encoding, texts)
+    if all(reading.added):
+        shown = texts[0] if isinstance(texts[0], str) else " ".join(texts[0])
         raise InputError(
-            f"the tokenizer of {model.name} finds no token in {shorten(texts[0])!r}: give a text it can read."
+            f"the tokenizer of {model.name} finds no token in {shorten(shown)!r}: give a text it can read."
         )
-    _check_length(model, len(ids))
-    _check_vocabulary(model, torch.tensor(ids))
-
-    special = _special(tokenizer, ids, added)
-    segment = _segments(tokenizer, encoding, texts, special)
-    pieces, style = _pieces(tokenizer, ids)
-    if fast:
-        joined, spans = _join(texts, encoding["offset_mapping"], segment)
-        word = _words(joined, spans, pieces)
-        trimmed = [_trim(joined, span) for span in spans]
-    else:
-        assembled, places = assemble(_for_assembly(tokenizer, pieces, special), style)
-        word = _words(assembled, places, pieces)
-        joined, trimmed = "\n".join(texts), [NOWHERE] * len(ids)
-    tokens = Tokens(
-        text=tuple(pieces),
-        position=tuple(range(len(ids))),
-        word=tuple(word),
-        special=tuple(special),
-        start=tuple(start for start, _ in trimmed),
-        stop=tuple(stop for _, stop in trimmed),
-        padding=(False,) * len(ids),
-        segment=tuple(segment) if len(texts) == 2 else None,
-        input=joined,
-    )
+    places = _without_repetition(tokenizer, reading)
+    reading = reading.take(places)
+    _check_length(model, len(places))
+    _check_vocabulary(model, torch.tensor(reading.ids))
+    tokens = _label(tokenizer, reading)
     accepted = forward_names(model.network)
-    given = {name: torch.tensor([values]) for name, values in encoding.items() if accepted is None or name in accepted}
-    return Encoded(on_device(model, _without_empty_types(model, given)), tokens)
+    given = {
+        name: torch.tensor([[values[place] for place in places]])
+        for name, values in encoding.items()
+        if accepted is None or name in accepted
+    }
+    return Encoded(
+        on_device(model, _without_empty_types(model, given)),
+        replace(tokens, segment=tokens.segment if len(texts) == 2 else None),
+    )
 
 
-def _check_text(text: str) -> None:
+def _read_fast(tokenizer: PreTrainedTokenizerBase, encoding: Any, texts: tuple[Any, ...]) -> _Reading:
+    segment = [-1 if number is None else number for number in encoding.sequence_ids(0)]
+    offsets, ready = encoding["offset_mapping"], None
+    joined = tuple(text if isinstance(text, str) else " ".join(text) for text in texts)
+    if not isinstance(texts[0], str):
+        numbers = encoding.word_ids(0)
+        offsets = _in_joined(offsets, numbers, segment, texts)
+        ready = _in_a_row(numbers, segment)
+    text, spans = _join(joined, offsets, segment)
+    return _Reading(list(encoding["input_ids"]), _flags(encoding), segment, spans, ready, text)
+
+
+def _read_slow(tokenizer: PreTrainedTokenizerBase, encoding: Any, texts: tuple[Any, ...]) -> _Reading:
+    """A slow tokenizer tells neither texts nor words apart, but it reads them one after the other."""
+    ids, added = list(encoding["input_ids"]), _flags(encoding)
+    units = [(number, text) for number, text in enumerate(texts)]
+    if not isinstance(texts[0], str):
+        units = [(number, word) for number, words in enumerate(texts) for word in words]
+    lengths = [len(tokenizer.tokenize(unit)) for _, unit in units]
+    owner = iter([place for place, length in enumerate(lengths) for _ in range(length)])
+    if not isinstance(texts[0], str) and sum(lengths) != added.count(False):
+        raise InputError(
+            f"{type(tokenizer).__name__} does not tell which tokens belong to which word: give the text itself."
+        )
+    owners = [-1 if flag else next(owner, len(units) - 1) for flag in added]
+    segment = [-1 if place < 0 else units[place][0] for place in owners]
+    joined = "\n".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+    return _Reading(ids, added, segment, words=None if isinstance(texts[0], str) else owners, text=joined)
+
+
+def _flags(encoding: Any) -> list[bool]:
+    return [bool(flag) for flag in encoding["special_tokens_mask"]]
+
+
+def _in_joined(
+    offsets: Sequence[Span], numbers: Sequence[int | None], segment: Sequence[int], texts: tuple[Sequence[str], ...]
+) -> list[Span]:
+    """Offsets inside each word become offsets in the text that the words make, joined by spaces."""
+    starts = [[0, *accumulate(len(word) + 1 for word in words)] for words in texts]
+    return [
+        (start, stop) if number is None or of < 0 else (start + starts[of][number], stop + starts[of][number])
+        for (start, stop), number, of in zip(offsets, numbers, segment, strict=True)
+    ]
+
+
+def _in_a_row(numbers: Sequence[int | None], segment: Sequence[int]) -> list[int]:
+    """Word numbers counted over both texts of a pair; -1 for none."""
+    first = max((n for n, of in zip(numbers, segment, strict=True) if n is not None and of == 0), default=-1)
+    return [
+        -1 if number is None or of < 0 else number + of * (first + 1)
+        for number, of in zip(numbers, segment, strict=True)
+    ]
+
+
+def _without_repetition(tokenizer: PreTrainedTokenizerBase, reading: _Reading) -> list[int]:
+    """Places of all tokens but those that the tokenizer has added to a text that already begins or ends with them.
+
+    A prompt that a chat template wrote begins with its start token; tokenizers would set another one before it, an
+    input that no model was trained on.
+    """
+    ids, added = reading.ids, reading.added
+    places = list(range(len(ids)))
+    if len(ids) < 2:
+        return places
+    gone = [
+        place for place, other in ((0, 1), (len(ids) - 1, len(ids) - 2))
+        if added[place] and not added[other] and ids[place] == ids[other]
+    ]  # fmt: skip
+    for place in gone:
+        warnings.warn(
+            f"the text already {'ends' if place else 'begins'} with {tokenizer.convert_ids_to_tokens(ids[place])!r}, "
+            "which its tokenizer would add a second time; it is read once. To have it twice, give tensors.",
+            UserWarning,
+            stacklevel=1,  # the caller is lignite itself
+        )
+    return [place for place in places if place not in gone]
+
+
+def _label(
+    tokenizer: PreTrainedTokenizerBase, reading: _Reading, hidden: Sequence[bool] = (), *, place_known: bool = True
+) -> Tokens:
+    """Labels of what was read; `hidden` tokens are padding. Spans count in the user's text if `place_known`."""
+    hidden = hidden or (False,) * len(reading.ids)
+    special = [flag or out for flag, out in zip(_special(tokenizer, reading.ids, reading.added), hidden, strict=True)]
+    pieces, style = _pieces(tokenizer, reading.ids)
+    visible = _for_assembly(tokenizer, pieces, special)
+    text, spans = reading.text, reading.spans
+    if spans is None:
+        text, spans = assemble(visible, style)
+        place_known = False
+    elif not place_known:
+        text, spans = _retrace(visible, style, spans)
+    words = reading.words or _words(text, spans, pieces, [blank(piece, style) for piece in pieces])
+    places = [_trim(text, span) if place_known else NOWHERE for span in spans]
+    segment = [-1 if flag else number for number, flag in zip(reading.segment, special, strict=True)]
+    return Tokens(
+        text=tuple(pieces),
+        position=tuple(range(len(pieces))),
+        word=tuple(-1 if flag else word for word, flag in zip(words, special, strict=True)),
+        special=tuple(special),
+        start=tuple(start for start, _ in places),
+        stop=tuple(stop for _, stop in places),
+        padding=tuple(hidden),
+        segment=tuple(segment) if 1 in segment else None,
+        input=reading.text,
+    )
+
+
+def _check_text(text: str, what: str = "the text") -> None:
     if not text.strip():
-        raise InputError(f"the text is empty ({text!r}): give at least one word.")
+        raise InputError(f"{what} is empty ({text!r}): give at least one word.")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(
-            f"the text holds half a character (a lone surrogate) at {error.start}: decode its file as UTF-8."
+            f"{what} holds half a character (a lone surrogate) at {error.start}: decode its file as UTF-8."
         ) from error
 
 
@@ -249,22 +393,6 @@ def _special(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], added: Sequ
     return [flag or token in never_text for token, flag in zip(ids, added, strict=True)]
 
 
-def _segments(
-    tokenizer: PreTrainedTokenizerBase, encoding: Any, texts: tuple[str, ...], special: Sequence[bool]
-) -> list[int]:
-    """Which text each token comes from, -1 for none."""
-    if getattr(tokenizer, "is_fast", False):
-        sequences = encoding.sequence_ids(0)
-        return [-1 if number is None else number for number in sequences]
-    # a slow tokenizer does not tell, but it reads the texts one after the other
-    first = len(tokenizer(texts[0], add_special_tokens=False, verbose=False)["input_ids"])
-    segments, seen = [], 0
-    for flag in special:
-        segments.append(-1 if flag else int(seen >= first))
-        seen += not flag
-    return segments
-
-
 def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[list[str], Style]:
     raw = tokenizer.convert_ids_to_tokens(list(ids))
     added = tokenizer.added_tokens_decoder  # written as they are, not in the byte alphabet
@@ -276,15 +404,23 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[lis
         if piece is None:  # models may have more embeddings than their tokenizer has words
             pieces.append(f"<{token}>")
         else:
-            pieces.append(piece if token in added else readable(piece, style))
+            pieces.append(_printable(tokenizer, piece) if token in added else readable(piece, style))
     return pieces, style
+
+
+def _printable(tokenizer: PreTrainedTokenizerBase, token: str) -> str:
+    """The role of a special token that is no visible sign, such as CANINE's code points for private use."""
+    roles = ("cls", "sep", "mask", "pad", "unk", "bos", "eos")
+    named = next((role for role in roles if getattr(tokenizer, f"{role}_token", None) == token), None)
+    return token if token.isprintable() or named is None else f"[{named.upper()}]"
 
 
 def _for_assembly(
     tokenizer: PreTrainedTokenizerBase, pieces: Sequence[str], special: Sequence[bool]
 ) -> list[str | None]:
     """Leave out special tokens; what stands for unknown text becomes a letter, not brackets around one."""
-    letters = ["x" if piece in tokenizer.all_special_tokens else piece for piece in pieces]
+    signs = {*tokenizer.all_special_tokens, "[UNK]", "[MASK]"}  # the last two as `_printable` may write them
+    letters = ["x" if piece in signs else piece for piece in pieces]
     return [None if out else letter for letter, out in zip(letters, special, strict=True)]
 
 
@@ -298,7 +434,7 @@ def _join(texts: tuple[str, ...], offsets: Sequence[Span], segment: Sequence[int
     return "\n".join(texts), spans
 
 
-def _words(text: str, spans: Sequence[Span], pieces: Sequence[str]) -> list[int]:
+def _words(text: str, spans: Sequence[Span], pieces: Sequence[str], blanks: Sequence[bool]) -> list[int]:
     numbers = number_words(text)
     words = [
         next((number for number in numbers[slice(*span)] if number >= 0), -1) if span != NOWHERE else -1
@@ -307,8 +443,11 @@ def _words(text: str, spans: Sequence[Span], pieces: Sequence[str]) -> list[int]
     for place in reversed(range(len(words) - 1)):
         # sentencepiece may write a word's start as a piece of its own: it belongs to the word
         lone = pieces[place] in ("▁", "Ġ") and words[place] < 0 and not pieces[place + 1].startswith(pieces[place])
-        if lone and spans[place][1] in (spans[place + 1][0], -1):
-            words[place] = words[place + 1]
+        if (lone and spans[place][1] in (spans[place + 1][0], -1)) or (blanks[place] and words[place] < 0):
+            words[place] = words[place + 1]  # the space before a word belongs to it where it is a token of its own
+    for place in range(1, len(words)):
+        if blanks[place] and words[place] < 0:
+            words[place] = words[place - 1]
     return words
 
 
@@ -396,41 +535,51 @@ def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tens
     padding = [False] * len(ids) if mask is None else [not flag for flag in mask[0].tolist()]
     if tokenizer is None:
         return wordless([str(token) for token in ids], special=tuple(padding), padding=tuple(padding))
-    if note is not None and note.ids != ids:
-        note = None  # the ids were changed after tokenization
-    special = _special(tokenizer, ids, padding if note is None else [bool(flag) for flag in note.special_tokens_mask])
-    special = [flag or hidden for flag, hidden in zip(special, padding, strict=True)]
-    pieces, style = _pieces(tokenizer, ids)
-    sequences = [0] * len(ids) if note is None else [-1 if number is None else number for number in note.sequence_ids]
-    visible = _for_assembly(tokenizer, pieces, special)
-    text, spans = assemble(visible, style) if note is None else _retrace(visible, style, note.offsets, sequences)
-    word = [-1 if flag else number for number, flag in zip(_words(text, spans, pieces), special, strict=True)]
-    segment = tuple(-1 if flag else number for number, flag in zip(sequences, special, strict=True))
-    return replace(
-        wordless(pieces, special=tuple(special), padding=tuple(padding)),
-        word=tuple(word),
-        segment=segment if 1 in segment else None,
-    )
+    if note is None or note.ids != ids:  # the ids were changed after tokenization
+        return _label(tokenizer, _Reading(ids, padding, [0] * len(ids)), padding)
+    segment = [-1 if number is None else number for number in note.sequence_ids]
+    added = [bool(flag) for flag in note.special_tokens_mask]
+    if _was_split(note):
+        ready = _in_a_row(note.word_ids, segment)
+        return _label(tokenizer, _Reading(ids, added, segment, words=ready), padding)
+    _, spans = _join(_blank_texts(note.offsets, segment), note.offsets, segment)
+    return _label(tokenizer, _Reading(ids, added, segment, spans), padding, place_known=False)
 
 
-def _retrace(
-    pieces: Sequence[str | None], style: Style, offsets: Sequence[Span], sequences: Sequence[int]
-) -> tuple[str, list[Span]]:
-    """Write pieces back to where their tokenizer found them; what normalization changed in length becomes letters."""
-    lengths = [
-        max((stop for (_, stop), of in zip(offsets, sequences, strict=True) if of == number), default=0)
+def _was_split(note: Any) -> bool:
+    """Whether words were given one by one: then offsets begin anew in each of them."""
+    reached: dict[int, tuple[int, int]] = {}
+    for number, of, (start, stop) in zip(note.word_ids, note.sequence_ids, note.offsets, strict=True):
+        if number is None or of is None or stop == start:
+            continue
+        before, end = reached.get(of, (number, 0))
+        if number > before and start < end:
+            return True
+        reached[of] = (number, stop)
+    return False
+
+
+def _blank_texts(offsets: Sequence[Span], segment: Sequence[int]) -> tuple[str, str]:
+    """Texts as long as the offsets reach, for one that nobody has kept."""
+    first, second = (
+        max((stop for (_, stop), of in zip(offsets, segment, strict=True) if of == number), default=0)
         for number in (0, 1)
-    ]
-    _, spans = _join((" " * lengths[0], " " * lengths[1]), offsets, sequences)
-    text = [" "] * (sum(lengths) + 1)
-    for piece, (start, stop) in zip(pieces, spans, strict=True):
-        part = "" if piece is None else spelled(piece, style)
-        letters = part.strip()
-        if start >= 0 and letters:
+    )
+    return " " * first, " " * second
+
+
+def _retrace(pieces: Sequence[str | None], style: Style, spans: Sequence[Span]) -> tuple[str, list[Span]]:
+    """Write pieces back to where their tokenizer found them; what normalization changed in length becomes letters."""
+    assembled, own = assemble(pieces, style)
+    text = [" "] * (max((stop for _, stop in spans), default=0) + 1)
+    for place, (piece, (start, stop)) in enumerate(zip(pieces, spans, strict=True)):
+        letters = assembled[slice(*own[place])] if own[place] != NOWHERE else ""
+        if piece is not None and start >= 0 and letters:
+            part = spelled(piece, style)
             space = len(part) - len(part.lstrip())  # offsets may hold the space before the word
             start += min(space, max(0, stop - start - len(letters)))
             text[start:stop] = letters if len(letters) == stop - start else "x" * (stop - start)
-    return "".join(text), spans
+    return "".join(text), list(spans)
 
 
 def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:

@@ -6,6 +6,7 @@ Nothing here changes the Dataset it is asked on; what comes back is a new Datase
 import difflib
 import json
 import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,8 @@ from lignite.results.schema import (
 
 WordKey = tuple[str, int, int]
 Span = tuple[int, int]
+
+_BYTES = re.compile(r"(<0x[0-9A-F]{2}>)+")
 
 STILL = 1e-5
 """A target moved nowhere if its displacement is below this share of its layer's median displacement.
@@ -559,7 +562,15 @@ def _word_text(dataset: xr.Dataset, axis: str, places: list[int]) -> str:
         if word:
             return word
     joined = "".join([_bare(pieces[0], first=True), *(_bare(piece, first=False) for piece in pieces[1:])])
-    return joined or str(pieces[0])
+    return _BYTES.sub(_spelled, joined) or str(pieces[0])
+
+
+def _spelled(match: re.Match[str]) -> str:
+    """The characters that bytes in a row make, if they make any: `<0xC3><0xA9>` is é."""
+    try:
+        return bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode("utf-8")
+    except UnicodeDecodeError:
+        return match[0]
 
 
 def _bare(piece: str, *, first: bool) -> str:
