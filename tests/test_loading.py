@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -42,6 +43,7 @@ from transformers import (
 )
 from transformers.utils import logging as chatter
 
+import lignite
 import lignite.zoo
 from lignite.errors import ModelError, OptionError
 from lignite.models.loading import load, wrap
@@ -574,24 +576,107 @@ def test_a_wrapped_network_is_named_after_its_origin(tmp_path):
     assert wrap(BertModel(BERT)).name == "BertModel"
 
 
-def test_only_models_can_be_wrapped():
-    """Each message names what is in hand and what to give instead."""
-    network = BertForSequenceClassification(BERT)
-    wrapped_twice = torch.nn.DataParallel(network)
-    whole_pipeline = pipeline("text-classification", model=network, tokenizer=word_piece(), device="cpu")
-    raw = word_piece().backend_tokenizer
-    wrap_anything = wrap.__wrapped__ if hasattr(wrap, "__wrapped__") else wrap
+class Adapted(torch.nn.Module):
+    """As `peft` puts an adapter around a model: its layers hold it, or it puts tokens before the input."""
 
-    with pytest.raises(ModelError, match=r"cannot wrap a str.*lignite\.load"):
-        wrap_anything("bert")
-    with pytest.raises(ModelError, match=r"DataParallel.*\.module"):
-        wrap_anything(wrapped_twice)
-    with pytest.raises(ModelError, match=r"Pipeline.*give its \.model"):
-        wrap_anything(whole_pipeline)
+    def __init__(self, network, *, prompts=False):
+        super().__init__()
+        self.base_model = network
+        self.peft_config = {"default": SimpleNamespace(is_prompt_learning=prompts)}
+
+    def get_base_model(self):
+        return self.base_model
+
+
+class CrossEncoder(torch.nn.Module):
+    """As `sentence-transformers` keeps a classifier of pairs."""
+
+    def __init__(self, network, tokenizer):
+        super().__init__()
+        self.model, self.tokenizer = network, tokenizer
+
+
+def embedder(network):
+    """As a `SentenceTransformer` makes one vector of a text: a list of modules, of which the first holds the model."""
+    first = torch.nn.Module()
+    first.auto_model = network
+    return torch.nn.Sequential(first, torch.nn.Identity())
+
+
+def test_wrappers_that_change_no_answer_are_looked_into():
+    """People hold pipelines and trainers, not networks; where these keep a tokenizer, it is theirs."""
+    network, tokenizer = BertForSequenceClassification(BERT), word_piece()
+    whole_pipeline = pipeline("text-classification", model=network, tokenizer=tokenizer, device="cpu")
+    trainer = SimpleNamespace(model=torch.nn.DataParallel(network), processing_class=tokenizer)
+
+    for held in (torch.nn.DataParallel(network), torch.compile(network, backend="eager"), Adapted(network)):
+        assert wrap(held).network is network
+    for held in (whole_pipeline, trainer, CrossEncoder(Adapted(network), tokenizer), wrap(network, tokenizer)):
+        model = wrap(held)
+        assert (model.network, model.tokenizer) == (network, tokenizer)
+    other = word_piece()
+    assert wrap(whole_pipeline, other).tokenizer is other
+
+
+def test_parts_of_a_processor_are_found():
+    """CLIP's processor reads texts and images; given for one of them, its part is meant."""
+    network, tokenizer = BertForSequenceClassification(BERT), word_piece()
+    processor = SimpleNamespace(tokenizer=tokenizer, image_processor=lambda images: images)
+
+    model = wrap(network, image_processor=processor)
+
+    assert model.image_processor is processor.image_processor
+    assert model.tokenizer is tokenizer
+    assert wrap(network, processor).tokenizer is tokenizer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda network: "bert/base", r"a str.*lignite\.load\('bert/base'\)"),
+        (lambda network: None, r"cannot wrap None.*lignite\.load"),
+        (lambda network: BertModel, r"the class BertModel.*BertModel\.from_pretrained"),
+        (lambda network: (network, None), r"a tuple.*one by one"),
+        (lambda network: Adapted(network, prompts=True), "Adapted.*tokens of its own before the input"),
+        (embedder, r"a Sequential.*inside it \(\[0\]\.auto_model\)"),
+        (lambda network: SimpleNamespace(model=network), r"a SimpleNamespace.*inside it \(\.model\)"),
+        (lambda network: torch.nn.Linear(2, 2), r"a Linear.*\.module, \[0\]\.auto_model"),
+        (lambda network: 3, r"a int.*lignite\.load"),
+    ],
+)
+@pytest.mark.parametrize("call", [wrap, lambda thing: lignite.explain(thing, "superb")], ids=["wrap", "explain"])
+def test_what_is_no_model_is_refused_with_the_place_of_one(call, make, message):
+    """Each message names what is in hand and what to give instead."""
+    with pytest.raises(ModelError, match=message) as caught:
+        call(make(BertForSequenceClassification(BERT)))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_only_processors_of_transformers_are_taken():
+    """Whatever else is given would fail at the first text or picture."""
+    network = BertForSequenceClassification(BERT)
+
     with pytest.raises(OptionError, match="PreTrainedTokenizerFast"):
-        wrap_anything(network, raw)
+        wrap(network, word_piece().backend_tokenizer)
     with pytest.raises(OptionError, match="image_processor is a int"):
-        wrap_anything(network, image_processor=3)
+        wrap(network, image_processor=3)
+
+
+def test_a_compiled_model_is_explained_as_it_is(monkeypatch):
+    """What stands in for a block is invisible to compiled code; it rests meanwhile, and is there again afterwards."""
+    torch.manual_seed(0)
+    network = BertForSequenceClassification(BERT).eval()
+    plain = lignite.explain(wrap(network, word_piece()), "superb", method="saliency")
+    calls = []
+    monkeypatch.setattr(network, "_compiled_call_impl", lambda *_, **__: calls.append(1))
+
+    why = lignite.explain(network, word_piece()("superb", return_tensors="pt"), method="saliency")
+
+    assert_close(why.relevance.values, plain.relevance.values, rtol=0, atol=0)
+    assert not calls
+    network()
+    assert calls
 
 
 def test_weights_that_are_not_in_memory_are_noticed():

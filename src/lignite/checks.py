@@ -15,7 +15,7 @@ from lignite.attribution.quadrature import NODES_PER_PANEL
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
-from lignite.models.loading import Model
+from lignite.models.loading import Model, as_model
 from lignite.models.recording import BlockCall, record
 from lignite.models.splitting import RecordedBlock, block_of
 from lignite.request import DETAILS, MAPS, FlowRequest
@@ -135,7 +135,7 @@ class CheckReport:
 
 
 def check(
-    model: Model,
+    model: Any,
     *,
     length: int | None = None,
     text: str | None = None,
@@ -170,8 +170,7 @@ def check(
     >>> report.layers[0].route, report.complete
     ('interface', True)
     """
-    if not isinstance(model, Model):
-        raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
+    model = as_model(model)
     if text is not None and length is not None:
         raise OptionError(f"length={length} and text are both given; a text has its own length, give one of the two.")
     budget = memory_budget(model.device, memory)

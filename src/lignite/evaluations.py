@@ -40,7 +40,7 @@ from lignite.metrics.localization import mask_from_boxes
 from lignite.metrics.outlines import carry, read_outline
 from lignite.metrics.statistics import compare, holm, interval
 from lignite.models.images import IMAGE_FILLS, read_image, reads_images
-from lignite.models.loading import Model
+from lignite.models.loading import Model, as_model
 from lignite.models.prediction import Row, ask, filler, fillers
 from lignite.models.targets import Wanted, as_target
 from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target, as_names, check_choice
@@ -135,7 +135,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Model,
+    model: Any,
     examples: Any,
     methods: str | Iterable[str] = DEFAULT_METHODS,
     metrics: str | Iterable[str] | None = None,
@@ -169,7 +169,7 @@ def evaluate(
     Parameters
     ----------
     model
-        From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
+        From `lignite.load` or `lignite.wrap`, or what `wrap` takes; bit-identical afterwards.
     examples
         A path to .jsonl, .json, .csv, .tsv (or .gz of these) or .parquet, a DataFrame, a `datasets.Dataset`, a list of
         texts, images or mappings, or a folder of images; see `lignite.examples.read_examples` for the columns and for
@@ -227,8 +227,7 @@ def evaluate(
     GapWarning
         Once per method, if explanations miss more than their `tol`.
     """
-    if not isinstance(model, Model):
-        raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
+    model = as_model(model)
     rows = read_methods(methods, options, seed=seed)
     compared = _reference(reference, rows)
     if isinstance(as_target(target) if not callable(target) else None, Target) and as_target(target).steps is not None:

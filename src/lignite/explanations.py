@@ -19,7 +19,7 @@ from lignite.methods.precision import in_float32
 from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
-from lignite.models.loading import Model
+from lignite.models.loading import Model, as_model
 from lignite.models.prediction import Row, ask, fillers, predict
 from lignite.models.targets import Wanted
 from lignite.request import ExplainRequest, Target, as_names
@@ -32,7 +32,7 @@ BATCH = 64
 
 
 def explain(
-    model: Model,
+    model: Any,
     inputs: Any,
     *,
     target: Wanted = None,
@@ -62,8 +62,9 @@ def explain(
     Parameters
     ----------
     model
-        From `lignite.load` or `lignite.wrap`; bit-identical afterwards. In half precision, a float32 copy of it is
-        made for the time of the call (twice its memory, beside it), and that copy's value is the one explained.
+        From `lignite.load` or `lignite.wrap`, or what `wrap` takes; bit-identical afterwards. In half precision, a
+        float32 copy of it is made for the time of the call (twice its memory, beside it), and that copy's value is the
+        one explained.
     inputs
         A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), ids, tensors of the model's own; for
         models of images the name of a file or folder, a Pillow image or an array ``[y, x, 3]``; or a list of these.
@@ -165,8 +166,7 @@ def explain(
         overlap=overlap,
         seed=seed,
     )
-    if not isinstance(model, Model):
-        raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
+    model = as_model(model)
     missed: list[str] = []
     results: list[xr.Dataset] = []
     if request.window is not None:
@@ -192,7 +192,7 @@ def explain(
 
 
 def fit_fusion(
-    model: Model,
+    model: Any,
     inputs: Any,
     *,
     target: Wanted = None,
@@ -214,6 +214,7 @@ def fit_fusion(
     request = ExplainRequest(
         baseline=as_names("baseline", baseline), path=path, aggregate=aggregate, fusion="auto", tol=tol
     )
+    model = as_model(model)
     rows = ask(model, inputs, target)
     request = _with_baseline(model, request)
     with at_rest(model.network):

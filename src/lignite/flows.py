@@ -20,7 +20,7 @@ from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
-from lignite.models.loading import Model
+from lignite.models.loading import Model, as_model
 from lignite.models.recording import record, record_states
 from lignite.models.splitting import RecordedBlock, block_of
 from lignite.models.tokens import Encoded, role_id, without_role
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 def flow(
-    model: Model,
+    model: Any,
     inputs: Any,
     *,
     layers: int | Iterable[int] | None = None,
@@ -56,7 +56,7 @@ def flow(
     Parameters
     ----------
     model
-        From `lignite.load` or `lignite.wrap`; bit-identical afterwards.
+        From `lignite.load` or `lignite.wrap`, or what `wrap` takes; bit-identical afterwards.
     inputs
         A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), an image (file, folder, Pillow image
         or array, for models of images), ids, tensors of the model's own (``{"input_ids": …}``,
@@ -136,8 +136,7 @@ def flow(
         max_steps=max_steps,
         plan=plan,
     )
-    if not isinstance(model, Model):
-        raise OptionError(f"model is a {type(model).__name__}; give what lignite.load or lignite.wrap returned.")
+    model = as_model(model)
     budget = memory_budget(model.device, memory)
     missed: list[str] = []
     results = []

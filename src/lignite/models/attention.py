@@ -233,6 +233,7 @@ def at_rest(network: nn.Module) -> Iterator[None]:
             return
         modules = list(network.modules())
         trained = [module for module in modules if module.training]
+        compiled = [module for module in modules if module._compiled_call_impl is not None]  # blind to stand-ins
         learning = [weight for weight in network.parameters() if weight.requires_grad]
         maskers = [module for module in modules if hasattr(type(module), "random_masking")]
         _at_rest.append(network)
@@ -241,6 +242,7 @@ def at_rest(network: nn.Module) -> Iterator[None]:
                 weight.requires_grad_(False)
             with (
                 seen_as("training", trained, False),
+                seen_as("_compiled_call_impl", compiled, None),
                 standing_in("random_masking", dict.fromkeys(maskers, _everything_in_order)),
             ):
                 yield

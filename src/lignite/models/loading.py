@@ -27,6 +27,7 @@ from transformers import (
 from transformers.utils import logging as chatter
 
 from lignite.errors import ModelError, OptionError
+from lignite.models.holders import Held, unwrap
 from lignite.models.inputs import encode
 from lignite.models.tokens import Encoded, position_tables
 from lignite.models.weights import check_files
@@ -177,38 +178,55 @@ def load(
 
 
 def wrap(
-    network: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    network: object,
+    tokenizer: object = None,
     *,
     image_processor: Any = None,
     name: str | None = None,
 ) -> Model:
     """Take a loaded transformers model as it is: it is not moved, cast or changed.
 
-    Without a tokenizer, inputs are given as tensors.
+    Without a tokenizer, inputs are given as tensors. Wrappers that leave a model's answer as it is are looked into
+    (`torch.compile`, DataParallel, LoRA adapters), and so is what keeps a model beside its tokenizer (pipelines,
+    trainers, cross-encoders), which is then taken from there.
+
+    Raises
+    ------
+    ModelError
+        If there is no transformers model in what was given, or it is not the whole of it; the message names its place.
     """
-    _check_network(network)
-    if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+    if isinstance(network, Model):
+        held = Held(network.network, network.tokenizer, network.image_processor)
+    else:
+        held = unwrap(network)
+    _check_network(held.network)
+    words = _part(tokenizer, "tokenizer") or held.tokenizer or _part(image_processor, "tokenizer", own=False)
+    pictures = _part(image_processor, "image_processor") or held.image_processor
+    if words is not None and not isinstance(words, PreTrainedTokenizerBase):
         raise OptionError(
-            f"tokenizer is a {type(tokenizer).__name__}, expected a transformers tokenizer: "
-            "give processor.tokenizer, or PreTrainedTokenizerFast(tokenizer_object=tokenizer)."
+            f"tokenizer is a {type(words).__name__}, expected a transformers tokenizer: "
+            "give PreTrainedTokenizerFast(tokenizer_object=tokenizer)."
         )
-    if image_processor is not None and not callable(image_processor):
-        raise OptionError(
-            f"image_processor is a {type(image_processor).__name__}, expected a transformers image processor."
-        )
-    origin = name or getattr(network.config, "_name_or_path", "") or type(network).__name__
-    return Model(network, tokenizer, image_processor, origin, getattr(network.config, "_commit_hash", None))
+    if pictures is not None and not callable(pictures):
+        raise OptionError(f"image_processor is a {type(pictures).__name__}, expected a transformers image processor.")
+    origin = name or getattr(held.network.config, "_name_or_path", "") or type(held.network).__name__
+    return Model(held.network, words, pictures, origin, getattr(held.network.config, "_commit_hash", None))
 
 
-def _check_network(network: object) -> None:
-    if not isinstance(network, PreTrainedModel):
-        advice = "load one with lignite.load(name)"
-        if isinstance(network, torch.nn.Module):
-            advice = "give the transformers model inside it (.module, ._orig_mod, or merge_and_unload() of an adapter)"
-        elif isinstance(getattr(network, "model", None), PreTrainedModel):
-            advice = "give its .model"
-        raise ModelError(f"cannot wrap a {type(network).__name__}, expected a transformers PreTrainedModel: {advice}.")
+def as_model(given: object) -> Model:
+    """What explaining begins with: a `Model`, or anything that `wrap` takes."""
+    return given if isinstance(given, Model) else wrap(given)
+
+
+def _part(given: Any, name: str, *, own: bool = True) -> Any:
+    """A processor of texts and images holds both its parts; anything else is taken for the part itself."""
+    parts = {kind: getattr(given, kind, None) for kind in ("tokenizer", "image_processor")}
+    if all(part is not None for part in parts.values()):
+        return parts[name]
+    return given if own else None
+
+
+def _check_network(network: PreTrainedModel) -> None:
     absent = next((key for key, weight in network.named_parameters() if weight.is_meta), None)
     if absent is not None:
         raise ModelError(
