@@ -88,7 +88,7 @@ def _advice(thing: object) -> str:
     if isinstance(thing, tuple):
         return "give its parts one by one, lignite.wrap(network, tokenizer)"
     if _is_adapted(thing):
-        return "its adapter puts tokens of its own before the input, which the model inside, get_base_model(), never sees"
+        return "its adapter puts tokens of its own before the input, and get_base_model() never sees them"
     place = _place_of_a_model(thing)
     if place:
         return f"give the model inside it ({place}), and a target= that makes of its output what this one does"
