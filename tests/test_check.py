@@ -96,6 +96,16 @@ def test_the_plans_are_those_that_flow_takes(family, baseline, column):
     assert {str(layer.layer): getattr(layer, column) for layer in report.layers} == expected
 
 
+def test_the_trial_of_a_layer_is_printed(bert, capsys):
+    """The one number that says how far the scores can be believed."""
+    layer = lignite.check(bert, length=LENGTH).layers[0]
+
+    print_check(lignite.check(bert, length=LENGTH), console=Console(width=100))
+
+    assert 0 < layer.trial <= 1e-4
+    assert "trial" in capsys.readouterr().out
+
+
 def test_refused_routes_come_with_their_reason(family):
     """Whoever wants more than a layer offers needs to know why it does not."""
     name, model = family
@@ -241,7 +251,7 @@ def test_the_time_of_a_layer_is_counted_for_every_target(bert, monkeypatch):
 
 
 def _converged(n_targets):
-    return LayerScores("", missed={"whole": torch.zeros(n_targets, dtype=torch.bool)})
+    return LayerScores("", missed={"whole": torch.zeros(n_targets, dtype=torch.bool)}, trial={"whole": 0.0})
 
 
 def test_progress_counts_layers(bert):

@@ -40,6 +40,8 @@ class LayerCheck:
         cannot be replayed and nothing about it could be trusted.
     error
         Largest relative difference between the split and the model's own output, over tokens.
+    trial
+        Largest relative difference of one target's scores from the definition, through the model's own block.
     target_plan, shared_plan
         How the target-token path and paths that all targets share are computed.
     maps, details
@@ -54,6 +56,7 @@ class LayerCheck:
     name: str
     route: str
     error: float
+    trial: float
     target_plan: str
     shared_plan: str
     n_heads: int
@@ -111,11 +114,11 @@ class CheckReport:
         if refused:
             rest = [layer.layer for layer in self.layers if layer.route != "refused"]
             return f"{_name(refused).capitalize()} cannot be explained; leave out with --layers {ranges(rest)}."
-        worst = max(layer.error for layer in self.layers)
-        exact = f"exact to {worst:.0e}" if worst else "exact to the last bit"
+        worst = max(max(layer.error, layer.trial) for layer in self.layers)
+        exact = f"as the model itself to {worst:.0e}" if worst else "as the model itself to the last bit"
         if self.complete:
             which = f"All {len(self.layers)} layers offer" if len(self.layers) > 1 else "Its only layer offers"
-            sentence = f"{which} every map and detail; splits are {exact}."
+            sentence = f"{which} every map and detail, {exact}."
         else:
             lacking: dict[str, list[int]] = {}
             for layer in self.layers:
@@ -225,12 +228,15 @@ def _check_layer(
     model: Model, call: BlockCall, kept: Tensor, budget: float, measured: dict[tuple[Any, ...], tuple[float, int]]
 ) -> LayerCheck:
     started = time.perf_counter()
+    targets = kept.nonzero()[:, 0]
     try:
         block = block_of(model, call, kept)
+        tried = [_try(block, start, targets, budget) for start in (None, torch.zeros_like(block.states))]
+        tried[0] = _try(block, None, targets, budget) if tried[0][2] != block.route else tried[0]
     except SplitError as error:
         return LayerCheck(
-            layer=call.layer, name=call.name, route="refused", error=float("nan"), target_plan="", shared_plan="",
-            n_heads=0, maps=(), details=(), refused=(str(error),), seconds=0.0, working_bytes=0,
+            layer=call.layer, name=call.name, route="refused", error=float("nan"), trial=float("nan"), target_plan="",
+            shared_plan="", n_heads=0, maps=(), details=(), refused=(str(error),), seconds=0.0, working_bytes=0,
         )  # fmt: skip
     plan = choose_plan(block, None)
     preparation = time.perf_counter() - started
@@ -240,8 +246,9 @@ def _check_layer(
         name=call.name,
         route=block.route,
         error=block.error,
-        target_plan=plan.name,
-        shared_plan=choose_plan(block, torch.zeros_like(block.states)).name,
+        trial=max(trial for _, trial, _ in tried),
+        target_plan=tried[0][0],
+        shared_plan=tried[1][0],
         n_heads=block.n_heads,
         maps=MAPS if block.heads is not None else ("whole",),
         details=details,
@@ -249,11 +256,30 @@ def _check_layer(
         seconds=0.0,
         working_bytes=0,
     )
-    targets = kept.nonzero()[:, 0]
     if result.kind not in measured:
         measured[result.kind] = _time(block, plan, targets, result.maps, budget), _room(block, plan, targets, budget)
     seconds, size = measured[result.kind]
     return replace(result, seconds=preparation + seconds, working_bytes=size)
+
+
+def _try(block: RecordedBlock, start: Tensor | None, targets: Tensor, budget: float) -> tuple[str, float, str]:
+    """The plan that holds against the model itself for a few targets, how well, and the block's route by then."""
+    request = FlowRequest(maps=_offered(block), n_steps=2, baseline="target_token" if start is None else "zero")
+    try:
+        found = attribute_layer(block, start, _some(targets), request, budget=budget, seed=block.layer)
+    except OptionError:
+        if len(_offered(block)) == len(request.maps):
+            raise
+        return _try(block, start, targets, budget)  # its heads were not what they seemed
+    return found.plan, max(found.trial.values()), block.route
+
+
+def _offered(block: RecordedBlock) -> tuple[str, ...]:
+    return ("attention", "mlp", "whole") if block.heads is not None else ("whole",)
+
+
+def _some(targets: Tensor) -> Tensor:
+    return targets[:: max(1, len(targets) // TIMED_TARGETS)][:TIMED_TARGETS]
 
 
 def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ...], budget: float) -> float:
@@ -264,7 +290,7 @@ def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ..
     """
     some = targets
     if not plan.name.startswith("closed-form"):  # the others pay for every target by itself
-        some = targets[:: max(1, len(targets) // TIMED_TARGETS)][:TIMED_TARGETS]
+        some = _some(targets)
     attribute_layer(block, None, some[:1], FlowRequest(maps=maps, n_steps=1), budget=budget)  # warm up
     started = time.perf_counter()
     scores = attribute_layer(block, None, some, FlowRequest(maps=maps, n_steps=NODES_PER_PANEL), budget=budget)
@@ -278,7 +304,7 @@ def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ..
 def _room(block: RecordedBlock, plan: Plan, targets: Tensor, budget: float) -> int:
     """Bytes of the largest piece that is computed at once, and of the block's copy where it is half-precision."""
     sizes = []
-    for name in ("attention", "mlp", "whole") if block.heads is not None else ("whole",):
+    for name in _offered(block):
         room = make_room(block, plan, name, len(targets), budget)
         n_targets = max(1, min(len(targets), (room.budget - room.per_node) // room.per_target))
         per_node = room.per_node + n_targets * room.per_target

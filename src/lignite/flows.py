@@ -3,6 +3,7 @@
 import json
 import platform
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 import lignite
 from lignite.attribution.baselines import constant_baseline, given_baseline
 from lignite.attribution.layer import LayerScores, attribute_layer
-from lignite.errors import GapWarning, InputError, ModelError, OptionError
+from lignite.errors import GapWarning, InputError, ModelError, NotFiniteError, OptionError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
@@ -174,11 +175,12 @@ def _flow_of_one(
     targets = _choose_targets(request, tokens)
     baselines = _token_baseline(model, encoded, request)
     finished: list[LayerScores] = []
+    places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
     for done, layer in enumerate(layers):
         block = block_of(model, calls[layer], kept)
         baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
-        scores = attribute_layer(block, baseline, torch.tensor(targets, device=model.device), request, budget=budget)
-        finished.append(scores)
+        finished.append(_attribute(block, baseline, places, request, budget, seed + layer))
+        scores = finished[-1]
         missed.extend(_missed_targets(scores, layer, targets, tokens.text))
         if report:
             report(done + 1, len(layers))
@@ -191,6 +193,22 @@ def _flow_of_one(
         tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
         attrs=_attributes(model, tokens.input, request, layers, finished),
     )  # fmt: skip
+
+
+def seed_of(encoded: Encoded) -> int:
+    """What trials are drawn with: the same for the same input, another for another."""
+    seen = repr(encoded.tokens.text).encode()
+    return zlib.crc32(seen if encoded.image is None else seen + encoded.image.tobytes())
+
+
+def _attribute(
+    block: RecordedBlock, baseline: Tensor | None, targets: Tensor, request: FlowRequest, budget: float, seed: int
+) -> LayerScores:
+    """One layer's maps; errors say which layer it is."""
+    try:
+        return attribute_layer(block, baseline, targets, request, budget=budget, seed=seed)
+    except (OptionError, NotFiniteError) as error:
+        raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
 
 
 def _choose_layers(request: FlowRequest, n_layers: int) -> list[int]:
@@ -286,6 +304,7 @@ def _attributes(
         "text": text,
         "request": request.to_json(),
         "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
+        "trials": json.dumps({str(layer): scores.trial for layer, scores in zip(layers, finished, strict=True)}),
         "versions": json.dumps(versions()),
         "tol": request.tol,
     }

@@ -42,7 +42,7 @@ def _table(groups: list[tuple[LayerCheck, ...]], *, wide: bool) -> Table:
     table = Table(box=None, padding=(0, 2 if wide else 1, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("layers", no_wrap=True)
     table.add_column("route", no_wrap=True)
-    table.add_column("error", justify="right", no_wrap=True)
+    table.add_column("trial", justify="right", no_wrap=True)
     for title in ("plan for\ntarget_token", "plan for\nthe others", "maps", "details"):
         table.add_column(title, overflow="fold")
     table.add_column("time per\nlayer", justify="right", no_wrap=True)
@@ -55,7 +55,7 @@ def _table(groups: list[tuple[LayerCheck, ...]], *, wide: bool) -> Table:
         table.add_row(
             numbers,
             first.route,
-            f"{max(layer.error for layer in group):.0e}".replace("0e+00", "0"),
+            f"{max(layer.trial for layer in group):.0e}".replace("0e+00", "0"),
             first.target_plan,
             first.shared_plan,
             "all" if first.maps == MAPS else ", ".join(first.maps),

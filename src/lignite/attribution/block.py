@@ -1,5 +1,6 @@
 """What the mathematics needs of a transformer block; lignite.models provides it for real ones."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
@@ -39,6 +40,7 @@ class Block(Protocol):
     """
 
     route: str
+    refused: list[str]
     states: Float[Tensor, "token d"]
     output: Float[Tensor, "token d"]
     heads: Float[Tensor, "token head d_value"] | None
@@ -49,6 +51,18 @@ class Block(Protocol):
     def n_heads(self) -> int: ...
 
     def whole(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]: ...
+
+    def as_loaded(
+        self,
+        states: Float[Tensor, "point token d"],
+        change: Callable[[Float[Tensor, "point token head d_value"]], Tensor] | None = None,
+    ) -> tuple[Float[Tensor, "point token head d_value"] | None, Float[Tensor, "point token d"]]:
+        """Heads and output as the model itself runs the block; `change` may give it other heads on the way."""
+        ...
+
+    def retreat(self, reason: str) -> None:
+        """Go on by the next route, since this one was found wrong; SplitError if there is none."""
+        ...
 
     def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]: ...
 

@@ -1,6 +1,6 @@
 """The set-to-set maps of a block as integrands: how each source's share of a target's readout grows along the path."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -34,43 +34,53 @@ class Room:
     per_node: int
     per_target: int
 
-    def chunks(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor, slice]]:
+    def chunks(self, n_nodes: int, n_targets: int) -> Iterator[tuple[slice, slice]]:
         """Cut the nodes-by-targets rectangle into pieces that fit; a single pair is always attempted."""
-        n_targets = int(max(1, min(len(targets), (self.budget - self.per_node) // self.per_target)))
-        n_nodes = int(max(1, self.budget // (self.per_node + n_targets * self.per_target)))
-        for first in range(0, len(targets), n_targets):
-            for node in range(0, len(nodes), n_nodes):
-                yield nodes[node : node + n_nodes], weights[node : node + n_nodes], slice(first, first + n_targets)
+        targets = int(max(1, min(n_targets, (self.budget - self.per_node) // self.per_target)))
+        nodes = int(max(1, self.budget // (self.per_node + targets * self.per_target)))
+        for row in range(0, n_targets, targets):
+            for node in range(0, n_nodes, nodes):
+                yield slice(node, node + nodes), slice(row, row + targets)
 
 
 class _Chunked:
-    """Adds up the scores of one chunk after the other."""
+    """Adds up the scores of one chunk after the other.
+
+    `watched` is the place of one target in the first call of `scores`, whose scores at every node are `seen`.
+    """
 
     def __init__(self, room: Room):
         self.room = room
+        self.watched: int | None = None
+        self.seen: list[Float[Tensor, "node *head source"]] = []
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
         finished: list[Scores] = []
         last = None
-        for some_nodes, some_weights, rows in self.room.chunks(nodes, weights, targets):
-            part = self.chunk(some_nodes, some_weights, targets[rows])
+        for some, rows in self.room.chunks(len(nodes), len(targets)):
+            part = self.chunk(nodes[some], weights[some], targets[rows], self._watched_in(rows))
             if rows == last:
                 for name, value in part.items():
                     finished[-1][name] += value
             else:
                 finished.append(part)
             last = rows
+        self.watched = None
         return {name: torch.cat([part[name] for part in finished]) for name in finished[0]}
+
+    def _watched_in(self, rows: slice) -> int | None:
+        inside = self.watched is not None and rows.start <= self.watched < rows.stop
+        return self.watched - rows.start if self.watched is not None and inside else None
 
     def level(self, point: float, targets: Tensor) -> Tensor:
         """The readout at one point of the path."""
         node = torch.tensor([point], dtype=self.dtype, device=targets.device)
-        levels = [self.chunk_level(some, targets[rows]) for some, _, rows in self.room.chunks(node, node, targets)]
+        levels = [self.chunk_level(node, targets[rows]) for _, rows in self.room.chunks(1, len(targets))]
         return torch.cat(levels)
 
     dtype: torch.dtype
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         raise NotImplementedError
 
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
@@ -85,12 +95,14 @@ class AttentionMap(_Chunked):
         assert block.scoring is not None
         self.path, self.readout, self.scoring, self.dtype = path, readout, block.scoring, block.states.dtype
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         with torch.no_grad():
             point = self.path.at(nodes, targets)
             attention = self.scoring.weights(point.logits, targets)
             directions = self.readout.gradient(point.mix(attention), targets) * weights[:, None, None, None]
             total = differentiate_total(point, attention, directions, self.scoring, targets)
+            if watched is not None:
+                self.seen.append(total[:, :, watched])
             return {"scores": total.sum(0).transpose(0, 1)}
 
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
@@ -113,7 +125,7 @@ class WholeMap(_Chunked):
         self.block, self.path, self.readout, self.detail = block, path, readout, detail
         self.scoring, self.dtype = block.scoring, block.states.dtype
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         with torch.no_grad():
             point = self.path.at(nodes, targets)
             attention = self.scoring.weights(point.logits, targets)
@@ -127,14 +139,28 @@ class WholeMap(_Chunked):
             gradients = torch.autograd.grad(output, leaves, self.readout.gradient(output.detach(), targets))
         with torch.no_grad():
             directions = gradients[0] * weights[:, None, None, None]
-            residual = torch.zeros(len(targets), dtype=self.dtype, device=targets.device)
+            residual = None
             if point.states_slope is not None:
-                residual = torch.einsum("n,nmd,md->m", weights, gradients[1], point.states_slope)
-            return self._divide(point, attention, directions, residual, targets)
+                residual = (gradients[1] * point.states_slope).sum(-1) * weights[:, None]
+            return self._divide(point, attention, directions, residual, targets, watched)
 
-    def _divide(self, point: Point, attention: Tensor, directions: Tensor, residual: Tensor, targets: Tensor) -> Scores:
+    def _divide(
+        self,
+        point: Point,
+        attention: Tensor,
+        directions: Tensor,
+        residual: Float[Tensor, "node target"] | None,
+        targets: Tensor,
+        watched: int | None,
+    ) -> Scores:
         rows = torch.arange(len(targets), device=targets.device)
         total = differentiate_total(point, attention, directions, self.scoring, targets)
+        if watched is not None:
+            own = total[:, :, watched].sum(1)
+            if residual is not None:
+                own.index_add_(1, targets[watched : watched + 1], residual[:, watched, None])
+            self.seen.append(own)
+        residual = torch.zeros_like(total[0, 0, :, 0]) if residual is None else residual.sum(0)
         parts = {"scores": total.sum((0, 1))}
         parts["scores"][rows, targets] += residual
         if "heads" in self.detail:
@@ -165,12 +191,14 @@ class MlpMap(_Chunked):
         self.block, self.start, self.readout, self.dtype = block, start, readout, block.states.dtype
         self.slope = block.heads - start
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         slope = self.slope[targets]
         with torch.enable_grad():
             heads = self._heads(nodes, targets).requires_grad_()
             output = self.block.post(self._states(nodes, targets), heads, targets)
             (gradient,) = torch.autograd.grad(output, heads, self.readout.gradient(output.detach(), targets))
+        if watched is not None:
+            self.seen.append((gradient[:, watched] * slope[watched]).sum(-1) * weights[:, None])
         return {"scores": torch.einsum("n,nmhd,mhd->mh", weights, gradient, slope)}
 
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
@@ -205,19 +233,41 @@ class StraightPaths:
         slope = self.slope(targets)
         return (self.block.states - slope + nodes[:, None, None, None] * slope).flatten(0, 1)
 
+    def heads(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source head d_value"]:
+        """Every token's heads; by the definition as the model itself computes them."""
+        if self.through_heads:
+            return self.block.attention(states)
+        heads = self.block.as_loaded(states)[0]
+        assert heads is not None
+        return heads
+
+    def output(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source d"]:
+        """The block's output as the model itself computes it."""
+        return self.block.as_loaded(states)[1]
+
     def own(self, per_path: Tensor, nodes: Tensor, targets: Tensor) -> Tensor:
         """Row of its own target from every path: ``[path, token, ...]`` to ``[node, target, ...]``."""
         rows = targets.repeat(len(nodes))
         return per_path[torch.arange(len(rows), device=rows.device), rows].unflatten(0, (len(nodes), len(targets)))
 
     def heads_at_start(self, targets: Tensor) -> Float[Tensor, "target head d_value"]:
+        return self._at_start(self.heads, targets)
+
+    def output_at_start(self, targets: Tensor) -> Float[Tensor, "target d"]:
+        return self._at_start(self.output, targets)
+
+    def _at_start(self, function: Callable[[Tensor], Tensor], targets: Tensor) -> Tensor:
         node = torch.zeros(1, dtype=self.block.states.dtype, device=targets.device)
         with torch.no_grad():
-            parts = [
-                self.own(self.block.attention(self.states(node, target)), node, target)[0]
-                for target in targets.split(1)
-            ]
+            parts = [self.own(function(self.states(node, target)), node, target)[0] for target in targets.split(1)]
         return torch.cat(parts)
+
+    def divide_one(
+        self, gradient: Tensor, weights: Tensor, targets: Tensor, place: int
+    ) -> Float[Tensor, "node source"]:
+        """Integrand of every source at every node, for the target at this place."""
+        own = gradient.unflatten(0, (len(weights), len(targets)))[:, place]
+        return (own * self.slope(targets[place : place + 1])).sum(-1) * weights[:, None]
 
     def divide(self, gradient: Tensor, nodes: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
         """Integrand of every source, summed over the nodes: ``[target, source]``."""
@@ -232,21 +282,24 @@ class AttentionByPaths(_Chunked):
         super().__init__(room)
         self.block, self.path, self.readout, self.dtype = block, path, readout, block.states.dtype
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         with torch.enable_grad():
             states = self.path.states(nodes, targets).requires_grad_()
-            heads = self.path.own(self.block.attention(states), nodes, targets)
+            heads = self.path.own(self.path.heads(states), nodes, targets)
             directions = self.readout.gradient(heads.detach(), targets)
             gradients = [
                 torch.autograd.grad(heads[:, :, head], states, directions[:, :, head], retain_graph=True)[0]
                 for head in range(heads.shape[2])
             ]
+        if watched is not None:
+            own = [self.path.divide_one(gradient, weights, targets, watched) for gradient in gradients]
+            self.seen.append(torch.stack(own, 1))
         scores = [self.path.divide(gradient, nodes, weights, targets) for gradient in gradients]
         return {"scores": torch.stack(scores, dim=1)}
 
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
-            heads = self.path.own(self.block.attention(self.path.states(node, targets)), node, targets)
+            heads = self.path.own(self.path.heads(self.path.states(node, targets)), node, targets)
             return self.readout.level(heads, targets)[0]
 
 
@@ -258,7 +311,7 @@ class WholeByPaths(_Chunked):
         self.block, self.path, self.readout, self.detail = block, path, readout, detail
         self.dtype = block.states.dtype
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         with torch.enable_grad():
             states = self.path.states(nodes, targets).requires_grad_()
             heads, output = self._output(states, nodes, targets)
@@ -266,6 +319,8 @@ class WholeByPaths(_Chunked):
             keep = "heads" in self.detail
             (gradient,) = torch.autograd.grad(output, states, direction, retain_graph=keep)
             parts = {"scores": self.path.divide(gradient, nodes, weights, targets)}
+            if watched is not None:
+                self.seen.append(self.path.divide_one(gradient, weights, targets, watched))
             if keep:
                 assert heads is not None
                 (to_heads,) = torch.autograd.grad(output, heads, direction, retain_graph=True)
@@ -285,6 +340,6 @@ class WholeByPaths(_Chunked):
 
     def _output(self, states: Tensor, nodes: Tensor, targets: Tensor) -> tuple[Tensor | None, Tensor]:
         if not self.path.through_heads:
-            return None, self.path.own(self.block.whole(states), nodes, targets)
+            return None, self.path.own(self.path.output(states), nodes, targets)
         heads = self.path.own(self.block.attention(states), nodes, targets)
         return heads, self.block.post(self.path.own(states, nodes, targets), heads, targets)

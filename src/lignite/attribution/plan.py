@@ -1,5 +1,6 @@
 """Choose how a block is computed: the cheapest plan whose form holds on the actual input, in pieces that fit memory."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +40,16 @@ class Plan:
 
 
 def choose_plan(
-    block: Block, baseline: Float[Tensor, "token d"] | None, wanted: str = "auto", *, seed: int = 0
+    block: Block,
+    baseline: Float[Tensor, "token d"] | None,
+    wanted: str = "auto",
+    *,
+    seed: int = 0,
+    without: Collection[str] = (),
 ) -> Plan:
     """The plan for a path from `baseline`, or from each target's own state where it is None.
+
+    `without` names plans that were tried and found wrong.
 
     Raises
     ------
@@ -62,7 +70,8 @@ def choose_plan(
         return Plan("shared", grading(baseline), path=SharedPath(block, baseline))
     if wanted == "shared":
         raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
-    found = None if wanted == "target-batches" else find_closed_form(block, seed=seed)
+    passed_over = wanted == "target-batches" or "closed-form" in without
+    found = None if passed_over else find_closed_form(block, seed=seed)
     if found is not None:
         return Plan(found[0], 1, path=found[1])
     if wanted == "closed-form":

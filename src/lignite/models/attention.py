@@ -31,6 +31,7 @@ class AttendCall:
 Handler = Callable[[AttendCall], Float[Tensor, "point token head d_value"]]
 
 _handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", default=None)
+_onlooker: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("lignite_attention_onlooker", default=None)
 _one_at_a_time = threading.RLock()
 
 
@@ -74,6 +75,40 @@ def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def compute(call: AttendCall) -> Float[Tensor, "point token head d_value"]:
     """Attention as the definition has it, differentiable in everything."""
     return heads_of(*call.projections, call.scoring)
+
+
+@contextmanager
+def observed(see: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Show `see` the heads that a block's own attention function returns first; the block goes on with its answer.
+
+    Nothing is captured or put in the place of that function, whichever it is: transformers' table is asked for it as
+    ever, and what the table answers is called. Other threads' calls pass through untouched.
+    """
+    ask, met = AttentionInterface.get_interface, False
+    token = _onlooker.set(see)
+
+    def answer(table: AttentionInterface, *names: Any, **options: Any) -> Callable[..., Any]:
+        own: Callable[..., Any] = ask(table, *names, **options)
+        watch = _onlooker.get()
+        if watch is None:
+            return own
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal met
+            found = own(*args, **kwargs)
+            if met:
+                return found
+            met = True
+            return watch(found[0]), *found[1:]
+
+        return call
+
+    AttentionInterface.get_interface = answer
+    try:
+        yield
+    finally:
+        AttentionInterface.get_interface = ask
+        _onlooker.reset(token)
 
 
 class Captured(BaseException):

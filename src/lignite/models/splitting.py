@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections, Rotation
 from lignite.errors import SplitError
-from lignite.models.attention import AttendCall, Captured, configurations, intercepted, own_calls
+from lignite.models.attention import AttendCall, Captured, configurations, intercepted, observed, own_calls
 from lignite.models.loading import Model
 from lignite.models.recording import BlockCall, first_tensor
 
@@ -66,6 +66,9 @@ class RecordedBlock:
         self._probe = 0 if kept is None else int(kept.nonzero()[0, 0])
         self._others = torch.arange(len(self.states), device=self.states.device) != self._probe
         self.refused: list[str] = []
+        self._attempts = {
+            "interface": self._try_interface, "projection": self._try_projection, "definition": self._try_whole
+        }  # fmt: skip
         self.route, self.error = self._choose_route()
 
     @property
@@ -105,6 +108,54 @@ class RecordedBlock:
         all_heads = self.heads.expand(len(heads), -1, -1, -1).clone()
         all_heads[:, targets] = heads
         return self._run(all_states, heads=all_heads)[:, targets]
+
+    def as_loaded(
+        self,
+        states: Float[Tensor, "point token d"],
+        change: Callable[[Float[Tensor, "point token head d_value"]], Tensor] | None = None,
+    ) -> tuple[Float[Tensor, "point token head d_value"] | None, Float[Tensor, "point token d"]]:
+        """Heads and output of the block as the model runs it, nothing captured; `change` may give it other heads.
+
+        Masks, biases and scores are computed anew by the model's own code and its own attention function.
+        """
+        seen: list[Tensor] = []
+
+        def see(heads: Tensor) -> Tensor:
+            seen.append(heads)
+            return heads if change is None else change(heads)
+
+        args, kwargs = self._filled(self._call, states, None)
+        with self._watching(states, see):
+            output = first_tensor(self.module(*args, **kwargs))
+        assert output is not None
+        if self.route != "definition" and (not seen or seen[0].shape[:2] != states.shape[:2] or seen[0].ndim != 4):
+            raise SplitError("its heads are not seen while the model runs")
+        return (seen[0] if seen else None), output
+
+    @contextmanager
+    def _watching(self, states: Tensor, see: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        def see_flat(heads: Tensor) -> Tensor:
+            return see(heads.reshape(*states.shape[:2], self._n_heads or 1, -1))
+
+        if self.route == "interface":
+            with observed(see):
+                yield
+        elif self.route == "projection":
+            with self._at_projection(states, see_flat):
+                yield
+        else:
+            yield
+
+    def retreat(self, reason: str) -> None:
+        """Go on by the next route, since this one was found wrong.
+
+        Raises
+        ------
+        SplitError
+            If no route is left.
+        """
+        self.refused.append(f"{self.route}: {reason}")
+        self.route, self.error = self._choose_route()
 
     # What closed forms and memory estimates ask for
 
@@ -185,7 +236,7 @@ class RecordedBlock:
         elif heads is None:
             output = self.module(*args, **kwargs)
         else:
-            with self._at_projection(states, heads.flatten(2)):
+            with self._at_projection(states, lambda _: heads):
                 output = self.module(*args, **kwargs)
         result = first_tensor(output)
         assert result is not None
@@ -204,17 +255,20 @@ class RecordedBlock:
         raise SplitError("it does not use transformers' attention interface")
 
     def _capture_projection_input(self, states: Tensor) -> Tensor:
+        def leave(heads: Tensor) -> Tensor:
+            raise Captured(heads)
+
         args, kwargs = self._arguments(states, None)
         try:
-            with self._at_projection(states, None):
+            with self._at_projection(states, leave):
                 self.module(*args, **kwargs)
         except Captured as captured:
             return captured.content.reshape(*states.shape[:2], self._n_heads, -1)
         raise SplitError("its output projection is not run")
 
     @contextmanager
-    def _at_projection(self, states: Tensor, given: Tensor | None) -> Iterator[None]:
-        """Replace the input of the output projection by `given`, or leave the block with it.
+    def _at_projection(self, states: Tensor, see: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Replace the input of the output projection by what `see` makes of it.
 
         A projection that also maps something else (shared relative embeddings) is met at its first call with one row
         per token.
@@ -227,9 +281,7 @@ class RecordedBlock:
             if met or inputs[0].shape[:-1].numel() != n_rows:
                 return None
             met = True
-            if given is None:
-                raise Captured(inputs[0])
-            return given.reshape(inputs[0].shape), *inputs[1:]
+            return see(inputs[0]).reshape(inputs[0].shape), *inputs[1:]
 
         handle = self._projection.register_forward_pre_hook(own_calls(meet))
         try:
@@ -238,8 +290,14 @@ class RecordedBlock:
             handle.remove()
 
     def _arguments(self, states: Tensor, targets: Tensor | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        n_tokens, n_points = len(self.states), len(states)
         call = self._call if self.route != "interface" or self._call.masked is None else self._call.masked
+        return self._filled(call, states, targets)
+
+    def _filled(
+        self, call: BlockCall, states: Tensor, targets: Tensor | None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A recorded call with other states, for all its tokens or some."""
+        n_tokens, n_points = len(self.states), len(states)
         args, kwargs = call.args, call.kwargs
         if self.model_dtype in HALF:
             args, kwargs = _convert(args, _to_float32), _convert(kwargs, _to_float32)
@@ -255,9 +313,9 @@ class RecordedBlock:
 
     def _choose_route(self) -> tuple[str, float]:
         tolerance = TOLERANCE[self.model_dtype]
-        attempts = {"interface": self._try_interface, "projection": self._try_projection, "definition": self._try_whole}
         with torch.no_grad():
-            for route, attempt in attempts.items():
+            for route, attempt in list(self._attempts.items()):
+                del self._attempts[route]
                 self.route, self._aligned, self._tiled, self._projection = route, False, False, None
                 self.heads, self.projections, self.scoring = None, None, None
                 try:
