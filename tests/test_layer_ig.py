@@ -171,7 +171,7 @@ def test_the_image_of_a_line_is_followed_where_it_bends(start_seed):
     model = bending_model()
     start = starts(model, start_seed)
 
-    found = along_input(model, start, Precision())
+    found = along_input(model, start, Precision(tol=1e-12))
 
     for row in range(ROWS):
         x = polynomials(model, start, row)

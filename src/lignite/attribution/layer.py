@@ -300,7 +300,7 @@ class _Layer:
             )
             share = own_share(from_zero.variables[name], self.targets)
         scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets)}
-        return Integral(scores, integral.displacement, integral.gap, integral.n_nodes, integral.converged)
+        return replace(integral, scores=scores)
 
     def _attention_on_self(self, *, by_head: bool) -> Tensor:
         """How much each target attends to itself, by head or on average over heads."""

@@ -14,14 +14,16 @@ from lignite.attribution.plan import GRADED_POWER
 from lignite.attribution.quadrature import (
     LEAST_STRETCHED,
     NODES_PER_PANEL,
+    Family,
     Integral,
-    Scores,
     fejer,
     integrate,
     integrate_nested,
     interleaved,
+    spread,
     stretch,
 )
+from lignite.attribution.refinement import Scores
 
 ROUNDED_SHARE = 1e-2
 """Displacements below this share of the prediction are held to the tolerance of that share: what is left of a
@@ -149,19 +151,21 @@ def _certified(
     base: Tensor,
     power: int,
 ) -> LayerIG:
-    size = size_of(displacement, value, base)
+    size, scale = size_of(displacement, value, base), scale_of(displacement, value, base)
     if precision.n_steps is None and power == 1:
         parts = []
         for some, most in path.groups(rows, precision.max_points):
             path.most = most
             part = integrate_nested(
-                path, displacement[some], some, tol=precision.tol, size=size[some], max_steps=precision.max_steps
-            )
+                path, displacement[some], some, tol=precision.tol, size=size[some], max_steps=precision.max_steps,
+                scale=scale[some],
+            )  # fmt: skip
             parts.append((some, part))
         return _of_integrals(parts, displacement.shape[1], precision, size)
     whole = integrate(
         path, displacement, rows, tol=precision.tol, max_steps=precision.max_steps, n_steps=precision.n_steps,
-        power=power, size=size, panel=NODES_ON_AN_IMAGE if isinstance(path, _InputPath) else NODES_PER_PANEL,
+        power=power, size=size, scale=scale,
+        panel=NODES_ON_AN_IMAGE if isinstance(path, _InputPath) else NODES_PER_PANEL,
     )  # fmt: skip
     return _of_integrals([(rows, whole)], displacement.shape[1], precision, size)
 
@@ -184,8 +188,13 @@ def _of_integrals(
 
 def size_of(displacement: Tensor, value: Tensor, base: Tensor) -> Tensor:
     """What a gap is compared with: the displacement, or a small share of the prediction where that is larger."""
-    floor = ROUNDED_SHARE * torch.maximum(value.abs(), base.abs())
-    return torch.maximum(displacement.abs(), floor.reshape(-1, *[1] * (displacement.ndim - 1))).clamp_min(1e-30)
+    return torch.maximum(displacement.abs(), ROUNDED_SHARE * scale_of(displacement, value, base)).clamp_min(1e-30)
+
+
+def scale_of(displacement: Tensor, value: Tensor, base: Tensor) -> Tensor:
+    """Magnitude of the two predictions whose difference is the displacement, in its shape."""
+    largest = torch.maximum(value.abs(), base.abs())
+    return largest.reshape(-1, *[1] * (displacement.ndim - 1)).expand_as(displacement)
 
 
 def _by_chance(path: "_Line | _InputPath", displacement: Tensor, rows: Tensor, precision: Precision) -> LayerIG:
@@ -241,7 +250,7 @@ class _Line(PointsOfRows):
         """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
         yield rows, self.most
 
-    def samples(self, targets: Tensor, start: float, end: float) -> "_LineSamples":
+    def samples(self, targets: Tensor, start: float, end: float, family: Family) -> "_LineSamples":
         return _LineSamples(self, targets)
 
     def rates(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "node row one token"]:
@@ -341,9 +350,9 @@ class _InputPath(PointsOfRows):
             for part in some.split(at_once) if len(some) else ():
                 yield part, most
 
-    def samples(self, targets: Tensor, start: float, end: float) -> "_InputSamples":
+    def samples(self, targets: Tensor, start: float, end: float, family: Family) -> "_InputSamples":
         assert self.power == 1
-        return _InputSamples(self, targets, start, end)
+        return _InputSamples(self, targets, start, end, family)
 
     def states_at(self, point: float, rows: Tensor) -> list[Float[Tensor, "one row token d"]]:
         """States of every layer at one point of the path; at its end they are those of the input."""
@@ -385,8 +394,8 @@ class _InputPath(PointsOfRows):
 class _InputSamples:
     """States and gradients of every layer at the nodes of one panel, and states at its ends."""
 
-    def __init__(self, path: _InputPath, rows: Tensor, start: float, end: float):
-        self.path, self.rows, self.length = path, rows, end - start
+    def __init__(self, path: _InputPath, rows: Tensor, start: float, end: float, family: Family):
+        self.path, self.rows, self.length, self.family = path, rows, end - start, family
         self.ends = [path.states_at(start, rows), path.states_at(end, rows)]
         self.states: list[Tensor] = []
         self.gradients: list[Tensor] = []
@@ -399,7 +408,7 @@ class _InputSamples:
         self.states, self.gradients = states, gradients
 
     def scores(self, weights: Tensor) -> Tensor:
-        derivative = torch.from_numpy(derivative_inside(len(weights)) / self.length)
+        derivative = torch.from_numpy(derivative_inside(len(weights), self.family) / self.length)
         return self.path.weighed(derivative, weights, self.rows, self._known(), self.gradients)
 
     def _known(self) -> Iterator[Tensor]:
@@ -418,16 +427,16 @@ class _InputSamples:
 
 
 @lru_cache(maxsize=16)
-def derivative_inside(n_nodes: int) -> np.ndarray:
-    """Derivative at the nodes of a `spread` rule on [0, 1], from values at the nodes and at both ends.
+def derivative_inside(n_nodes: int, family: Family = spread) -> np.ndarray:
+    """Derivative at the nodes of a nested rule on [0, 1], from values at the nodes and at both ends.
 
     Of a polynomial in the variable in which the rule is one. Its points are Chebyshev's, ends included, where such a
     derivative is stable; without the ends it would be extrapolated there.
     """
     s = np.asarray(fejer(n_nodes).nodes)
-    nodes, slope = stretch(s)
-    if n_nodes < LEAST_STRETCHED:
-        return differentiation((0.0, *nodes.tolist(), 1.0))[1:-1]
+    if family is fejer or n_nodes < LEAST_STRETCHED:
+        return differentiation((0.0, *family(n_nodes).nodes, 1.0))[1:-1]
+    slope = stretch(s)[1]
     inside: np.ndarray = differentiation((0.0, *s.tolist(), 1.0))[1:-1] / slope[:, None]
     return inside
 

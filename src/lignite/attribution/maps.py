@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point, differentiate, differentiate_total
 from lignite.attribution.block import Block
-from lignite.attribution.quadrature import Scores
 from lignite.attribution.readout import Readout
+from lignite.attribution.refinement import Scores
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
-"""Integrate along a path, with a certificate: panels whose exact integral is known are bisected until they fit."""
+"""Integrate along a path, with a certificate: more nodes, or shorter panels, until what is missed is within bounds."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, runtime_checkable
@@ -8,6 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from lignite.attribution.refinement import Panel, Piece, Row, Scores, pieces, refine, replace_refined, within
 
 NODES_PER_PANEL = 6
 """Gauss-Legendre nodes of one panel: smooth paths end after one panel, and a bisection costs twelve nodes."""
@@ -54,8 +57,11 @@ def graded(n_nodes: int, power: int) -> Rule:
     return Rule(nodes, weights)
 
 
-NESTED = (3, 5, 7, 11, 15, 23, 31, 47, 63)
+NESTED = (1, 3, 5, 7, 11, 15, 23, 31, 47, 63)
 """Nodes of a panel, one rule inside the next."""
+
+FIRST_NESTED = 15
+"""Where nested rules begin: of thirty sentences on a trained classifier, none was content with fewer nodes."""
 
 
 def angles(n_nodes: int) -> Float[np.ndarray, " node"]:
@@ -147,8 +153,8 @@ def spread(n_nodes: int) -> Rule:
     return Rule(tuple(nodes.tolist()), tuple(np.linalg.solve(powers, np.eye(n_nodes)[0]).tolist()))
 
 
-Scores = dict[str, Tensor]
-"""Additive parts of the scores by name, each ``[target, ...]``; ``"scores"`` is the map itself, ``[..., source]``."""
+Family = Callable[[int], Rule]
+"""Nested rules by their number of nodes: `spread` for a whole path, `fejer` for its panels."""
 
 
 @runtime_checkable
@@ -189,8 +195,8 @@ class Sampled(Protocol):
 
     most: int
 
-    def samples(self, targets: Int[Tensor, " target"], start: float, end: float) -> Samples:
-        """Nothing yet is known of the panel between these points of the path."""
+    def samples(self, targets: Int[Tensor, " target"], start: float, end: float, family: "Family") -> Samples:
+        """Nothing yet is known of the panel between these points of the path; its nodes will be of this family."""
         ...
 
     def level(self, point: float, targets: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
@@ -203,27 +209,21 @@ class Integral:
     """Scores with their certificate.
 
     `displacement` is the number the scores explain, `gap` what they miss of it (their sum minus `displacement`),
-    `n_nodes` how many nodes each target needed, `converged` whether its gap is within the tolerance.
+    `allowed` the largest gap within the tolerance, `n_nodes` how many nodes each target needed. `reached` is the
+    smallest tolerance that would have been content: with what panels miss, added without their signs.
     """
 
     scores: Scores
     displacement: Float[Tensor, " target *head"]
     gap: Float[Tensor, " target *head"]
     n_nodes: Int[Tensor, " target"]
-    converged: Bool[Tensor, " target"]
+    allowed: Float[Tensor, " target *head"]
+    reached: Float[Tensor, " target"]
 
-
-@dataclass
-class _Panel:
-    """One piece of the path for some rows of the targets; start and end are in the graded variable t."""
-
-    start: float
-    end: float
-    rows: Int[Tensor, " target"]
-    level_start: Tensor
-    level_end: Tensor
-    scores: Scores
-    error: Tensor
+    @property
+    def converged(self) -> Bool[Tensor, " target"]:
+        """Whether the gaps of all heads of a target are within what is allowed."""
+        return within(self.gap, self.allowed)
 
 
 def tolerances(displacement: Float[Tensor, " target *head"], tol: float) -> Float[Tensor, " target *head"]:
@@ -242,12 +242,13 @@ def integrate(
     n_steps: int | None = None,
     power: int = 1,
     size: Float[Tensor, "target *head"] | None = None,
+    scale: Float[Tensor, "target *head"] | None = None,
     panel: int = NODES_PER_PANEL,
 ) -> Integral:
     """Integrate until every target's gap is within `tol` of its displacement.
 
     Every panel has an exact error for free: the sum of its scores against the change of the readout over it
-    (completeness holds on each panel, see docs/method.md). Panels that miss are bisected, for the targets that miss.
+    (completeness holds on each panel, see docs/method.md). Panels that miss most are halved, for the targets that miss.
 
     Parameters
     ----------
@@ -263,51 +264,32 @@ def integrate(
         Panels are cut in t, with a = t ** power.
     size
         What `tol` is relative to, where it is not the displacement itself, floored as in `tolerances`.
+    scale
+        Magnitude of what the readout is a difference of, if that is larger: it rounds accordingly.
     panel
         Nodes of one panel.
 
     Returns
     -------
-    Scores whose sums differ from `displacement` by `gap`. A target that reaches `max_steps` keeps its best scores and
-    is not `converged`.
+    Scores whose sums differ from `displacement` by `gap`. A target that reaches `max_steps`, or the rounding of its
+    precision, keeps its best scores and may not be `converged`.
     """
     allowed = tolerances(displacement, tol) if size is None else tol * size
-    evaluate = _Evaluation(integrand, targets, power)
     n_nodes = n_steps or min(panel, max_steps)
+    evaluation = _Gauss(integrand, targets, power, n_nodes)
     rows = torch.arange(len(targets), device=targets.device)
-    whole_path = evaluate.panel(0.0, 1.0, rows, torch.zeros_like(displacement), displacement, n_nodes=n_nodes)
-    totals = {name: part.clone() for name, part in whole_path.scores.items()}
+    whole = evaluation.panel(0.0, 1.0, rows, torch.zeros_like(displacement), displacement)
     used = torch.full_like(rows, n_nodes)
-    panels = [] if n_steps else [whole_path]
-
-    while panels:
-        missing = _errors(panels, displacement)
-        n_panels = _count(panels, len(rows), rows.device)
-        failing = _per_target(missing > allowed).any(1)
-        # Leaving alone every panel below half an even share bounds what is left alone by half the tolerance.
-        shares = allowed / (2 * n_panels).reshape(-1, *[1] * (allowed.ndim - 1))
-        refined: list[_Panel] = []
-        bisected = False
-        for piece in sorted(panels, key=lambda piece: float(piece.error.abs().max()), reverse=True):
-            affordable = used[piece.rows] + 2 * panel <= max_steps
-            split = failing[piece.rows] & affordable & _per_target(piece.error.abs() > shares[piece.rows]).any(1)
-            if split.any():
-                bisected = True
-                halves = evaluate.halves(piece, split, n_nodes=panel)
-                chosen = piece.rows[split]
-                for name, part in piece.scores.items():
-                    totals[name][chosen] += sum(half.scores[name] for half in halves) - part[split]
-                used[chosen] += 2 * panel
-                refined.extend(halves)
-            if not split.all():
-                refined.append(_select(piece, ~split))
-        panels = refined
-        if not bisected:
-            break
-
-    gap = totals["scores"].sum(-1) - displacement
-    converged = ~_per_target(gap.abs() > allowed).any(1)
-    return Integral(totals, displacement, gap, used, converged)
+    totals = whole.scores
+    reached = (whole.error().abs() / (allowed / tol)).nan_to_num(nan=0.0).reshape(len(rows), -1).amax(1)
+    failing = (~within(whole.error(), allowed)).nonzero()[:, 0].tolist() if n_steps is None else []
+    if failing:
+        roots, limits = pieces(whole), _Limits(allowed / tol, displacement, scale)
+        refined = [limits.row(number, roots[number], n_nodes) for number in failing]
+        refine(refined, evaluation, tol=tol, max_steps=max_steps)
+        totals = {name: part.clone() for name, part in whole.scores.items()}
+        _finish(totals, used, reached, refined)
+    return Integral(totals, displacement, totals["scores"].sum(-1) - displacement, used, allowed, reached)
 
 
 def integrate_nested(
@@ -319,86 +301,133 @@ def integrate_nested(
     size: Float[Tensor, " target *head"],
     max_steps: int,
     power: int = 1,
+    scale: Float[Tensor, " target *head"] | None = None,
 ) -> Integral:
-    """As `integrate`, with rules inside one another: a panel takes more nodes first, and is bisected after that.
+    """As `integrate`, with rules inside one another: the path takes more nodes first, and is halved after that.
 
     Paths of a whole model are long but smooth, so that more nodes on one panel pay more than shorter panels, and no
-    evaluation is thrown away on the way. Halves inherit half of what their panel may miss. The rules
-    are those of `spread`. A sum can be right by chance while its parts are wrong; so the scores must also have settled
-    since the rule before (docs/method.md), unless `max_steps` ends the search.
+    evaluation is thrown away on the way. The rules are those of `spread`. A sum can be right by chance while its parts
+    are wrong; so the scores must also have settled since the rule before (docs/method.md), unless `max_steps` ends the
+    search.
     """
-    total = displacement.new_zeros(())
+    rules = [n_nodes for n_nodes in NESTED if n_nodes <= min(integrand.most, max_steps)]
+    first = min(FIRST_NESTED, rules[-1])
+    grown, totals = _grow(integrand, displacement, targets, [n for n in rules if n >= first], tol, size, power, scale)
+    evaluation = _Nested(integrand, targets, power, first)
+    refine([row for row in grown if not row.is_exact()], evaluation, tol=tol, max_steps=max_steps)
     used = torch.zeros(len(targets), dtype=torch.long, device=targets.device)
+    reached = torch.zeros_like(size).reshape(len(targets), -1).amax(1)
+    _finish(totals, used, reached, grown)
+    return Integral(totals, displacement, totals["scores"].sum(-1) - displacement, used, tol * size, reached)
+
+
+def _grow(
+    integrand: Sampled,
+    displacement: Float[Tensor, " target *head"],
+    targets: Int[Tensor, " target"],
+    rules: Sequence[int],
+    tol: float,
+    size: Float[Tensor, " target *head"],
+    power: int,
+    scale: Float[Tensor, " target *head"] | None,
+) -> tuple[list[Row], Scores]:
+    """The whole path by one rule after the other, for the targets that miss; and scores to be replaced by theirs."""
+    limits = _Limits(size, displacement, scale)
     rows = torch.arange(len(targets), device=targets.device)
-    waiting = [_Nested(0.0, 1.0, rows, torch.zeros_like(displacement), displacement, tol * size)]
-    rules = [n_nodes for n_nodes in NESTED if n_nodes <= max(NESTED[0], integrand.most)]
-    while waiting:
-        panel = waiting.pop()
-        samples = integrand.samples(targets[panel.rows], panel.start**power, panel.end**power)
-        before: Tensor | None = None
-        for known, n_nodes, more in zip([0, *rules], rules, [*rules[1:], None], strict=False):
-            nodes, weights = panel.rule(n_nodes, power)
-            new = torch.from_numpy(fresh(n_nodes, known))
-            samples.add(nodes[new].to(displacement), new)
-            used[panel.rows] += n_nodes - known
-            sums = samples.scores(weights.to(displacement))
-            error = sums.sum(-1) - (panel.level_end - panel.level_start)
-            done = ~_per_target((error.abs() > panel.allowed) | ~panel.settled(sums, before, tol)).any(1)
-            # Halves replace their panel's scores, so they must be able to become as good: by the same rule.
-            done |= used[panel.rows] + (2 * n_nodes if more is None else more - n_nodes) > max_steps
-            if total.ndim == 0:
-                total = sums.new_zeros(len(targets), *sums.shape[1:])
-            total[panel.rows[done]] += sums[done]
-            if done.all():
-                break
-            panel, before = panel.select(~done), sums[~done]
-            samples.keep(~done)
-            if more is None:
-                waiting.extend(panel.halves(integrand, targets, power))
-    gap = total.sum(-1) - displacement
-    converged = ~_per_target(gap.abs() > tol * size).any(1)
-    return Integral({"scores": total}, displacement, gap, used, converged)
+    samples = integrand.samples(targets, 0.0, 1.0, spread)
+    found: list[Row] = []
+    totals: Scores = {}
+    known, before = 0, None
+    for n_nodes in rules:
+        levels = torch.zeros_like(displacement[rows]), displacement[rows]
+        panel = _sampled(samples, spread, (known, n_nodes), before, (0.0, 1.0), rows, levels, power)
+        roots, masses = pieces(panel), limits.mass(panel, rows)
+        if not found:
+            found = [limits.row(number, root, n_nodes, masses[number]) for number, root in enumerate(roots)]
+            totals = {name: torch.zeros_like(part) for name, part in panel.scores.items()}
+        else:
+            for number, root, mass in zip(rows.tolist(), roots, masses, strict=True):
+                found[number].used = n_nodes
+                found[number].offer(root, mass)
+        going_on = [found[number].missed > tol and not found[number].is_exact() for number in rows.tolist()]
+        if not any(going_on):
+            break
+        chosen = torch.tensor(going_on, device=rows.device)
+        rows, known, before = rows[chosen], n_nodes, panel.scores["scores"][chosen]
+        samples.keep(chosen)
+    return found, totals
 
 
-@dataclass(frozen=True)
-class _Nested:
-    """One piece of the path for some rows of the targets, and how much it may miss."""
+def _sampled(
+    samples: Samples,
+    family: Family,
+    rules: tuple[int, int],
+    before: Float[Tensor, " target *head source"] | None,
+    ends: tuple[float, float],
+    rows: Int[Tensor, " target"],
+    levels: tuple[Tensor, Tensor],
+    power: int,
+) -> Panel:
+    """A panel by the second of two nested rules, the first of which is evaluated and gave the scores `before`.
 
-    start: float
-    end: float
-    rows: Int[Tensor, " target"]
-    level_start: Tensor
-    level_end: Tensor
-    allowed: Tensor
+    Where nothing is evaluated, the scores are compared with those of the next smaller rule: its nodes are among them.
+    """
+    known, n_nodes = rules
+    start, length = ends[0], ends[1] - ends[0]
+    rule = family(n_nodes)
+    t = torch.tensor(rule.nodes, dtype=torch.float64) * length + start
+    speed = length * power * t ** (power - 1)
+    new = torch.from_numpy(fresh(n_nodes, known))
+    samples.add((t**power)[new].to(levels[1]), new)
+    sums = samples.scores((torch.tensor(rule.weights, dtype=torch.float64) * speed).to(levels[1]))
+    if before is None:
+        before = samples.scores((torch.from_numpy(coarse_weights(n_nodes, family)) * speed).to(levels[1]))
+    return Panel(*ends, n_nodes, rows, *levels, {"scores": sums}, (sums - before).abs().sum(-1))
 
-    def rule(self, n_nodes: int, power: int) -> tuple[Tensor, Tensor]:
-        """Nodes and weights in a, for panels that are cut in t with a = t ** power."""
-        rule, length = spread(n_nodes), self.end - self.start
-        t = torch.tensor(rule.nodes, dtype=torch.float64) * length + self.start
-        return t**power, torch.tensor(rule.weights, dtype=torch.float64) * length * power * t ** (power - 1)
 
-    def settled(self, scores: Tensor, before: Tensor | None, tol: float) -> Bool[Tensor, " target *head"]:
-        """Whether the scores moved by less than √tol of their mass, or of the panel's share of the displacement.
+@lru_cache(maxsize=64)
+def coarse_weights(n_nodes: int, family: Family) -> Float[np.ndarray, " node"]:
+    """Weights of the nested rule before, at the nodes of this one; the smallest has nothing before it, and weighs zero.
 
-        The error of a rule falls with its nodes as a power does, so that the next one misses about as much as the last
-        one's error to the power 4/3 or 3/2: of the order of `tol`.
-        """
-        if before is None:
-            return torch.zeros_like(self.allowed, dtype=torch.bool)
-        mass = torch.maximum(scores.abs().sum(-1), self.allowed / tol)
-        return (scores - before).abs().sum(-1) <= tol**0.5 * mass
+    Examples
+    --------
+    >>> coarse_weights(3, spread).tolist()
+    [0.0, 1.0, 0.0]
+    """
+    smaller = max((n for n in NESTED if n < n_nodes), default=0)
+    weights = np.zeros(n_nodes)
+    if smaller:
+        weights[~fresh(n_nodes, smaller)] = family(smaller).weights
+    return weights
 
-    def select(self, chosen: Tensor) -> "_Nested":
-        parts = (part[chosen] for part in (self.rows, self.level_start, self.level_end, self.allowed))
-        return _Nested(self.start, self.end, *parts)
 
-    def halves(self, integrand: Sampled, targets: Tensor, power: int) -> "list[_Nested]":
-        middle = (self.start + self.end) / 2
-        level = integrand.level(middle**power, targets[self.rows])
-        return [
-            _Nested(self.start, middle, self.rows, self.level_start, level, self.allowed / 2),
-            _Nested(middle, self.end, self.rows, level, self.level_end, self.allowed / 2),
-        ]
+class _Limits:
+    """What the errors of every target are compared with."""
+
+    def __init__(self, size: Tensor, displacement: Tensor, scale: Tensor | None):
+        largest = displacement.abs() if scale is None else torch.maximum(displacement.abs(), scale)
+        self.size_of = size
+        self.size = _flat(size)
+        self.rounding = _flat(largest) * torch.finfo(displacement.dtype).eps
+
+    def mass(self, panel: Panel, rows: Tensor) -> Float[np.ndarray, "target head"]:
+        """Magnitude of the scores, or what their sum is compared with where that is more."""
+        return _flat(torch.maximum(panel.scores["scores"].abs().sum(-1), self.size_of[rows]))
+
+    def row(self, number: int, root: Piece, used: int, mass: Float[np.ndarray, " head"] | None = None) -> Row:
+        size = self.size[number]
+        return Row(number, root, size, size if mass is None else mass, self.rounding[number], used)
+
+
+def _flat(values: Float[Tensor, " target *head"]) -> Float[np.ndarray, "target head"]:
+    return values.detach().reshape(len(values), -1).double().cpu().numpy()
+
+
+def _finish(totals: Scores, used: Tensor, reached: Tensor, rows: Sequence[Row]) -> None:
+    replace_refined(totals, rows)
+    numbers = [row.number for row in rows]
+    used[numbers] = used.new_tensor([row.used for row in rows])
+    reached[numbers] = reached.new_tensor([row.missed for row in rows])
 
 
 def interleaved(
@@ -413,54 +442,39 @@ def interleaved(
 
 
 @dataclass(frozen=True)
-class _Evaluation:
+class _Gauss:
+    """Panels by a Gauss-Legendre rule, added up as they are evaluated."""
+
     integrand: Integrand
     targets: Int[Tensor, " target"]
     power: int
+    n_nodes: int
 
-    def panel(
-        self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor, *, n_nodes: int
-    ) -> _Panel:
-        rule = gauss_legendre(n_nodes)
+    def panel(self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor) -> Panel:
+        rule = gauss_legendre(self.n_nodes)
         t = torch.tensor(rule.nodes, dtype=torch.float64) * (end - start) + start
         weights = torch.tensor(rule.weights, dtype=torch.float64) * (end - start) * self.power * t ** (self.power - 1)
-        scores = self.integrand.scores((t**self.power).to(level_end), weights.to(level_end), self.targets[rows])
-        error = scores["scores"].sum(-1) - (level_end - level_start)
-        return _Panel(start, end, rows, level_start, level_end, scores, error)
+        nodes = (t**self.power).to(level_end)
+        scores = self.integrand.scores(nodes, weights.to(level_end), self.targets[rows])
+        return Panel(start, end, self.n_nodes, rows, level_start, level_end, scores)
 
-    def halves(self, panel: _Panel, split: Tensor, *, n_nodes: int) -> list[_Panel]:
-        middle = (panel.start + panel.end) / 2
-        rows = panel.rows[split]
-        level = self.integrand.level(middle**self.power, self.targets[rows])
-        ends = (panel.level_start[split], level), (level, panel.level_end[split])
-        return [
-            self.panel(panel.start, middle, rows, *ends[0], n_nodes=n_nodes),
-            self.panel(middle, panel.end, rows, *ends[1], n_nodes=n_nodes),
-        ]
+    def level(self, point: float, rows: Tensor) -> Tensor:
+        return self.integrand.level(point**self.power, self.targets[rows])
 
 
-def _select(panel: _Panel, chosen: Tensor) -> _Panel:
-    if chosen.all():
-        return panel
-    scores = {name: part[chosen] for name, part in panel.scores.items()}
-    levels = panel.level_start[chosen], panel.level_end[chosen]
-    return _Panel(panel.start, panel.end, panel.rows[chosen], *levels, scores, panel.error[chosen])
+@dataclass(frozen=True)
+class _Nested:
+    """Panels by one of Fejér's rules, which gain with every halving as polynomials do; nothing evaluated is kept."""
 
+    integrand: Sampled
+    targets: Int[Tensor, " target"]
+    power: int
+    n_nodes: int
 
-def _errors(panels: list[_Panel], displacement: Tensor) -> Tensor:
-    """Sum of the panels' absolute errors for every target: errors of opposite sign do not excuse each other."""
-    missing = torch.zeros_like(displacement)
-    for panel in panels:
-        missing[panel.rows] += panel.error.abs()
-    return missing
+    def panel(self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor) -> Panel:
+        samples = self.integrand.samples(self.targets[rows], start**self.power, end**self.power, fejer)
+        levels = level_start, level_end
+        return _sampled(samples, fejer, (0, self.n_nodes), None, (start, end), rows, levels, self.power)
 
-
-def _count(panels: list[_Panel], n_targets: int, device: torch.device) -> Tensor:
-    count = torch.zeros(n_targets, dtype=torch.long, device=device)
-    for panel in panels:
-        count[panel.rows] += 1
-    return count
-
-
-def _per_target(flags: Tensor) -> Bool[Tensor, "target any"]:
-    return flags.reshape(len(flags), -1)
+    def level(self, point: float, rows: Tensor) -> Tensor:
+        return self.integrand.level(point**self.power, self.targets[rows])

@@ -11,8 +11,9 @@ from lignite.attribution.block import Block
 from lignite.attribution.layer_ig import Layers, PointsOfRows, Precision, power_of, size_of
 from lignite.attribution.maps import WholeByPaths, WholeMap
 from lignite.attribution.plan import choose_plan, make_room
-from lignite.attribution.quadrature import SMALL_SHARE, Scores, integrate
+from lignite.attribution.quadrature import SMALL_SHARE, integrate
 from lignite.attribution.readout import Readout
+from lignite.attribution.refinement import Scores
 
 
 @dataclass(frozen=True)

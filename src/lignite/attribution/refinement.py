@@ -1,0 +1,278 @@
+"""Refine the panels of a path, each row for itself: the worst first, as far as rounding, never to something worse."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Scores = dict[str, Tensor]
+"""Additive parts of the scores by name, each ``[target, ...]``; ``"scores"`` is the map itself, ``[..., source]``."""
+
+ALIKE = 4
+"""Panels whose errors are within this factor of the row's worst are halved in the same round as it."""
+
+EXACT = 4
+"""An error of so few roundings of what is integrated is none: no rule does better."""
+
+NEARLY_EXACT = 64
+"""An error of so many roundings is rounding if halves with as many nodes each are no better."""
+
+DEEPEST = 40
+"""Panels are halved so many times at most: those that begin at 0 stay wide beside rounding for ever."""
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One piece of the path, evaluated for some rows; start and end are in the graded variable t.
+
+    `moved` is how far the scores are from those of a rule of fewer nodes, summed over sources, where one is known.
+    """
+
+    start: float
+    end: float
+    n_nodes: int
+    rows: Int[Tensor, " target"]
+    level_start: Float[Tensor, " target *head"]
+    level_end: Float[Tensor, " target *head"]
+    scores: Scores
+    moved: Float[Tensor, " target *head"] | None = None
+
+    def error(self) -> Float[Tensor, " target *head"]:
+        """What the scores of the panel miss of the change of the readout over it."""
+        return self.scores["scores"].sum(-1) - (self.level_end - self.level_start)
+
+
+@runtime_checkable
+class Evaluation(Protocol):
+    """How a panel of a path is evaluated, with the same number of nodes whichever panel it is."""
+
+    @property
+    def n_nodes(self) -> int: ...
+
+    def panel(self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor) -> Panel: ...
+
+    def level(self, point: float, rows: Tensor) -> Float[Tensor, " target *head"]:
+        """The readout of some rows at one point t of the path."""
+        ...
+
+
+@dataclass(eq=False)
+class Piece:
+    """One panel of one row: what it misses itself (`own`), and at best, by itself or by its halves (`least`).
+
+    Both are ``[2, head]``: the error, and how far the scores have moved since the rule before.
+    """
+
+    panel: Panel
+    place: int
+    own: Float[np.ndarray, "2 head"]
+    depth: int = 0
+    above: "Piece | None" = None
+    halves: tuple["Piece", "Piece"] | None = None
+    split: bool = False
+    ended: bool = False
+    least: Float[np.ndarray, "2 head"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.least = self.own
+
+    def chosen(self) -> "list[Piece]":
+        """The pieces that answer for this one: itself, or those of its halves where they are better."""
+        if not self.split or self.halves is None:
+            return [self]
+        return [piece for half in self.halves for piece in half.chosen()]
+
+    def leaves(self) -> "list[Piece]":
+        """Pieces in this one that can still be halved."""
+        if self.halves is None:
+            return [] if self.ended else [self]
+        return [] if self.ended else [piece for half in self.halves for piece in half.leaves()]
+
+
+def pieces(panel: Panel) -> list[Piece]:
+    """Every row of a panel by itself."""
+    error = _on_host(panel.error())
+    moved = np.zeros_like(error) if panel.moved is None else _on_host(panel.moved)
+    return [Piece(panel, place, np.stack([abs(error[place]), moved[place]])) for place in range(len(error))]
+
+
+class Row:
+    """The path of one target, cut into pieces; what it decides depends on its own numbers alone.
+
+    The order in which pieces are halved does not depend on a tolerance, which only ends it, and the best state so far
+    is kept: so a smaller tolerance cannot give a larger bound on the gap.
+
+    Parameters
+    ----------
+    number
+        Place of the target among those integrated.
+    size
+        What an error is compared with, per head.
+    mass
+        What a movement of the scores is compared with, per head.
+    rounding
+        One rounding of what is integrated, per head.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        root: Piece,
+        size: Float[np.ndarray, " head"],
+        mass: Float[np.ndarray, " head"],
+        rounding: Float[np.ndarray, " head"],
+        used: int,
+    ):
+        self.number, self.root, self.used = number, root, used
+        self.size, self.mass, self.rounding = size, mass, rounding
+        self.best = [root]
+        self.missed = self.measure(root.least)
+
+    def measure(self, bound: np.ndarray) -> float:
+        """The smallest `tol` that these errors and movements would satisfy."""
+        error, moved = bound
+        worst = np.maximum(_share(error, self.size), _share(moved, self.mass) ** 2).max()
+        return float(worst) if np.isfinite(worst) else np.inf
+
+    def offer(self, root: Piece, mass: Float[np.ndarray, " head"]) -> None:
+        """The whole path by a rule of more nodes; the better of the two stays."""
+        before, self.mass = self.mass, mass
+        missed = self.measure(root.own)
+        if missed <= self.missed:
+            self.root, self.best, self.missed = root, [root], missed
+        else:
+            self.mass = before
+            self.root.ended = self.root.ended or self._is_rounding(self.root.own, NEARLY_EXACT)
+
+    def is_exact(self) -> bool:
+        """Whether no rule could do better: what is missed is rounding."""
+        return self.root.ended or self._is_rounding(self.root.own, EXACT)
+
+    def wanted(self, tol: float, most: int) -> list[Piece]:
+        """Pieces to be halved next, at most so many, the worst first; none when all is within `tol`."""
+        if self.missed <= tol or most < 1:
+            return []
+        open_ = [(self.measure(piece.least), piece, leaves) for piece, leaves in self._open() if leaves]
+        if not open_:
+            return []
+        worst = max(missed for missed, _, _ in open_)
+        found = []
+        for missed, _, leaves in open_:
+            if missed * ALIKE >= worst:
+                by_leaf = [(self.measure(leaf.own), leaf) for leaf in leaves]
+                largest = max(each for each, _ in by_leaf)
+                found += [(missed, each, leaf) for each, leaf in by_leaf if each * ALIKE >= largest]
+        found.sort(key=lambda entry: entry[:2], reverse=True)
+        return [leaf for _, _, leaf in found[:most]]
+
+    def _open(self) -> Iterable[tuple[Piece, list[Piece]]]:
+        for piece in self.root.chosen():
+            if self._may_gain(piece):
+                yield piece, [leaf for leaf in piece.leaves() if self._may_gain(leaf)]
+
+    def _may_gain(self, piece: Piece) -> bool:
+        if piece.ended:
+            return False
+        if piece.halves is None and (self._is_rounding(piece.own, EXACT) or not can_halve(piece)):
+            piece.ended = True
+        return not piece.ended
+
+    def _is_rounding(self, bound: np.ndarray, roundings: int) -> bool:
+        error, moved = bound
+        settled = _share(moved, self.mass) ** 2 <= np.finfo(np.float32).eps
+        return bool(((error <= roundings * self.rounding) & settled).all())
+
+    def attach(self, piece: Piece, first: Piece, second: Piece) -> None:
+        """Both halves of a piece are known: pieces above that are worse than what is in them give way."""
+        for half in (first, second):
+            half.above, half.depth = piece, piece.depth + 1
+        piece.halves = first, second
+        self.used += first.panel.n_nodes + second.panel.n_nodes
+        above: Piece | None = piece
+        while above is not None and above.halves is not None:
+            together = above.halves[0].least + above.halves[1].least
+            above.split = self.measure(together) < self.measure(above.own)
+            above.least = together if above.split else above.own
+            above = above.above
+        fair = first.panel.n_nodes >= piece.panel.n_nodes
+        if fair and not piece.split and self._is_rounding(piece.own, NEARLY_EXACT):
+            piece.ended = True
+        missed = self.measure(self.root.least)
+        if missed <= self.missed:
+            self.best, self.missed = self.root.chosen(), missed
+
+
+def can_halve(piece: Piece) -> bool:
+    """Whether nodes of the halves could still be told apart in the precision of the path."""
+    start, end = piece.panel.start, piece.panel.end
+    eps = torch.finfo(piece.panel.level_end.dtype).eps
+    return piece.depth < DEEPEST and end - start > 1024 * eps * end
+
+
+def refine(rows: Sequence[Row], evaluation: Evaluation, *, tol: float, max_steps: int) -> None:
+    """Halve the panels of every row until it is within `tol`, has no panel that could gain, or no nodes left.
+
+    Rows that want the same panel halved are evaluated together.
+    """
+    waiting = list(rows)
+    while waiting:
+        together: dict[tuple[float, float], list[tuple[Row, Piece]]] = {}
+        going_on = []
+        for row in waiting:
+            wanted = row.wanted(tol, (max_steps - row.used) // (2 * evaluation.n_nodes))
+            for piece in wanted:
+                together.setdefault((piece.panel.start, piece.panel.end), []).append((row, piece))
+            if wanted:
+                going_on.append(row)
+        for place in sorted(together):
+            _halve(together[place], evaluation)
+        waiting = going_on
+
+
+def _halve(wanted: Sequence[tuple[Row, Piece]], evaluation: Evaluation) -> None:
+    panel = wanted[0][1].panel
+    rows = torch.stack([piece.panel.rows[piece.place] for _, piece in wanted])
+    level_start = torch.stack([piece.panel.level_start[piece.place] for _, piece in wanted])
+    level_end = torch.stack([piece.panel.level_end[piece.place] for _, piece in wanted])
+    middle = (panel.start + panel.end) / 2
+    level = evaluation.level(middle, rows)
+    first = evaluation.panel(panel.start, middle, rows, level_start, level)
+    second = evaluation.panel(middle, panel.end, rows, level, level_end)
+    for (row, piece), *halves in zip(wanted, pieces(first), pieces(second), strict=True):
+        row.attach(piece, *halves)
+
+
+def replace_refined(totals: Scores, rows: Iterable[Row]) -> None:
+    """Write the best state of these rows over what stands in the totals."""
+    by_panel: dict[int, tuple[Panel, list[int], list[int]]] = {}
+    numbers: list[int] = []
+    for row in rows:
+        numbers.append(row.number)
+        for piece in row.best:
+            _, to, of = by_panel.setdefault(id(piece.panel), (piece.panel, [], []))
+            to.append(row.number)
+            of.append(piece.place)
+    for part in totals.values():
+        part[numbers] = 0
+    for panel, to, of in by_panel.values():
+        for name, part in panel.scores.items():
+            totals[name][to] += part[of]
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Of nothing, nothing is no share, and anything else is all of it."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(part == 0, 0.0, part / whole)
+
+
+def _on_host(values: Float[Tensor, " target *head"]) -> Float[np.ndarray, "target head"]:
+    return values.detach().reshape(len(values), -1).double().cpu().numpy()
+
+
+def within(values: Float[Tensor, " target *head"], limits: Float[Tensor, " target *head"]) -> Bool[Tensor, " target"]:
+    """Whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
+    return (values.abs() <= limits).reshape(len(values), -1).all(1)
