@@ -14,9 +14,10 @@ from lignite.attribution.plan import Plan, choose_plan, make_room
 from lignite.attribution.quadrature import NODES_PER_PANEL
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.memory import memory_budget
-from lignite.models.attention import at_rest
+from lignite.models.attention import at_rest, switches_undone
+from lignite.models.fitting import record_fitted
 from lignite.models.loading import Model, as_model
-from lignite.models.recording import BlockCall, record
+from lignite.models.recording import BlockCall
 from lignite.models.splitting import RecordedBlock, block_of
 from lignite.request import DETAILS, MAPS, FlowRequest
 
@@ -178,15 +179,10 @@ def check(
         raise OptionError(f"length={length} and text are both given; a text has its own length, give one of the two.")
     budget = memory_budget(model.device, memory)
     layers: list[LayerCheck] = []
-    with at_rest(model.network):
+    with at_rest(model.network), switches_undone(model.network):
         (encoded,) = model.encode(text if text is not None else _random_input(model, length))
-        calls = record(model.network, encoded.tensors)
+        calls, encoded = record_fitted(model, encoded)
         kept = ~torch.tensor(encoded.tokens.padding, device=model.device)
-        if len(kept) != len(calls[0].states):
-            raise InputError(
-                f"The blocks see {len(calls[0].states)} tokens where the input has {len(kept)}; "
-                "this kind of input is not supported."
-            )
         measured: dict[tuple[Any, ...], tuple[float, int]] = {}
         for done, call in enumerate(calls):
             layers.append(_check_layer(model, call, kept, budget, measured))

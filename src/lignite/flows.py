@@ -16,13 +16,14 @@ from torch import Tensor
 import lignite
 from lignite.attribution.baselines import constant_baseline, given_baseline
 from lignite.attribution.layer import LayerScores, attribute_layer
-from lignite.errors import GapWarning, InputError, ModelError, NotFiniteError, OptionError
+from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError
 from lignite.memory import memory_budget
-from lignite.models.attention import at_rest
+from lignite.models.attention import at_rest, switches_undone
+from lignite.models.fitting import record_fitted
 from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
 from lignite.models.loading import Model, as_model
-from lignite.models.recording import record, record_states
+from lignite.models.recording import record_states
 from lignite.models.splitting import RecordedBlock, block_of
 from lignite.models.tokens import Encoded, role_id, without_role
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
@@ -146,7 +147,8 @@ def flow(
         encoded = model.encode(inputs)
         for number, item in enumerate(encoded):
             report = _report(progress, number, len(encoded))
-            results.append(_flow_of_one(model, item, request, start, budget, report, missed))
+            with switches_undone(model.network):
+                results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
         warnings.warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning, stacklevel=2)
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
@@ -163,14 +165,9 @@ def _flow_of_one(
     report: Progress | None,
     missed: list[str],
 ) -> xr.Dataset:
-    calls = record(model.network, encoded.tensors)
+    calls, encoded = record_fitted(model, encoded)
     tokens = encoded.tokens
     kept = ~torch.tensor(tokens.padding, device=model.device)
-    if len(kept) != len(calls[0].states):
-        raise InputError(
-            f"The blocks see {len(calls[0].states)} tokens where the input has {len(kept)}; "
-            "this kind of input is not supported."
-        )
     layers = _choose_layers(request, len(calls))
     targets = _choose_targets(request, tokens)
     baselines = _token_baseline(model, encoded, request)

@@ -129,7 +129,7 @@ def find_closed_form(block: Block, *, seed: int = 0) -> tuple[str, ClosedForm] |
 def _rotation(block: Block, states: Tensor) -> Rotation | None:
     try:
         return block.rotation(states[None])
-    except (RuntimeError, ValueError, IndexError):
+    except (RuntimeError, ValueError, IndexError, AssertionError):
         return None  # positions of another layout: the trial decides whether the form holds without
 
 

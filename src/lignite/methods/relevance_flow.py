@@ -12,6 +12,7 @@ from lignite.errors import OptionError
 from lignite.methods.ca_lig import precision_of
 from lignite.methods.ends import beside, ends_of, orders_of
 from lignite.methods.stacks import Scores, averaged, explain_stacks
+from lignite.models.attention import switches_undone
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
 from lignite.models.recording import record
@@ -33,7 +34,9 @@ def relevance_flow(model: Model, rows: Sequence[Row], request: ExplainRequest, b
         start = start_states(stack, baseline, keep_special=request.keep_special, through=True)
         found = pull_back(stack, start, precision_of(stack, request, budget))
         if request.detail:
-            divided.extend(_divided(model, stack, start, found, number, request, budget) for number in range(len(some)))
+            with switches_undone(model.network):
+                each = range(len(some))
+                divided.extend(_divided(model, stack, start, found, number, request, budget) for number in each)
             order.extend(id(row) for row in some)
         n_layers = stack.n_layers
         relevance, more = found.relevance[:, 0], {}

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lignite.models.fitting import padded_rows
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, batches, bytes_per_token
-from lignite.models.stack import Stack
+from lignite.models.stack import LengthError, Stack
 from lignite.models.start import start_states
 from lignite.request import ExplainRequest
 from lignite.results.schema import EXPLAIN
@@ -35,9 +36,19 @@ Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
 def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tuple[list[int], Stack]]:
     """Numbers of the rows that are run together, and their stack."""
     for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
-        stack = Stack(model, [rows[number] for number in numbers])
+        stack = _stacked(model, [rows[number] for number in numbers])
         _check_once(stack)
         yield numbers, stack
+
+
+def _stacked(model: Model, rows: list[Row]) -> Stack:
+    """The stack of some rows, padded to the length that the model would pad them to inside, where it would."""
+    try:
+        return Stack(model, rows)
+    except LengthError as error:
+        if any("input_ids" not in row.encoded.tensors for row in rows):
+            raise
+        return Stack(model, padded_rows(model, rows, error.n_seen))
 
 
 def _check_once(stack: Stack) -> None:

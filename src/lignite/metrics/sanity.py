@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lignite.errors import InputError
 from lignite.metrics.faithfulness import by_place, removable
 from lignite.metrics.statistics import rank_correlation
-from lignite.models.attention import at_rest, own_calls
+from lignite.models.attention import at_rest, own_calls, switches_undone
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, run
 from lignite.models.recording import record
@@ -120,7 +120,8 @@ def stages(model: Model, row: Row) -> list[Stage]:
     """
     network = model.network
     with at_rest(network), torch.no_grad():
-        blocks = [call.module for call in record(network, row.encoded.tensors)]
+        with switches_undone(network):
+            blocks = [call.module for call in record(network, row.encoded.tensors)]
         early = _called_before(network, blocks[0], row)
     groups = {"embeddings": [weight for module in early for weight in module.parameters(recurse=False)]}
     groups |= {f"block {number}": list(block.parameters()) for number, block in reversed(list(enumerate(blocks)))}

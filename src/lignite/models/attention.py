@@ -287,6 +287,24 @@ def at_rest(network: nn.Module) -> Iterator[None]:
             _at_rest.remove(network)
 
 
+@contextmanager
+def switches_undone(network: nn.Module) -> Iterator[None]:
+    """Put back the attention that a model exchanges for another one by itself, for good, where an input is short.
+
+    BigBird does so; what it says of the next, longer input would otherwise depend on who came before.
+    """
+    changing = [part for part in network.modules() if hasattr(type(part), "set_attention_type")]
+    within = {id(part): part for parent in changing for part in parent.modules()}.values()
+    before = [(part, part.__dict__.get("attention_type", _NOTHING), dict(part._modules)) for part in within]
+    try:
+        yield
+    finally:
+        for part, kind, parts in before:
+            if kind is not _NOTHING:
+                part.__dict__["attention_type"] = kind
+            part._modules.update(parts)
+
+
 def _everything_in_order(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """A masked autoencoder's masking, off: all patches, none of them masked, and the order that restores theirs."""
     n_rows, n_patches, _ = sequence.shape

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lignite.errors import InputError, ModelError, NotFiniteError, OptionError
 from lignite.memory import memory_budget
-from lignite.models.attention import at_rest, seen_as
+from lignite.models.attention import at_rest, seen_as, switches_undone
 from lignite.models.configuration import number_of, text_config, writes_words
 from lignite.models.failures import FOREIGN
 from lignite.models.images import IMAGE_FILLS, filled, size_options
@@ -237,15 +237,14 @@ def _fit(one: Row, other: Row) -> bool:
     """Whether two rows have inputs of the same kind and shape, tokens apart."""
     first, second = one.encoded.tensors, other.encoded.tensors
     return first.keys() == second.keys() and all(
-        tensor.shape == second[name].shape or (is_per_token(one, name) and is_per_token(other, name))
+        tensor.shape == second[name].shape or (is_per_token(one.encoded, name) and is_per_token(other.encoded, name))
         for name, tensor in first.items()
     )
 
 
-def is_per_token(row: Row, name: str) -> bool:
+def is_per_token(encoded: Encoded, name: str) -> bool:
     """Whether an input of the model has one entry for each token, told by its shape ``[1, token, …]``."""
-    tensor = row.encoded.tensors[name]
-    return not name.startswith(_ELSEWHERE) and tensor.shape[:2] == (1, row.n_tokens)
+    return not name.startswith(_ELSEWHERE) and encoded.tensors[name].shape[:2] == (1, len(encoded.tokens))
 
 
 def can_pad(model: Model, rows: Sequence[Row]) -> bool:
@@ -287,21 +286,23 @@ def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:
     first = rows[0].encoded.tensors
     if all(row.encoded.tensors["input_ids"].shape[1] == length for row in rows if "input_ids" in row.encoded.tensors):
         return {name: torch.cat([row.encoded.tensors[name] for row in rows]) for name in first}
-    fills = {"input_ids": _padding_id(model)}
+    fills = {"input_ids": padding_id(model)}
     collated = {}
     for name in first:
         parts = [row.encoded.tensors[name] for row in rows]
-        if all(is_per_token(row, name) for row in rows):
-            parts = [_lengthened(part, length, fills.get(name, 0)) for part in parts]
+        if all(is_per_token(row.encoded, name) for row in rows):
+            parts = [lengthened(part, length, fills.get(name, 0)) for part in parts]
         collated[name] = torch.cat(parts)
     return collated
 
 
-def _lengthened(part: Tensor, length: int, fill: int) -> Tensor:
+def lengthened(part: Tensor, length: int, fill: int) -> Tensor:
+    """An input of every token, with as many more on its right as make `length`."""
     return nn.functional.pad(part, (*[0, 0] * (part.ndim - 2), 0, length - part.shape[1]), value=fill)
 
 
-def _padding_id(model: Model) -> int:
+def padding_id(model: Model) -> int:
+    """Id of a token that the model can read and that stands for none; the first of the vocabulary where it has none."""
     number = role_id(model, "pad")
     if number is not None:
         return number
@@ -325,7 +326,7 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> An
     options |= {"return_dict": True}
     options = {name: value for name, value in options.items() if takes_any or name in parameters}
     options |= size_options(network, tensors)
-    with _batches_allowed(network):
+    with _batches_allowed(network), switches_undone(network):
         return network(**tensors, **options)
 
 
@@ -457,7 +458,7 @@ def _arranged(row: Row, order: list[int]) -> Row:
     """Tokens picked by their places; position numbers stay where they are and are counted anew."""
     ids = _ids(row)
     tensors = dict(row.encoded.tensors)
-    for name in [name for name in tensors if is_per_token(row, name)]:
+    for name in [name for name in tensors if is_per_token(row.encoded, name)]:
         tensors[name] = tensors[name][:, : len(order)] if name == "position_ids" else tensors[name][:, order]
     if tensors["input_ids"].shape[1] != len(order):
         raise InputError(f"the input has {ids.shape[1]} tokens, not {row.n_tokens}; its tokens cannot be moved.")

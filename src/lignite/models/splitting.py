@@ -13,6 +13,7 @@ from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections, Rotation
 from lignite.errors import SplitError
 from lignite.models.attention import AttendCall, Captured, configurations, intercepted, observed, own_calls
+from lignite.models.failures import FOREIGN
 from lignite.models.loading import Model
 from lignite.models.recording import BlockCall, first_tensor
 
@@ -320,7 +321,7 @@ class RecordedBlock:
                 self.heads, self.projections, self.scoring = None, None, None
                 try:
                     error = attempt()
-                except (SplitError, RuntimeError, ValueError, TypeError, IndexError, AttributeError) as failure:
+                except (SplitError, *FOREIGN) as failure:
                     reason = str(failure).splitlines() or [repr(failure)]
                     self.refused.append(f"{route}: {reason[0]}")
                     continue
@@ -441,7 +442,7 @@ class RecordedBlock:
 
         try:
             self._aligned = not _relative(rebuild(), expected) <= self._allowed
-        except (RuntimeError, ValueError, TypeError, IndexError):
+        except FOREIGN:
             self._aligned = True
         if self._aligned:
             # Selected tokens alone are not understood, so all are run: then it must be seen that others do not matter.
@@ -467,7 +468,7 @@ class RecordedBlock:
             try:
                 if _relative(together(), alone) <= self._allowed:
                     return
-            except (RuntimeError, ValueError, IndexError):
+            except FOREIGN:
                 continue
         raise SplitError("it gives different results for several inputs at once than for one")
 

@@ -14,7 +14,15 @@ from torch.utils import _pytree as pytree
 from lignite.attribution.attend import repeat_groups
 from lignite.attribution.shared_path import load_forward_mode
 from lignite.errors import ModelError, OptionError
-from lignite.models.attention import AttendCall, Captured, compute, configurations, intercepted, standing_in
+from lignite.models.attention import (
+    AttendCall,
+    Captured,
+    compute,
+    configurations,
+    intercepted,
+    standing_in,
+    switches_undone,
+)
 from lignite.models.loading import Model
 from lignite.models.outputs import part_of
 from lignite.models.prediction import Row, collate, run
@@ -26,6 +34,15 @@ REPLAYED = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch
 another order. A model whose head reads other layers too misses by parts in ten."""
 
 _blocks_of: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], list[nn.Module]]]" = WeakKeyDictionary()
+
+
+class LengthError(ModelError):
+    """The blocks of a model see another number of tokens than its input has: `n_seen`."""
+
+    def __init__(self, message: str, n_seen: int):
+        super().__init__(message)
+        self.n_seen = n_seen
+
 
 Answer = Callable[[int, nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """What a block does when it is called: number of the call, module, its own forward, the arguments."""
@@ -68,9 +85,10 @@ class Stack:
             )
         self.states.append(_states_of(self._returned[-1]))
         if self.states[0].shape[:2] != self.kept.shape:
-            raise ModelError(
+            raise LengthError(
                 f"The blocks of {self._name} see {self.states[0].shape[1]} tokens where the input has "
-                f"{self.kept.shape[1]}; this kind of input is not supported."
+                f"{self.kept.shape[1]}; this kind of input is not supported.",
+                self.states[0].shape[1],
             )
 
     @property
@@ -330,7 +348,8 @@ def _find_blocks(model: Model, row: Row) -> list[nn.Module]:
     modules = tuple(map(id, model.network.modules()))  # somebody may have put other blocks in
     known = _blocks_of.get(model.network)
     if known is None or known[0] != modules:
-        known = _blocks_of[model.network] = (modules, stack_of(model.network, row.encoded.tensors))
+        with switches_undone(model.network):
+            known = _blocks_of[model.network] = (modules, stack_of(model.network, row.encoded.tensors))
     return known[1]
 
 

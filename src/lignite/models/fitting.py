@@ -1,0 +1,117 @@
+"""Inputs as long as the blocks see them: what a model pads inside, is padded outside instead, and masked.
+
+Attention in windows or chunks needs a multiple of their length, so that some models pad every input themselves. Their
+blocks then see more tokens than the input has. An input that is padded to that length beforehand is the same input to
+the model: the tokens that were added count as padding, whose scores are dropped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lignite.errors import InputError, ModelError
+from lignite.models.loading import Model
+from lignite.models.outputs import cut_to, sizes_of
+from lignite.models.prediction import Row, is_per_token, lengthened, padding_id, run
+from lignite.models.recording import BlockCall, record
+from lignite.models.targets import Function, values
+from lignite.models.tokens import Encoded, Tokens, forward_names
+
+SAME = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest relative difference between the answer to an input and to the padded one: sums in another order."""
+
+
+def padded_rows(model: Model, rows: Sequence[Row], length: int) -> list[Row]:
+    """The same rows padded to `length` tokens; a function of the output still sees what it would see without.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be told what is padding, or answers another thing then.
+    """
+    padded = []
+    for row in rows:
+        encoded = padded_to(model, row.encoded, length)
+        outputs = run(model.network, row.encoded.tensors)
+        objective = row.objective
+        if objective.function is not None:
+            objective = replace(objective, function=_cut_before(objective.function, sizes_of(outputs)))
+        longer = replace(row, encoded=encoded, objective=objective)
+        _check_same(model, values(outputs, [row.objective]), longer)
+        padded.append(longer)
+    return padded
+
+
+def _cut_before(function: Function, sizes: Any) -> Function:
+    return lambda outputs: function(cut_to(outputs, sizes))
+
+
+def _check_same(model: Model, expected: Tensor, row: Row) -> None:
+    found = values(run(model.network, row.encoded.tensors), [row.objective])
+    miss = float((found - expected).abs())
+    if miss > SAME.get(expected.dtype, 1e-4) * max(1.0, float(expected.abs())):
+        raise ModelError(
+            f"{type(model.network).__name__} pads its input inside, and answers another thing (by {miss:.2g}) to the "
+            "same input padded beforehand, so that its blocks cannot be followed; use method='occlusion'."
+        )
+
+
+def padded_to(model: Model, encoded: Encoded, length: int) -> Encoded:
+    """The same input with masked padding on its right."""
+    network, tensors = model.network, dict(encoded.tensors)
+    n_tokens = len(encoded.tokens)
+    accepted = forward_names(network)
+    ids = tensors.get("input_ids")
+    if ids is None or length < n_tokens or (accepted is not None and "attention_mask" not in accepted):
+        raise InputError(
+            f"The blocks of {type(network).__name__} see {length} tokens where the input has {n_tokens}; this kind of "
+            "input cannot be followed through them. Use method='occlusion', which only asks the model."
+        )
+    tensors.setdefault("attention_mask", torch.ones_like(ids))
+    fills = {"input_ids": padding_id(model)}
+    known = replace(encoded, tensors=tensors)
+    longer = {
+        name: lengthened(tensor, length, fills.get(name, 0)) if is_per_token(known, name) else tensor
+        for name, tensor in tensors.items()
+    }
+    return replace(encoded, tensors=longer, tokens=_with_padding(encoded.tokens, length - n_tokens))
+
+
+def _with_padding(tokens: Tokens, count: int) -> Tokens:
+    """Labels of what was added: no word, no place in the text."""
+    n_tokens = len(tokens)
+    new: dict[str, tuple[Any, ...]] = {
+        "text": ("[PAD]",) * count,
+        "position": tuple(range(n_tokens, n_tokens + count)),
+        "special": (True,) * count,
+        "padding": (True,) * count,
+    }
+    columns: dict[str, Any] = {
+        name: (*column, *new.get(name, (-1,) * count)) for name, column in tokens.columns().items()
+    }
+    return replace(tokens, **columns)
+
+
+def record_fitted(model: Model, encoded: Encoded) -> tuple[list[BlockCall], Encoded]:
+    """Every block's call on an input, and the input as the blocks see it: padded, where the model would pad it inside.
+
+    Raises
+    ------
+    InputError
+        If the blocks see other tokens than those of the input.
+    """
+    calls = record(model.network, encoded.tensors)
+    n_seen, n_tokens = len(calls[0].states), len(encoded.tokens)
+    if n_seen == n_tokens:
+        return calls, encoded
+    encoded = padded_to(model, encoded, n_seen)
+    calls = record(model.network, encoded.tensors)
+    if len(calls[0].states) != n_seen:
+        raise InputError(
+            f"The blocks of {type(model.network).__name__} see {n_seen} tokens where the input has {n_tokens}; this "
+            "kind of input is not supported."
+        )
+    return calls, encoded
