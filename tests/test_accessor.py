@@ -436,7 +436,7 @@ def test_flow_through_layers_needs_every_token_and_layer(ask, change, error, mes
         (lambda flow: flow.lignite.paths(0), "k is 0"),
         (lambda flow: flow.lignite.paths(target=10), r"target 10 is no position of this result \(0 to 9\)"),
         (lambda flow: flow.lignite.top(0), "k is 0"),
-        (lambda flow: flow.lignite.top(map="hole"), "no map 'hole'.*Closest: 'whole'"),
+        (lambda flow: flow.lignite.top(map="hole"), "no map 'hole'.*Did you mean 'whole'"),
         (lambda flow: flow.lignite.top(layer=3), "layer 3 is not in this result, it has 0, 1, 2"),
         (lambda flow: flow.lignite.top(map="mlp", drop_diagonal=True), "no diagonal"),
         (lambda flow: flow[["whole"]].lignite.top(), "lacks whole_displacement"),

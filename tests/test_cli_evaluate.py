@@ -97,8 +97,8 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
         (("--against", "positive"), 2, "--against needs --target"),
         (("-o", "table.xlsx"), 2, "names no format"),
         (("-o", "/none/table.csv"), 1, "there is no folder"),
-        (("--resume", "/none/run.jsonl"), 1, "cannot keep finished work"),
-        (("--fills", "blank"), 2, "fills='blank'"),
+        (("--resume", "/none/run.jsonl"), 1, "there is no folder"),
+        (("--fills", "blank"), 2, "--fills blank"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_an_exit_code(explainer, data, args, code, said):

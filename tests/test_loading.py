@@ -415,7 +415,7 @@ def hub_error(kind):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("tiny-sentimnt", hub_error(hub.RepositoryNotFoundError), "did you mean 'tiny-sentiment'"),
+        ("tiny-sentimnt", hub_error(hub.RepositoryNotFoundError), "Did you mean 'tiny-sentiment'"),
         ("org/model", hub_error(hub.RepositoryNotFoundError), "hub has no such id"),
         ("org/model", hub_error(hub.GatedRepoError), "gated"),
         ("org/model", hub_error(hub.RevisionNotFoundError), "no revision 'v9'"),
@@ -539,11 +539,11 @@ def test_code_that_comes_with_a_model_is_run_on_request_alone(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dtype": "float23"}, "did you mean 'float32'"),
+        ({"dtype": "float23"}, "Did you mean 'float32'"),
         ({"dtype": torch.int64}, "dtype"),
         ({"device": "quantum"}, "device 'quantum'"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"task": "text-clasification"}, "did you mean 'text-classification'"),
+        ({"task": "text-clasification"}, "Did you mean 'text-classification'"),
         ({"revision": "main"}, "revision"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_selection_of_layers_heads_and_variables_is_still_a_result():
     [
         (lambda flow: flow.sel(layer=1), r"'attention' has the axes head, target, source.*select with lists"),
         (lambda flow: flow.transpose("source", ...), r"use \.transpose\('layer', 'head', 'target', 'source'\)"),
-        (lambda flow: flow.rename(whole="wohle"), "no variable 'wohle'; closest: 'whole'"),
+        (lambda flow: flow.rename(whole="wohle"), r"no variable 'wohle'\. Did you mean 'whole'"),
         (lambda flow: flow.astype(int), "'attention' holds int64, expected floating-point"),
         (lambda flow: flow.drop_vars("source_word"), "lacks the coordinate 'source_word'"),
         (lambda flow: flow.drop_vars("target"), "axis 'target' has no labels"),
@@ -240,7 +240,7 @@ def test_a_selection_of_an_explanation_is_still_a_result():
     [
         (
             lambda why: why.rename(relevance="relevanz"),
-            "an explanation has no variable 'relevanz'; closest: 'relevance'",
+            r"an explanation has no variable 'relevanz'\. Did you mean 'relevance'",
         ),
         (lambda why: why.assign_coords(token=why.token), r"indexed by strings, which repeat: use \.drop_indexes"),
         (lambda why: why.drop_vars("token"), "axis 'token' lacks the coordinate 'token'"),

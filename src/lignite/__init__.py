@@ -10,6 +10,18 @@ except PackageNotFoundError:  # run from a source tree that is not installed
     __version__ = "0.0.0"
 
 from lignite import errors
+from lignite.errors import (
+    FileError,
+    GapWarning,
+    GridError,
+    InputError,
+    LigniteError,
+    LigniteWarning,
+    ModelError,
+    NotFiniteError,
+    OptionError,
+    SplitError,
+)
 from lignite.request import Target
 from lignite.results import open, save  # registers Dataset.lignite as well
 
@@ -22,8 +34,10 @@ if TYPE_CHECKING:
     from lignite.models.loading import Model, load, wrap
 
 __all__ = [
-    "CheckReport", "Evaluation", "LayerCheck", "Model", "Target", "__version__", "agreement", "agreement_between",
-    "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load", "open", "save", "wrap",
+    "CheckReport", "Evaluation", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck", "LigniteError",
+    "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError", "SplitError", "Target", "__version__",
+    "agreement", "agreement_between", "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load", "open",
+    "save", "wrap",
 ]  # fmt: skip
 
 # torch and transformers take seconds to import; saved results and the command line's help need neither.

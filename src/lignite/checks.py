@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lignite.attribution.layer import attribute_layer
 from lignite.attribution.plan import Plan, choose_plan, make_room
 from lignite.attribution.quadrature import NODES_PER_PANEL
+from lignite.calls import public
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest, switches_undone
@@ -138,6 +139,7 @@ class CheckReport:
         return [tuple(layers) for layers in found.values()]
 
 
+@public
 def check(
     model: Any,
     *,

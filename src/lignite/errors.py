@@ -1,8 +1,19 @@
 """How lignite fails on purpose: what was given, what was expected, what to do."""
 
+import sys
+import warnings
+
+from lignite.wording import one_line, shorten
+
+LONGEST = 2000
+"""Characters of a message: what it repeats may be of any length."""
+
 
 class LigniteError(Exception):
-    """Every error that lignite raises on purpose. The command line prints it as one line."""
+    """Every error that lignite raises on purpose: one line, and harmless wherever it is printed."""
+
+    def __str__(self) -> str:
+        return shorten(one_line(super().__str__()), LONGEST)
 
 
 class InputError(LigniteError, ValueError):
@@ -33,5 +44,20 @@ class GridError(LigniteError, ValueError):
     """Two results speak about different tokens and cannot be compared."""
 
 
-class GapWarning(UserWarning):
+class LigniteWarning(UserWarning):
+    """Every warning of lignite; one line and harmless, as its errors are."""
+
+    def __str__(self) -> str:
+        return shorten(one_line(super().__str__()), LONGEST)
+
+
+class GapWarning(LigniteWarning):
     """Scores miss more of their displacement than `tol` allows; the message names layer, targets and remedy."""
+
+
+def warn(message: str, category: type[LigniteWarning] = LigniteWarning) -> None:
+    """Warn at the line outside lignite that led here: that is the one to change."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "lignite":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

@@ -4,7 +4,6 @@ import json
 import platform
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
@@ -19,7 +18,8 @@ import transformers
 import xarray as xr
 
 import lignite
-from lignite.errors import FileError, GapWarning, InputError, LigniteError, NotFiniteError, OptionError
+from lignite.calls import public
+from lignite.errors import FileError, GapWarning, InputError, LigniteError, NotFiniteError, OptionError, warn
 from lignite.examples import Example, read_examples
 from lignite.explanations import explain_rows
 from lignite.files import parse_json, read_whole, write_whole
@@ -134,6 +134,7 @@ class Evaluation:
         return f"Evaluation({n_methods} methods, {n_metrics} metrics, {self.attrs['n_examples']} examples{skipped})"
 
 
+@public
 def evaluate(
     model: Any,
     examples: Any,
@@ -657,12 +658,11 @@ class _Work:
             if missed:
                 request = method.request
                 more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
-                warnings.warn(
+                warn(
                     f"{method.name} misses more than {request.tol:g} of the displacement for {missed[0]}{more}; "
                     "the metric completeness-gap says how much. Raise its "
                     f"{'n_steps' if request.n_steps else 'max_steps'}.",
                     GapWarning,
-                    stacklevel=4,
                 )
 
 

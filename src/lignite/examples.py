@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.errors import FileError, InputError, OptionError
+from lignite.files import MOST_BYTES, check_file, expanded, parse_json, read_whole
 from lignite.models.images import ENDINGS as IMAGE_ENDINGS
 from lignite.models.images import is_folder, is_picture
 from lignite.models.words import number_words
@@ -95,9 +96,9 @@ def _digest(picture: Any) -> str | None:
         return None
     if isinstance(picture, Path):
         try:
-            return sha256(picture.read_bytes()).hexdigest()
-        except OSError:
-            return str(picture)
+            return sha256(read_whole(picture)).hexdigest()
+        except FileError:
+            return str(picture)  # its turn to be refused comes
     values = np.asarray(picture.detach().cpu() if hasattr(picture, "detach") else picture)  # a tensor, or anything else
     about = f"{getattr(picture, 'mode', '')} {values.dtype} {values.shape}"
     return sha256(about.encode() + np.ascontiguousarray(values).tobytes()).hexdigest()
@@ -165,12 +166,12 @@ def read_examples(
     named = isinstance(source, str | os.PathLike)
     if image is not None and is_folder(source):
         base = Path()
-        rows = list(_read_folder(Path(source).expanduser(), image))
+        rows = list(_read_folder(expanded(source), image))
     elif image is not None and named and Path(source).suffix.lower() in IMAGE_ENDINGS:
         base = Path()
         rows = [(str(source), {image: source, "id": Path(source).name})]
     else:
-        base = Path(source).expanduser().parent if named else Path()
+        base = expanded(source).parent if named else Path()
         rows = list(_numbered(source))
     if not rows:
         raise InputError(f"{_name(source)} holds no example: give at least one.")
@@ -197,7 +198,7 @@ def _name(source: Any) -> str:
 
 def _numbered(source: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(source, str | os.PathLike):
-        yield from _read_file(Path(source))
+        yield from _read_file(expanded(source))
         return
     if isinstance(source, pd.DataFrame):
         source = source.to_dict("records")
@@ -236,18 +237,23 @@ def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _content(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
         if path.name.lower().endswith(".gz"):
-            content = gzip.decompress(content)
+            content = _unzipped(path, content)
         return content.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file. Check the path; texts are given as a list.") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: is cut off or no gzip file ({error}). Copy it again.") from error
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: is not UTF-8 (byte {error.start}). Convert it, for example with iconv.") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+
+
+def _unzipped(path: Path, content: bytes) -> bytes:
+    """At most as much as may stand in a file: a few kilobytes can unfold into more than any memory."""
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        unfolded = file.read(MOST_BYTES + 1)
+    if len(unfolded) > MOST_BYTES:
+        raise FileError(f"{path}: unfolds into more than {MOST_BYTES >> 20:,} MiB. Give it in parts.")
+    return unfolded
 
 
 def _read_json_lines(path: Path, content: str) -> Iterator[tuple[str, Any]]:
@@ -257,7 +263,7 @@ def _read_json_lines(path: Path, content: str) -> Iterator[tuple[str, Any]]:
         if not line.strip():
             continue
         try:
-            yield f"{path}, line {number}", json.loads(line)
+            yield f"{path}, line {number}", parse_json(line)
         except ValueError as error:
             what = "is cut off" if number == last and not content.endswith("\n") else "is no JSON"
             raise FileError(f"{path}, line {number}: {what} ({error}). Copy or write the file again.") from error
@@ -265,7 +271,7 @@ def _read_json_lines(path: Path, content: str) -> Iterator[tuple[str, Any]]:
 
 def _read_json(path: Path, content: str) -> Iterator[tuple[str, Any]]:
     try:
-        rows = json.loads(content)
+        rows = parse_json(content)
     except ValueError as error:
         raise FileError(f"{path}: is no complete JSON ({error}). Copy or write the file again.") from error
     if not isinstance(rows, list):
@@ -299,8 +305,7 @@ def _read_table(path: Path, content: str, delimiter: str) -> Iterator[tuple[str,
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    if not path.is_file():
-        raise FileError(f"{path}: no such file. Check the path.")
+    check_file(path)
     try:
         frame = pd.read_parquet(path)
     except ImportError as error:
@@ -349,7 +354,7 @@ def _picture(where: str, column: str, value: Any, base: Path) -> Any:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str | os.PathLike):
-        return base / Path(value).expanduser()
+        return base / expanded(value)
     value = np.array(value) if isinstance(value, list) else value
     if not is_picture(value):
         raise InputError(f"{where}: column {column!r} holds a {type(value).__name__}, expected a path or a picture.")
@@ -493,7 +498,7 @@ def _structure(value: Any) -> Any:
     """A cell of a CSV file may hold a list, written as JSON."""
     if isinstance(value, str) and value.strip().startswith("["):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except ValueError:
             return value
     if isinstance(value, list | tuple):

@@ -1,7 +1,6 @@
 """Explain: which tokens speak for and against a prediction, and at which layer each begins to matter."""
 
 import json
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from lignite.attribution.layer_ig import ROUNDED_SHARE
-from lignite.errors import GapWarning, OptionError
+from lignite.calls import public
+from lignite.errors import GapWarning, OptionError, warn
 from lignite.flows import Progress, versions
 from lignite.memory import memory_budget
 from lignite.methods import METHODS, Scores
@@ -31,6 +31,7 @@ BATCH = 64
 """Inputs that are explained together before progress is reported."""
 
 
+@public
 def explain(
     model: Any,
     inputs: Any,
@@ -184,13 +185,14 @@ def explain(
         if progress:
             progress(len(results), len(rows))
     if missed:
-        warnings.warn(_gap_message(missed, request), GapWarning, stacklevel=2)
+        warn(_gap_message(missed, request), GapWarning)
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     several = several or (isinstance(target, Target) and target.steps is not None)
     single = len(results) == 1 and not several
     return results[0] if single else results
 
 
+@public
 def fit_fusion(
     model: Any,
     inputs: Any,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lignite.errors import FileError
+from lignite.wording import shorten
 
 try:
     import fcntl
@@ -34,6 +35,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+def _shown(path: Path) -> str:
+    return shorten(str(path), 200)  # texts are given as names by mistake
+
+
 # Writing
 
 
@@ -43,13 +48,13 @@ def check_place(path: str | os.PathLike[str]) -> Path:
     with _written(path):
         place = path.resolve()  # a link keeps pointing to the file that is replaced
         if place.is_dir():
-            raise FileError(f"{path}: is a folder, expected a file name. Name a file in it.")
+            raise FileError(f"{_shown(path)}: is a folder, expected a file name. Name a file in it.")
         if place.exists() and not place.is_file():
-            raise FileError(f"{path}: is {_kind(place.stat())}, expected a file name. Choose another name.")
+            raise FileError(f"{_shown(path)}: is {_kind(place.stat())}, expected a file name. Choose another name.")
         if not place.parent.is_dir():
-            raise FileError(f"{path}: there is no folder {place.parent}. Create it first.")
+            raise FileError(f"{_shown(path)}: there is no folder {place.parent}. Create it first.")
         if place.exists() and not _may_write(place):  # replacing would override the protection
-            raise FileError(f"{path}: is write-protected. Change its rights or choose another name.")
+            raise FileError(f"{_shown(path)}: is write-protected. Change its rights or choose another name.")
         if not _may_write(place.parent):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return place
@@ -87,17 +92,17 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
+        name, reason = _shown(path), error.strerror or error
         if error.errno in _NO_ROOM:
             raise FileError(
-                f"{path}: there is no room for it ({reason}). Free some space or choose another disk; a file that was "
+                f"{name}: there is no room for it ({reason}). Free some space or choose another disk; a file that was "
                 "there is kept."
             ) from error
         if error.errno in _NO_RIGHT:
-            raise FileError(f"{path}: no permission to write there ({reason}). Choose another folder.") from error
-        raise FileError(f"{path}: cannot be written ({reason}). Check the path and the disk.") from error
+            raise FileError(f"{name}: no permission to write there ({reason}). Choose another folder.") from error
+        raise FileError(f"{name}: cannot be written ({reason}). Check the path and the disk.") from error
     except (ValueError, RuntimeError) as error:  # a NUL in the name; links in a circle
-        raise FileError(f"{path}: is no name of a file ({error}). Choose another name.") from error
+        raise FileError(f"{_shown(path)}: is no name of a file ({error}). Choose another name.") from error
 
 
 def _may_write(path: Path) -> bool:
@@ -105,6 +110,13 @@ def _may_write(path: Path) -> bool:
 
 
 # Reading
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a home folder for its ``~``; as it is where nobody has that name."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 def check_file(path: str | os.PathLike[str], *, most: int | None = MOST_BYTES) -> int:
@@ -120,7 +132,7 @@ def check_file(path: str | os.PathLike[str], *, most: int | None = MOST_BYTES) -
         try:
             status = path.stat()
         except ValueError as error:  # a NUL in the name
-            raise FileError(f"{path}: is no name of a file ({error}). Check the path.") from error
+            raise FileError(f"{_shown(path)}: is no name of a file ({error}). Check the path.") from error
         return _size(path, status, most)
 
 
@@ -151,12 +163,10 @@ def open_file(path: str | os.PathLike[str], *, most: int | None = MOST_BYTES) ->
 def _size(path: Path, status: os.stat_result, most: int | None) -> int:
     if not stat.S_ISREG(status.st_mode):
         advice = "Name the file in it." if stat.S_ISDIR(status.st_mode) else "Save its content to a file and name that."
-        raise FileError(f"{path}: is {_kind(status)}, expected a file. {advice}")
+        raise FileError(f"{_shown(path)}: is {_kind(status)}, expected a file. {advice}")
     if most is not None and status.st_size > most:
-        raise FileError(
-            f"{path}: holds {_mebibytes(status.st_size)}, and at most {_mebibytes(most)} are read of such a file. "
-            "Give it in parts."
-        )
+        size, limit = _mebibytes(status.st_size), _mebibytes(most)
+        raise FileError(f"{_shown(path)}: holds {size}, and at most {limit} are read of such a file. Give it in parts.")
     return status.st_size
 
 
@@ -174,11 +184,13 @@ def _read(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file. Check the path.") from error
+        raise FileError(f"{_shown(path)}: no such file. Check the path.") from error
     except PermissionError as error:
-        raise FileError(f"{path}: no permission to read it. Change its rights or copy it.") from error
+        raise FileError(f"{_shown(path)}: no permission to read it. Change its rights or copy it.") from error
     except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}). Check the path and the disk.") from error
+        raise FileError(
+            f"{_shown(path)}: cannot be read ({error.strerror or error}). Check the path and the disk."
+        ) from error
 
 
 def parse_json(content: str | bytes) -> Any:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,7 +15,8 @@ from torch import Tensor
 import lignite
 from lignite.attribution.baselines import constant_baseline, given_baseline
 from lignite.attribution.layer import LayerScores, attribute_layer
-from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError
+from lignite.calls import public
+from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest, switches_undone
 from lignite.models.fitting import record_fitted
@@ -33,6 +33,7 @@ from lignite.results.schema import PICTURE
 Progress = Callable[[int, int], None]
 
 
+@public
 def flow(
     model: Any,
     inputs: Any,
@@ -150,7 +151,7 @@ def flow(
             with switches_undone(model.network):
                 results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
-        warnings.warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning, stacklevel=2)
+        warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning)
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     single = len(results) == 1 and not several
     return results[0] if single else results

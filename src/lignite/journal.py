@@ -4,14 +4,13 @@ import io
 import json
 import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lignite.errors import FileError
+from lignite.errors import FileError, warn
 from lignite.files import check_place, lock, parse_json
 
 FORMAT = "lignite evaluation run"
@@ -110,11 +109,9 @@ class Journal:
             place += len(line) + 1
         self._mend(damaged, ended=content.endswith(b"\n"))
         if damaged:
-            warnings.warn(
+            warn(
                 f"{self.path}: {len(damaged)} line{'s were' if len(damaged) > 1 else ' was'} cut off; what stood there "
-                f"is computed again, the other {len(self.finished)} are kept.",
-                UserWarning,
-                stacklevel=5,
+                f"is computed again, the other {len(self.finished)} are kept."
             )
 
     def _mend(self, damaged: Sequence[tuple[int, int]], *, ended: bool) -> None:

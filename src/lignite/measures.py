@@ -1,6 +1,5 @@
 """Every metric that `evaluate` knows, by name: what it means, what it needs, and how it is measured."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from lignite.metrics.sanity import weight_randomization
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
 from lignite.request import as_names
+from lignite.wording import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -323,9 +323,8 @@ def choose_metrics(
         raise OptionError(f"metrics is empty; give some of {', '.join(METRICS)}.")
     for name in sorted(chosen):
         if name not in METRICS:
-            near = difflib.get_close_matches(name, METRICS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise OptionError(f"metrics={name!r} is not known; choose from {', '.join(METRICS)}.{hint}")
+            listed = ", ".join(METRICS)
+            raise OptionError(f"metrics={name!r} is not known; choose from {listed}.{did_you_mean(name, METRICS)}")
         needs = METRICS[name].needs
         if METRICS[name].reads not in ("", reads):
             raise OptionError(

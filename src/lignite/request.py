@@ -1,6 +1,5 @@
 """Every option of a run, frozen, validated once, stored with the result."""
 
-import difflib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lignite.errors import OptionError
+from lignite.wording import did_you_mean
 
 MAPS = ("attention", "mlp", "whole", "composed")
 BASELINES = ("target_token", "zero", "mean", "pad", "mask")
@@ -263,9 +263,8 @@ def check_choice(option: str, value: Any, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value in choices:
         return
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise OptionError(f"{option}={value!r} is not known; choose from {', '.join(map(repr, choices))}.{hint}")
+    listed = ", ".join(map(repr, choices))
+    raise OptionError(f"{option}={value!r} is not known; choose from {listed}.{did_you_mean(value, choices)}")
 
 
 def as_names(option: str, value: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 import re
 import sys
-from pathlib import Path
 
 from lignite.errors import FileError, InputError, OptionError
+from lignite.files import MOST_BYTES, read_whole
 
 
 def parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -79,7 +79,7 @@ def _parse_number(option: str, text: str, expected: str) -> float:
 
 def read_text() -> str:
     """All of standard input as one text, without the line break at its end."""
-    text = _decode(sys.stdin.buffer.read(), "standard input").rstrip("\r\n")
+    text = _decode(_read_stdin(), "standard input").rstrip("\r\n")
     if not text.strip():
         raise InputError("standard input holds no text: give at least one word.")
     return text
@@ -88,18 +88,25 @@ def read_text() -> str:
 def read_lines(file: str) -> list[str]:
     """Every line of a file that is not blank, or of standard input where the file is ``-``."""
     if file == "-":
-        name, content = "standard input", sys.stdin.buffer.read()
+        name, content = "standard input", _read_stdin()
     else:
-        name = file
-        try:
-            content = Path(file).read_bytes()
-        except OSError as error:
-            raise FileError(f"{file}: cannot be read ({error.strerror or error}). Check the path.") from error
+        name, content = file, read_whole(file)
     lines = [line.rstrip("\r") for line in _decode(content, name).split("\n")]
     texts = [line for line in lines if line.strip()]
     if not texts:
         raise InputError(f"{name} holds no text: write one text per line.")
     return texts
+
+
+def _read_stdin() -> bytes:
+    """Standard input to its end, if it has one."""
+    try:
+        content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise FileError(f"standard input cannot be read ({error.strerror or error}).") from error
+    if len(content) > MOST_BYTES:
+        raise InputError(f"standard input does not end within {MOST_BYTES >> 20:,} MiB. Give it in parts.")
+    return content
 
 
 def _decode(content: bytes, name: str) -> str:

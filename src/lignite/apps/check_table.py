@@ -7,7 +7,7 @@ from rich.text import Text
 
 from lignite.checks import CheckReport, LayerCheck, ranges
 from lignite.request import DETAILS, MAPS
-from lignite.views.labels import one_line
+from lignite.wording import one_line
 
 
 def print_check(report: CheckReport, *, console: Console | None = None) -> None:

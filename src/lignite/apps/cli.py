@@ -8,7 +8,8 @@ import logging
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,8 @@ from typer.core import TyperGroup
 from lignite import __version__
 from lignite.apps.arguments import parse_fusion, parse_names, parse_numbers, parse_weights, read_lines, read_text
 from lignite.apps.outputs import PAGES, Look, check_outputs, is_explanation, planned, show, write
-from lignite.apps.terminal import Terminal, complain, exit_code, short_warnings
+from lignite.apps.spoken import Spoken
+from lignite.apps.terminal import Terminal, complain, exit_code, listen, short_warnings
 from lignite.errors import LigniteError, OptionError
 from lignite.request import (
     BASELINES,
@@ -31,6 +33,7 @@ from lignite.request import (
     Target,
     check_choice,
 )
+from lignite.wording import one_line
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -43,14 +46,46 @@ _SPLIT_BY_HEAD = ("whole_heads", "attention")
 
 
 class _Commands(TyperGroup):
-    """Turns errors that lignite raises on purpose into one line and an exit code."""
+    """Turns errors that lignite raises on purpose, and an interruption, into one line and an exit code."""
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _harmless_usage():
+            return super().make_context(*args, **options)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        found = super().resolve_command(ctx, args)
+        if found[1] is not None:
+            listen(Spoken.of(found[1].params))
+        return found
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _harmless_usage():
+                return super().invoke(ctx)
         except LigniteError as error:
             complain(error)
             raise typer.Exit(exit_code(error)) from None
+        except KeyboardInterrupt:
+            complain("interrupted; files that were not finished are not written.")
+            raise typer.Exit(130) from None
+        except MemoryError as error:
+            complain(
+                f"there is not enough memory ({error or 'none was left'}). Give a shorter input, or a lower --memory."
+            )
+            raise typer.Exit(1) from None
+
+
+@contextmanager
+def _harmless_usage() -> Iterator[None]:
+    """What is wrong with a command line repeats what was typed, or what a script put there."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = one_line(error.message)
+        raise
+
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 app = typer.Typer(

@@ -10,9 +10,12 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from lignite.errors import GapWarning, GridError, InputError, LigniteError, OptionError
+from lignite.apps.spoken import Spoken
+from lignite.errors import GridError, InputError, LigniteError, LigniteWarning, OptionError
+from lignite.wording import one_line
 
 _PACKAGE = Path(__file__).parents[1]
+_spoken = Spoken({})
 
 
 def exit_code(error: LigniteError) -> int:
@@ -20,9 +23,15 @@ def exit_code(error: LigniteError) -> int:
     return 2 if isinstance(error, InputError | OptionError | GridError) else 1
 
 
+def listen(spoken: Spoken) -> None:
+    """From now on, call options as the command does that runs."""
+    global _spoken
+    _spoken = spoken
+
+
 def complain(message: object) -> None:
-    """One line on standard error, never wrapped."""
-    print(f"lignite: {' '.join(str(message).split())}", file=sys.stderr)
+    """One line on standard error, never wrapped, in the words of the command line."""
+    print(f"lignite: {one_line(_spoken.say(str(message)))}", file=sys.stderr)
 
 
 class Terminal:
@@ -36,12 +45,12 @@ class Terminal:
     def note(self, message: str) -> None:
         """Tell what was done, on standard error."""
         if not self.quiet:
-            print(message, file=sys.stderr)
+            print(one_line(message), file=sys.stderr)
 
     @contextmanager
     def working(self, text: str) -> Iterator[Callable[[int, int], None]]:
         """Show `text` with a bar while something runs; nothing where standard error is no terminal."""
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         progress = Progress(
             *columns,
             TimeElapsedColumn(),
@@ -50,7 +59,7 @@ class Terminal:
             disable=self.quiet or not self.err.is_terminal,
         )
         with progress:
-            task = progress.add_task(text, total=None)
+            task = progress.add_task(one_line(text), total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
@@ -72,7 +81,7 @@ def short_warnings(*, quiet: bool) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        ours = issubclass(category, GapWarning) or _PACKAGE in Path(filename).parents
+        ours = issubclass(category, LigniteWarning) or _PACKAGE in Path(filename).parents
         if ours and not quiet:
             complain(f"warning: {message}")
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import rankdata
 
+from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.results.accessor import STILL
 from lignite.results.schema import layout_of, require_same_grid, validate
@@ -16,6 +17,7 @@ from lignite.results.schema import layout_of, require_same_grid, validate
 MEASURES = ("l2", "l2_relative", "l2_relative_median", "pearson", "spearman")
 
 
+@public
 def agreement(
     dataset: xr.Dataset, *, first: str = "composed", second: str = "whole", diagonal: bool | None = None
 ) -> xr.Dataset:
@@ -45,6 +47,7 @@ def agreement(
     )
 
 
+@public
 def agreement_between(
     a: xr.Dataset, b: xr.Dataset, *, map: str = "whole", b_map: str | None = None, diagonal: bool | None = None
 ) -> xr.Dataset:

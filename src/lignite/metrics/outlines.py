@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from lignite.errors import InputError
-from lignite.models.images import vision_config
+from lignite.models.images import decoding, vision_config
 from lignite.models.loading import Model
 
 
@@ -22,15 +22,8 @@ def read_outline(source: Any, *, what: str = "mask") -> Bool[np.ndarray, "y x"]:
         If there is no such file, it is no picture, or the array has other axes; the message calls it `what`.
     """
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
-        try:
-            with Image.open(path) as picture:
-                picture.load()
-                return _flags(picture)
-        except FileNotFoundError as error:
-            raise InputError(f"there is no {what} {str(path)!r}: check the path.") from error
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise InputError(f"the {what} {str(path)!r} cannot be read ({error}): save it as PNG.") from error
+        with decoding(source, what=what) as picture:
+            return _flags(picture)
     if isinstance(source, Image.Image):
         return _flags(source)
     values = np.asarray(source)

@@ -1,8 +1,10 @@
 """Pictures become what a model reads: files, arrays and tensors, labels for their patches, and what replaces pixels."""
 
 import inspect
+import io
+import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +17,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from lignite.errors import InputError, OptionError
+from lignite.errors import FileError, InputError, OptionError, warn
+from lignite.files import expanded, read_whole
 from lignite.models.attention import at_rest, standing_in
 from lignite.models.tokens import Encoded, Reader, Tokens, forward_names, on_device, shorten, wordless
 
 IMAGE_FILLS = ("blur", "grey", "black")
 """What stands in the place of removed pixels, in their own colours: a blur of the image, one half, zero."""
+
+MOST_BYTES = 2**28
+"""Of an image's file."""
 
 BLUR_SHARE = 1 / 8
 """Width (standard deviation) of the blur in shorter sides: shapes are gone, where light falls stays."""
@@ -106,7 +112,7 @@ def _encode_folder(model: ImageReader, folder: Path) -> list[Encoded]:
     if not found:
         raise InputError(f"none of the {len(files)} images in {folder} can be read; the first: {bad[0]}")
     for message in bad:
-        warnings.warn(f"left out: {message}", UserWarning, stacklevel=1)  # the caller is lignite itself
+        warn(f"left out: {message}")
     return found
 
 
@@ -173,25 +179,42 @@ def _read_file(name: str) -> Image.Image:
         raise InputError(f"the name of the image is empty ({name!r}): give the name of a file.")
     if is_folder(name):
         raise InputError(f"{name} is a folder, expected an image: name the file in it.")
+    with decoding(name) as picture:
+        _check_still(picture, name)
+        return _upright(picture, name)
+
+
+@contextmanager
+def decoding(name: str | Path, *, what: str = "image") -> Iterator[Image.Image]:
+    """The picture in a file, decoded, and what goes wrong with it in one line.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is none (a device, a pipe, a socket), is damaged, or is too large to be opened
+        safely: in bytes, or in pixels, of which a small file may declare any number.
+    """
+    name = str(name)
     try:
-        path = Path(name).expanduser()
+        content = read_whole(expanded(name), most=MOST_BYTES)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                _check_still(picture, name)
+            with Image.open(io.BytesIO(content)) as picture:
                 picture.load()
-                return _upright(picture, name)
+                yield picture
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"there is no image {shorten(name, 200)!r}: check the path.") from error
+    except FileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(f"there is no {what} {shorten(name, 200)!r}: check the path.") from error
+        raise InputError(f"the {what} {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many to open safely: make it smaller."
         ) from error
     except UnidentifiedImageError as error:
         raise InputError(f"{name} is no image that Pillow can read: convert it to PNG or JPEG.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, IndexError, TypeError) as error:
         raise _unread(name, error) from error
 
 

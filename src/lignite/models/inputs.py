@@ -41,7 +41,7 @@ def encode(model: ImageReader, inputs: object) -> list[Encoded]:
 
     Warns
     -----
-    UserWarning
+    LigniteWarning
         If a text already begins (or ends) with the special token that its tokenizer adds there, as a prompt written by
         a chat template does: it is read once.
     """

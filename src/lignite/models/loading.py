@@ -1,9 +1,7 @@
 """Find a model by name, load it safely, or take one that is already loaded."""
 
-import difflib
 import inspect
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,11 +24,13 @@ from transformers import (
 )
 from transformers.utils import logging as chatter
 
-from lignite.errors import ModelError, OptionError
+from lignite.calls import public
+from lignite.errors import ModelError, OptionError, warn
 from lignite.models.holders import Held, unwrap
 from lignite.models.inputs import encode
 from lignite.models.tokens import Encoded, position_tables
 from lignite.models.weights import check_files
+from lignite.wording import did_you_mean
 
 DTYPES = {
     "float32": torch.float32,
@@ -126,6 +126,7 @@ class Model:
         return f"Model({', '.join(facts)})"
 
 
+@public
 def load(
     name: str | Path,
     *,
@@ -164,7 +165,7 @@ def load(
     number_type = _read_dtype(dtype)
     place = _read_device(device)
     if task is not None and task not in TASKS:
-        raise OptionError(f"task {task!r} is not known{_suggest(task, TASKS)}: use one of {', '.join(TASKS)}.")
+        raise OptionError(f"task {task!r} is not known; use one of {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
     folder, commit = _find(name, revision, trust_remote_code)
     with _quiet():
         config = _as_classifier(_read_config(folder, str(name), trust_remote_code), task)
@@ -177,6 +178,7 @@ def load(
     return Model(network, tokenizer, image_processor, str(name), commit)
 
 
+@public
 def wrap(
     network: object,
     tokenizer: object = None,
@@ -245,7 +247,7 @@ def _read_dtype(dtype: str | torch.dtype) -> torch.dtype | str:
     if isinstance(dtype, str) and dtype in DTYPES:
         return DTYPES[dtype]
     raise OptionError(
-        f"dtype {str(dtype)!r} is not known{_suggest(str(dtype), DTYPES)}: use {', '.join(DTYPES)} or auto."
+        f"dtype {str(dtype)!r} is not known; use {', '.join(DTYPES)} or auto.{did_you_mean(dtype, DTYPES)}"
     )
 
 
@@ -289,7 +291,8 @@ def _download(
 ) -> tuple[Path, str | None]:
     """Fetch what lignite reads of a hub repository, or find it in the local cache."""
     wanted = [*_DOWNLOADED, "*.py"] if trust_remote_code else list(_DOWNLOADED)
-    local = f"{name!r} is neither a bundled model ({', '.join(known)}) nor a folder{_suggest(name, known)}"
+    local = f"{name!r} is neither a bundled model ({', '.join(known)}) nor a folder"
+    hint = did_you_mean(name, known)
     try:
         folder = Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=wanted))
     except hub.GatedRepoError as error:
@@ -302,12 +305,14 @@ def _download(
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise ModelError(
-            f"{local}, and the model hub has no such id: check the spelling, or log in if it is private."
+            f"{local}, and the model hub has no such id: check the spelling, or log in if it is private.{hint}"
         ) from error
     except hub.HFValidationError as error:
-        raise ModelError(f"{local}, and no hub id either: those read 'owner/name'.") from error
+        raise ModelError(f"{local}, and no hub id either: those read 'owner/name'.{hint}") from error
     except (OSError, hub.OfflineModeIsEnabled) as error:  # no network, proxies, time-outs: all of them arrive as these
-        raise ModelError(f"{local}, and the model hub cannot be reached: check the name or the connection.") from error
+        raise ModelError(
+            f"{local}, and the model hub cannot be reached: check the name or the connection.{hint}"
+        ) from error
     return folder, folder.name
 
 
@@ -352,11 +357,7 @@ def _choose_class(config: PreTrainedConfig, name: str, task: str | None, trust_r
     known = getattr(transformers, architecture, None)
     if isinstance(known, type) and issubclass(known, PreTrainedModel):
         return known
-    warnings.warn(
-        f"{name}: transformers {transformers.__version__} has no class {architecture}; loaded without its head.",
-        UserWarning,
-        stacklevel=3,
-    )
+    warn(f"{name}: transformers {transformers.__version__} has no class {architecture}; loaded without its head.")
     return transformers.AutoModel
 
 
@@ -411,11 +412,9 @@ def _check_report(report: Mapping[str, Any], network: PreTrainedModel, name: str
         )
     homeless = sorted(key for key in report["unexpected_keys"] if re.search(r"\.\d+\.", key) and _belongs(key, network))
     if homeless:
-        warnings.warn(
+        warn(
             f"{name}: {len(homeless)} weights of the checkpoint have no place in {kind} ({_first(homeless)}) and were "
-            "left out; config.json may declare too few blocks.",
-            UserWarning,
-            stacklevel=4,
+            "left out; config.json may declare too few blocks."
         )
 
 
@@ -486,11 +485,6 @@ def _size(config: PreTrainedConfig) -> list[str]:
     words = {"num_hidden_layers": "{} layers", "num_attention_heads": "{} heads", "hidden_size": "width {}"}
     values = {words[key]: getattr(inner, key, None) for key in words}
     return [word.format(value) for word, value in values.items() if isinstance(value, int)]
-
-
-def _suggest(given: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(given, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _first(keys: list[str]) -> str:

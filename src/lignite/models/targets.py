@@ -1,6 +1,5 @@
 """The number that is explained: a class, a token, an answer's start, or any function of what a model returns."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from lignite.models.loading import Model
 from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
 from lignite.models.tokens import Encoded
 from lignite.request import Target
+from lignite.wording import did_you_mean
 
 LISTED = 10
 """Tokens of a vocabulary that a result lists beside the explained one: those with the highest logits."""
@@ -364,8 +364,7 @@ class _Labels:
             return folded.index(wanted)
         if str(label).isdecimal() and int(label) < len(self.names):
             return int(label)
-        near = difflib.get_close_matches(wanted, folded, n=1)
-        hint = f" Did you mean {self.names[folded.index(near[0])]!r}?" if near else ""
+        hint = did_you_mean(label, self.names)
         raise OptionError(f"{label!r} is none of this model's classes: {listed}.{hint}")
 
 

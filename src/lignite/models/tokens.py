@@ -1,7 +1,6 @@
 """Text, pairs of texts or ready tensors become what a model reads, and labels for its tokens."""
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
@@ -13,7 +12,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from lignite.errors import InputError
+from lignite.errors import InputError, warn
 from lignite.models.pieces import Style, assemble, blank, find_style, readable, spelled
 from lignite.models.words import number_words
 
@@ -275,11 +274,9 @@ def _without_repetition(tokenizer: PreTrainedTokenizerBase, reading: _Reading) -
         if added[place] and not added[other] and ids[place] == ids[other]
     ]  # fmt: skip
     for place in gone:
-        warnings.warn(
+        warn(
             f"the text already {'ends' if place else 'begins'} with {tokenizer.convert_ids_to_tokens(ids[place])!r}, "
-            "which its tokenizer would add a second time; it is read once. To have it twice, give tensors.",
-            UserWarning,
-            stacklevel=1,  # the caller is lignite itself
+            "which its tokenizer would add a second time; it is read once. To have it twice, give tensors."
         )
     return [place for place in places if place not in gone]
 

@@ -3,7 +3,6 @@
 Nothing here changes the Dataset it is asked on; what comes back is a new Dataset, an array, a table or a list.
 """
 
-import difflib
 import json
 import operator
 import re
@@ -30,6 +29,7 @@ from lignite.results.schema import (
     validate,
     without_repeating_index,
 )
+from lignite.wording import did_you_mean
 
 WordKey = tuple[str, int, int]
 Span = tuple[int, int]
@@ -620,12 +620,12 @@ def _displacement(dataset: xr.Dataset, name: str) -> xr.DataArray:
 def _map_entry(dataset: xr.Dataset, name: str) -> Map:
     maps = {known: entry for known, entry in layout_of(dataset).maps.items() if known in dataset}
     if name not in maps:
-        close = difflib.get_close_matches(str(name), maps, n=1)
-        hint = f" Closest: {close[0]!r}." if close else ""
         remedy = f"Compute it with maps=({name!r},)."
         if _kind(dataset) == EXPLAIN.kind:
             remedy = "Compute it with a method= that has it, or with detail=."
-        raise OptionError(f"this result has no map {name!r}, it has {', '.join(maps)}.{hint} {remedy}")
+        raise OptionError(
+            f"this result has no map {name!r}, it has {', '.join(maps)}.{did_you_mean(name, maps)} {remedy}"
+        )
     return maps[name]
 
 

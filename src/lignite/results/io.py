@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import xarray as xr
 
+from lignite.calls import public
 from lignite.errors import FileError, InputError
 from lignite.files import check_place, open_file, parse_json, read_whole, write_whole
 from lignite.results.schema import validate, without_repeating_index
@@ -32,6 +33,7 @@ _ELEMENT_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+@public
 def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a result; the ending of `path` picks the format. A file of that name is replaced in one step, or not."""
     path = Path(path)
@@ -41,6 +43,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     write_whole(path, _netcdf(dataset, path) if ending == ".nc" else _json(dataset, path))
 
 
+@public
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a saved result into memory; the file is closed again."""
     path = Path(path)

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 import numpy as np
 import xarray as xr
 
 from lignite.errors import GridError, InputError
+from lignite.wording import did_you_mean
 
 CIRCUITS = ("value", "key", "query", "residual")
 
@@ -211,9 +211,8 @@ def validate(dataset: object) -> None:
 
 def _check_variable(name: str, variable: xr.DataArray, layout: Layout) -> None:
     if name not in layout.variables:
-        close = get_close_matches(name, layout.variables, n=1)
         raise InputError(
-            f"{layout.noun} has no variable {name!r}{f'; closest: {close[0]!r}' if close else ''}. "
+            f"{layout.noun} has no variable {name!r}.{did_you_mean(name, layout.variables)} "
             f"Known: {_listed(layout.variables)}. Remove it with drop_vars({name!r})."
         )
     dims = layout.variables[name]

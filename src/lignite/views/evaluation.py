@@ -18,9 +18,10 @@ from rich.text import Text
 from lignite.errors import FileError, InputError
 from lignite.files import write_whole
 from lignite.views.drawing import ENDINGS, STYLE, save_figure
-from lignite.views.labels import model_title, one_line, shorten
+from lignite.views.labels import model_title
 from lignite.views.markup import render, write_page
 from lignite.views.writer import Writer
+from lignite.wording import one_line, shorten
 
 METHOD_CELLS = 34
 CELL = 15  # "0.573 ±0.021 +"

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from lignite.errors import OptionError
 from lignite.views.image import is_image
-from lignite.views.labels import one_line, visible_token
+from lignite.views.labels import visible_token
+from lignite.wording import one_line
 
 SPECIAL = ("show", "hide", "share")
 LAYER_MAPS = ("layer_relevance", "layer_ig")

@@ -25,10 +25,11 @@ from lignite.views.explanation import (
     strongest,
 )
 from lignite.views.image import grid_of, is_image, overlay_colours
-from lignite.views.labels import model_title, one_line, shorten, visible_token
+from lignite.views.labels import model_title, visible_token
 from lignite.views.markup import frame, in_base64, render, write_page
 from lignite.views.palette import diverging
 from lignite.views.summary import options
+from lignite.wording import one_line, shorten
 
 LAYER_TITLES = {"layer_relevance": "layer relevance", "layer_ig": "layer IG"}
 MAX_BYTES = 64_000_000  # browsers open this at once; more than twice as much makes them slow

@@ -27,9 +27,10 @@ from lignite.views.explanation import (
 )
 from lignite.views.image import is_image
 from lignite.views.image_picture import draw_images
-from lignite.views.labels import format_score, shorten, visible_token
+from lignite.views.labels import format_score, visible_token
 from lignite.views.palette import COLD, WARM
 from lignite.views.sheet import MARGIN, Sheet
+from lignite.wording import shorten
 
 WIDTH = 7.2  # inches, at least; more where the tokens need it
 WIDEST = 13.0

@@ -30,9 +30,10 @@ from lignite.views.explanation import (
     strongest,
 )
 from lignite.views.image import is_image, limit_on, patches, placeless
-from lignite.views.labels import format_score, format_share, one_line
+from lignite.views.labels import format_score, format_share
 from lignite.views.palette import COLD, WARM
 from lignite.views.writer import Writer, fold
+from lignite.wording import one_line
 
 TOKENS_SHOWN = 1000  # a longer text would push the numbers off the screen
 TOP = 5

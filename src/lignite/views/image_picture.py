@@ -33,8 +33,9 @@ from lignite.views.image import (
     picture,
     placeless,
 )
-from lignite.views.labels import format_score, format_share, model_title, one_line, visible_token
+from lignite.views.labels import format_score, format_share, model_title, visible_token
 from lignite.views.sheet import MARGIN, Sheet, method_line
+from lignite.wording import one_line
 
 WIDTH = 8.4  # inches
 SIDE = 2.5  # of a picture, at most

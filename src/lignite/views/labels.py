@@ -1,9 +1,10 @@
 """How tokens, texts and numbers are written in every view."""
 
-import unicodedata
 from pathlib import PurePath
 
 import numpy as np
+
+from lignite.wording import one_line, written_out
 
 _CONTROL_PICTURES = {"\n": "↵", "\t": "⇥", "\r": "␍", " ": "␣"}
 
@@ -27,33 +28,7 @@ def visible_token(token: str) -> str:
 
 
 def _visible_character(character: str) -> str:
-    if character == " ":
-        return character
-    if character in _CONTROL_PICTURES:
-        return _CONTROL_PICTURES[character]
-    # A token is untrusted text: an escape sequence would repaint the terminal, a direction mark would turn the line.
-    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\u200c\u200d":
-        return character.encode("unicode_escape", "surrogatepass").decode("ascii")
-    return character
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks or control characters."""
-    return "".join(_visible_character(character) for character in " ".join(text.split()))
-
-
-def shorten(text: str, length: int) -> str:
-    """At most `length` characters, an ellipsis standing for what was cut from the middle.
-
-    Examples
-    --------
-    >>> shorten("superb acting", 9), shorten("superb", 9)
-    ('supe…ting', 'superb')
-    """
-    if len(text) <= length:
-        return text
-    tail = (length - 1) // 2
-    return text[: length - 1 - tail] + "…" + (text[-tail:] if tail else "")
+    return " " if character == " " else _CONTROL_PICTURES.get(character, written_out(character))
 
 
 def model_title(name: str) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from lignite.metrics.agreement import agreement
 from lignite.results.accessor import STILL
 from lignite.views.image import grid_of, overlay_colours
-from lignite.views.labels import model_title, one_line, shorten, visible_token
+from lignite.views.labels import model_title, visible_token
 from lignite.views.markup import frame, in_base64, render, write_page
 from lignite.views.palette import diverging
 from lignite.views.summary import (
@@ -27,6 +27,7 @@ from lignite.views.summary import (
     token_axis,
     worst_gaps,
 )
+from lignite.wording import one_line, shorten
 
 MAX_BYTES = 64_000_000  # browsers open this at once; more than twice as much makes them slow
 QUANTILE = 0.995

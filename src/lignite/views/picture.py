@@ -20,8 +20,9 @@ from lignite.errors import OptionError
 from lignite.views.drawing import DIVERGING, STYLE, boxed, fonts_for, picture_ending, save_figure
 from lignite.views.image import is_image
 from lignite.views.image_picture import draw_reading
-from lignite.views.labels import model_title, one_line, shorten, visible_token
+from lignite.views.labels import model_title, visible_token
 from lignite.views.summary import SPLITS, TITLES, choose_map, one_part, options, shares, token_axis
+from lignite.wording import one_line, shorten
 
 PITCH = 0.125  # inches per token: a 6.5 point label fits
 LARGEST = 5.2  # inches; longer texts label every n-th token

@@ -14,7 +14,8 @@ from matplotlib.patches import Rectangle
 
 from lignite.views.drawing import boxed
 from lignite.views.explanation import certificate_text, likeliest, question, seams, settings
-from lignite.views.labels import format_score, format_share, model_title, one_line
+from lignite.views.labels import format_score, format_share, model_title
+from lignite.wording import one_line
 
 MARGIN = 0.35
 MEASURE_DPI = 600  # fine enough that hinting rounds no width

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lignite.metrics.agreement import agreement
-from lignite.views.labels import format_score, format_share, one_line, shorten
+from lignite.views.labels import format_score, format_share
 from lignite.views.palette import COLD, WARM
 from lignite.views.summary import (
     SPLITS,
@@ -27,6 +27,7 @@ from lignite.views.summary import (
     worst_gaps,
 )
 from lignite.views.writer import TOKEN_CELLS, Writer, fold
+from lignite.wording import one_line, shorten
 
 TOKENS_SHOWN = 64  # more would push the scores off the screen
 FLOWS_SHOWN = 72

@@ -8,6 +8,7 @@ from rich.console import Console, OverflowMethod
 from rich.text import Text
 
 from lignite.views.labels import format_share, visible_token
+from lignite.wording import harmless
 
 TOKEN_CELLS = 14
 
@@ -31,7 +32,8 @@ class Writer:
         return character
 
     def plain(self, text: str) -> str:
-        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
+        """The text with nothing that acts on a terminal, in the signs that this one has."""
+        return harmless(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def share(self, value: float) -> str:
         return format_share(value) if np.isfinite(value) else "-"
