@@ -9,8 +9,11 @@ import torch
 from numpy.testing import assert_allclose
 from tests.headed_models import headed
 from tests.test_untouched import snapshot
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
 
 import lignite
+from lignite.errors import ModelError
 from lignite.explanations import fit_fusion
 from lignite.methods.precision import in_float32
 from lignite.models.attention import at_rest
@@ -154,3 +157,76 @@ def test_the_callers_inference_mode_does_not_reach_the_copy():
         inside = lignite.explain(model, TEXT, target=1)
 
     assert_allclose(inside.relevance, lignite.explain(model, TEXT, target=1).relevance, rtol=0, atol=0)
+
+
+def _softmax_attention(query, key, value, attention_mask, scaling):
+    key, value = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in (key, value))
+    causal = attention_mask is None and query.shape[2] > 1
+    heads = torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=attention_mask, scale=scaling, is_causal=causal
+    )
+    return heads.transpose(1, 2).contiguous()
+
+
+def _only_halves(module, query, key, value, attention_mask, scaling=None, **_):
+    if query.dtype not in HALF:
+        raise RuntimeError("only fp16 and bf16 are supported")
+    return _softmax_attention(query, key, value, attention_mask, scaling), None
+
+
+def _only_forwards(module, query, key, value, attention_mask, scaling=None, **_):
+    if query.requires_grad:
+        raise NotImplementedError("no backward pass on this device")
+    return _softmax_attention(query, key, value, attention_mask, scaling), None
+
+
+def _another_attention(module, query, key, value, attention_mask, scaling=None, **options):
+    heads, _ = _only_halves(module, query, key, value, attention_mask, scaling)
+    return 3 * heads, None
+
+
+@pytest.fixture
+def refusing(request):
+    """A model whose attention is registered under a name of its own, as flash and flex attention are."""
+    attention, dtype = request.param
+    AttentionInterface.register("refusing", attention)
+    AttentionMaskInterface.register("refusing", sdpa_mask)
+    yield headed("llama", "LlamaForSequenceClassification", dtype=dtype, attn_implementation="refusing")
+    del AttentionInterface._global_mapping["refusing"], AttentionMaskInterface._global_mapping["refusing"]
+
+
+@pytest.mark.parametrize("method", ["gradient-x-input", "occlusion", "attention-rollout"])
+@pytest.mark.parametrize(
+    "refusing",
+    [(_only_halves, torch.bfloat16), (_only_halves, torch.float16), (_only_forwards, torch.float32)],
+    indirect=True,
+)
+def test_attention_that_refuses_is_computed_by_its_definition(refusing, method):
+    """Flash attention knows half precision alone, flex attention no way back on a CPU; the result says what ran."""
+    plain = headed("llama", "LlamaForSequenceClassification", dtype=refusing.dtype)
+
+    found, expected = (
+        lignite.explain(model, [TEXT, "people"], target=1, method=method, baseline="mask")
+        for model in (refusing, widened(plain))
+    )
+
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one.relevance, other.relevance, rtol=0, atol=1e-5)
+        assert_allclose(one.attrs["value"], other.attrs["value"], rtol=0, atol=1e-5)
+        assert json.loads(one.attrs["plans"])["attention"] == "definition"
+        assert "attention" not in json.loads(other.attrs["plans"])
+    assert refusing.config._attn_implementation == "refusing"
+
+
+@pytest.mark.parametrize("refusing", [(_another_attention, torch.bfloat16)], indirect=True)
+def test_attention_that_is_none_by_definition_is_refused(refusing):
+    """A definition that gives another answer than the model is no way to explain it."""
+    with pytest.raises(ModelError, match=r"attn_implementation='refusing'.*the definition of attention answers"):
+        lignite.explain(refusing, TEXT, target=1)
+
+
+@pytest.mark.parametrize("refusing", [(_only_halves, torch.float32)], indirect=True)
+def test_a_model_that_cannot_run_says_which_attention_can(refusing):
+    """Its own attention refuses its own precision."""
+    with pytest.raises(ModelError, match=r"only fp16 and bf16.*loaded with attn_implementation='refusing', try 'sdpa'"):
+        lignite.explain(refusing, TEXT, target=1)

@@ -15,8 +15,7 @@ from lignite.flows import Progress, versions
 from lignite.memory import memory_budget
 from lignite.methods import METHODS, Scores
 from lignite.methods.ca_lig import fit_share
-from lignite.methods.precision import in_float32
-from lignite.models.attention import at_rest
+from lignite.methods.precision import explainable
 from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
 from lignite.models.loading import Model, as_model
@@ -219,9 +218,7 @@ def fit_fusion(
     model = as_model(model)
     rows = ask(model, inputs, target)
     request = _with_baseline(model, request)
-    with at_rest(model.network):
-        model, rows = in_float32(model, rows)
-    with at_rest(model.network):
+    with explainable(model, rows) as (model, rows, _):
         return fit_share(model, rows, request, memory_budget(model.device, memory))
 
 
@@ -235,17 +232,15 @@ def explain_rows(
 ) -> list[xr.Dataset]:
     """Explanations of rows whose targets are settled; what misses its tolerance is named in `missed`."""
     request = _with_baseline(model, request)
-    with at_rest(model.network):
-        model, rows = in_float32(model, rows)
-    with at_rest(model.network):
+    with explainable(model, rows) as (model, rows, attention):
         found = METHODS[request.method](model, rows, request, memory_budget(model.device, memory))
-    answers = predict(model, rows, memory=memory).value.tolist()
+        answers = predict(model, rows, memory=memory).value.tolist()
     results = []
     for row, scores, value in zip(rows, found, answers, strict=True):
         notes = {name: scores.pop(name) for name in list(scores) if name.startswith("_")}
         if missed is not None:
             missed.extend(_missed(row, scores, value, request, notes))
-        results.append(_label(model, row, scores, request, value, notes))
+        results.append(_label(model, row, scores, request, value, notes, attention))
     return results
 
 
@@ -287,7 +282,13 @@ def _explain_windows(
 
 
 def _label(
-    model: Model, row: Row, scores: Scores, request: ExplainRequest, value: float, notes: dict[str, np.ndarray]
+    model: Model,
+    row: Row,
+    scores: Scores,
+    request: ExplainRequest,
+    value: float,
+    notes: dict[str, np.ndarray],
+    attention: str,
 ) -> xr.Dataset:
     tokens, objective = row.encoded.tokens, row.objective
     variables = dict(scores)
@@ -309,6 +310,8 @@ def _label(
         "part": objective.part,
     }
     plans: dict[str, Any] = {"precision": str(model.dtype).removeprefix("torch.")}
+    if attention != "own":
+        plans["attention"] = attention
     if request.method == "ca-lig":
         plans["path"] = request.path
     if "_n_nodes" in notes:

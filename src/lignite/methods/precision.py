@@ -1,14 +1,22 @@
 """Explain in float32 what a half-precision model says: its rounding is larger than the differences that are sought."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from lignite.errors import ModelError
+from lignite.models.attention import NAME, at_rest, configurations, intercepted, own_calls
+from lignite.models.failures import FOREIGN
+from lignite.models.fitting import SAME
 from lignite.models.loading import Model
-from lignite.models.prediction import Row
+from lignite.models.prediction import Row, predict, run
 from lignite.models.splitting import HALF
+from lignite.models.targets import values
 
 
 def in_float32(model: Model, rows: Sequence[Row]) -> tuple[Model, list[Row]]:
@@ -46,3 +54,75 @@ def _widened_row(row: Row) -> Row:
     tensors: Mapping[str, Tensor] = row.encoded.tensors
     wide = {name: tensor.float() if tensor.dtype in HALF else tensor for name, tensor in tensors.items()}
     return replace(row, encoded=replace(row.encoded, tensors=wide))
+
+
+_GRADIENTS_PASS = {"eager", "sdpa", NAME}
+"""Attention of transformers that computes in any precision and both ways."""
+
+
+@contextmanager
+def explainable(model: Model, rows: Sequence[Row]) -> Iterator[tuple[Model, list[Row], str]]:
+    """Hold a model as it can be explained: in float32, on attention that computes in it and can be differentiated.
+
+    Yields the model, the rows and whose attention runs: ``"own"``, or ``"definition"`` where the model's own refuses
+    (flash attention knows half precision alone) and softmax attention is computed by its definition instead.
+
+    Raises
+    ------
+    ModelError
+        If the definition gives another answer than the model's own attention.
+    """
+    with at_rest(model.network):
+        wide, widened = in_float32(model, rows)
+    with at_rest(wide.network):
+        if not rows or _runs_both_ways(wide, widened[0]):
+            yield wide, widened, "own"
+            return
+        own = float(predict(model, rows[:1]).value)
+        with intercepted(configurations(wide.network)):
+            _check_definition(model, own, float(predict(wide, widened[:1]).value))
+            yield wide, widened, "definition"
+
+
+def _runs_both_ways(model: Model, row: Row) -> bool:
+    """Whether gradients pass through the model's own attention: known for the usual kinds, tried for others."""
+    kinds = {config.__dict__["_attn_implementation_internal"] for config in configurations(model.network)}
+    if kinds <= {*_GRADIENTS_PASS, None}:
+        return True
+    try:
+        with torch.enable_grad(), _watched(model.network) as leaves:
+            value = values(run(model.network, row.encoded.tensors), [row.objective])
+            if leaves:
+                torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    except FOREIGN:
+        return False
+    return True
+
+
+@contextmanager
+def _watched(network: nn.Module) -> Iterator[list[Tensor]]:
+    """The states that leave each table of embeddings, as something to differentiate by."""
+    leaves: list[Tensor] = []
+
+    def watch(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_())
+        return leaves[-1]
+
+    tables = [part for part in network.modules() if isinstance(part, nn.Embedding | nn.Conv2d)]
+    handles = [table.register_forward_hook(own_calls(watch)) for table in tables]
+    try:
+        yield leaves
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _check_definition(model: Model, own: float, found: float) -> None:
+    """Compare the answer by the definition of attention with the model's own, as far as its precision reaches."""
+    if not abs(found - own) <= SAME[model.dtype] * max(1.0, abs(own)):
+        kind = getattr(model.config, "_attn_implementation", None)
+        raise ModelError(
+            f"the attention of {type(model.network).__name__} (attn_implementation={kind!r}) cannot be differentiated "
+            f"in float32, and the definition of attention answers {found:.4g} where it answers {own:.4g}: load the "
+            "model with attn_implementation='sdpa' or 'eager'."
+        )

@@ -59,6 +59,9 @@ def _described(network: nn.Module, error: BaseException) -> str:
         return f"the device's memory is full ({first_line(error)}); give memory= less than it took, or a shorter input."
     if isinstance(error, TypeError) and "argument" in str(error):
         return f"{name} cannot be called as lignite calls it ({reason}). {FORWARD_CONTRACT}."
+    kind = getattr(getattr(network, "config", None), "_attn_implementation", None)
+    if kind not in (None, "eager", "sdpa"):
+        reason += f"; it was loaded with attn_implementation={kind!r}, try 'sdpa'"
     return (
         f"{name} fails on this input ({reason}). If it fails on the same tensors by itself, too, mend the model or the "
         "input; if not, lignite cannot explain it this way: try method='occlusion', which only asks it."
