@@ -72,7 +72,7 @@ class Explainer:
             relevance = np.random.default_rng(n_tokens).standard_normal(n_tokens)
         else:
             relevance = -np.arange(n_tokens, dtype=np.float64)
-        result = xr.Dataset({"relevance": ("token", relevance)})
+        result = xr.Dataset({"relevance": ("token", relevance)}, attrs={"kind": "explain", "value": 4.0})
         if method == "ca-lig":
             result["displacement"], result["gap"] = ("layer", [2.0, -4.0]), ("layer", [0.01, -0.1])
         return result

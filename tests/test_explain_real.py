@@ -11,8 +11,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lignite
-from lignite.attribution.layer_ig import ROUNDED_SHARE
 from lignite.errors import GapWarning
+from lignite.tolerance import ROUNDED_SHARE
 
 pytestmark = pytest.mark.shared
 

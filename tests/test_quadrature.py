@@ -25,9 +25,9 @@ from lignite.attribution.quadrature import (
     interleaved,
     spread,
     stretch,
-    tolerances,
 )
 from lignite.attribution.refinement import Panel, Piece, Row
+from lignite.tolerance import size_among_targets
 
 small_floats = st.floats(-10, 10)
 ROUNDING = 1e-12  # sums of up to 48 terms of order one, each rounded to 1e-16
@@ -303,7 +303,7 @@ def test_tiny_displacements_are_held_to_a_share_of_the_median():
     """A target that moves by rounding alone has no digits of its own to be right about."""
     displacement = torch.tensor([1.0, 2.0, 4.0, 1e-9], dtype=torch.float64)
 
-    allowed = tolerances(displacement, 1e-3)
+    allowed = 1e-3 * size_among_targets(displacement, displacement.median())
 
     # the lower of the two middle values is the median; a thousandth of it is the floor
     assert_close(allowed, torch.tensor([1e-3, 2e-3, 4e-3, 1e-6], dtype=torch.float64), rtol=1e-12, atol=0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import lignite
-from lignite.attribution.quadrature import SMALL_SHARE
 from lignite.errors import GapWarning
+from lignite.tolerance import SMALL_SHARE
 
 pytestmark = pytest.mark.shared
 

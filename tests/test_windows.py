@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 import lignite
 from lignite.errors import InputError, OptionError
+from lignite.models.targets import chances
 from lignite.windows import cut
 
 SHORT = "A superb film, though thin."
@@ -98,6 +99,51 @@ def test_by_default_all_windows_explain_the_class_they_favour_together(model):
     assert found.prediction == "positive"
     assert json.loads(found.attrs["target"])["name"] == "positive"
     assert_allclose(found.probability.sum(), 1, rtol=1e-6)
+
+
+WITH_OPTIONS = [
+    {"method": "ca-lig", "ends": True},
+    {"method": "ca-lig", "nodes": "stochastic", "n_steps": 4},
+    {"method": "relevance-flow", "orders": True},
+    {"method": "relevance-flow", "ends": True},
+    *({"method": method} for method in ("ig", "saliency", "grad-cam", "attention-rollout", "occlusion", "random")),
+]
+
+
+@pytest.mark.parametrize("options", WITH_OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
+def test_windows_lose_no_variable_but_those_over_pairs_of_tokens(model, options):
+    """The layout says along which axes a variable lies, and these say how it is joined."""
+    options = {"tol": 0.5, "n_samples": 2, **options}
+    text = "A superb film, though thin. It is dull."
+    if "n_steps" in options:
+        options |= {"tol": 1e-3}
+
+    whole = lignite.explain(model, text, target="positive", **options)
+    joined = lignite.explain(model, text, target="positive", window=9, **options)
+
+    assert len(windows_of(joined)) > 1
+    assert set(joined) == {name for name in whole if not {"target", "source"} & set(whole[name].dims)}
+    assert all(joined[name].dims == whole[name].dims for name in joined)
+    if "falling" in joined:
+        for name in ("falling", "rising"):  # each adds up to the change of every window
+            assert_allclose(joined[name].sum(), joined.displacement[0], rtol=1e-4)
+
+
+def test_pairs_of_tokens_are_not_asked_for_in_windows(model):
+    """They would be left out without a word."""
+    with pytest.raises(OptionError, match="two windows share no pair"):
+        lignite.explain(model, LONG, window=20, method="relevance-flow", detail="relevance-flow")
+
+
+@pytest.mark.parametrize("link", ["softmax", "sigmoid", "none"])
+def test_probabilities_of_windows_follow_the_link_of_the_model(link):
+    """Two classes of logits 0 and 0 look alike under both links: the numbers do not tell which one it is."""
+    logits = np.array([0.0, 0.0])
+
+    found = chances(logits + 1, link)
+
+    expected = {"softmax": [0.5, 0.5], "sigmoid": [1 / (1 + np.exp(-1))] * 2, "none": [np.nan] * 2}[link]
+    assert_allclose(found, expected)
 
 
 @pytest.mark.parametrize(

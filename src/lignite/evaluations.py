@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import torch
 import transformers
-import xarray as xr
 
 import lignite
 from lignite.calls import public
 from lignite.errors import FileError, GapWarning, InputError, LigniteError, NotFiniteError, OptionError, warn
 from lignite.examples import Example, read_examples
-from lignite.explanations import explain_rows
+from lignite.explanations import Missed, explain_rows
 from lignite.files import parse_json, read_whole, write_whole
 from lignite.journal import Journal
 from lignite.measures import (
@@ -44,6 +43,7 @@ from lignite.models.loading import Model, as_model
 from lignite.models.prediction import Row, ask, filler, fillers
 from lignite.models.targets import Wanted, as_target
 from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target, as_names, check_choice
+from lignite.results.certificate import largest_gap
 
 Progress = Callable[[int, int], None]
 
@@ -479,7 +479,7 @@ class _Work:
         self.explain_label = explain_label
         self.skipped: list[tuple[int, str, str, str]] = []
         self.labels_fit = False
-        self.missed: dict[str, list[str]] = {}
+        self.missed: dict[str, list[Missed]] = {}
 
     def key(self, example: Example, method: Method) -> str:
         """The same for the same content and the same options, whatever they are called."""
@@ -597,7 +597,7 @@ class _Work:
 
     def explain_together(self, subjects: Sequence[Subject], method: Method) -> dict[int, Explained]:
         start = time.perf_counter()
-        missed: list[str] = []
+        missed: list[Missed] = []
         rows = [subject.row for subject in subjects]
         results = explain_rows(self.model, rows, method.request, memory=self.plan.memory, missed=missed)
         seconds = (time.perf_counter() - start) / len(subjects)
@@ -606,7 +606,7 @@ class _Work:
             relevance = result["relevance"].values.astype(np.float64)
             if not np.isfinite(relevance).all():
                 raise NotFiniteError("a relevance is NaN or infinite; load the model with dtype='float32'.")
-            found[subject.example.number] = Explained(relevance, gap_of(result), seconds)
+            found[subject.example.number] = Explained(relevance, largest_gap(result), seconds)
         self.missed.setdefault(method.name, []).extend(missed)
         return found
 
@@ -701,17 +701,6 @@ def _class(model: Model, example: Example, label: str | int | None = None) -> in
             f"{', …' if len(names) > 12 else ''}. Give one of them, by name or number."
         )
     return label
-
-
-def gap_of(result: xr.Dataset) -> float:
-    """What the scores miss of their displacement, as a share of it; of the worst layer where there are layers."""
-    for gap, displacement in (("total_gap", "total_displacement"), ("gap", "displacement")):
-        if gap in result and displacement in result:
-            size = np.abs(np.atleast_1d(result[displacement].values.astype(np.float64)))
-            missed = np.abs(np.atleast_1d(result[gap].values.astype(np.float64)))
-            known = size > 0
-            return float((missed[known] / size[known]).max()) if known.any() else float("nan")
-    return float("nan")
 
 
 # Tables

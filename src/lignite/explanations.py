@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from lignite.attribution.layer_ig import ROUNDED_SHARE
 from lignite.calls import public
 from lignite.errors import GapWarning, OptionError, warn
 from lignite.flows import Progress, versions
@@ -23,11 +22,26 @@ from lignite.models.prediction import Row, ask, fillers, predict
 from lignite.models.targets import Wanted
 from lignite.request import ExplainRequest, Target, as_names
 from lignite.results.build import build_explanation
+from lignite.results.certificate import Certificate, certificates
 from lignite.results.schema import PICTURE
 from lignite.windows import check_text, cut, join
 
 BATCH = 64
 """Inputs that are explained together before progress is reported."""
+
+ROUNDINGS = 256
+"""A gap of fewer roundings of the prediction is what its precision leaves; more nodes do not close it."""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Where scores miss more than they may, in words, and whether it is rounding that they miss."""
+
+    where: str
+    rounded: bool
+
+    def __str__(self) -> str:
+        return self.where
 
 
 @public
@@ -167,7 +181,7 @@ def explain(
         seed=seed,
     )
     model = as_model(model)
-    missed: list[str] = []
+    missed: list[Missed] = []
     results: list[xr.Dataset] = []
     if request.window is not None:
         texts = inputs if is_list(inputs) else [inputs]
@@ -228,7 +242,7 @@ def explain_rows(
     request: ExplainRequest,
     *,
     memory: int | float | str | None = None,
-    missed: list[str] | None = None,
+    missed: list[Missed] | None = None,
 ) -> list[xr.Dataset]:
     """Explanations of rows whose targets are settled; what misses its tolerance is named in `missed`."""
     request = _with_baseline(model, request)
@@ -238,9 +252,9 @@ def explain_rows(
     results = []
     for row, scores, value in zip(rows, found, answers, strict=True):
         notes = {name: scores.pop(name) for name in list(scores) if name.startswith("_")}
-        if missed is not None:
-            missed.extend(_missed(row, scores, value, request, notes))
         results.append(_label(model, row, scores, request, value, notes, attention))
+        if missed is not None:
+            missed.extend(missed_in(results[-1]))
     return results
 
 
@@ -259,9 +273,14 @@ def _explain_windows(
     target: Wanted,
     request: ExplainRequest,
     memory: int | float | str | None,
-    missed: list[str],
+    missed: list[Missed],
 ) -> xr.Dataset:
     assert request.window is not None
+    if request.detail:
+        raise OptionError(
+            f"detail={', '.join(request.detail)} keeps scores of pairs of tokens, and two windows share no pair. Leave "
+            "it out, or explain the part of the text that matters without window=."
+        )
     windows = cut(model, text, request.window, request.overlap)
     rows = ask(model, [window.text for window in windows], target)
     kinds = {row.objective.kind for row in rows}
@@ -276,9 +295,12 @@ def _explain_windows(
     results = [
         result
         for first in range(0, len(rows), BATCH)
-        for result in explain_rows(model, rows[first : first + BATCH], request, memory=memory, missed=missed)
+        for result in explain_rows(model, rows[first : first + BATCH], request, memory=memory)
     ]
-    return join(text, windows, results, [row.encoded.tokens.keep() for row in rows])
+    tokens = [row.encoded.tokens.keep() for row in rows]
+    joined = join(text, windows, results, tokens, rows[0].objective.link)
+    missed.extend(missed_in(joined))
+    return joined
 
 
 def _label(
@@ -339,29 +361,53 @@ def _label(
     )
 
 
-def _missed(row: Row, scores: Scores, value: float, request: ExplainRequest, notes: dict[str, np.ndarray]) -> list[str]:
-    """Layers whose gap is larger than allowed; where nodes are drawn at random, the error is known otherwise."""
-    if request.nodes == "stochastic":
-        return []
-    found = []
-    for name, what in (("", "layers"), ("output_", "the states that leave the last layer"), ("total_", "")):
-        if f"{name}gap" not in scores:
-            continue
-        gap, displacement = np.atleast_1d(scores[f"{name}gap"]), np.atleast_1d(scores[f"{name}displacement"])
-        explained = np.abs(notes.get(f"_{name}size", displacement))
-        size = np.maximum(explained, ROUNDED_SHARE * np.maximum(abs(value), np.abs(value - displacement)))
-        wide = np.flatnonzero(np.abs(gap) > request.tol * size)
-        if len(wide):
-            where = f" at {what} {', '.join(map(str, wide))}" if name == "" else f" at {what}" if what else ""
-            text = row.encoded.tokens.input
-            found.append(f"{text[:40] + ('…' if len(text) > 40 else '')!r}{where}")
-    return found
+PLACES = {"": "layers", "output_": "the states that leave the last layer", "relevance_flow_": "layers"}
+"""How a warning names the places of a sum, by how its variables begin."""
 
 
-def _gap_message(missed: Sequence[str], request: ExplainRequest) -> str:
-    shown = "; ".join(missed[:5]) + (f"; and {len(missed) - 5} more" if len(missed) > 5 else "")
+def missed_in(result: xr.Dataset) -> list[Missed]:
+    """What the certificate of a result says is missed, a line for each of its sums."""
+    text = str(result.attrs["text"])
+    shown = repr(text[:40] + ("…" if len(text) > 40 else ""))
+    return [
+        Missed(f"{shown}{_places(result, each)}", _is_rounding(result, each))
+        for each in certificates(result)
+        if not each.kept
+    ]
+
+
+def _places(result: xr.Dataset, found: Certificate) -> str:
+    if found.prefix not in PLACES:
+        return ""
+    wide = ~found.within
+    if "layer" not in wide.dims:
+        return f" at {PLACES[found.prefix]}"
+    layers = wide.any([dim for dim in wide.dims if dim != "layer"])
+    numbers = ", ".join(str(layer) for layer in result["layer"].values[layers.values])
+    what = ", handed on between tokens," if found.prefix == "relevance_flow_" else ""
+    return f"{what} at {PLACES[found.prefix]} {numbers}"
+
+
+def _is_rounding(result: xr.Dataset, found: Certificate) -> bool:
+    gap, value = result[f"{found.prefix}gap"], float(result.attrs["value"])
+    moved = result["displacement" if found.prefix == "relevance_flow_" else f"{found.prefix}displacement"]
+    scale = max(abs(value), float(abs(value - moved).max()))
+    return bool((abs(gap.where(~found.within, 0)) <= ROUNDINGS * np.finfo(gap.dtype).eps * scale).all())
+
+
+def _gap_message(missed: Sequence[Missed], request: ExplainRequest) -> str:
+    shown = "; ".join(map(str, missed[:5])) + (f"; and {len(missed) - 5} more" if len(missed) > 5 else "")
+    return f"Scores miss more than {request.tol:g} of their displacement for {shown}. {_remedy(missed, request)}"
+
+
+def _remedy(missed: Sequence[Missed], request: ExplainRequest) -> str:
+    if all(each.rounded for each in missed):
+        return "What is missed is the rounding of the model's numbers: load it with dtype='float64', or raise tol."
     if request.n_steps:
-        remedy = f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
-    else:
-        remedy = f"Raise max_steps above {request.max_steps}; paths from baseline='mask' are the smoothest."
-    return f"Scores miss more than {request.tol:g} of their displacement for {shown}. {remedy}"
+        return f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
+    if set(request.baseline) & {"zero", "mean"}:
+        return (
+            f"Raise max_steps above {request.max_steps}, or start where the model has been: paths from no token's "
+            "states turn sharply at every norm, those from baseline='mask', 'pad' or another token do not."
+        )
+    return f"Raise max_steps above {request.max_steps}; paths from baseline='mask' are the smoothest."

@@ -28,7 +28,8 @@ from lignite.models.splitting import RecordedBlock, block_of
 from lignite.models.tokens import Encoded, role_id, without_role
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
 from lignite.results.build import build_flow
-from lignite.results.schema import PICTURE
+from lignite.results.certificate import certificates
+from lignite.results.schema import FLOW, PICTURE
 
 Progress = Callable[[int, int], None]
 
@@ -178,8 +179,6 @@ def _flow_of_one(
         block = block_of(model, calls[layer], kept)
         baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
         finished.append(_attribute(block, baseline, places, request, budget, seed + layer))
-        scores = finished[-1]
-        missed.extend(_missed_targets(scores, layer, targets, tokens.text))
         if report:
             report(done + 1, len(layers))
     variables = {
@@ -187,10 +186,12 @@ def _flow_of_one(
     }
     if encoded.image is not None:
         variables[PICTURE] = encoded.image
-    return build_flow(
+    result = build_flow(
         tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
         attrs=_attributes(model, tokens.input, request, layers, finished),
     )  # fmt: skip
+    missed.extend(missed_in(result))
+    return result
 
 
 def seed_of(encoded: Encoded) -> int:
@@ -265,19 +266,16 @@ def _baseline(
 
 
 def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
-    """Layers on the first axis, heads and circuits before targets, padding left out of the sources."""
+    """Layers in the axes of the result's layout; engines have targets first. Padding is left out of the sources."""
     if len({layer.shape for layer in layers}) > 1:
         raise ModelError(
             f"The chosen layers differ in their number of heads, so {name} fits no array; pass layers= of one kind."
         )
-    stacked = torch.stack(list(layers))
-    has_sources = name in ("attention", "whole", "composed", "whole_heads", "whole_circuits")
-    if has_sources:
-        stacked = stacked[..., kept]
-    if name.startswith("attention") or name == "whole_heads":
-        stacked = stacked.transpose(1, 2)
-    if name == "whole_circuits":
-        stacked = stacked.movedim(2, 0)
+    dims = FLOW.variables[name]
+    ours = ("layer", "target", *(dim for dim in dims if dim not in ("layer", "target")))
+    stacked = torch.stack(list(layers)).permute([ours.index(dim) for dim in dims])
+    if "source" in dims:
+        stacked = stacked.index_select(dims.index("source"), kept.nonzero()[:, 0])
     return stacked.cpu().numpy()
 
 
@@ -314,14 +312,23 @@ def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress |
     return lambda done, n_layers: progress(number * n_layers + done, n_inputs * n_layers)
 
 
-def _missed_targets(scores: LayerScores, layer: int, targets: Sequence[int], text: Sequence[str]) -> list[str]:
-    found = []
-    for name, rows in scores.missed.items():
-        names = [f"{text[targets[row]]!r} ({targets[row]})" for row in rows.nonzero()[:, 0].tolist()]
-        if names:
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            found.append(f"layer {layer}, {name}: {shown} of {len(targets)}")
-    return found
+def missed_in(result: xr.Dataset) -> list[str]:
+    """What the certificate of a flow says is missed, a line for each layer and map."""
+    lines = []
+    for place, layer in enumerate(result["layer"].values.tolist()):
+        for found in certificates(result):
+            wide = ~found.within.isel(layer=place)
+            rows = wide.any("head") if "head" in wide.dims else wide
+            if rows.any():
+                lines.append(f"layer {layer}, {found.prefix[:-1]}: {_named(result, rows.values)} of {len(rows)}")
+    return lines
+
+
+def _named(result: xr.Dataset, chosen: np.ndarray) -> str:
+    """Targets by their token and position, the first three of them."""
+    labels = zip(result["target_token"].values[chosen], result["target"].values[chosen], strict=True)
+    names = [f"{str(token)!r} ({position})" for token, position in labels]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _has_experts(model: Model) -> bool:

@@ -220,7 +220,8 @@ METRICS: dict[str, Metric] = {
         "lower", family="sanity", default=False,
     ),
     "completeness-gap": Metric(
-        "what the scores miss of their displacement, as a share of it", "lower", family="completeness"
+        "what the scores miss of what they had to explain, as a share of it; the worst of their sums",
+        "lower", family="completeness",
     ),
     "seconds": Metric("time of one explanation", "lower", family="cost", tested=False),
 }  # fmt: skip

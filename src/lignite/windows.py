@@ -10,16 +10,16 @@ import xarray as xr
 
 from lignite.errors import InputError, OptionError
 from lignite.models.loading import Model
+from lignite.models.targets import chances
 from lignite.models.tokens import Tokens
 from lignite.models.words import number_words
 from lignite.results.build import build_explanation
+from lignite.results.schema import EXPLAIN, PICTURE, TOKEN_AXIS
 
-JOINED = ("relevance", "layer_relevance", "layer_ig", "layer_ig_error", "output_ig", "added", "removed")
-"""Variables over tokens that are put together; those over pairs of tokens know no pair from two windows."""
-
-CERTIFICATES = (
-    "displacement", "gap", "output_displacement", "output_gap", "total_displacement", "total_gap",
-)  # fmt: skip
+UNJOINED = frozenset(
+    name for name, dims in EXPLAIN.variables.items() if {"target", "source"} & set(dims) or name == PICTURE
+)
+"""Variables over pairs of tokens know no pair from two windows, and a text has no picture; all others are joined."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,10 @@ def _word_start(words: Sequence[int | None], place: int, *, above: int) -> int:
     return place
 
 
-def join(text: str, windows: Sequence[Window], results: Sequence[xr.Dataset], tokens: Sequence[Tokens]) -> xr.Dataset:
-    """One explanation of the whole text.
+def join(
+    text: str, windows: Sequence[Window], results: Sequence[xr.Dataset], tokens: Sequence[Tokens], link: str
+) -> xr.Dataset:
+    """One explanation of the whole text; `link` makes probabilities of logits.
 
     What is explained is the mean of the windows' values: each window's scores count one n-th, so that a token that
     stands in two windows has the sum of what it does in both, and all scores add up to the mean displacement. Special
@@ -86,11 +88,8 @@ def join(text: str, windows: Sequence[Window], results: Sequence[xr.Dataset], to
     places = [_keys(known, window, n_characters) for window, known in zip(windows, tokens, strict=True)]
     order = sorted({key for keys in places for key in keys})
     index = {key: place for place, key in enumerate(order)}
-    variables = _sums(results, places, index)
+    variables = _joined(results, places, index, link)
     first = results[0]
-    if "logit" in first:
-        variables["logit"] = np.mean([one.logit.values for one in results], axis=0)
-        variables["probability"] = _probability(variables["logit"], results)
     attrs = dict(first.attrs)
     attrs |= {"text": text, "value": float(np.mean([one.attrs["value"] for one in results]))}
     if "logit" in variables and attrs["prediction"]:
@@ -146,36 +145,33 @@ def _keys(known: Tokens, window: Window, n_characters: int) -> list[_Key]:
     return keys
 
 
-def _sums(
-    results: Sequence[xr.Dataset], places: Sequence[Sequence[_Key]], index: dict[_Key, int]
+def _joined(
+    results: Sequence[xr.Dataset], places: Sequence[Sequence[_Key]], index: dict[_Key, int], link: str
 ) -> dict[str, np.ndarray]:
-    first = results[0]
+    """Every variable by its axes: along tokens each window counts one n-th, without them windows are averaged."""
     variables: dict[str, np.ndarray] = {}
-    for name in JOINED:
-        if name not in first:
-            continue
-        total = np.zeros((*first[name].shape[:-1], len(index)), dtype=first[name].dtype)
-        for one, keys in zip(results, places, strict=True):
-            at = [index[key] for key in keys]
-            part = one[name].values / len(results)
-            total[..., at] += part**2 if name == "layer_ig_error" else part  # no token stands twice in a window
-        variables[name] = np.sqrt(total) if name == "layer_ig_error" else total
-    for name in CERTIFICATES:
-        if name in first:
-            variables[name] = np.asarray(np.mean([one[name].values for one in results], axis=0))
+    for name in map(str, results[0]):
+        dims = EXPLAIN.variables[name]
+        if TOKEN_AXIS in dims:
+            variables[name] = _sum(name, results, places, index)
+        elif name not in UNJOINED and name != "probability":
+            variables[name] = np.asarray(np.mean([one[name].transpose(*dims).values for one in results], axis=0))
+    if "logit" in variables:
+        variables["probability"] = chances(variables["logit"], link)
     return variables
 
 
-def _probability(logit: np.ndarray, results: Sequence[xr.Dataset]) -> np.ndarray:
-    """Of the mean logits, by the link that the windows' own probabilities show."""
-    one = results[0]
-    shown, own = one.probability.values, one.logit.values
-    if np.isnan(shown).any():
-        return np.full_like(logit, np.nan)
-    if np.allclose(shown, 1 / (1 + np.exp(-own)), atol=1e-6):
-        return 1 / (1 + np.exp(-logit))
-    powers = np.exp(logit - logit.max())
-    return powers / powers.sum()
+def _sum(
+    name: str, results: Sequence[xr.Dataset], places: Sequence[Sequence[_Key]], index: dict[_Key, int]
+) -> np.ndarray:
+    """Along tokens; standard errors of windows, which are drawn apart, add up by their squares."""
+    dims, squared = EXPLAIN.variables[name], name == "layer_ig_error"
+    first = results[0][name].transpose(..., TOKEN_AXIS)
+    total = np.zeros((*first.shape[:-1], len(index)), dtype=first.dtype)
+    for one, keys in zip(results, places, strict=True):
+        part = one[name].transpose(..., TOKEN_AXIS).values / len(results)
+        total[..., [index[key] for key in keys]] += part**2 if squared else part  # no token stands twice in a window
+    return np.moveaxis(np.sqrt(total) if squared else total, -1, dims.index(TOKEN_AXIS))
 
 
 def check_text(inputs: Any) -> str:

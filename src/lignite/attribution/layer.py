@@ -43,6 +43,7 @@ class LayerScores:
             self.variables[name] = integral.scores["scores"]
             self.variables[f"{name}_displacement"] = integral.displacement
             self.variables[f"{name}_gap"] = integral.gap
+            self.variables[f"{name}_allowed"] = integral.allowed
 
 
 def attribute_layer(
@@ -170,12 +171,20 @@ class _Layer:
             )
             variables["composed"], variables["composed_displacement"] = composed, total
             variables["composed_gap"] = composed.sum(-1) - total
+            variables["composed_allowed"] = self._allowed_in_composed(attention, mlp)
         for name, values in variables.items():
             if not torch.isfinite(values).all():
                 raise NotFiniteError(
                     f"{name} of a layer contains NaN or infinity; load the model in float32 or float64."
                 )
         return result
+
+    def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:
+        """What the gaps of all heads may come to where their scores are followed on."""
+        allowed = attention.allowed
+        if self.request.composition != "product":
+            allowed = torch.where(attention.displacement == 0, 0, allowed / attention.displacement)
+        return (allowed * mlp.scores["scores"].abs()).sum(-1)
 
     # The trial
 

@@ -24,11 +24,7 @@ from lignite.attribution.quadrature import (
     stretch,
 )
 from lignite.attribution.refinement import Scores
-
-ROUNDED_SHARE = 1e-2
-"""Displacements below this share of the prediction are held to the tolerance of that share: what is left of a
-difference of two logits that nearly agree is rounding."""
-
+from lignite.tolerance import size_beside_predictions
 
 NODES_ON_AN_IMAGE = 12
 """Nodes of one panel where a path is followed through the layers: its direction there comes from a polynomial through
@@ -84,13 +80,14 @@ class Layers(Protocol):
 class LayerIG:
     """Scores of every layer, last those of the states that leave the last block, with their certificate.
 
+    `allowed` is the largest gap within the tolerance.
     `error` is the standard error of every score where the nodes were drawn at random.
     """
 
     scores: Float[Tensor, "row layer token"]
     displacement: Float[Tensor, "row layer"]
     gap: Float[Tensor, "row layer"]
-    converged: Bool[Tensor, "row layer"]
+    allowed: Float[Tensor, "row layer"]
     n_nodes: Int[Tensor, "row layer"]
     error: Float[Tensor, "row layer token"] | None = None
 
@@ -126,7 +123,7 @@ def along_input(layers: Layers, start: Float[Tensor, "row token d"], precision: 
     displacement = (layers.value - base)[:, None].expand(-1, layers.n_layers + 1).contiguous()
     path = _InputPath(layers, start, base, precision.max_points, power_of(layers, 0, start))
     if precision.stochastic:
-        return _by_chance(path, displacement, rows, precision)
+        return _by_chance(path, displacement, rows, precision, layers.value, base)
     return _certified(path, displacement, rows, precision, layers.value, base, power_of(layers, 0, start))
 
 
@@ -138,7 +135,7 @@ def _of_line(layers: Layers, layer: int, start: Tensor, precision: Precision) ->
     power = power_of(layers, layer, start)
     line = _Line(layers, layer, start, base, precision.max_points)
     if precision.stochastic:
-        return _by_chance(line, displacement, rows, precision)
+        return _by_chance(line, displacement, rows, precision, layers.value, base)
     return _certified(line, displacement, rows, precision, layers.value, base, power)
 
 
@@ -151,7 +148,8 @@ def _certified(
     base: Tensor,
     power: int,
 ) -> LayerIG:
-    size, scale = size_of(displacement, value, base), scale_of(displacement, value, base)
+    ends = _for_each_layer(value, displacement), _for_each_layer(base, displacement)
+    size, scale = size_beside_predictions(displacement, *ends), torch.maximum(ends[0].abs(), ends[1].abs())
     if precision.n_steps is None and power == 1:
         parts = []
         for some, most in path.groups(rows, precision.max_points):
@@ -161,43 +159,35 @@ def _certified(
                 scale=scale[some],
             )  # fmt: skip
             parts.append((some, part))
-        return _of_integrals(parts, displacement.shape[1], precision, size)
+        return _of_integrals(parts, displacement.shape[1])
     whole = integrate(
         path, displacement, rows, tol=precision.tol, max_steps=precision.max_steps, n_steps=precision.n_steps,
         power=power, size=size, scale=scale,
         panel=NODES_ON_AN_IMAGE if isinstance(path, _InputPath) else NODES_PER_PANEL,
     )  # fmt: skip
-    return _of_integrals([(rows, whole)], displacement.shape[1], precision, size)
+    return _of_integrals([(rows, whole)], displacement.shape[1])
 
 
-def _of_integrals(
-    found: Sequence[tuple[Tensor, Integral]], n_layers: int, precision: Precision, size: Tensor
-) -> LayerIG:
+def _of_integrals(found: Sequence[tuple[Tensor, Integral]], n_layers: int) -> LayerIG:
     """Rows in their order again."""
     order = torch.cat([rows for rows, _ in found]).argsort()
     parts = [part for _, part in found]
-    gap = torch.cat([part.gap for part in parts])[order]
     return LayerIG(
         torch.cat([part.scores["scores"] for part in parts])[order],
         torch.cat([part.displacement for part in parts])[order],
-        gap,
-        gap.abs() <= precision.tol * size,
+        torch.cat([part.gap for part in parts])[order],
+        torch.cat([part.allowed for part in parts])[order],
         torch.cat([part.n_nodes for part in parts])[order][:, None].expand(-1, n_layers),
     )
 
 
-def size_of(displacement: Tensor, value: Tensor, base: Tensor) -> Tensor:
-    """What a gap is compared with: the displacement, or a small share of the prediction where that is larger."""
-    return torch.maximum(displacement.abs(), ROUNDED_SHARE * scale_of(displacement, value, base)).clamp_min(1e-30)
+def _for_each_layer(of_rows: Float[Tensor, " row"], like: Float[Tensor, "row layer"]) -> Float[Tensor, "row layer"]:
+    return of_rows[:, None].expand_as(like)
 
 
-def scale_of(displacement: Tensor, value: Tensor, base: Tensor) -> Tensor:
-    """Magnitude of the two predictions whose difference is the displacement, in its shape."""
-    largest = torch.maximum(value.abs(), base.abs())
-    return largest.reshape(-1, *[1] * (displacement.ndim - 1)).expand_as(displacement)
-
-
-def _by_chance(path: "_Line | _InputPath", displacement: Tensor, rows: Tensor, precision: Precision) -> LayerIG:
+def _by_chance(
+    path: "_Line | _InputPath", displacement: Tensor, rows: Tensor, precision: Precision, value: Tensor, base: Tensor
+) -> LayerIG:
     """Two random nodes in each part of the path: unbiased, and their differences measure the error."""
     assert precision.n_steps is not None
     generator = torch.Generator().manual_seed(precision.seed)
@@ -213,9 +203,9 @@ def _by_chance(path: "_Line | _InputPath", displacement: Tensor, rows: Tensor, p
     total = torch.stack(parts).sum(0)
     gap = total.sum(-1) - displacement
     nodes_used = torch.full_like(gap, precision.n_steps, dtype=torch.long)
-    return LayerIG(
-        total, displacement, gap, torch.ones_like(gap, dtype=torch.bool), nodes_used, torch.stack(spreads).sum(0).sqrt()
-    )
+    ends = _for_each_layer(value, displacement), _for_each_layer(base, displacement)
+    allowed = precision.tol * size_beside_predictions(displacement, *ends)
+    return LayerIG(total, displacement, gap, allowed, nodes_used, torch.stack(spreads).sum(0).sqrt())
 
 
 class PointsOfRows:
@@ -526,7 +516,7 @@ def _joined(parts: Sequence[LayerIG]) -> LayerIG:
         torch.cat([part.scores for part in parts], 1),
         torch.cat([part.displacement for part in parts], 1),
         torch.cat([part.gap for part in parts], 1),
-        torch.cat([part.converged for part in parts], 1),
+        torch.cat([part.allowed for part in parts], 1),
         torch.cat([part.n_nodes for part in parts], 1),
         torch.cat(errors, 1) if errors else None,
     )

@@ -11,12 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.refinement import Panel, Piece, Row, Scores, pieces, refine, replace_refined, within
+from lignite.tolerance import size_among_targets
 
 NODES_PER_PANEL = 6
 """Gauss-Legendre nodes of one panel: smooth paths end after one panel, and a bisection costs twelve nodes."""
-
-SMALL_SHARE = 1e-3
-"""Displacements below this share of the layer's median are held to the median's tolerance: their own is rounding."""
 
 
 @dataclass(frozen=True)
@@ -226,12 +224,6 @@ class Integral:
         return within(self.gap, self.allowed)
 
 
-def tolerances(displacement: Float[Tensor, " target *head"], tol: float) -> Float[Tensor, " target *head"]:
-    """The gap each target may have: `tol` of its displacement, floored at a small share of the median one."""
-    size = displacement.abs()
-    return tol * torch.maximum(size, SMALL_SHARE * size.median())
-
-
 def integrate(
     integrand: Integrand,
     displacement: Float[Tensor, " target *head"],
@@ -263,7 +255,7 @@ def integrate(
     power
         Panels are cut in t, with a = t ** power.
     size
-        What `tol` is relative to, where it is not the displacement itself, floored as in `tolerances`.
+        What `tol` is relative to; by default that of a flow, `size_among_targets`.
     scale
         Magnitude of what the readout is a difference of, if that is larger: it rounds accordingly.
     panel
@@ -274,17 +266,18 @@ def integrate(
     Scores whose sums differ from `displacement` by `gap`. A target that reaches `max_steps`, or the rounding of its
     precision, keeps its best scores and may not be `converged`.
     """
-    allowed = tolerances(displacement, tol) if size is None else tol * size
+    size = size_among_targets(displacement, displacement.abs().median()) if size is None else size
+    allowed = tol * size
     n_nodes = n_steps or min(panel, max_steps)
     evaluation = _Gauss(integrand, targets, power, n_nodes)
     rows = torch.arange(len(targets), device=targets.device)
     whole = evaluation.panel(0.0, 1.0, rows, torch.zeros_like(displacement), displacement)
     used = torch.full_like(rows, n_nodes)
     totals = whole.scores
-    reached = (whole.error().abs() / (allowed / tol)).nan_to_num(nan=0.0).reshape(len(rows), -1).amax(1)
-    failing = (~within(whole.error(), allowed)).nonzero()[:, 0].tolist() if n_steps is None else []
+    reached = (whole.error().abs() / size).nan_to_num(nan=0.0).reshape(len(rows), -1).amax(1)
+    failing = [] if n_steps else [row for row, fits in enumerate(within(whole.error(), allowed).tolist()) if not fits]
     if failing:
-        roots, limits = pieces(whole), _Limits(allowed / tol, displacement, scale)
+        roots, limits = pieces(whole), _Limits(size, displacement, scale)
         refined = [limits.row(number, roots[number], n_nodes) for number in failing]
         refine(refined, evaluation, tol=tol, max_steps=max_steps)
         totals = {name: part.clone() for name, part in whole.scores.items()}

@@ -4,16 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.block import Block
-from lignite.attribution.layer_ig import Layers, PointsOfRows, Precision, power_of, size_of
+from lignite.attribution.layer_ig import Layers, PointsOfRows, Precision, power_of
 from lignite.attribution.maps import WholeByPaths, WholeMap
 from lignite.attribution.plan import choose_plan, make_room
-from lignite.attribution.quadrature import SMALL_SHARE, integrate
+from lignite.attribution.quadrature import Integral, integrate
 from lignite.attribution.readout import Readout
 from lignite.attribution.refinement import Scores
+from lignite.tolerance import size_beside_predictions, size_of_carried
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,14 @@ class Multipliers:
     """Path-averaged gradients at every layer, last at the states that leave the last block.
 
     `relevance` is their product with how far the states moved; it adds up to the `displacement` of F at every layer,
-    up to the `gap`.
+    up to the `gap`, which may be as large as `allowed`.
     """
 
     vectors: list[Float[Tensor, "row token d"]]
     relevance: Float[Tensor, "row layer token"]
     displacement: Float[Tensor, " row"]
     gap: Float[Tensor, "row layer"]
-    converged: Bool[Tensor, "row layer"]
+    allowed: Float[Tensor, "row layer"]
     n_nodes: Int[Tensor, "row layer"]
 
 
@@ -45,7 +46,8 @@ def pull_back(layers: Layers, start: Sequence[Float[Tensor, "row token d"]], pre
     with torch.no_grad():
         base = torch.cat([layers.run(n_layers, start[-1][some], some) for some in rows.split(precision.max_points)])
     displacement = layers.value - base
-    size = size_of(displacement, layers.value, base)
+    size = size_beside_predictions(displacement, layers.value, base)
+    scale = torch.maximum(layers.value.abs(), base.abs())
     share = Precision(
         precision.tol / (n_layers + 1), precision.max_steps, precision.n_steps, precision.max_points
     )  # gaps of the layers add up
@@ -58,7 +60,7 @@ def pull_back(layers: Layers, start: Sequence[Float[Tensor, "row token d"]], pre
         change = displacement if below is None else _relevance(layers, layer + 1, start, below).sum(1)
         found = integrate(
             path, change, rows, tol=share.tol, max_steps=share.max_steps, n_steps=share.n_steps, size=size,
-            power=power_of(layers, layer, start[layer]),
+            scale=scale, power=power_of(layers, layer, start[layer]),
         )  # fmt: skip
         below = found.scores["vectors"]
         vectors.insert(0, below)
@@ -66,9 +68,8 @@ def pull_back(layers: Layers, start: Sequence[Float[Tensor, "row token d"]], pre
         nodes.insert(0, found.n_nodes)
     relevance = torch.stack(sums, 1)
     gap = relevance.sum(2) - displacement[:, None]
-    return Multipliers(
-        vectors, relevance, displacement, gap, gap.abs() <= precision.tol * size[:, None], torch.stack(nodes, 1)
-    )
+    allowed = (precision.tol * size)[:, None].expand_as(gap)
+    return Multipliers(vectors, relevance, displacement, gap, allowed, torch.stack(nodes, 1))
 
 
 def _relevance(layers: Layers, layer: int, start: Sequence[Tensor], vectors: Tensor) -> Float[Tensor, "row token"]:
@@ -149,16 +150,18 @@ def split_by_source(
     above: Float[Tensor, "token d"],
     precision: Precision,
     *,
-    total: float,
+    even: float,
     heads: bool,
     budget: float,
-) -> tuple[Scores, Tensor]:
+) -> Integral:
     """Relevance that arrives at each token of a block's output, divided over the tokens it came from.
+
+    `even` is what each token would carry if all carried the same; gaps of those that carry little are compared with it.
 
     Returns
     -------
     Scores ``[target, source]``, with `heads` also ``"heads" [target, head, source]`` and ``"residual" [target]``, and
-    the gap of every target. Rows add up to the relevance above the block, columns to that below it.
+    their certificate. Rows add up to the relevance above the block, columns to that below it.
     """
     targets = torch.arange(len(start), device=start.device)
     plan = choose_plan(block, start)
@@ -170,11 +173,9 @@ def split_by_source(
     else:
         assert plan.paths is not None
         integrand = WholeByPaths(block, plan.paths, readout, room, detail)
-    # Targets that carry little are held to the share of the whole that they could carry.
-    floor = max(abs(total), 1e-30) / len(targets)
-    size = readout.displacement.abs().clamp_min(floor * SMALL_SHARE**0.5)
     found = integrate(
         integrand, readout.displacement, targets, tol=precision.tol, max_steps=precision.max_steps,
-        n_steps=precision.n_steps, power=plan.power, size=size,
+        n_steps=precision.n_steps, power=plan.power,
+        size=size_of_carried(readout.displacement, readout.displacement.new_tensor(even)),
     )  # fmt: skip
-    return found.scores, found.gap
+    return found

@@ -37,9 +37,9 @@ def ca_lig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: f
         scores |= _assembled(scores, request, share)
         scores["_fusion"] = np.asarray(share)
         scores["output_ig"] = scores["layer_ig"][-1]
-        scores["output_displacement"], scores["output_gap"] = scores["displacement"][-1], scores["gap"][-1]
-        scores["_output_size"] = scores["_size"][-1]
-        for name in ("layer_ig", "layer_ig_error", "displacement", "gap", "_size", "_n_nodes"):
+        for name in ("displacement", "gap", "allowed"):
+            scores[f"output_{name}"] = scores[name][-1]
+        for name in ("layer_ig", "layer_ig_error", "displacement", "gap", "allowed", "_n_nodes"):
             if name in scores:
                 scores[name] = scores[name][:-1]
         del scores["_reader"]
@@ -69,7 +69,7 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
         "layer_ig": _mean([run.scores for run in runs]),
         "displacement": _mean([run.displacement for run in runs]),
         "gap": _mean([run.gap for run in runs]),
-        "_size": _mean([run.displacement.abs() for run in runs]),
+        "allowed": _mean([run.allowed for run in runs]),
         "_n_nodes": torch.stack([run.n_nodes for run in runs]).sum(0),
         "_reader": reading(stack),
     }

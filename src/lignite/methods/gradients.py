@@ -30,6 +30,7 @@ def ig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float
             "relevance": found.scores[:, 0],
             "total_displacement": found.displacement[:, 0],
             "total_gap": found.gap[:, 0],
+            "total_allowed": found.allowed[:, 0],
             "_n_nodes": found.n_nodes[:, :1],
         }
 

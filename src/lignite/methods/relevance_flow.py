@@ -52,9 +52,11 @@ def relevance_flow(model: Model, rows: Sequence[Row], request: ExplainRequest, b
             "layer_relevance": found.relevance[:, :n_layers],
             "displacement": found.displacement[:, None].expand(-1, n_layers),
             "gap": found.gap[:, :n_layers],
+            "allowed": found.allowed[:, :n_layers],
             "output_ig": found.relevance[:, n_layers],
             "output_displacement": found.displacement,
             "output_gap": found.gap[:, n_layers],
+            "output_allowed": found.allowed[:, n_layers],
             "_n_nodes": found.n_nodes[:, :n_layers],
         }
 
@@ -87,20 +89,21 @@ def _divided(
         below, above, multipliers = (
             states[number, : row.n_tokens] for states in (start[layer], start[layer + 1], found.vectors[layer + 1])
         )
-        parts, gap = split_by_source(
+        integral = split_by_source(
             block,
             below,
             above,
             multipliers,
             precision,
-            total=float(found.displacement[number]),
+            even=float(found.displacement[number]) / int(present.sum()),
             heads=heads,
             budget=budget,
         )  # fmt: skip
-        layers.append(parts | {"gap": gap})
+        layers.append(integral.scores | {"gap": integral.gap, "allowed": integral.allowed})
     divided = {
         "relevance_flow": torch.stack([parts["scores"][present][:, present] for parts in layers]),
         "relevance_flow_gap": torch.stack([parts["gap"][present] for parts in layers]),
+        "relevance_flow_allowed": torch.stack([parts["allowed"][present] for parts in layers]),
     }
     if heads and all("heads" in parts for parts in layers):
         divided["relevance_flow_heads"] = torch.stack(

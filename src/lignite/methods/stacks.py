@@ -20,12 +20,8 @@ from lignite.results.schema import EXPLAIN
 Scores = dict[str, np.ndarray]
 """Variables of one row's result, over its kept tokens."""
 
-NOTES = {"_n_nodes": ("layer",), "_size": ("layer",), "_reader": ("token",)}
-"""Axes of what methods say beside their variables, with a name that starts with an underscore.
-
-`_size`, `_output_size` and `_total_size` are the mean magnitude of a displacement over the baselines: the displacements
-themselves may cancel, and a gap is measured by what each path had to explain.
-"""
+NOTES = {"_n_nodes": ("layer",), "_reader": ("token",)}
+"""Axes of what methods say beside their variables, with a name that starts with an underscore."""
 
 _checked: "WeakKeyDictionary[nn.Module, set[str]]" = WeakKeyDictionary()
 
@@ -102,14 +98,8 @@ def averaged(method: Method) -> Method:
 
 
 def _mean_of(runs: Sequence[Scores]) -> Scores:
-    """Every variable averaged, and how large the displacements were."""
-    mean = {name: np.asarray(np.mean([scores[name] for scores in runs], axis=0)) for name in runs[0]}
-    sizes = {
-        "_" + name.replace("displacement", "size"): np.asarray(np.mean([abs(scores[name]) for scores in runs], axis=0))
-        for name in runs[0]
-        if name.endswith("displacement")
-    }
-    return mean | sizes
+    """Every variable averaged: displacements may cancel, so what gaps are allowed is that of each path, averaged."""
+    return {name: np.asarray(np.mean([scores[name] for scores in runs], axis=0)) for name in runs[0]}
 
 
 def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:

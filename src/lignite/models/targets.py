@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -107,6 +108,11 @@ def probabilities(logits: Float[Tensor, "row choice"], objectives: Sequence[Obje
         else:
             found.append(_linked(row, item.link)[item.index])
     return torch.stack(found)
+
+
+def chances(logits: Float[np.ndarray, " choice"], link: str) -> Float[np.ndarray, " choice"]:
+    """Probabilities of logits; not a number where there is no link between them."""
+    return np.asarray(_linked(torch.from_numpy(logits), link).numpy())
 
 
 def _linked(logits: Float[Tensor, "*row choice"], link: str) -> Tensor:

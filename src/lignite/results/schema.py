@@ -77,9 +77,11 @@ class Layout:
 
 
 def _certified(maps: Mapping[str, Map]) -> dict[str, Map]:
-    """Every map of a flow, but no detail, has its displacement and its gap."""
+    """Every map of a flow, but no detail, has its displacement, its gap and the largest gap that is allowed."""
     return {
-        name: entry if entry.part_of else replace(entry, certificates=(f"{name}_displacement", f"{name}_gap"))
+        name: entry
+        if entry.part_of
+        else replace(entry, certificates=(f"{name}_displacement", f"{name}_gap", f"{name}_allowed"))
         for name, entry in maps.items()
     }
 
@@ -117,10 +119,16 @@ EXPLAIN = Layout(
     default_map="relevance",
     index={"layer": "i", "head": "i", "target": "i", "source": "i", "class": "U"},
     maps={
-        "relevance": Map(("token",), adds_over="token", certificates=("total_displacement", "total_gap")),
+        "relevance": Map(
+            ("token",), adds_over="token", certificates=("total_displacement", "total_gap", "total_allowed")
+        ),
         "layer_relevance": Map(("layer", "token"), adds_over=None),
-        "layer_ig": Map(("layer", "token"), adds_over="token", certificates=("displacement", "gap", "layer_ig_error")),
-        "output_ig": Map(("token",), adds_over="token", certificates=("output_displacement", "output_gap")),
+        "layer_ig": Map(
+            ("layer", "token"), adds_over="token", certificates=("displacement", "gap", "allowed", "layer_ig_error")
+        ),
+        "output_ig": Map(
+            ("token",), adds_over="token", certificates=("output_displacement", "output_gap", "output_allowed")
+        ),
         "attention_gradient": Map(("layer", "target", "source"), adds_over=None),
         "attention_gradient_heads": Map(
             ("layer", "head", "target", "source"), adds_over=None, part_of="attention_gradient"
@@ -129,19 +137,27 @@ EXPLAIN = Layout(
         "removed": Map(("token",), adds_over=None),
         "falling": Map(("token",), adds_over=None),
         "rising": Map(("token",), adds_over=None),
-        "relevance_flow": Map(("layer", "target", "source"), adds_over="source", certificates=("relevance_flow_gap",)),
+        "relevance_flow": Map(
+            ("layer", "target", "source"),
+            adds_over="source",
+            certificates=("relevance_flow_gap", "relevance_flow_allowed"),
+        ),
         "relevance_flow_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="relevance_flow"),
         "relevance_residual": Map(("layer", "target"), adds_over=None, part_of="relevance_flow"),
     },
     others={
         "total_displacement": (),
         "total_gap": (),
+        "total_allowed": (),
         "displacement": ("layer",),
         "gap": ("layer",),
+        "allowed": ("layer",),
         "layer_ig_error": ("layer", "token"),
         "output_displacement": (),
         "output_gap": (),
+        "output_allowed": (),
         "relevance_flow_gap": ("layer", "target"),
+        "relevance_flow_allowed": ("layer", "target"),
         "probability": ("class",),
         "logit": ("class",),
         PICTURE: ("y", "x", "channel"),
@@ -149,8 +165,11 @@ EXPLAIN = Layout(
     token_axes=("token", "target", "source"),
 )
 
-OPTIONAL_CERTIFICATES = frozenset({"total_displacement", "total_gap", "layer_ig_error"})
-"""Only methods whose scores promise completeness have the first two, only those that draw their nodes the last."""
+OPTIONAL_CERTIFICATES = frozenset({"total_displacement", "total_gap", "layer_ig_error"}) | {
+    name for layout in (FLOW, EXPLAIN) for name in layout.others if name.endswith("allowed")
+}
+"""Only methods whose scores promise completeness have the first two, only those that draw their nodes the third; what
+gaps are allowed is missing from files of earlier versions."""
 
 LAYOUTS: Mapping[str, Layout] = {FLOW.kind: FLOW, EXPLAIN.kind: EXPLAIN}
 

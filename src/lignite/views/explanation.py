@@ -11,15 +11,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import OptionError
+from lignite.results import certificate
 from lignite.views.image import is_image
 from lignite.views.labels import visible_token
 from lignite.wording import one_line
 
 SPECIAL = ("show", "hide", "share")
 LAYER_MAPS = ("layer_relevance", "layer_ig")
-
-ROUNDED_SHARE = 1e-2
-"""Below this share of the output's size at both ends of a path, a displacement is mostly the rounding of the two."""
 
 _PATH_OPTIONS = ("baseline",)
 _SAMPLED_OPTIONS = ("n_samples", "seed")
@@ -88,10 +86,8 @@ class Certificate:
     layer: int | None
     within: int
     total: int
-
-    @property
-    def kept(self) -> bool:
-        return self.within == self.total
+    kept: bool
+    promised: bool
 
 
 def check_explanation(dataset: xr.Dataset) -> None:
@@ -334,50 +330,21 @@ def layer_rows(dataset: xr.Dataset, *, k: int = 2) -> list[LayerRow]:
 
 
 def relative_layer_gaps(dataset: xr.Dataset) -> Float[np.ndarray, " layer"] | None:
-    """|gap| over |displacement| of every layer; None where the result stores no gaps."""
-    if "gap" not in dataset or "displacement" not in dataset:
-        return None
-    return _relative(dataset, dataset.gap.values, dataset.displacement.values)
-
-
-def _relative(dataset: xr.Dataset, gap: np.ndarray, displacement: np.ndarray) -> np.ndarray:
-    """A displacement much smaller than the output at both ends of its path is judged beside that output."""
-    gap, displacement = np.atleast_1d(gap).astype(np.float64), np.atleast_1d(displacement).astype(np.float64)
-    value = float(dataset.attrs.get("value", np.nan))
-    ends = np.fmax(abs(value), np.abs(value - displacement))
-    divisor = np.fmax(np.abs(displacement), ROUNDED_SHARE * ends)
-    return np.where(gap == 0, 0.0, np.abs(gap) / np.where(divisor > 0, divisor, 1.0))
+    """What every layer misses, as a share of what it had to explain; None where the result stores no gaps."""
+    found = certificate.certificate(dataset, "")
+    return None if found is None else found.relative.values
 
 
 def certificates(dataset: xr.Dataset) -> list[Certificate]:
     """What the scores miss, for every sum rule that the result keeps books of."""
-    tol = float(dataset.attrs.get("tol", 1e-3))
-    found: list[Certificate] = []
-    gaps = relative_layer_gaps(dataset)
-    if gaps is not None and len(gaps):
-        worst = int(np.argmax(gaps))
-        within = int((gaps <= tol).sum())
-        found.append(Certificate("layers", float(gaps[worst]), int(dataset.layer.values[worst]), within, len(gaps)))
-    for what, prefix in (("output", "output"), ("total", "total")):
-        if f"{prefix}_gap" in dataset and f"{prefix}_displacement" in dataset:
-            relative = float(
-                _relative(dataset, dataset[f"{prefix}_gap"].values, dataset[f"{prefix}_displacement"].values)[0]
-            )
-            found.append(Certificate(what, relative, None, int(relative <= tol), 1))
-    if "relevance_flow_gap" in dataset:
-        found.append(_flow_certificate(dataset, tol))
-    return found
+    return [_certificate(found) for found in certificate.certificates(dataset)]
 
 
-def _flow_certificate(dataset: xr.Dataset, tol: float) -> Certificate:
-    """Relevance that a target does not hand on to its sources, beside all that its layer holds."""
-    gap = np.abs(dataset.relevance_flow_gap.transpose("layer", "target").values.astype(np.float64))
-    held = np.abs(dataset.relevance_flow.transpose("layer", "target", "source").values.astype(np.float64).sum(-1))
-    total = held.sum(-1, keepdims=True)
-    relative = gap / np.where(total > 0, total, 1.0)
-    worst = np.unravel_index(int(relative.argmax()), relative.shape)
-    layer = int(dataset.layer.values[worst[0]])
-    return Certificate("flow", float(relative[worst]), layer, int((relative <= tol).sum()), relative.size)
+def _certificate(found: certificate.Certificate) -> Certificate:
+    worst, within = found.worst, found.within
+    layer = int(worst["layer"]) if "layer" in worst.coords else None
+    what = certificate.SUMS[found.prefix]
+    return Certificate(what, float(worst), layer, int(within.sum()), within.size, found.kept, found.promised)
 
 
 def certificate_text(dataset: xr.Dataset) -> str:
@@ -385,6 +352,8 @@ def certificate_text(dataset: xr.Dataset) -> str:
     found = certificates(dataset)
     if not found:
         return "none: this method promises no sum, so no gap tells how exact its scores are"
+    if not all(entry.promised for entry in found):
+        return "none: nodes are drawn at random, so that layer_ig_error tells how exact the scores are, not their sum"
     tol = float(dataset.attrs.get("tol", 1e-3))
     parts = []
     for entry in found:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from lignite.errors import OptionError
 from lignite.results.accessor import STILL
+from lignite.results.certificate import Certificate, certificate
 
 MAPS = ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
 TITLES = {
@@ -21,10 +22,6 @@ TITLES = {
     "whole_circuits": "whole block, split by circuit",
 }
 SPLITS = {"attention": "head", "whole_heads": "head", "whole_circuits": "circuit"}
-
-# A target that hardly moved has no displacement to be wrong about: its gap is judged against this share of the
-# layer's median displacement instead.
-GAP_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -141,32 +138,28 @@ def _write(value: object) -> str:
 
 def worst_gaps(dataset: xr.Dataset) -> list[WorstGap]:
     """Per map, the largest gap relative to its displacement: the certificate of the result."""
-    return [
-        _worst_gap(dataset, name) for name in MAPS if f"{name}_gap" in dataset and f"{name}_displacement" in dataset
-    ]
+    found = (certificate(dataset, f"{name}_") for name in MAPS)
+    return [_worst_gap(dataset, each) for each in found if each is not None]
 
 
-def relative_gaps(dataset: xr.Dataset, map: str) -> xr.DataArray:
-    """|gap| over displacement, floored at a small share of the layer's median displacement."""
-    size = abs(dataset[f"{map}_displacement"])  # a product of maps may have a negative one
-    gap = abs(dataset[f"{map}_gap"])
-    floored = size.clip(min=GAP_FLOOR * size.median([dim for dim in size.dims if dim != "layer"]))
-    return (gap / floored.where(floored > 0)).where(gap > 0, 0.0).fillna(np.inf).transpose(*size.dims)
+def relative_gaps(dataset: xr.Dataset, map: str) -> xr.DataArray | None:
+    """What the scores of every target miss, as a share of what they explain; None where the result stores no gaps."""
+    found = certificate(dataset, f"{map}_")
+    return None if found is None else found.relative
 
 
-def _worst_gap(dataset: xr.Dataset, map: str) -> WorstGap:
-    relative = relative_gaps(dataset, map)
-    place = dict(zip(relative.dims, np.unravel_index(int(relative.values.argmax()), relative.shape), strict=True))
-    worst = relative.isel(place)
+def _worst_gap(dataset: xr.Dataset, found: Certificate) -> WorstGap:
+    worst, within = found.worst, found.within
+    token = dataset["target_token"].values[dataset["target"].values == int(worst.target)]
     return WorstGap(
-        map=map,
+        map=found.prefix[:-1],
         relative=float(worst),
         layer=int(worst.layer),
-        head=int(worst["head"]) if "head" in relative.dims else None,
+        head=int(worst["head"]) if "head" in worst.coords else None,
         target=int(worst.target),
-        target_token=str(dataset.target_token.values[place["target"]]),
-        within=int((relative <= float(dataset.attrs.get("tol", 1e-3))).sum()),
-        total=relative.size,
+        target_token=str(token[0]),
+        within=int(within.sum()),
+        total=within.size,
     )
 
 

@@ -178,11 +178,8 @@ def _layers(dataset: xr.Dataset, map: str, writer: Writer) -> RenderableType:
     displacement = displacement_of(dataset, map)
     own = own_share(dataset, map)
     compared = agreement(dataset, first="composed", second="whole") if {"composed", "whole"} <= set(dataset) else None
-    gap = (
-        relative_gaps(dataset, map).max([d for d in dataset[f"{map}_gap"].dims if d != "layer"])
-        if f"{map}_gap" in dataset
-        else None
-    )
+    gap = relative_gaps(dataset, map)
+    gap = None if gap is None else gap.max([dim for dim in gap.dims if dim != "layer"])
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     table.add_column("layer", justify="right")
     if displacement is not None:
