@@ -27,7 +27,7 @@ from lignite.attribution.quadrature import spread
 from lignite.models.attention import at_rest
 from lignite.models.prediction import ask
 from lignite.models.stack import Stack
-from lignite.models.start import start_states
+from lignite.models.start import starts_of
 from lignite.tolerance import ROUNDED_SHARE
 
 ROUNDED = {"rtol": 1e-10, "atol": 1e-12}
@@ -466,7 +466,7 @@ def test_the_image_of_a_line_agrees_with_its_definition(name, model_class, block
     (row,) = ask(model, TEXT)
     with at_rest(model.network):
         stack = Stack(model, [row])
-        start = start_states(stack, baseline, keep_special=True, through=True)[0]
+        start = starts_of(stack, [baseline], keep_special=True, through=True)[0].states[0]
         end = stack.states[0]
 
         def value_of(outputs):

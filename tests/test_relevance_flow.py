@@ -19,7 +19,7 @@ from lignite.methods.ends import ends_of
 from lignite.models.attention import at_rest
 from lignite.models.prediction import ask, predict, replace_tokens
 from lignite.models.stack import Stack
-from lignite.models.start import start_states
+from lignite.models.start import starts_of
 from lignite.request import ExplainRequest, Target
 
 TEXT = "plot was thin"
@@ -115,7 +115,7 @@ def test_multipliers_of_a_transformer_are_those_of_the_definition():
     rows = ask(model, TEXT)
     with at_rest(model.network):
         stack = Stack(model, rows)
-        start = start_states(stack, "mask", keep_special=True, through=True)
+        start = starts_of(stack, ["mask"], keep_special=True, through=True)[0].states
         encoder = model.network.bert.encoder.layer
         nodes, weights = leggauss(80)
 
@@ -166,7 +166,7 @@ def test_relevance_is_conserved_from_layer_to_layer(name, baseline):
     (row,) = ask(model, TEXT)
     with at_rest(model.network), torch.no_grad():
         stack = Stack(model, [row])
-        begin = start_states(stack, baseline, keep_special=True, through=True)
+        begin = starts_of(stack, [baseline], keep_special=True, through=True)[0].states
         before = float(stack.run(0, begin[0], torch.zeros(1, dtype=torch.long)))
 
     why = divided(name, baseline)
@@ -305,7 +305,7 @@ def test_places_behind_the_token_that_answers_are_not_even_asked_about(monkeypat
     )
     with at_rest(headed("gpt2", SHAPES["gpt2"]).network):
         stack = Stack(headed("gpt2", SHAPES["gpt2"]), [row])
-        start = start_states(stack, "mask", keep_special=True, through=True)
+        start = starts_of(stack, ["mask"], keep_special=True, through=True)[0].states
 
         ends_of(stack, start[0], ExplainRequest(method="relevance-flow", ends=True), 1e9)
 

@@ -19,6 +19,7 @@ from lignite.errors import ModelError, OptionError
 from lignite.models.attention import at_rest
 from lignite.models.prediction import ask
 from lignite.models.stack import Stack
+from lignite.models.start import hold_against_another_input
 from lignite.request import Target
 
 ROUNDED = {"rtol": 0, "atol": 1e-9}
@@ -59,6 +60,20 @@ def test_every_model_is_replayed_from_every_layer(name):
             assert len({round(float(each), 6) for each in found}) == 3
         for layer in range(stack.n_layers):
             assert_close(stack.block(layer, stack.states[layer], here()), stack.states[layer + 1], **ROUNDED)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_points_that_enter_at_different_layers_are_answered_as_each_alone(name):
+    """One run for all: blocks work on the points that have entered. Where that cannot be, one layer after the other."""
+    with at_rest((stack := stack_of(name)).network), torch.no_grad():
+        other = stack_of(name, seed=5).states
+        entry = torch.tensor([2, 0, stack.n_layers, 1, 0, stack.n_layers - 1])
+        states = torch.cat([other[layer] for layer in entry])
+
+        found = stack.run_entering(entry, states, torch.zeros_like(entry))
+
+        alone = [stack.run(int(layer), other[layer], here()) for layer in entry]
+        assert_close(found, torch.cat(alone), **ROUNDED)
 
 
 FEW = ("bert", "albert", "t5", "gpt2", "llama", "gemma2", "deberta-v2", "mamba", "bart", "vit")
@@ -144,7 +159,7 @@ def test_other_words_run_through_the_same_stack():
         stack = Stack(model, rows)
         ids = torch.where(stack.tensors["input_ids"] > 4, 9, stack.tensors["input_ids"])
 
-        states = stack.run_inputs(input_ids=ids)
+        states = stack.see(input_ids=ids).states
 
         for number, row in enumerate(rows):
             given = {**row.encoded.tensors, "input_ids": ids[number : number + 1, : row.n_tokens]}
@@ -267,12 +282,15 @@ def test_a_head_that_reads_every_layer_is_refused(reads_every_layer):
         with torch.no_grad():
             assert (stack.run(2, stack.states[2], here()) - stack.value).abs() > 1e-3
         with pytest.raises(ModelError, match="cannot be replayed from the states entering layer"):
-            stack.check()
+            hold_against_another_input(stack)
 
 
-@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "ig", "attention-rollout"])
+@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "attention-rollout"])
 def test_no_method_explains_what_it_cannot_replay(reads_every_layer, method):
-    """The scores would leave out what the head reads elsewhere, and nothing would tell."""
+    """The scores would leave out what the head reads elsewhere, and nothing would tell.
+
+    From the first layer alone it can be replayed: there all layers that the head reads move along.
+    """
     with pytest.raises(ModelError, match="Use method='occlusion'"):
         lignite.explain(reads_every_layer, TEXTS[0], method=method)
 

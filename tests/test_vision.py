@@ -21,7 +21,7 @@ from lignite.models.attention import at_rest
 from lignite.models.images import filled
 from lignite.models.prediction import ask, cover, predict
 from lignite.models.stack import Stack
-from lignite.models.start import start_states
+from lignite.models.start import starts_of
 from lignite.request import EXPLAIN_METHODS
 
 PATCH = 4
@@ -561,7 +561,7 @@ def test_the_start_is_that_image_run_through_the_model(name, level):
 
     with at_rest(model.network), torch.no_grad():
         rows = ask(model, image, 1)
-        start = start_states(Stack(model, rows), level, keep_special=True, through=True)
+        start = starts_of(Stack(model, rows), [level], keep_special=True, through=True)[0].states
         expected = Stack(model, ask(model, {"pixel_values": by_hand}, 1)).states
         own = model.network(by_hand, output_hidden_states=True).hidden_states
 
@@ -595,7 +595,7 @@ def test_a_masked_start_is_what_the_model_makes_of_masked_patches(name):
 
     with at_rest(model.network), torch.no_grad():
         rows = ask(model, {"pixel_values": pixels}, 1)
-        start = start_states(Stack(model, rows), "mask", keep_special=True, through=True)
+        start = starts_of(Stack(model, rows), ["mask"], keep_special=True, through=True)[0].states
         own = body(pixels, bool_masked_pos=everything, output_hidden_states=True).hidden_states
 
     for found, states in zip(start[:-1], own[:-1], strict=True):
@@ -611,7 +611,7 @@ def test_a_start_of_states_leaves_the_class_token_alone(level):
 
     with at_rest(model.network), torch.no_grad():
         stack = Stack(model, ask(model, {"pixel_values": pixels}, 1))
-        start = start_states(stack, level, keep_special=True, through=True)
+        start = starts_of(stack, [level], keep_special=True, through=True)[0].states
 
         states = stack.states[0][0]
         expected = torch.zeros_like(states) if level == "zero" else states.mean(0).expand_as(states).clone()

@@ -28,6 +28,20 @@ class ModelError(LigniteError):
     """A model cannot be loaded, or has no blocks that lignite can explain."""
 
 
+class BypassError(ModelError):
+    """The model's answer is no function of its layers' states, so that nothing said of them would explain it.
+
+    Attributes
+    ----------
+    row
+        The input for which this showed.
+    """
+
+    def __init__(self, message: str, row: object = None):
+        super().__init__(message)
+        self.row = row
+
+
 class SplitError(ModelError):
     """A block cannot be divided into pre, attend and post; the message says which check it failed."""
 

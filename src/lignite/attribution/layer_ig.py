@@ -108,18 +108,35 @@ class Precision:
 
 
 def along_each_layer(
-    layers: Layers, start: Sequence[Float[Tensor, "row token d"]], precision: Precision, *, wanted: Sequence[int]
+    layers: Layers,
+    start: Sequence[Float[Tensor, "row token d"]],
+    precision: Precision,
+    *,
+    wanted: Sequence[int],
+    base: Float[Tensor, " row"] | None = None,
 ) -> LayerIG:
-    """``path="layer"``: a straight line in each layer's states, from `start[layer]`; only blocks above it are run."""
-    parts = [_of_line(layers, layer, start[layer], precision) for layer in wanted]
+    """``path="layer"``: a straight line in each layer's states, from `start[layer]`; only blocks above it are run.
+
+    `base` is F where paths start, if the model itself has said; otherwise it is replayed.
+    """
+    parts = [_of_line(layers, layer, start[layer], precision, base) for layer in wanted]
     return _joined(parts)
 
 
-def along_input(layers: Layers, start: Float[Tensor, "row token d"], precision: Precision) -> LayerIG:
-    """``path="input"``: one straight line at the first layer, its image followed through all the others."""
+def along_input(
+    layers: Layers,
+    start: Float[Tensor, "row token d"],
+    precision: Precision,
+    *,
+    base: Float[Tensor, " row"] | None = None,
+) -> LayerIG:
+    """``path="input"``: one straight line at the first layer, its image followed through all the others.
+
+    `base` is F where it starts, if the model itself has said; otherwise it is replayed.
+    """
     rows = _rows(layers)
-    with torch.no_grad():
-        base = _in_pieces(lambda some: layers.run(0, start[some], some), rows, precision.max_points)
+    if base is None:
+        base = _base(layers, 0, start, precision)
     displacement = (layers.value - base)[:, None].expand(-1, layers.n_layers + 1).contiguous()
     path = _InputPath(layers, start, base, precision.max_points, power_of(layers, 0, start))
     if precision.stochastic:
@@ -127,10 +144,15 @@ def along_input(layers: Layers, start: Float[Tensor, "row token d"], precision: 
     return _certified(path, displacement, rows, precision, layers.value, base, power_of(layers, 0, start))
 
 
-def _of_line(layers: Layers, layer: int, start: Tensor, precision: Precision) -> LayerIG:
-    rows = _rows(layers)
+def _base(layers: Layers, layer: int, start: Tensor, precision: Precision) -> Float[Tensor, " row"]:
     with torch.no_grad():
-        base = _in_pieces(lambda some: layers.run(layer, start[some], some), rows, precision.max_points)
+        return _in_pieces(lambda some: layers.run(layer, start[some], some), _rows(layers), precision.max_points)
+
+
+def _of_line(layers: Layers, layer: int, start: Tensor, precision: Precision, base: Tensor | None) -> LayerIG:
+    rows = _rows(layers)
+    if base is None:
+        base = _base(layers, layer, start, precision)
     displacement = (layers.value - base)[:, None]
     power = power_of(layers, layer, start)
     line = _Line(layers, layer, start, base, precision.max_points)

@@ -33,18 +33,27 @@ class Multipliers:
     n_nodes: Int[Tensor, "row layer"]
 
 
-def pull_back(layers: Layers, start: Sequence[Float[Tensor, "row token d"]], precision: Precision) -> Multipliers:
+def pull_back(
+    layers: Layers,
+    start: Sequence[Float[Tensor, "row token d"]],
+    precision: Precision,
+    *,
+    base: Float[Tensor, " row"] | None = None,
+) -> Multipliers:
     """Multipliers of every layer, from the top down (docs/method.md, relevance flow).
 
     Parameters
     ----------
     start
         The baseline's own states at every layer: each block must map one to the next.
+    base
+        F where paths start, if the model itself has said; otherwise it is replayed.
     """
     n_layers = layers.n_layers
     rows = torch.arange(len(layers.value), device=layers.value.device)
-    with torch.no_grad():
-        base = torch.cat([layers.run(n_layers, start[-1][some], some) for some in rows.split(precision.max_points)])
+    if base is None:
+        with torch.no_grad():
+            base = torch.cat([layers.run(n_layers, start[-1][some], some) for some in rows.split(precision.max_points)])
     displacement = layers.value - base
     size = size_beside_predictions(displacement, layers.value, base)
     scale = torch.maximum(layers.value.abs(), base.abs())

@@ -11,6 +11,7 @@ from lignite.methods.stacks import Scores, every_row, explain_stacks
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
 from lignite.models.stack import Stack
+from lignite.models.start import hold_against_another_input
 from lignite.request import ExplainRequest
 
 Heads = Float[Tensor, "row head target source"]
@@ -32,6 +33,7 @@ def attention_last(model: Model, rows: Sequence[Row], request: ExplainRequest, b
     """The last layer's attention, mean of its heads. Unsigned."""
 
     def last(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
+        hold_against_another_input(stack)
         weights, _gradients = stack.attention_gradients()
         return {"relevance": _read(stack, reading(stack), weights[-1].mean(1))}
 
@@ -56,6 +58,7 @@ def _follow(stack: Stack, combine: Combine) -> dict[str, Tensor]:
     The rollout R = C^L … C^1 costs a matrix product per layer. Only one of its rows is read: taken from the top, that
     is a vector's way down, on which it passes what the states of each layer are worth.
     """
+    hold_against_another_input(stack)
     weights, gradients = stack.attention_gradients()
     weight = reading(stack)
     by_layer = []

@@ -17,8 +17,9 @@ from lignite.metrics.faithfulness import faithfulness
 from lignite.models.images import reads_images
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, fillers
+from lignite.models.replay import Start
 from lignite.models.stack import Stack
-from lignite.models.start import start_states
+from lignite.models.start import starts_of
 from lignite.request import ExplainRequest
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -60,10 +61,7 @@ def precision_of(stack: Stack, request: ExplainRequest, budget: float) -> Precis
 
 def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Tensor]:
     precision = precision_of(stack, request, budget)
-    starts = [
-        start_states(stack, name, keep_special=request.keep_special, through=request.path == "input")
-        for name in request.baseline
-    ]
+    starts = starts_of(stack, request.baseline, keep_special=request.keep_special, through=request.path == "input")
     runs = [_integrated(stack, start, request, precision) for start in starts]
     parts = {
         "layer_ig": _mean([run.scores for run in runs]),
@@ -74,7 +72,7 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
         "_reader": reading(stack),
     }
     if request.ends:
-        ends = [ends_of(stack, start[0], request, budget) for start in starts]
+        ends = [ends_of(stack, start.states[0], request, budget) for start in starts]
         parts |= {name: _mean([each[name] for each in ends]) for name in ends[0]}
     errors = [run.error for run in runs if run.error is not None]
     if errors:
@@ -95,10 +93,10 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
     return parts
 
 
-def _integrated(stack: Stack, start: list[Tensor], request: ExplainRequest, precision: Precision) -> LayerIG:
+def _integrated(stack: Stack, start: Start, request: ExplainRequest, precision: Precision) -> LayerIG:
     if request.path == "input":
-        return along_input(stack, start[0], precision)
-    return along_each_layer(stack, start, precision, wanted=range(stack.n_layers + 1))
+        return along_input(stack, start.states[0], precision, base=start.value)
+    return along_each_layer(stack, start.states, precision, wanted=range(stack.n_layers + 1), base=start.value)
 
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:

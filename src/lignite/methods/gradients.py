@@ -17,6 +17,7 @@ from lignite.methods.stacks import Scores, averaged, every_row, explain_stacks, 
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
 from lignite.models.stack import Stack
+from lignite.models.start import hold_against_another_input
 from lignite.request import ExplainRequest
 
 
@@ -25,7 +26,10 @@ def ig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float
     """Integrated gradients along a line in the states that enter the first block (Sundararajan et al. 2017)."""
 
     def compute(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
-        found = along_each_layer(stack, [start_of(stack, request)], precision_of(stack, request, budget), wanted=[0])
+        start = start_of(stack, request)
+        found = along_each_layer(
+            stack, start.states, precision_of(stack, request, budget), wanted=[0], base=start.value
+        )
         return {
             "relevance": found.scores[:, 0],
             "total_displacement": found.displacement[:, 0],
@@ -50,6 +54,7 @@ def saliency(model: Model, rows: Sequence[Row], request: ExplainRequest, budget:
 
 
 def _gradient(stack: Stack) -> Float[Tensor, "row token d"]:
+    hold_against_another_input(stack, every_layer=False)
     return gradient_at(stack, 0, stack.states[0], every_row(stack))
 
 
@@ -61,6 +66,7 @@ def grad_cam(model: Model, rows: Sequence[Row], request: ExplainRequest, budget:
     """
 
     def compute(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
+        hold_against_another_input(stack)
         states = stack.states[0].detach().clone().requires_grad_()
         with torch.enable_grad():
             layers, value = stack.trace(states, every_row(stack))
@@ -93,7 +99,7 @@ def deeplift(model: Model, rows: Sequence[Row], request: ExplainRequest, budget:
     rules = load_optional("captum.attr._core.deep_lift", request.method, "install lignite[compare]")
 
     def compute(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
-        start = start_of(stack, request)
+        start = start_of(stack, request).states[0]
         explainer = attr.DeepLift(_FromStates(stack))
         states = stack.states[0].detach().clone().requires_grad_()
         index = every_row(stack)

@@ -1,16 +1,17 @@
 """The prediction of an input some of whose tokens are absent: what every method that removes tokens asks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 
-from lignite.errors import OptionError
+from lignite.errors import BypassError, OptionError
 from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
+from lignite.models.images import IMAGE_FILLS
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, filler, is_image, predict, replace_tokens
+from lignite.models.prediction import Row, cover, filler, is_image, predict, replace_tokens
 from lignite.request import TOKEN_BASELINES, ExplainRequest
 
 ROWS_AT_ONCE = 1024
@@ -66,15 +67,21 @@ def values_of(
 
     An absent token is replaced by the baseline's. Under the baselines ``"mean-embedding"``, ``"zero"`` and ``"mean"``,
     which are no tokens, its state entering the first block is; so are an image's patches, whose states there depend on
-    their own pixels alone.
+    their own pixels alone. Where an image's answer bypasses these states, the pixels themselves are covered.
     """
     distinct = [np.unique(presence, axis=0, return_inverse=True) for presence in presences]
     cases = [case for case, _ in distinct]
     texts = not any(is_image(game.row) for game in games)
-    if texts and request.baseline[0] in TOKEN_BASELINES:
-        found = _values_of_texts(model, games, cases, request.baseline[0], budget)
+    (baseline,) = request.baseline
+    if texts and baseline in TOKEN_BASELINES:
+        found = _values_of_texts(model, games, cases, baseline, budget)
     else:
-        found = values_of_states(model, games, cases, request, budget)
+        try:
+            found = values_of_states(model, games, cases, request, budget)
+        except BypassError:
+            if baseline not in IMAGE_FILLS:
+                raise
+            found = _values_of_pictures(model, games, cases, baseline, budget)
     return [values[back.reshape(-1)] for values, (_, back) in zip(found, distinct, strict=True)]
 
 
@@ -85,12 +92,22 @@ def _values_of_texts(
         token = filler(model, baseline)
     except OptionError as error:
         raise OptionError(f"{error} As a baseline, 'mean-embedding' needs no token.") from error
+    return _values_of_edits(model, games, cases, budget, lambda row, places: replace_tokens(row, places, token))
+
+
+def _values_of_pictures(
+    model: Model, games: Sequence[Game], cases: Sequence[Presence], fill: str, budget: float
+) -> list[np.ndarray]:
+    return _values_of_edits(model, games, cases, budget, lambda row, places: cover(model, row, places, fill))
+
+
+def _values_of_edits(
+    model: Model, games: Sequence[Game], cases: Sequence[Presence], budget: float, edit: Callable[[Row, list[int]], Row]
+) -> list[np.ndarray]:
+    """F of every input without its absent tokens, taken away by an edit of the input itself."""
     values = [np.empty(len(case)) for case in cases]
     for piece in _pieces(cases, ROWS_AT_ONCE):
-        rows = [
-            replace_tokens(games[number].row, _absent(games[number], cases[number][sample]), token)
-            for number, sample in piece
-        ]
+        rows = [edit(games[number].row, _absent(games[number], cases[number][sample])) for number, sample in piece]
         found = predict(model, rows, memory=budget).value.tolist()
         for (number, sample), value in zip(piece, found, strict=True):
             values[number][sample] = value
@@ -107,7 +124,7 @@ def values_of_states(
     """F of every input where the states of absent tokens, entering the first block, are the baseline's."""
     values = [np.empty(len(case)) for case in cases]
     for numbers, stack in in_stacks(model, [game.row for game in games], budget):
-        start = start_of(stack, request)
+        start = start_of(stack, request).states[0]
         states = stack.states[0]
         at_once = points_at_once(stack, budget, gradient=False)
         for piece in _pieces([cases[number] for number in numbers], at_once):

@@ -18,7 +18,7 @@ from lignite.models.prediction import Row
 from lignite.models.recording import record
 from lignite.models.splitting import block_of
 from lignite.models.stack import Stack
-from lignite.models.start import start_states
+from lignite.models.start import starts_of
 from lignite.request import ExplainRequest
 
 
@@ -30,9 +30,9 @@ def relevance_flow(model: Model, rows: Sequence[Row], request: ExplainRequest, b
     divided: list[Scores] = []
 
     def compute(stack: Stack, some: Sequence[Row]) -> dict[str, Tensor]:
-        (baseline,) = request.baseline
-        start = start_states(stack, baseline, keep_special=request.keep_special, through=True)
-        found = pull_back(stack, start, precision_of(stack, request, budget))
+        (begin,) = starts_of(stack, request.baseline, keep_special=request.keep_special, through=True)
+        start = begin.states
+        found = pull_back(stack, start, precision_of(stack, request, budget), base=begin.value)
         if request.detail:
             with switches_undone(model.network):
                 each = range(len(some))
@@ -78,6 +78,11 @@ def _divided(
     budget: float,
 ) -> Scores:
     """Every layer's relevance, divided over the tokens and heads it came through, for one row."""
+    if not stack.structure.is_plain:
+        raise OptionError(
+            f"detail={list(request.detail)}: a word of {stack.name} is read in several places: its blocks cannot be "
+            "taken apart token by token; leave detail out."
+        )
     row, kept = stack.rows[number], stack.kept[number]
     calls = record(model.network, row.encoded.tensors)
     present = kept[: row.n_tokens]

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from lignite.models.fitting import padded_rows
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, batches, bytes_per_token
+from lignite.models.replay import Start
 from lignite.models.stack import LengthError, Stack
-from lignite.models.start import start_states
+from lignite.models.start import starts_of
 from lignite.request import ExplainRequest
 from lignite.results.schema import EXPLAIN
 
@@ -23,8 +23,6 @@ Scores = dict[str, np.ndarray]
 NOTES = {"_n_nodes": ("layer",), "_reader": ("token",)}
 """Axes of what methods say beside their variables, with a name that starts with an underscore."""
 
-_checked: "WeakKeyDictionary[nn.Module, set[str]]" = WeakKeyDictionary()
-
 Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
 """Explains rows within so many bytes for intermediate tensors."""
 
@@ -32,9 +30,7 @@ Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
 def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tuple[list[int], Stack]]:
     """Numbers of the rows that are run together, and their stack."""
     for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
-        stack = _stacked(model, [rows[number] for number in numbers])
-        _check_once(stack)
-        yield numbers, stack
+        yield numbers, _stacked(model, [rows[number] for number in numbers])
 
 
 def _stacked(model: Model, rows: list[Row]) -> Stack:
@@ -45,15 +41,6 @@ def _stacked(model: Model, rows: list[Row]) -> Stack:
         if any("input_ids" not in row.encoded.tensors for row in rows):
             raise
         return Stack(model, padded_rows(model, rows, error.n_seen))
-
-
-def _check_once(stack: Stack) -> None:
-    """Replay the answer from every layer, once for each kind of question; functions may read anything, each anew."""
-    objective = stack.objectives[0]
-    known = _checked.setdefault(stack.network, set())
-    if objective.function is not None or objective.kind not in known:
-        stack.check()
-        known.add(objective.kind)
 
 
 def explain_stacks(
@@ -118,7 +105,7 @@ def words_of(row: Row, keep_special: bool) -> list[int]:
     ]
 
 
-def start_of(stack: Stack, request: ExplainRequest) -> Float[Tensor, "row token d"]:
-    """States entering the first block under the request's one baseline."""
-    (baseline,) = request.baseline
-    return start_states(stack, baseline, keep_special=request.keep_special, through=False)[0]
+def start_of(stack: Stack, request: ExplainRequest) -> Start:
+    """Where the request's one baseline enters the first block, certified there."""
+    (start,) = starts_of(stack, request.baseline, keep_special=request.keep_special, through=False, every_layer=False)
+    return start

@@ -28,6 +28,7 @@ from lignite.calls import public
 from lignite.errors import ModelError, OptionError, warn
 from lignite.models.holders import Held, unwrap
 from lignite.models.inputs import encode
+from lignite.models.positions import with_positions
 from lignite.models.tokens import Encoded, position_tables
 from lignite.models.weights import check_files
 from lignite.wording import did_you_mean
@@ -110,7 +111,7 @@ class Model:
 
     def encode(self, inputs: object) -> list[Encoded]:
         """Prepare inputs for the network: see :func:`lignite.models.inputs.encode`."""
-        return encode(self, inputs)
+        return [with_positions(self.network, encoded) for encoded in encode(self, inputs)]
 
     def __repr__(self) -> str:
         facts = [repr(self.name), type(self.network).__name__, *_size(self.config)]

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -21,19 +21,13 @@ from lignite.models.attention import (
     configurations,
     intercepted,
     standing_in,
-    switches_undone,
 )
 from lignite.models.loading import Model
 from lignite.models.outputs import part_of
 from lignite.models.prediction import Row, collate, run
-from lignite.models.recording import first_tensor, stack_of
+from lignite.models.recording import first_tensor, with_first
+from lignite.models.streams import Place, Structure, structures_of
 from lignite.models.targets import values
-
-REPLAYED = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest relative difference between the model's own answer and the one replayed from a layer's states: sums in
-another order. A model whose head reads other layers too misses by parts in ten."""
-
-_blocks_of: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], list[nn.Module]]]" = WeakKeyDictionary()
 
 
 class LengthError(ModelError):
@@ -47,6 +41,17 @@ class LengthError(ModelError):
 Answer = Callable[[int, nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """What a block does when it is called: number of the call, module, its own forward, the arguments."""
 
+Parts = list[Tensor]
+"""A layer's states, one tensor ``[point, token, d]`` per stream, each with a width of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the untouched model does with some input: states of every layer, and F."""
+
+    states: list[Float[Tensor, "row token d"]]
+    value: Float[Tensor, " row"]
+
 
 class Stack:
     """Some rows run as one batch, with the states of every layer; use it inside `at_rest`.
@@ -56,15 +61,17 @@ class Stack:
     kept
         True for tokens, false for padding.
     states
-        ``[row, token, d]`` entering each block, and last those that leave the last one. Padding holds anything.
+        ``[row, token, d]`` entering each block, and last those that leave the last one. Padding holds anything. Where a
+        word is read in several places (an encoder and a decoder), its state is all of them side by side.
     value
         F of every row.
+    sweeps
+        False where blocks do not take the points of a batch one by one, so that `run_entering` asks layer by layer.
 
     Raises
     ------
     ModelError
-        If the model's answer is no function of the states that enter a layer, or some of its blocks are not called
-        with states ``[row, token, d]``.
+        If no stack of blocks is found, or its blocks are not called with one state for every token of the input.
     """
 
     def __init__(self, model: Model, rows: Sequence[Row]):
@@ -73,21 +80,26 @@ class Stack:
         self.rows = list(rows)
         self.objectives = [row.objective for row in rows]
         self.tensors = collate(model, rows)
-        self.blocks = _find_blocks(model, rows[0])
         self.kept = self._kept()
-        self.states: list[Tensor] = []
+        self.structures = structures_of(model, rows[0])
+        self.take(self.structures[0])
+
+    def take(self, structure: Structure) -> None:
+        """Read the rows' states where one of the `structures` says that they are."""
+        self.structure = structure
+        self.blocks = structure.modules
+        self._orders = structure.orders(self.kept)
         self._returned: list[Any] = []
+        self._shapes: list[Any] = []
         with torch.no_grad():
-            self.value = self._run_all(self._record)
-        if len(self.states) != len(self.blocks):
-            raise ModelError(
-                f"{self._name} does not call its blocks with states [row, token, d]; it cannot be explained."
-            )
-        self.states.append(_states_of(self._returned[-1]))
+            seen = self.see()
+        self.states, self.value = seen.states, seen.value
+        self.sweeps = True
         if self.states[0].shape[:2] != self.kept.shape:
             raise LengthError(
-                f"The blocks of {self._name} see {self.states[0].shape[1]} tokens where the input has "
-                f"{self.kept.shape[1]}; this kind of input is not supported.",
+                f"The blocks of {self.name} ({structure.name!r}) see {self.states[0].shape[1]} tokens where the input "
+                f"has {self.kept.shape[1]}: what becomes of a token cannot be followed. Use a method that reads no "
+                "states, such as method='occlusion'.",
                 self.states[0].shape[1],
             )
 
@@ -96,7 +108,7 @@ class Stack:
         return len(self.blocks)
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
         return type(self.network).__name__
 
     def _kept(self) -> Bool[Tensor, "row token"]:
@@ -106,24 +118,47 @@ class Stack:
             kept[number, : row.n_tokens] = ~torch.tensor(row.encoded.tokens.padding, device=kept.device)
         return kept
 
-    def check(self) -> None:
-        """Replay the answer from every layer's states: what no function of them is cannot be attributed to them.
+    # Running the model on whole inputs
 
-        Raises
-        ------
-        ModelError
-            Naming the first layer from which the answer is not reproduced.
-        """
-        first = torch.zeros(1, dtype=torch.long, device=self.model.device)
-        with torch.no_grad():
-            for layer in range(self.n_layers + 1):
-                again = self.run(layer, self.states[layer][:1], first)
-                miss = float((again - self.value[:1]).abs().max())
-                if miss > REPLAYED.get(self.value.dtype, 1e-4) * max(1.0, float(self.value[0].abs())):
-                    raise ModelError(
-                        f"The answer of {self._name} cannot be replayed from the states entering layer {layer} "
-                        f"(it misses by {miss:.2g}): its head reads more than the last states. Use method='occlusion'."
-                    )
+    def see(self, **others: Tensor) -> Seen:
+        """What the untouched model does with the rows, or with other words (`input_ids`) or pixels in their place."""
+        structure = self.structure
+        read: list[dict[int, Tensor]] = [{} for _ in structure.streams]
+        first, n_calls = not self._returned, 0
+        written: dict[int, Tensor] = {}
+
+        def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+            nonlocal n_calls
+            n_calls += 1
+            for stream, found in zip(structure.streams, read, strict=True):
+                if number in stream.reads:
+                    found[number] = stream.layout.read(_at(args, kwargs, stream.reads[number][0])).detach().clone()
+            shapes = _shapes((args, kwargs))
+            output = forward(*args, **kwargs)
+            if first:
+                self._shapes.append(shapes)
+                self._returned.append(pytree.tree_map_only(Tensor, Tensor.detach, output))
+            stream = structure.streams[structure.writers[number]]
+            written[structure.writers[number]] = stream.layout.read(_states_of(output)).detach().clone()
+            return output
+
+        with torch.no_grad(), self._answering(answer):
+            value = values(run(self.network, {**self.tensors, **others}), self.objectives)
+        if n_calls != self.n_layers:
+            raise ModelError(
+                f"{self.name} calls {n_calls} blocks of {structure.name!r} where it called {self.n_layers} before: "
+                "its depth depends on the input, so no layer can be explained."
+            )
+        states = []
+        for layer in range(self.n_layers + 1):
+            parts = [
+                written[place] if (at := structure.source(place, layer)) is None else read[place][at]
+                for place in range(len(structure.streams))
+            ]
+            states.append(self._joined(parts, None))
+        return Seen(states, value)
+
+    # Running it on other states
 
     def run(
         self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
@@ -132,30 +167,103 @@ class Stack:
 
         `layer` ``n_layers`` stands for the states that leave the last block. Differentiable.
         """
+        parts = self._parts(states, index)
+        carried = list(parts)
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if number < layer:
-                return self._stand_in(number, states, index)
-            if number == layer:
-                args, kwargs = _with_states(args, kwargs, states)
+                return self._stand_in(number, parts, index)
+            args, kwargs = self._handed(number, carried, args, kwargs, made=lambda before: before >= layer)
             return forward(*args, **kwargs)
 
         return self._run_rows(answer, index)
+
+    def run_entering(
+        self, entry: Int[Tensor, " point"], states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, " point"]:
+        """F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
+
+        The network is run once for all of them: a block works on those points alone that have entered, so that points
+        spread evenly over L layers cost half of what they would if all entered at the first. Differentiable.
+        """
+        if not self.sweeps:
+            return self._run_apart(entry, states, index)
+        try:
+            return self._run_together(entry, states, index)
+        except _UnclearError:  # which axis of an argument holds the points cannot be told from its size
+            return self._run_apart(entry, states, index)
+
+    def _run_apart(self, entry: Tensor, states: Tensor, index: Tensor) -> Tensor:
+        found = []
+        places = []
+        for layer in entry.unique().tolist():
+            some = (entry == layer).nonzero()[:, 0]
+            found.append(self.run(layer, states[some], index[some]))
+            places.append(some)
+        return torch.cat(found)[torch.cat(places).argsort()]
+
+    def _run_together(self, entry: Tensor, states: Tensor, index: Tensor) -> Tensor:
+        parts = self._parts(states, index)
+        carried = list(parts)
+        first, last = int(entry.min()), int(entry.max())
+
+        def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+            if number < first:
+                return self._stand_in(number, parts, index)
+            made = (lambda before: before >= first) if first == last else (lambda before: entry <= before)
+            args, kwargs = self._handed(number, carried, args, kwargs, made)
+            if number >= last:
+                return forward(*args, **kwargs)
+            some = (entry <= number).nonzero()[:, 0]
+            args, kwargs = self._sliced(number, args, kwargs, some, len(index))
+            return self._merged(self._stand_in(number, parts, index), forward(*args, **kwargs), some, len(index))
+
+        return self._run_rows(answer, index)
+
+    def _sliced(self, number: int, args: Any, kwargs: Any, some: Tensor, n_points: int) -> Any:
+        """The arguments of some points alone: an axis that grew with the points is theirs."""
+        leaves, spec = pytree.tree_flatten((args, kwargs))
+        known = self._shapes[number]
+        if len(known) != len(leaves):
+            raise _UnclearError
+        sliced = [
+            _picked(leaf, shape, some, len(self.rows), n_points) if isinstance(leaf, Tensor) else leaf
+            for leaf, shape in zip(leaves, known, strict=True)
+        ]
+        return pytree.tree_unflatten(sliced, spec)
+
+    def _merged(self, whole: Any, part: Any, some: Tensor, n_points: int) -> Any:
+        """What a block returned for some points, among what stands in for the others."""
+        kept, spec = pytree.tree_flatten(whole)
+        new, _ = pytree.tree_flatten(part)
+        if len(kept) != len(new):
+            raise _UnclearError
+        merged = [
+            _put(before, after, some, n_points) if isinstance(before, Tensor) and isinstance(after, Tensor) else before
+            for before, after in zip(kept, new, strict=True)
+        ]
+        return pytree.tree_unflatten(merged, spec)
 
     def trace(
         self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
     ) -> tuple[list[Float[Tensor, "point token d"]], Float[Tensor, " point"]]:
         """States at every layer and F, starting from other states at the first; differentiable."""
         found: list[Tensor] = []
+        carried = self._parts(states, index)
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-            if number == 0:
-                args, kwargs = _with_states(args, kwargs, states)
-            found.append(_entering(args, kwargs))
+            layer = states
+            if number:
+                layer = self._joined(self._entering(number, carried, args, kwargs, lambda _: True), index)
+            found.append(layer)
+            carried[:] = self._parts(layer, index)
+            args, kwargs = self._handed(number, carried, args, kwargs, lambda _: False)
             output = forward(*args, **kwargs)
-            if number == self.n_layers - 1:
-                found.append(_states_of(output))
-            return output
+            if number < self.n_layers - 1:
+                return output
+            found.append(self._leaving(carried, output, index))
+            place = self.structure.writers[number]
+            return with_first(output, self._written(place, self._parts(found[-1], index)[place]))
 
         value = self._run_rows(answer, index)
         return found, value
@@ -173,7 +281,7 @@ class Stack:
                 found, _ = self.trace(forward_ad.make_dual(states, slope), index)
             except (LookupError, ValueError, NotImplementedError, RuntimeError) as error:
                 raise ModelError(
-                    f"{self._name} cannot be differentiated forwards ({error}); use path='layer', or nodes='adaptive'."
+                    f"{self.name} cannot be differentiated forwards ({error}); use path='layer', or nodes='adaptive'."
                 ) from error
             tangents = [forward_ad.unpack_dual(each).tangent for each in found]
         return [torch.zeros_like(states) if each is None else each for each in tangents]
@@ -181,34 +289,47 @@ class Stack:
     def block(
         self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
     ) -> Float[Tensor, "point token d"]:
-        """What one block makes of other states; differentiable."""
+        """What one block makes of other states: those that enter the next one, or leave the last; differentiable."""
+        parts = self._parts(states, index)
+        carried = list(parts)
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if number < layer:
-                return self._stand_in(number, states, index)
-            args, kwargs = _with_states(args, kwargs, states)
-            raise Captured(_states_of(forward(*args, **kwargs)))
+                return self._stand_in(number, parts, index)
+            if number > layer:
+                entering = self._entering(number, carried, args, kwargs, made=lambda before: before >= layer)
+                raise Captured(self._joined(entering, index))
+            args, kwargs = self._handed(number, carried, args, kwargs, made=lambda _: False)
+            output = forward(*args, **kwargs)
+            if number == self.n_layers - 1:
+                raise Captured(self._leaving(carried, output, index))
+            return output
 
         try:
             self._run_rows(answer, index)
         except Captured as found:
             return found.content
-        raise ModelError(f"block {layer} of {self._name} was not reached.")
+        raise ModelError(f"block {layer} of {self.name} was not reached.")
 
-    def run_inputs(self, **others: Tensor) -> list[Float[Tensor, "row token d"]]:
-        """States of every layer for the same rows with other words (`input_ids`) or other pixels (`pixel_values`)."""
-        found: list[Tensor] = []
+    def arguments(
+        self, states: Float[Tensor, "row token d"] | None = None, **others: Tensor
+    ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """What every block is called with, for the rows or other words in their place, or with states at the first."""
+        found = []
+        rows = torch.arange(len(self.rows), device=self.kept.device)
+        carried = [] if states is None else self._parts(states, rows)
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-            found.append(_entering(args, kwargs).detach().clone())
-            output = forward(*args, **kwargs)
-            if number == self.n_layers - 1:
-                found.append(_states_of(output).detach().clone())
-            return output
+            if states is not None:
+                args, kwargs = self._handed(number, carried, args, kwargs, lambda _: True)
+            found.append((args, kwargs))
+            return forward(*args, **kwargs)
 
         with torch.no_grad(), self._answering(answer):
             run(self.network, {**self.tensors, **others})
         return found
+
+    # Attention
 
     def attention_gradients(
         self,
@@ -223,10 +344,11 @@ class Stack:
         OptionError
             If the model has no attention weights that its answer depends on.
         """
-        weights = self._weights_on_the_interface() or self._weights_returned()
+        single = len(self.structure.streams) == 1
+        weights = (self._weights_on_the_interface() or self._weights_returned()) if single else None
         if weights is None:
             raise OptionError(
-                f"{self._name} shows no attention weights that its answer depends on; use a method without attention "
+                f"{self.name} shows no attention weights that its answer depends on; use a method without attention "
                 "gradients, such as fusion=1."
             )
         found, value = weights
@@ -268,10 +390,10 @@ class Stack:
         """What the model itself returns as attention, if it is weights of every token by every token."""
         with torch.enable_grad():
             states = self.states[0].detach().requires_grad_()
+            carried = [states]
 
             def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-                if number == 0:
-                    args, kwargs = _with_states(args, kwargs, states)
+                args, kwargs = self._handed(number, carried, args, kwargs, lambda _: True)
                 return forward(*args, **kwargs)
 
             with self._answering(answer):
@@ -292,6 +414,84 @@ class Stack:
         n_rows, n_tokens = self.kept.shape
         return (found.shape[0], *found.shape[2:]) == (n_rows, n_tokens, n_tokens)
 
+    # Streams
+
+    def _parts(self, states: Float[Tensor, "point token d"], index: Tensor | None) -> Parts:
+        """States of each stream, in its own order of tokens."""
+        streams = self.structure.streams
+        if len(streams) == 1:
+            return [states]
+        parts = states.split([stream.width for stream in streams], -1)
+        return [self._in_order(part, place, index, back=True) for place, part in enumerate(parts)]
+
+    def _joined(self, parts: Sequence[Tensor], index: Tensor | None) -> Float[Tensor, "point token d"]:
+        """All streams' states side by side, in the order of the input's tokens."""
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat([self._in_order(part, place, index, back=False) for place, part in enumerate(parts)], -1)
+
+    def _in_order(self, part: Tensor, place: int, index: Tensor | None, *, back: bool) -> Tensor:
+        order = self._orders[place]
+        if order is None:
+            return part
+        order = order if index is None else order[index]
+        order = order.argsort(1) if back else order
+        return part.gather(1, order[..., None].expand_as(part))
+
+    def _entering(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]) -> Parts:
+        """States of every stream at a call: what the model hands the block where it is made anew, else what is carried.
+
+        `made` says of the call that wrote a stream last whether its points have run it.
+        """
+        entering = []
+        for stream, part in zip(self.structure.streams, carried, strict=True):
+            before = stream.made_by.get(number)
+            fresh = before is not None and made(before)
+            if isinstance(fresh, Tensor):
+                given = stream.layout.read(_at(args, kwargs, stream.reads[number][0]))
+                part = torch.where(fresh[:, None, None], given, part)
+            elif fresh:
+                part = stream.layout.read(_at(args, kwargs, stream.reads[number][0]))
+            entering.append(part)
+        return entering
+
+    def _handed(
+        self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call with every stream's states in their places; what stays to be read is carried on."""
+        carried[:] = self._entering(number, carried, args, kwargs, made)
+        for place, stream in enumerate(self.structure.streams):
+            for at in stream.reads.get(number, ()):
+                args, kwargs = _with_at(args, kwargs, at, stream.layout.write(carried[place]))
+        return args, kwargs
+
+    def _leaving(self, carried: Parts, output: Any, index: Tensor) -> Float[Tensor, "point token d"]:
+        """States behind the last call."""
+        parts = list(carried)
+        place = self.structure.writers[-1]
+        parts[place] = self.structure.streams[place].layout.read(_states_of(output))
+        return self._joined(parts, index)
+
+    def _written(self, place: int, part: Tensor) -> Tensor:
+        return self.structure.streams[place].layout.write(part)
+
+    def _stand_in(self, number: int, parts: Parts, index: Tensor) -> Any:
+        """What a block below returned, with its states replaced; position biases that T5 hands on stay."""
+        n_rows = len(self.rows)
+
+        def pick(part: Tensor) -> Tensor:
+            return part[index] if part.ndim and len(part) == n_rows else part
+
+        place = self.structure.writers[number]
+        output = self._returned[number]
+        states = self._written(place, parts[place])
+        if isinstance(output, Tensor):
+            return states
+        rest = pytree.tree_map_only(Tensor, pick, list(output[1:]))
+        return type(output)([states, *rest])
+
+    # Answers
+
     def _run_rows(self, answer: Answer, index: Tensor) -> Tensor:
         n_rows = len(self.rows)
         whole = len(index) == n_rows and bool((index == torch.arange(n_rows, device=index.device)).all())
@@ -304,27 +504,6 @@ class Stack:
         with self._answering(answer):
             return values(run(self.network, self.tensors), self.objectives)
 
-    def _record(self, number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        states = _entering(args, kwargs, required=False)
-        if states is not None:
-            self.states.append(states.detach().clone())
-        output = forward(*args, **kwargs)
-        self._returned.append(pytree.tree_map_only(Tensor, Tensor.detach, output))
-        return output
-
-    def _stand_in(self, number: int, states: Tensor, index: Tensor) -> Any:
-        """What a block below returned, with its states replaced; position biases that T5 hands on stay."""
-        n_rows = len(self.rows)
-
-        def pick(part: Tensor) -> Tensor:
-            return part[index] if part.ndim and len(part) == n_rows else part
-
-        output = self._returned[number]
-        if isinstance(output, Tensor):
-            return states
-        rest = pytree.tree_map_only(Tensor, pick, list(output[1:]))
-        return type(output)([states, *rest])
-
     @contextmanager
     def _answering(self, answer: Answer) -> Iterator[None]:
         """Let `answer` decide what each block does; forwards that others have set on a module are put back."""
@@ -335,6 +514,8 @@ class Stack:
             def call(*args: Any, **kwargs: Any) -> Any:
                 number = calls[0]
                 calls[0] += 1
+                if number >= self.n_layers:  # a shared block at work in the head
+                    return forward(*args, **kwargs)
                 return answer(number, module, forward, args, kwargs)
 
             return call
@@ -343,31 +524,64 @@ class Stack:
             yield
 
 
-def _find_blocks(model: Model, row: Row) -> list[nn.Module]:
-    """Blocks in the order in which they are called; one that is shared stands there several times."""
-    modules = tuple(map(id, model.network.modules()))  # somebody may have put other blocks in
-    known = _blocks_of.get(model.network)
-    if known is None or known[0] != modules:
-        with switches_undone(model.network):
-            known = _blocks_of[model.network] = (modules, stack_of(model.network, row.encoded.tensors))
-    return known[1]
+class _UnclearError(Exception):
+    """An argument does not say which of its axes holds the points."""
 
 
-def _entering(args: tuple[Any, ...], kwargs: dict[str, Any], *, required: bool = True) -> Any:
-    found = args[0] if args else kwargs.get("hidden_states")
-    if isinstance(found, Tensor) and found.ndim == 3 and found.dtype.is_floating_point:
-        return found
-    if required:
-        raise ModelError("a block is called without states [row, token, d]; it cannot be explained.")
-    return None
+def _shapes(arguments: Any) -> list[tuple[int, ...] | None]:
+    return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(arguments)]
 
 
-def _with_states(
-    args: tuple[Any, ...], kwargs: dict[str, Any], states: Tensor
+def _axis_of(known: Sequence[int], shape: Sequence[int], n_rows: int, n_points: int) -> tuple[int, int] | None:
+    """The axis of a tensor that holds points, and how often it holds each; None if none does.
+
+    `known` is its shape for `n_rows` rows: an axis that grew with them holds them.
+    """
+    if len(known) != len(shape):
+        raise _UnclearError
+    if n_rows == n_points:
+        raise _UnclearError
+    grown = [axis for axis, (old, new) in enumerate(zip(known, shape, strict=True)) if old != new]
+    if not grown:
+        return None
+    (axis, *more) = grown
+    if more or known[axis] % n_rows or known[axis] // n_rows * n_points != shape[axis]:
+        raise _UnclearError
+    return axis, known[axis] // n_rows
+
+
+def _picked(leaf: Tensor, known: Any, some: Tensor, n_rows: int, n_points: int) -> Tensor:
+    if known is None:
+        raise _UnclearError
+    found = _axis_of(known, leaf.shape, n_rows, n_points)
+    if found is None:
+        return leaf
+    axis, times = found
+    places = some if times == 1 else (some[:, None] * times + torch.arange(times, device=some.device)).flatten()
+    return leaf.index_select(axis, places)
+
+
+def _put(before: Tensor, after: Tensor, some: Tensor, n_points: int) -> Tensor:
+    if after.ndim and after.shape[0] == 1 < len(some) and before.shape[0] == n_points:  # the same for all points
+        after = after.expand(len(some), *after.shape[1:])
+    found = _axis_of(after.shape, before.shape, len(some), n_points)
+    if found is None:
+        return after
+    axis, times = found
+    places = some if times == 1 else (some[:, None] * times + torch.arange(times, device=some.device)).flatten()
+    return before.index_copy(axis, places, after.to(before.dtype))
+
+
+def _at(args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> Any:
+    return args[place] if isinstance(place, int) else kwargs[place]
+
+
+def _with_at(
+    args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, value: Tensor
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if args:
-        return (states, *args[1:]), kwargs
-    return args, {**kwargs, "hidden_states": states}
+    if isinstance(place, int):
+        return (*args[:place], value, *args[place + 1 :]), kwargs
+    return args, {**kwargs, place: value}
 
 
 def _states_of(output: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """Where the paths of an explanation start: the states of an input that says nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -8,9 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lignite.errors import OptionError
+from lignite.models.attention import own_calls
 from lignite.models.images import IMAGE_FILLS, filled, patches_masked
 from lignite.models.loading import Model
 from lignite.models.prediction import filler
+from lignite.models.replay import Start, another_input, certified
 from lignite.models.stack import Stack
 from lignite.models.tokens import vocabulary_size
 from lignite.request import TOKEN_BASELINES
@@ -20,8 +22,10 @@ VECTORS_AT_ONCE = 8192
 """Embeddings that are added up at a time: a large vocabulary is not copied as a whole."""
 
 
-def start_states(stack: Stack, name: str, *, keep_special: bool, through: bool) -> list[Float[Tensor, "row token d"]]:
-    """Baseline states of every layer, last those that leave the last block.
+def starts_of(
+    stack: Stack, names: Sequence[str], *, keep_special: bool, through: bool, every_layer: bool = True
+) -> list[Start]:
+    """Baselines, each held against the model itself at its end of the path.
 
     A name of `TOKEN_BASELINES` stands for an input whose words are all that token, ``"mean-embedding"`` for one whose
     words are all read as the mean of the vocabulary's embeddings, ``"blur"``, ``"grey"`` and ``"black"`` for an image
@@ -29,16 +33,43 @@ def start_states(stack: Stack, name: str, *, keep_special: bool, through: bool) 
     states: with `through` those of the first layer are run through the model, otherwise every layer has its own. With
     `keep_special`, special tokens of the input start as themselves; those of an image do in any case, since no pixel
     reaches them below the first block.
+
+    Raises
+    ------
+    BypassError
+        If the model's answer is no function of the states that enter a layer; of the first alone unless `every_layer`.
     """
+
+    def make() -> tuple[list[Start], list[Start]]:
+        starts = [_start_of(stack, name, keep_special=keep_special, through=through) for name in names]
+        ends = [start for start in starts if start.value is not None]
+        return starts, ends if len(ends) == len(starts) else [*ends, another_input(stack)]
+
+    return certified(stack, make, every_layer=every_layer)
+
+
+def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> None:
+    """Check, for methods without a baseline, that the answer is a function of the states that enter each layer.
+
+    Raises
+    ------
+    BypassError
+        If it is not.
+    """
+    certified(stack, lambda: ([], [another_input(stack)]), every_layer=every_layer)
+
+
+def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> Start:
     if name not in ("zero", "mean"):
         with given_start(stack, name, keep_special=keep_special) as others:
-            return stack.run_inputs(**others)
+            seen = stack.see(**others)
+        return Start(seen.states, seen.value)
     first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
     if through:
         with torch.no_grad():
             rows = torch.arange(len(first), device=first.device)
-            return [states.detach() for states in stack.trace(first, rows)[0]]
-    return [first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))]
+            return Start([states.detach() for states in stack.trace(first, rows)[0]], None)
+    return Start([first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))], None)
 
 
 @contextmanager
@@ -116,21 +147,31 @@ def _no_table(model: Model) -> OptionError:
 
 @contextmanager
 def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[None]:
-    """Let the model read the mean embedding at some places of the rows' ids, whatever stands there."""
-    ids, vector = stack.tensors["input_ids"], mean_embedding(stack.model)
+    """Let the model read the mean embedding at some places of the rows' ids, whatever stands there.
+
+    A decoder that reads the same text one place later reads it there.
+    """
+    ids, vector, table = stack.tensors["input_ids"], mean_embedding(stack.model), stack.network.get_input_embeddings()
+    later = nn.functional.pad(places[:, :-1], (1, 0))
     answered: list[nn.Module] = []
 
     def answer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if not (args and args[0].shape == ids.shape and bool((args[0] == ids).all())):
-            return output  # another text than the rows', such as the one that a decoder reads
-        answered.append(module)
-        return torch.where(places[..., None], vector, output)
+        read = args[0] if args else None
+        if read is None or read.shape != ids.shape:
+            return output
+        if torch.equal(read, ids):
+            answered.append(module)
+            return torch.where(places[..., None], vector, output)
+        return torch.where(later[..., None], vector, output) if torch.equal(read[:, 1:], ids[:, :-1]) else output
 
-    hook = stack.network.get_input_embeddings().register_forward_hook(answer)
+    shared = [part for part in stack.network.modules() if getattr(part, "weight", None) is table.weight]
+    tables = [table, *(part for part in shared if isinstance(part, nn.Embedding) and part is not table)]
+    hooks = [each.register_forward_hook(own_calls(answer)) for each in tables]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     if not answered:
         raise _no_table(stack.model)
 
