@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 from tests.architectures import randomize
 from tests.tiny_tokenizers import word_piece
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     BigBirdConfig,
     BigBirdForSequenceClassification,
@@ -148,3 +148,35 @@ def test_attention_that_a_model_exchanges_for_short_texts_is_put_back(sparse):
     now = dict(sparse.network.named_modules())
     assert now.keys() == parts.keys()
     assert all(now[name] is part for name, part in parts.items())
+
+
+class WithLatents(LongformerForSequenceClassification):
+    """Reads any text into eight latents, as Perceivers do: as many as the window, but not the window's tokens."""
+
+    def __init__(self, config: LongformerConfig):
+        super().__init__(config)
+        width = config.hidden_size
+        self.latents = nn.Parameter(torch.zeros(8, width))
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(2))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        states = self.longformer.embeddings(input_ids) * (1 if attention_mask is None else attention_mask[..., None])
+        latents = self.latents + states.sum(1, keepdim=True)
+        for block in self.blocks:
+            latents = latents + block(latents)
+        return {"logits": latents.mean(1)[:, :2]}
+
+
+@pytest.mark.parametrize("way", ["explain", "flow"])
+def test_states_that_are_no_tokens_are_not_taken_for_them(way):
+    """Padding to as many tokens as there are latents would give each token another one's score."""
+    model = longformer(WithLatents)
+    model.network.base_model_prefix = ""
+
+    ways = {
+        "flow": lambda: lignite.flow(model, TEXT, maps="whole"),
+        "explain": lambda: lignite.explain(model, TEXT, target=1, method="gradient-x-input"),
+    }
+
+    with pytest.raises(LigniteError, match=r"8 states where the input has 6 tokens, and not one for each"):
+        ways[way]()

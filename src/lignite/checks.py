@@ -16,6 +16,7 @@ from lignite.calls import public
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest, switches_undone
+from lignite.models.configuration import number_of
 from lignite.models.fitting import record_fitted
 from lignite.models.loading import Model, as_model
 from lignite.models.recording import BlockCall
@@ -24,6 +25,9 @@ from lignite.request import DETAILS, MAPS, FlowRequest
 
 LENGTH = 128
 """Tokens of the input where none is given, or all that the model reads if that is less."""
+
+IMAGE_SIZE = 224
+"""Pixels of a side, where the configuration names no size."""
 
 TIMED_TARGETS = 4
 """Plans that pay for every target are timed on so many and scaled up."""
@@ -318,9 +322,10 @@ def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:
     network, config = model.network, model.config
     if getattr(network, "main_input_name", "input_ids") == "pixel_values":
         config = getattr(config, "vision_config", None) or config
-        size = config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return {"pixel_values": torch.rand(1, config.num_channels, height, width, generator=generator)}
+        size = getattr(config, "image_size", None) or IMAGE_SIZE
+        height, width = (size, size) if isinstance(size, int) else size[-2:]
+        channels = number_of(config, "num_channels", 3)
+        return {"pixel_values": torch.rand(1, channels, height, width, generator=generator)}
     try:
         embeddings = network.get_input_embeddings()
     except (NotImplementedError, AttributeError):

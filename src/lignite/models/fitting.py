@@ -16,7 +16,7 @@ from lignite.errors import InputError, ModelError
 from lignite.models.loading import Model
 from lignite.models.outputs import cut_to, sizes_of
 from lignite.models.prediction import Row, is_per_token, lengthened, padding_id, run
-from lignite.models.recording import BlockCall, record
+from lignite.models.recording import BlockCall, record, record_states
 from lignite.models.targets import Function, values
 from lignite.models.tokens import Encoded, Tokens, forward_names
 
@@ -40,6 +40,7 @@ def padded_rows(model: Model, rows: Sequence[Row], length: int) -> list[Row]:
         if objective.function is not None:
             objective = replace(objective, function=_cut_before(objective.function, sizes_of(outputs)))
         longer = replace(row, encoded=encoded, objective=objective)
+        _check_place(model, encoded, len(row.encoded.tokens))
         _check_same(model, values(outputs, [row.objective]), longer)
         padded.append(longer)
     return padded
@@ -56,6 +57,26 @@ def _check_same(model: Model, expected: Tensor, row: Row) -> None:
         raise ModelError(
             f"{type(model.network).__name__} pads its input inside, and answers another thing (by {miss:.2g}) to the "
             "same input padded beforehand, so that its blocks cannot be followed; use method='occlusion'."
+        )
+
+
+def _check_place(model: Model, encoded: Encoded, n_tokens: int) -> None:
+    """Exchange a word and see that its own state enters the first block changed, and no other.
+
+    As many states as there are tokens may also be a fixed number of latents, or the patches of an image beside them.
+    """
+    place = next(place for place in reversed(range(n_tokens)) if not encoded.tokens.padding[place])
+    ids = encoded.tensors["input_ids"].clone()
+    others = [token for token in ids[0].tolist() if token != int(ids[0, place])]
+    ids[0, place] = others[0] if others else 0
+    changed = {**encoded.tensors, "input_ids": ids}
+    before, after = (record_states(model.network, tensors)[0] for tensors in (encoded.tensors, changed))
+    moved = torch.zeros(0) if before.shape != after.shape else (after - before).abs().amax(-1) / before.abs().max()
+    if len(moved) != len(encoded.tokens) or (moved > SAME[before.dtype]).nonzero().flatten().tolist() != [place]:
+        raise InputError(
+            f"The blocks of {type(model.network).__name__} see {len(before)} states where the input has {n_tokens} "
+            "tokens, and not one for each of them; it cannot be followed through them. Use method='occlusion', which "
+            "only asks the model."
         )
 
 
@@ -108,10 +129,5 @@ def record_fitted(model: Model, encoded: Encoded) -> tuple[list[BlockCall], Enco
     if n_seen == n_tokens:
         return calls, encoded
     encoded = padded_to(model, encoded, n_seen)
-    calls = record(model.network, encoded.tensors)
-    if len(calls[0].states) != n_seen:
-        raise InputError(
-            f"The blocks of {type(model.network).__name__} see {n_seen} tokens where the input has {n_tokens}; this "
-            "kind of input is not supported."
-        )
-    return calls, encoded
+    _check_place(model, encoded, n_tokens)
+    return record(model.network, encoded.tensors), encoded
