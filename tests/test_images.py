@@ -260,7 +260,7 @@ def broken(folder: Path, kind: str) -> str:
         ("cut", "damaged.*save or copy it again"),
         ("cut-jpeg", "damaged.*save or copy it again"),
         ("flipped", "damaged.*save or copy it again"),
-        ("empty", "no image that Pillow can read"),
+        ("empty", r"is empty \(0 bytes\)"),
         ("text", "no image that Pillow can read.*convert it"),
         ("animated", "holds 3 frames, expected one"),
         ("pages", "holds 2 frames, expected one"),
@@ -672,3 +672,88 @@ def test_what_cannot_be_covered_is_refused():
         cover_pixels(model, row, np.zeros((8, 8), dtype=bool), "white")
     with pytest.raises(InputError, match="no image"):
         cover(texts, words, [1], "blur")
+
+
+# Names, addresses, streams
+
+
+@pytest.mark.parametrize("text", ["cat.png", "holiday/CAT.JPEG", "my cat.png"])
+def test_a_model_of_texts_explains_no_name_of_an_image(tmp_path, monkeypatch, text):
+    """`lignite explain photo.png` would otherwise tell what the name of the file sounds like."""
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "my cat.png", drawn())
+    model = headed("bert", "BertForSequenceClassification")
+
+    with pytest.raises(InputError, match=r"is the name of an image.*a model of images \('tiny-digits'"):
+        model.encode(text)
+
+    assert model.encode({"words": text.split()})
+
+
+def test_a_text_about_an_image_is_a_text():
+    """Only a name that stands alone, or a file that is there, is none."""
+    model = headed("bert", "BertForSequenceClassification")
+
+    for text in ("the plot was cat.png", "plot.pngs", "png"):
+        assert model.encode(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("https://example.org/cat.png", "is an address, and lignite fetches nothing: save the image"),
+        ("data:image/png;base64,iVBORw0KGgo=", "is an address"),
+        (b"\x89PNG", r"PIL\.Image\.open\(io\.BytesIO"),
+        (io.BytesIO(b"\x89PNG"), r"cannot read an image from BytesIO.*PIL\.Image\.open"),
+    ],
+)
+def test_addresses_and_streams_have_their_own_words(given, message):
+    """What opens them is one call away."""
+    with pytest.raises(InputError, match=message):
+        vit().encode(given)
+
+
+def test_a_folder_of_folders_names_one_that_holds_images(tmp_path):
+    """Data sets of classes are laid out so."""
+    (tmp_path / "cats").mkdir()
+    folder_of(tmp_path / "cats", a=drawn())
+
+    with pytest.raises(InputError, match=r"holds no image.*name one of the folders in it, such as .*cats"):
+        vit().encode(tmp_path)
+
+
+@pytest.mark.parametrize(("highest", "white"), [(200, 255), (1000, 1023), (4000, 4095), (16000, 16383)])
+def test_numbers_below_sixteen_bits_are_not_shown_black(highest, white):
+    """Cameras and scanners keep 10, 12 or 14 bits in files of 16; read as 16, all of them are nearly black."""
+    levels = np.array([[0, highest // 2], [highest - 1, highest]], dtype=np.uint16)
+
+    with pytest.warns(UserWarning, match=f"no number above {highest}: .* {white} being white"):
+        found = read(Image.fromarray(levels))
+
+    assert_array_equal(found[..., 0], levels // ((white + 1) // 256))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+def test_transparency_is_read_as_the_processor_reads_it(mode):
+    """Where a processor converts images itself, its pixel values are the model's input."""
+    picture = Image.fromarray(np.dstack([drawn(8, 8), np.arange(64, dtype=np.uint8).reshape(8, 8) * 4]), "RGBA")
+    if mode == "P":
+        picture = Image.fromarray(drawn(8, 8)).quantize(8)
+        picture.info["transparency"] = 3
+    prepare = processor(do_convert_rgb=True)
+
+    (encoded,) = vit(prepare=prepare).encode(picture)
+
+    own = prepare(images=picture, return_tensors="pt")["pixel_values"]
+    assert_close(encoded.tensors["pixel_values"], own.to(encoded.tensors["pixel_values"].dtype), rtol=0, atol=0)
+
+
+def test_transparency_that_a_processor_does_not_know_is_said():
+    """Some loaders drop it, some lay it over white: the prediction depends on it."""
+    clear = Image.new("RGBA", (8, 8), (200, 10, 10, 0))
+
+    with pytest.warns(UserWarning, match="transparent parts.*they are read as white"):
+        vit().encode(clear)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vit().encode(Image.new("RGBA", (8, 8), (200, 10, 10, 255)))  # nothing shines through

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, UInt8, UInt16
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -30,6 +31,8 @@ MOST_BYTES = 2**28
 
 BLUR_SHARE = 1 / 8
 """Width (standard deviation) of the blur in shorter sides: shapes are gone, where light falls stays."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 
@@ -76,6 +79,16 @@ def is_picture(item: object) -> bool:
     return isinstance(item, Path | Image.Image | np.ndarray | Tensor)
 
 
+def names_an_image(text: str) -> bool:
+    """Whether a text is the name of an image rather than something to read: one word, or an existing file."""
+    if not text.strip().lower().endswith(ENDINGS) or "\n" in text.strip():
+        return False
+    try:
+        return len(text.split()) == 1 or Path(text.strip()).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def is_folder(item: object) -> bool:
     """Whether something names a folder; a long text is no name at all, nor is an empty one."""
     if isinstance(item, str) and not item.strip():
@@ -102,7 +115,9 @@ def _encode_folder(model: ImageReader, folder: Path) -> list[Encoded]:
     """Every image of a folder in the order of their names; what cannot be read is named in a warning each."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     if not files:
-        raise InputError(f"the folder {folder} holds no image ({', '.join(ENDINGS)}): name another one.")
+        inner = next((path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_images(path)), None)
+        advice = "name another one" if inner is None else f"name one of the folders in it, such as {inner}"
+        raise InputError(f"the folder {folder} holds no image ({', '.join(ENDINGS)}): {advice}.")
     found, bad = [], []
     for path in files:
         try:
@@ -116,13 +131,22 @@ def _encode_folder(model: ImageReader, folder: Path) -> list[Encoded]:
     return found
 
 
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in ENDINGS for path in folder.iterdir())
+    except OSError:
+        return False
+
+
 def _encode_one(model: ImageReader, source: Any) -> Encoded:
-    picture = read_image(source)
+    opened = _opened(source)
     if model.image_processor is None:
         raise InputError(
             f"{model.name} has no image processor to prepare pictures with: name one, lignite.wrap(network, "
             "image_processor=…), or give {'pixel_values': …}."
         )
+    _warn_of_transparency(model, opened, named(source))
+    picture = _over_white(opened)
     config = vision_config(model.network)
     if getattr(config, "num_channels", 3) == 1:
         prepared: Any = np.asarray(picture.convert("L"))[..., None]
@@ -143,13 +167,19 @@ def _encode_one(model: ImageReader, source: Any) -> Encoded:
 def read_image(source: Any) -> Image.Image:
     """A picture in red, green and blue, upright, from a file, a picture or an array ``[y, x]`` or ``[y, x, channel]``.
 
-    Transparent parts become white. Numbers of an array are whole from 0 to 255 or decimals from 0 to 1.
+    Transparent parts become white, as transformers' processors read them. Numbers of an array are whole from 0 to 255
+    or decimals from 0 to 1; of a file with 16 bits the highest number tells how many are in use.
 
     Raises
     ------
     InputError
         If there is no image, it is damaged, moves, is a single pixel or too large to be opened safely.
     """
+    return _over_white(_opened(source))
+
+
+def _opened(source: Any) -> Image.Image:
+    """The picture upright, with 8 bits, its transparency kept."""
     if isinstance(source, str | Path):
         return _read_file(str(source))
     if isinstance(source, np.ndarray):
@@ -162,8 +192,8 @@ def read_image(source: Any) -> Image.Image:
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise _unread(named(source), error) from error
     raise InputError(
-        f"cannot read an image from {type(source).__name__}: give a file name, a Pillow image, an array [y, x, 3] or "
-        "{'pixel_values': …}."
+        f"cannot read an image from {type(source).__name__}: give a file name, a Pillow image (of a stream or bytes, "
+        "PIL.Image.open(io.BytesIO(…))), an array [y, x, 3] or {'pixel_values': …}."
     )
 
 
@@ -177,6 +207,10 @@ def named(source: Any) -> str:
 def _read_file(name: str) -> Image.Image:
     if not name.strip():
         raise InputError(f"the name of the image is empty ({name!r}): give the name of a file.")
+    if _ADDRESS.match(name):
+        raise InputError(
+            f"{shorten(name, 200)} is an address, and lignite fetches nothing: save the image, name the file."
+        )
     if is_folder(name):
         raise InputError(f"{name} is a folder, expected an image: name the file in it.")
     with decoding(name) as picture:
@@ -197,6 +231,8 @@ def decoding(name: str | Path, *, what: str = "image") -> Iterator[Image.Image]:
     name = str(name)
     try:
         content = read_whole(expanded(name), most=MOST_BYTES)
+        if not content:
+            raise InputError(f"{name} is empty (0 bytes): save or copy it again.")
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as picture:
@@ -236,15 +272,45 @@ def _upright(picture: Image.Image, name: str) -> Image.Image:
         raise InputError(f"{name} is {height} × {width} pixels, too small to explain: give a larger image.")
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I;16"):
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+        picture = _in_eight_bits(np.asarray(picture).astype(np.uint16), name)
     elif picture.mode in ("I", "F"):
         raise InputError(
             f"{name} has pixels of mode {picture.mode!r}, whose black and white are not known: save it with 8 bits."
         )
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("RGB")
+    clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    return picture.convert("RGBA" if clear else "RGB")
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    if picture.mode != "RGBA":
+        return picture
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def _warn_of_transparency(model: ImageReader, picture: Image.Image, name: str) -> None:
+    """Say it where a processor would not know what to do with a transparent part, and loaders do this or that."""
+    if picture.mode != "RGBA" or picture.getextrema()[3][0] == 255:
+        return
+    if getattr(model.image_processor, "do_convert_rgb", None) is not True:
+        warnings.warn(
+            f"{name} has transparent parts, and the image processor of {model.name} does not say how it reads "
+            "them; they are read as white.",
+            UserWarning,
+            stacklevel=1,  # the caller is lignite itself
+        )
+
+
+def _in_eight_bits(levels: UInt16[np.ndarray, "y x"], name: str) -> Image.Image:
+    """Sensors keep 10, 12 or 14 bits in files of 16, so that full light is 1023, 4095 or 16383."""
+    highest = int(levels.max())
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if highest < 2**bits)
+    if bits < 16:
+        warnings.warn(
+            f"{name} has 16 bits, but no number above {highest}: it is read as {bits} bits, {2**bits - 1} being white.",
+            UserWarning,
+            stacklevel=1,  # as above
+        )
+    return Image.fromarray((levels >> (bits - 8)).astype(np.uint8))
 
 
 def _from_array(values: np.ndarray) -> Image.Image:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lignite.errors import InputError
-from lignite.models.images import ImageReader, encode_picture, encode_pixels, is_picture, reads_images
-from lignite.models.tokens import Encoded, encode_ids, encode_text, encode_words, forward_names
+from lignite.models.images import ImageReader, encode_picture, encode_pixels, is_picture, names_an_image, reads_images
+from lignite.models.tokens import Encoded, encode_ids, encode_text, encode_words, forward_names, shorten
 
 _NOTES = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels")
 """What tokenizers and data sets put beside a model's inputs; no state depends on them."""
@@ -75,6 +75,11 @@ def _encode_item(model: ImageReader, item: object) -> list[Encoded]:
     if reads_images(model.network):
         return _encode_for_images(model, item)
     if isinstance(item, str):
+        if names_an_image(item):
+            raise InputError(
+                f"{shorten(item)!r} is the name of an image, and {model.name} reads texts: name a model of images "
+                "('tiny-digits' is bundled; --model on the command line). If it is a text, give {'words': [...]}."
+            )
         return [encode_text(model, (item,))]
     if isinstance(item, tuple) and len(item) == 2 and all(isinstance(text, str) for text in item):
         return [encode_text(model, item)]
@@ -95,7 +100,7 @@ def _encode_item(model: ImageReader, item: object) -> list[Encoded]:
 
 
 def _encode_for_images(model: ImageReader, item: object) -> list[Encoded]:
-    if isinstance(item, str) or is_picture(item):
+    if isinstance(item, str | bytes | bytearray) or is_picture(item) or hasattr(item, "read"):
         return encode_picture(model, item)
     if isinstance(item, Mapping):
         return _encode_mapping(model, item)
