@@ -604,17 +604,40 @@ def test_a_masked_start_is_what_the_model_makes_of_masked_patches(name):
     assert patches.abs().max() > 0.1
 
 
-@pytest.mark.parametrize("level", ["zero", "mean"])
-def test_a_start_of_states_leaves_the_class_token_alone(level):
-    """Zero and mean are states of patches; what enters with the model's own tokens stays."""
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "clip"])
+def test_the_mean_is_the_average_patch_in_its_place(name):
+    """Patches enter as the mean of what they are, positions stay theirs: no mean of the class token or of places.
+
+    What a patch is: its state before the first block less that of a picture of zeros, whose states are bias and place
+    (in CLIP a norm stands between the two).
+    """
+    model, pixels = model_of(name), pixels_of(OWN)
+
+    def entering(values):
+        return Stack(model, ask(model, {"pixel_values": values}, asked_of(name))).states[0][0]
+
+    with at_rest(model.network), torch.no_grad():
+        stack = Stack(model, ask(model, {"pixel_values": pixels}, asked_of(name)))
+        start = starts_of(stack, ["mean"], keep_special=True, through=True)[0].states
+        nothing, something = entering(torch.zeros_like(pixels)), entering(pixels)
+
+    n_prefix = len(PREFIX.get(name, ("[CLS]",)))
+    expected = nothing.clone()
+    expected[n_prefix:] += (something - nothing)[n_prefix:].mean(0)
+    expected[:n_prefix] = something[:n_prefix]
+    assert_close(start[0][0], expected, rtol=0, atol=1e-9)  # float64
+
+
+def test_a_start_of_zeros_leaves_the_class_token_alone():
+    """Zeros are states of patches; what enters with the model's own tokens stays."""
     model, pixels = model_of("deit"), pixels_of(OWN)
 
     with at_rest(model.network), torch.no_grad():
         stack = Stack(model, ask(model, {"pixel_values": pixels}, 1))
-        start = starts_of(stack, [level], keep_special=True, through=True)[0].states
+        start = starts_of(stack, ["zero"], keep_special=True, through=True)[0].states
 
         states = stack.states[0][0]
-        expected = torch.zeros_like(states) if level == "zero" else states.mean(0).expand_as(states).clone()
+        expected = torch.zeros_like(states)
         expected[:2] = states[:2]
         assert_close(start[0][0], expected, rtol=0, atol=1e-12)
         for layer in range(2):

@@ -15,7 +15,7 @@ from lignite.memory import memory_budget
 from lignite.methods import METHODS, Scores
 from lignite.methods.ca_lig import fit_share
 from lignite.methods.precision import explainable
-from lignite.models.images import is_folder, reads_images
+from lignite.models.images import is_folder, patch_size, reads_images
 from lignite.models.inputs import is_list
 from lignite.models.loading import Model, as_model
 from lignite.models.prediction import Row, ask, fillers, predict
@@ -90,9 +90,10 @@ def explain(
         ``"ca-lig"``, ``"relevance-flow"`` or one of the others in `lignite.request.EXPLAIN_METHODS`.
     baseline
         Where paths start: ``"mask"``, ``"pad"``, ``"eos"``, ``"bos"`` and ``"unk"`` (an input whose words are all that
-        token), ``"mean-embedding"`` (whose words are all read as the mean of the vocabulary), ``"zero"``, ``"mean"``;
-        several are averaged. For images ``"blur"``, ``"grey"``, ``"black"`` (the image so), ``"mask"`` (where the model
-        has a mask token), ``"zero"``, ``"mean"``. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that
+        token), ``"mean-embedding"`` (whose words are all read as the mean of the vocabulary), ``"zero"``, ``"mean"``
+        (states, the mean of the text's own); several are averaged. For images ``"blur"``, ``"grey"``, ``"black"`` (the
+        image so), ``"mean"`` (every patch is the average patch of the image), ``"mask"`` (where the model has a mask
+        token), ``"zero"``. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that
         the model has, ``"mean"`` for images (docs/results.md); the result names it.
     path
         ``"input"``: one straight line at the embeddings, followed through all layers. ``"layer"``: a straight line in
@@ -263,7 +264,7 @@ def _with_baseline(model: Model, request: ExplainRequest) -> ExplainRequest:
     if request.baseline != ("auto",):
         return request
     if reads_images(model.network):
-        return replace(request, baseline=("mean",))
+        return replace(request, baseline=("mean" if patch_size(model.network) else "blur",))
     return replace(request, baseline=(next(iter(fillers(model)), "zero"),))
 
 

@@ -289,7 +289,7 @@ def _over_white(picture: Image.Image) -> Image.Image:
 
 def _warn_of_transparency(model: ImageReader, picture: Image.Image, name: str) -> None:
     """Say it where a processor would not know what to do with a transparent part, and loaders do this or that."""
-    if picture.mode != "RGBA" or picture.getextrema()[3][0] == 255:
+    if picture.mode != "RGBA" or np.asarray(picture.getchannel("A")).min() == 255:
         return
     if getattr(model.image_processor, "do_convert_rgb", None) is not True:
         warnings.warn(
@@ -480,6 +480,37 @@ def filled(model: Reader, pixel_values: Float[Tensor, "image channel y x"], fill
     mean, scale = known
     level = {"grey": 0.5, "black": 0.0}[fill]
     return ((level - mean) / scale).expand_as(pixel_values).contiguous()
+
+
+def averaged(model: Reader, pixel_values: Float[Tensor, "image channel y x"]) -> Tensor:
+    """The same images with every patch replaced by the average patch of the image, position by position.
+
+    A patch enters the model through an affine map of its pixels, so the patches of this image enter as the mean of what
+    they are, each in its own place (docs/method.md). What lies beyond the last whole patch is read by no patch.
+
+    Raises
+    ------
+    OptionError
+        If the model does not say how large its patches are.
+    """
+    size = patch_size(model.network)
+    if size is None:
+        raise OptionError(f"baseline='mean' needs patches, and {model.name} does not tell their size; use 'blur'.")
+    tall, wide = size
+    rows, cols = pixel_values.shape[2] // tall, pixel_values.shape[3] // wide
+    whole = pixel_values[:, :, : rows * tall, : cols * wide]
+    blocks = whole.unflatten(3, (cols, wide)).unflatten(2, (rows, tall))
+    average = blocks.double().mean((2, 4)).to(pixel_values.dtype)
+    replaced = pixel_values.clone()
+    replaced[:, :, : rows * tall, : cols * wide] = average.repeat(1, 1, rows, cols)
+    return replaced
+
+
+def patch_size(network: PreTrainedModel) -> tuple[int, int] | None:
+    """Height and width of a patch in pixels; None for models that name none, or several."""
+    size = getattr(vision_config(network), "patch_size", None)
+    whole = isinstance(size, int) or (isinstance(size, list | tuple) and len(size) == 2)
+    return _height_and_width(size) if whole and size is not None else None
 
 
 def blurred(pixel_values: Float[Tensor, "image channel y x"]) -> Float[Tensor, "image channel y x"]:

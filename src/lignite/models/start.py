@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lignite.errors import OptionError
 from lignite.models.attention import own_calls
-from lignite.models.images import IMAGE_FILLS, filled, patches_masked
+from lignite.models.images import IMAGE_FILLS, averaged, filled, patches_masked
 from lignite.models.loading import Model
 from lignite.models.prediction import filler
 from lignite.models.replay import Start, another_input, certified
@@ -29,8 +29,9 @@ def starts_of(
 
     A name of `TOKEN_BASELINES` stands for an input whose words are all that token, ``"mean-embedding"`` for one whose
     words are all read as the mean of the vocabulary's embeddings, ``"blur"``, ``"grey"`` and ``"black"`` for an image
-    whose pixels are all that; these are run through the model. ``"zero"`` and ``"mean"`` (of a row's tokens) are
-    states: with `through` those of the first layer are run through the model, otherwise every layer has its own. With
+    whose pixels are all that, ``"mean"`` for one whose patches are all its average patch; these are run through the
+    model. ``"zero"``, and for texts ``"mean"`` (of a row's tokens, special ones and positions included), are states:
+    with `through` those of the first layer are run through the model, otherwise every layer has its own. With
     `keep_special`, special tokens of the input start as themselves; those of an image do in any case, since no pixel
     reaches them below the first block.
 
@@ -60,7 +61,7 @@ def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> Non
 
 
 def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> Start:
-    if name not in ("zero", "mean"):
+    if name != "zero" and (name != "mean" or "pixel_values" in stack.tensors):
         with given_start(stack, name, keep_special=keep_special) as others:
             seen = stack.see(**others)
         return Start(seen.states, seen.value)
@@ -79,7 +80,7 @@ def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapp
     Raises
     ------
     OptionError
-        If the baseline is no input, but states (``"zero"``, ``"mean"``), or is not known for this kind of input.
+        If the baseline is no input, but states (``"zero"``, of texts ``"mean"``), or not known for this kind of input.
     """
     image = "pixel_values" in stack.tensors
     if name == "mask" and image:
@@ -89,6 +90,8 @@ def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapp
         if not image:
             raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
         yield {"pixel_values": filled(stack.model, stack.tensors["pixel_values"], name)}
+    elif name == "mean" and image:
+        yield {"pixel_values": averaged(stack.model, stack.tensors["pixel_values"])}
     elif name in TOKEN_BASELINES:
         yield {"input_ids": blank_ids(stack, name, keep_special=keep_special)}
     elif name == MEAN_EMBEDDING:
