@@ -45,7 +45,7 @@ class Tokens:
     top, left, bottom, right
         The patch's pixels, `picture[top:bottom, left:right]` of the picture that the model sees.
     padding
-        Masked out: the model ignores it.
+        Masked out before or behind the text: the model ignores it. A token that is hidden inside the text is none.
     input
         The text; for a pair both texts joined by a line break; the name of an image's file; else empty.
     """
@@ -529,7 +529,7 @@ def _check_tables(model: Reader, tensors: Mapping[str, Tensor]) -> None:
 def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tensor], note: Any) -> Tokens:
     ids = row["input_ids"][0].tolist()
     mask = row.get("attention_mask")
-    padding = [False] * len(ids) if mask is None else [not flag for flag in mask[0].tolist()]
+    padding = [False] * len(ids) if mask is None else _padding(mask[0].tolist())
     if tokenizer is None:
         return wordless([str(token) for token in ids], special=tuple(padding), padding=tuple(padding))
     if note is None or note.ids != ids:  # the ids were changed after tokenization
@@ -541,6 +541,12 @@ def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tens
         return _label(tokenizer, _Reading(ids, added, segment, words=ready), padding)
     _, spans = _join(_blank_texts(note.offsets, segment), note.offsets, segment)
     return _label(tokenizer, _Reading(ids, added, segment, spans), padding, place_known=False)
+
+
+def _padding(mask: Sequence[int]) -> list[bool]:
+    """What is masked out at either end; a token hidden between others is still one, whose own state may be read."""
+    first, last = mask.index(1), len(mask) - mask[::-1].index(1)
+    return [not first <= place < last for place in range(len(mask))]
 
 
 def _was_split(note: Any) -> bool:
