@@ -292,11 +292,9 @@ def _warn_of_transparency(model: ImageReader, picture: Image.Image, name: str) -
     if picture.mode != "RGBA" or np.asarray(picture.getchannel("A")).min() == 255:
         return
     if getattr(model.image_processor, "do_convert_rgb", None) is not True:
-        warnings.warn(
+        warn(
             f"{name} has transparent parts, and the image processor of {model.name} does not say how it reads "
-            "them; they are read as white.",
-            UserWarning,
-            stacklevel=1,  # the caller is lignite itself
+            "them; they are read as white."
         )
 
 
@@ -305,10 +303,8 @@ def _in_eight_bits(levels: UInt16[np.ndarray, "y x"], name: str) -> Image.Image:
     highest = int(levels.max())
     bits = next(bits for bits in (8, 10, 12, 14, 16) if highest < 2**bits)
     if bits < 16:
-        warnings.warn(
-            f"{name} has 16 bits, but no number above {highest}: it is read as {bits} bits, {2**bits - 1} being white.",
-            UserWarning,
-            stacklevel=1,  # as above
+        warn(
+            f"{name} has 16 bits, but no number above {highest}: it is read as {bits} bits, {2**bits - 1} being white."
         )
     return Image.fromarray((levels >> (bits - 8)).astype(np.uint8))
 
