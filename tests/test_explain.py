@@ -500,3 +500,25 @@ def test_auto_is_no_baseline_beside_others():
     """It stands for one of them."""
     with pytest.raises(OptionError, match="'auto' is one of the others"):
         lignite.explain(lignite.load("tiny-sentiment"), "A superb film.", baseline=("auto", "pad"))
+
+
+@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "ig"])
+def test_a_result_says_what_the_model_says_of_the_start(method):
+    """Zero relevance means "as at the start": whoever reads it must see whether that is neutral. Means over baselines."""
+    model = headed("bert", "BertForSequenceClassification")
+    text = "the plot was thin"
+    encoding = model.tokenizer(text, return_tensors="pt")
+    said = []
+    for token in (model.tokenizer.mask_token_id, model.tokenizer.pad_token_id):
+        ids = encoding["input_ids"].clone()
+        ids[0, 1:-1] = token
+        with torch.no_grad():
+            said.append(model.network(**{**encoding, "input_ids": ids}).logits[0])
+
+    both = lignite.explain(model, text, baseline=("mask", "pad"), method=method)
+    of_states = lignite.explain(model, text, baseline=("mask", "zero"), method=method)
+
+    assert_allclose(both.start_logit, torch.stack(said).mean(0), rtol=1e-6)
+    assert_allclose(both.start_probability, torch.stack(said).softmax(1).mean(0), rtol=1e-6)
+    assert both.start_probability.dims == ("class",)
+    assert "start_logit" not in of_states  # an input that no model reads has no answer

@@ -304,6 +304,8 @@ def test_the_layout_of_an_explanation_is_that_of_the_design():
         "relevance_flow_allowed": ("layer", "target"),
         "probability": ("class",),
         "logit": ("class",),
+        "start_probability": ("class",),
+        "start_logit": ("class",),
         "image": ("y", "x", "channel"),
     }
 

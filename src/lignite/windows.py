@@ -154,10 +154,11 @@ def _joined(
         dims = EXPLAIN.variables[name]
         if TOKEN_AXIS in dims:
             variables[name] = _sum(name, results, places, index)
-        elif name not in UNJOINED and name != "probability":
+        elif name not in UNJOINED and not name.endswith("probability"):
             variables[name] = np.asarray(np.mean([one[name].transpose(*dims).values for one in results], axis=0))
-    if "logit" in variables:
-        variables["probability"] = chances(variables["logit"], link)
+    for before in ("", "start_"):
+        if f"{before}logit" in variables:
+            variables[f"{before}probability"] = chances(variables[f"{before}logit"], link)
     return variables
 
 

@@ -14,6 +14,7 @@ from lignite.models.prediction import Row, batches, bytes_per_token
 from lignite.models.replay import Start
 from lignite.models.stack import LengthError, Stack
 from lignite.models.start import starts_of
+from lignite.models.targets import chances
 from lignite.request import ExplainRequest
 from lignite.results.schema import EXPLAIN
 
@@ -58,8 +59,21 @@ def explain_stacks(
             found[number] = {
                 name: _without_padding(values[place], NOTES.get(name) or EXPLAIN.variables[name], kept)
                 for name, values in computed.items()
-            }
+            } | _of_the_start(stack, place)
     return found
+
+
+def _of_the_start(stack: Stack, place: int) -> Scores:
+    """What the model says of the start itself, averaged over baselines; nothing of starts that are no input."""
+    row, said = stack.rows[place], [each[place].double() for each in stack.said if each is not None]
+    if not said or len(said) < len(stack.said) or row.outlook is None or not row.outlook.numbers:
+        return {}
+    logits = [each.cpu().numpy() for each in said]
+    listed = list(row.outlook.numbers)
+    return {
+        "start_logit": np.mean([each[listed] for each in logits], axis=0),
+        "start_probability": np.mean([chances(each, row.objective.link)[listed] for each in logits], axis=0),
+    }
 
 
 def _without_padding(values: Tensor, axes: Sequence[str], kept: Tensor) -> np.ndarray:
@@ -86,7 +100,8 @@ def averaged(method: Method) -> Method:
 
 def _mean_of(runs: Sequence[Scores]) -> Scores:
     """Every variable averaged: displacements may cancel, so what gaps are allowed is that of each path, averaged."""
-    return {name: np.asarray(np.mean([scores[name] for scores in runs], axis=0)) for name in runs[0]}
+    shared = [name for name in runs[0] if all(name in scores for scores in runs)]  # not every start is an input
+    return {name: np.asarray(np.mean([scores[name] for scores in runs], axis=0)) for name in shared}
 
 
 def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:

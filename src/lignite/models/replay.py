@@ -35,11 +35,13 @@ _NOT_ALONE = (RuntimeError, ValueError, IndexError, TypeError)
 class Start:
     """Where paths start: states of every layer, last those that leave the last block.
 
-    `value` is the model's own answer to the input that these are the states of; None where no input has them.
+    `value` is the model's own answer to the input that these are the states of, `choices` the logits it is one of; None
+    where no input has them.
     """
 
     states: list[Float[Tensor, "row token d"]]
     value: Float[Tensor, " row"] | None
+    choices: Float[Tensor, "row choice"] | None = None
 
 
 def certified(

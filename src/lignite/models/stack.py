@@ -27,7 +27,7 @@ from lignite.models.outputs import part_of
 from lignite.models.prediction import Row, collate, run
 from lignite.models.recording import first_tensor, with_first
 from lignite.models.streams import Place, Structure, structures_of
-from lignite.models.targets import values
+from lignite.models.targets import choices_of, values
 
 
 class LengthError(ModelError):
@@ -47,10 +47,11 @@ Parts = list[Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the untouched model does with some input: states of every layer, and F."""
+    """What the untouched model does with some input: states of every layer, F, and its choices where it has any."""
 
     states: list[Float[Tensor, "row token d"]]
     value: Float[Tensor, " row"]
+    choices: Float[Tensor, "row choice"] | None
 
 
 class Stack:
@@ -65,6 +66,8 @@ class Stack:
         word is read in several places (an encoder and a decoder), its state is all of them side by side.
     value
         F of every row.
+    said
+        What the model says of every start that was asked for, None where that is no input.
     sweeps
         False where blocks do not take the points of a batch one by one, so that `run_entering` asks layer by layer.
 
@@ -95,6 +98,7 @@ class Stack:
             seen = self.see()
         self.states, self.value = seen.states, seen.value
         self.sweeps = True
+        self.said: list[Tensor | None] = []
         if self.states[0].shape[:2] != self.kept.shape:
             raise LengthError(
                 f"The blocks of {self.name} ({structure.name!r}) see {self.states[0].shape[1]} tokens where the input "
@@ -143,7 +147,9 @@ class Stack:
             return output
 
         with torch.no_grad(), self._answering(answer):
-            value = values(run(self.network, {**self.tensors, **others}), self.objectives)
+            outputs = run(self.network, {**self.tensors, **others})
+            value = values(outputs, self.objectives)
+            choices = None if self.objectives[0].function else choices_of(outputs, self.objectives)
         if n_calls != self.n_layers:
             raise ModelError(
                 f"{self.name} calls {n_calls} blocks of {structure.name!r} where it called {self.n_layers} before: "
@@ -156,7 +162,7 @@ class Stack:
                 for place in range(len(structure.streams))
             ]
             states.append(self._joined(parts, None))
-        return Seen(states, value)
+        return Seen(states, value, choices)
 
     # Running it on other states
 

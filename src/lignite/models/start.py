@@ -46,7 +46,9 @@ def starts_of(
         ends = [start for start in starts if start.value is not None]
         return starts, ends if len(ends) == len(starts) else [*ends, another_input(stack)]
 
-    return certified(stack, make, every_layer=every_layer)
+    starts = certified(stack, make, every_layer=every_layer)
+    stack.said = [start.choices for start in starts]
+    return starts
 
 
 def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> None:
@@ -64,7 +66,7 @@ def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> 
     if name != "zero" and (name != "mean" or "pixel_values" in stack.tensors):
         with given_start(stack, name, keep_special=keep_special) as others:
             seen = stack.see(**others)
-        return Start(seen.states, seen.value)
+        return Start(seen.states, seen.value, seen.choices)
     first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
     if through:
         with torch.no_grad():

@@ -57,12 +57,13 @@ class Objective:
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
-    """What the model says of one input as it stands: its choices with their logits and probabilities.
+    """What the model says of one input as it stands: its choices, their numbers, logits and probabilities.
 
     For a vocabulary only the `LISTED` highest and the explained ones; empty for a function.
     """
 
     choices: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
     logit: tuple[float, ...] = ()
     probability: tuple[float, ...] = ()
     best: str = ""
@@ -423,6 +424,7 @@ def outlook(model: Model, outputs: Any, objective: Objective) -> Outlook:
         ]
     return Outlook(
         tuple(names),
+        tuple(listed),
         tuple(logits[listed].tolist()),
         tuple(probability[listed].tolist()),
         "" if objective.link == "none" else read.name(int(logits.argmax())),

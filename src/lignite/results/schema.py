@@ -160,6 +160,8 @@ EXPLAIN = Layout(
         "relevance_flow_allowed": ("layer", "target"),
         "probability": ("class",),
         "logit": ("class",),
+        "start_probability": ("class",),
+        "start_logit": ("class",),
         PICTURE: ("y", "x", "channel"),
     },
     token_axes=("token", "target", "source"),

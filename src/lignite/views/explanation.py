@@ -131,6 +131,17 @@ def _unit(target: dict[str, Any]) -> str:
     return "logit" if target.get("against") is None else "logit difference"
 
 
+def start_says(dataset: xr.Dataset) -> tuple[str, float] | None:
+    """The class that the model favours where the path starts, and its probability; None where it is not known.
+
+    Zero relevance means "as at the start": one that is itself sure of a class is no neutral one.
+    """
+    if "start_probability" not in dataset or not np.isfinite(dataset.start_probability.values).all():
+        return None
+    best = int(dataset.start_probability.values.argmax())
+    return one_line(str(dataset["class"].values[best])), float(dataset.start_probability.values[best])
+
+
 def _class_in(dataset: xr.Dataset, target: dict[str, Any]) -> str | None:
     """The class that a question's name speaks of: ``positive``, or ``'cat' after 'the' (5)``."""
     name = str(target.get("name"))

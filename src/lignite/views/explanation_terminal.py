@@ -27,6 +27,7 @@ from lignite.views.explanation import (
     question,
     seams,
     settings,
+    start_says,
     strongest,
 )
 from lignite.views.image import is_image, limit_on, patches, placeless
@@ -115,6 +116,8 @@ def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableTyp
     facts.add_row("explains", explained)
     chosen = settings(dataset)
     named = [chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())]
+    if (said := start_says(dataset)) is not None:
+        facts.add_row("starts at", Text(writer.plain(f"{said[0]} {format_share(said[1])}")))
     if dataset.attrs.get("merged_words"):
         named.append("sub-words added up")
     if special != "show":
