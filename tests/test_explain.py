@@ -504,7 +504,7 @@ def test_auto_is_no_baseline_beside_others():
 
 @pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "ig"])
 def test_a_result_says_what_the_model_says_of_the_start(method):
-    """Zero relevance means "as at the start": whoever reads it must see whether that is neutral. Means over baselines."""
+    """Zero relevance means "as at the start": its reader must see whether that is neutral. Means over baselines."""
     model = headed("bert", "BertForSequenceClassification")
     text = "the plot was thin"
     encoding = model.tokenizer(text, return_tensors="pt")

@@ -116,8 +116,8 @@ def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableTyp
     facts.add_row("explains", explained)
     chosen = settings(dataset)
     named = [chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())]
-    if (said := start_says(dataset)) is not None:
-        facts.add_row("starts at", Text(writer.plain(f"{said[0]} {format_share(said[1])}")))
+    if (begin := start_says(dataset)) is not None:
+        facts.add_row("starts at", Text(writer.plain(f"{begin[0]} {format_share(begin[1])}")))
     if dataset.attrs.get("merged_words"):
         named.append("sub-words added up")
     if special != "show":
