@@ -29,6 +29,9 @@ N_STEPS = 2
 TARGETS = (2, LENGTH - 1)
 BUDGET = 1e8
 
+FAMILIES = "# Families\n"
+"""What follows this heading in the document is written by `tests.families`."""
+
 INTRODUCTION = f"""\
 # Architectures
 
@@ -153,7 +156,7 @@ def table(examinations: Sequence[Examination]) -> str:
 
 def read_table(path: Path = DOCUMENT) -> dict[str, tuple[str, ...]]:
     """The rows of the written table by architecture."""
-    lines = [line for line in path.read_text("utf-8").splitlines() if line.startswith("| ")]
+    lines = [line for line in path.read_text("utf-8").partition(FAMILIES)[0].splitlines() if line.startswith("| ")]
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines[2:]]
     return {row[0]: row for row in rows}
 
@@ -173,7 +176,8 @@ def main() -> None:
     rows = [examine(name) for name in (arguments.names if not arguments.write else ()) or ARCHITECTURES]
     print(table(rows), end="")
     if arguments.write:
-        arguments.write.write_text(INTRODUCTION + table(rows), "utf-8")
+        families = "".join(arguments.write.read_text("utf-8").partition(FAMILIES)[1:])
+        arguments.write.write_text(f"{INTRODUCTION}{table(rows)}\n{families}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Every family that transformers offers, at a tiny size, held against the untouched model: right, refused, or wrong.
 
-``python -m tests.families`` prints the table (many minutes; names of families as arguments shorten it);
-``--write docs/families.md`` puts it where readers find it. Nothing here knows how lignite works: values and
-displacements are the model's own answers to the input and to its start, flows are autograd through the model's own
-blocks, found by hooks of this file.
+``python -m tests.families`` prints the table (minutes; names of families as arguments shorten it);
+``--write docs/architectures.md`` puts it where readers find it, below the table of the battery. Nothing here knows how
+lignite works: values and displacements are the model's own answers to the input and to its start, flows are autograd
+through the model's own blocks, found by hooks of this file.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import transformers
 from tests.architectures import randomize
+from tests.battery import DOCUMENT, FAMILIES
 from tests.tiny_tokenizers import word_piece
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto as auto
@@ -31,7 +32,6 @@ import lignite
 from lignite.attribution.oracle import attribute_one
 from lignite.attribution.quadrature import gauss_legendre
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "families.md"
 TEXT = "the plot was thin but the acting was not"
 TARGET = 1
 N_STEPS = 2
@@ -133,7 +133,8 @@ def main() -> None:
                     print(*rows[-1].cells(), sep=" | ", flush=True)
     print(counts(rows))
     if arguments.write:
-        arguments.write.write_text(document(rows), "utf-8")
+        blocks = arguments.write.read_text("utf-8").partition(FAMILIES)[0]
+        arguments.write.write_text(blocks + document(rows), "utf-8")
 
 
 @dataclass(frozen=True)
@@ -401,8 +402,8 @@ def flowed(network: Any, inputs: Mapping[str, Tensor]) -> Verdict:
         return Verdict("WRONG", f"flow has {found.sizes['layer']} layers, the model has {len(calls)}")
     rule = gauss_legendre(N_STEPS)
     for layer, call in enumerate(calls):
-        n_tokens = len(call.states)
-        start = call.states.mean(0).expand_as(call.states)
+        n_tokens = found.sizes["source"]  # what a model pads to its window inside comes after these, and is masked
+        start = call.states[:n_tokens].mean(0).expand_as(call.states)
         for target in (1, n_tokens - 1):
 
             def row(states: Tensor, call: _Call = call, target: int = target) -> Tensor:
@@ -410,7 +411,7 @@ def flowed(network: Any, inputs: Mapping[str, Tensor]) -> Verdict:
 
             scores, displacement = attribute_one(row, call.states, start, rule=rule)
             measured = torch.from_numpy(found.whole.sel(layer=layer, target=target).values)
-            error = float((measured - scores).abs().max() / torch.maximum(scores.abs().max(), displacement))
+            error = float((measured - scores[:n_tokens]).abs().max() / torch.maximum(scores.abs().max(), displacement))
             if not error <= SCORES:
                 return Verdict("WRONG", f"layer {layer}: scores differ by {error:.2g} of the largest")
     return Verdict("right")
@@ -450,7 +451,7 @@ def _without_caches(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _n_layers(config: Any) -> int | None:
-    owners = (config, getattr(config, "vision_config", None), config.get_text_config())
+    owners = (config.get_text_config(), config, getattr(config, "vision_config", None))
     names = ("num_hidden_layers", "encoder_layers", "n_layer", "n_layers", "num_layers")
     found = (getattr(owner, name, None) for name in names for owner in owners)
     return next((number for number in found if isinstance(number, int)), None)
@@ -464,7 +465,7 @@ HEADER = ("family", "class", "explain", "flow", "remarks")
 def read_document(path: Path = DOCUMENT) -> dict[tuple[str, str], tuple[str, ...]]:
     """The written rows by question and family."""
     found, question = {}, ""
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").partition(FAMILIES)[2].splitlines():
         if line.startswith("## "):
             question = line.removeprefix("## ").lower()
         elif line.startswith("| ") and not line.startswith(("| ---", f"| {HEADER[0]} |")):
@@ -495,14 +496,13 @@ def document(rows: Sequence[Row]) -> str:
 
 
 INTRODUCTION = f"""\
-# Families
-
+{FAMILIES}
 Every family that transformers {transformers.__version__} offers for three tasks, as a tiny random model in float32,
 held against the untouched model. *explain* is right where the value is the model's own logit, the displacement the
 difference of its answers to the text and to the text with its words masked (images: to grey pixels), and a list gives
 what a text gives alone. *flow* is right where rows of every layer's `whole` map equal autograd through the model's own
 blocks. What is refused says why and which method works instead; – stands where the family cannot be built or run at
-this size. Written by `python -m tests.families --write docs/families.md`.
+this size. Written by `python -m tests.families --write docs/architectures.md`.
 """
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.errors import ModelError, NotFiniteError
-from lignite.models.attention import configurations, intercepted, own_calls
+from lignite.models.attention import Captured, configurations, intercepted, own_calls
 from lignite.models.images import size_options
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
@@ -175,7 +175,23 @@ def find_blocks(network: nn.Module, tensors: Mapping[str, Tensor]) -> Blocks:
         If there is none, or none with as many blocks as the configuration says; the message names what was found.
     """
     body = body_of(network)
-    return blocks_under(network, body, lambda: body(**_accepted(body, tensors)), n_tokens_of(tensors))
+    return blocks_under(network, body, lambda: _run_as_far_as(network, body, tensors), n_tokens_of(tensors))
+
+
+def _run_as_far_as(network: nn.Module, body: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Run the network until its body has answered: what a head hands to the body is part of what the model does."""
+
+    def leave(*_: Any) -> None:
+        raise Captured(None)
+
+    handle = body.register_forward_hook(own_calls(leave)) if body is not network else None
+    try:
+        network(**_accepted(network, tensors))
+    except Captured:
+        pass
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def n_tokens_of(tensors: Mapping[str, Tensor]) -> int | None:
