@@ -78,8 +78,9 @@ def test_numbers_may_come_in_any_container(model, convert):
     """The same numbers are the same input."""
     given = dict(model.tokenizer(TEXT, return_tensors="pt"))
 
-    (encoded,) = model.encode({name: convert(tensor) for name, tensor in given.items()})
+    (encoded,) = model.encode({**{name: convert(tensor) for name, tensor in given.items()}, "position_ids": None})
 
+    assert encoded.tensors.keys() == given.keys()
     for name, tensor in given.items():
         assert_close(encoded.tensors[name], tensor, rtol=0, atol=0)
 
@@ -107,6 +108,7 @@ def test_rows_of_several_lengths_are_several_inputs(model):
         ({"position_ids": [[-1, 0, 1]]}, "position_ids from -1 to 1"),
         ({"position_ids": [[0.0, 1, 2]]}, "whole numbers"),
         ({"input_ids": [[True, True, False]]}, "whole numbers"),
+        ({"input_ids": torch.ones(1, 3, dtype=torch.complex64)}, "whole numbers"),
         ({"input_ids": [[5, 6, 2**70]]}, "no tensor"),
         ({"input_ids": [[5, 6], [7]], "attention_mask": [[1, 1]]}, "number of rows"),
     ],

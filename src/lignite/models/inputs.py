@@ -162,6 +162,7 @@ def _kind(item: object) -> str:
 def _encode_mapping(model: ImageReader, given: Mapping[str, object]) -> list[Encoded]:
     _check_names(model, given)
     notes = getattr(given, "encodings", None) or []  # of a fast tokenizer, one per row
+    given = {name: values for name, values in given.items() if values is not None}  # as forwards name what is absent
     rows = _ragged_rows(given)
     if rows is not None:
         kept = notes if len(notes) == len(rows) else [None] * len(rows)

@@ -65,6 +65,8 @@ _DOWNLOADED = (
     "processor_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
     *_TOKENIZER_FILES,
 )
 

@@ -470,7 +470,7 @@ def encode_ids(model: Reader, tensors: dict[str, Tensor], notes: Sequence[Any]) 
     `notes` are a fast tokenizer's, one per row, or None.
     """
     ids = tensors["input_ids"]
-    if ids.ndim != 2 or ids.shape[1] == 0 or ids.is_floating_point() or ids.dtype == torch.bool:
+    if ids.ndim != 2 or ids.shape[1] == 0 or not _are_whole(ids):
         raise InputError(f"input_ids of shape {tuple(ids.shape)} and {ids.dtype}: give whole numbers [row, token].")
     tensors = {name: _whole(tensor) for name, tensor in tensors.items()}
     if "attention_mask" in tensors:
@@ -487,7 +487,11 @@ def encode_ids(model: Reader, tensors: dict[str, Tensor], notes: Sequence[Any]) 
 
 def _whole(tensor: Tensor) -> Tensor:
     """Whole numbers in the one size that every table and every comparison takes; flags and decimals as they are."""
-    return tensor if tensor.is_floating_point() or tensor.dtype == torch.bool else tensor.long()
+    return tensor.long() if _are_whole(tensor) else tensor
+
+
+def _are_whole(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _read_mask(mask: Tensor, ids: Tensor) -> Int[Tensor, "row token"]:
@@ -515,7 +519,7 @@ def _check_tables(model: Reader, tensors: Mapping[str, Tensor]) -> None:
         numbers = tensors.get(name)
         if numbers is None:
             continue
-        if numbers.is_floating_point() or numbers.dtype == torch.bool:
+        if not _are_whole(numbers):
             raise InputError(f"{name} of {numbers.dtype}: give whole numbers, one per token.")
         size = min((table.num_embeddings for table in known), default=None)
         if bool((numbers < 0).any()) or (size is not None and bool((numbers >= size).any())):
