@@ -627,7 +627,8 @@ def test_parts_of_a_processor_are_found():
 
     assert model.image_processor is processor.image_processor
     assert model.tokenizer is tokenizer
-    assert wrap(network, processor).tokenizer is tokenizer
+    given_for_texts = wrap(network, processor)
+    assert (given_for_texts.tokenizer, given_for_texts.image_processor) == (tokenizer, processor.image_processor)
 
 
 @pytest.mark.parametrize(

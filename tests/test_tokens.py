@@ -570,6 +570,13 @@ def test_models_without_a_row_of_tokens_are_refused():
         wrap(network).encode({"pixel_values": torch.randn(1, 3, 32, 32)})
 
 
+@pytest.mark.parametrize("size", [(8, 12), (8, 8)])
+def test_a_model_that_can_read_no_image_says_so(size):
+    """DINOv2 stretches its positions to any size, by a square root: from an oblong they cannot be stretched at all."""
+    with pytest.raises(InputError, match=r"made for images of 8 × 12 pixels.*square image_size"):
+        image_model(Dinov2Model, Dinov2Config).encode({"pixel_values": torch.zeros(1, 3, *size)})
+
+
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [

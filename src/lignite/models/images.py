@@ -412,6 +412,12 @@ def _check_size(model: Reader, config: PreTrainedConfig, pixels: Tensor) -> None
         raise InputError(
             f"the image is {given[0]} × {given[1]} pixels, but {name} reads {expected[0]} × {expected[1]}: resize it."
         )
+    table = any(place.endswith("position_embeddings") for place, _ in model.network.named_parameters())
+    if layout.any_size and table and expected[0] != expected[1]:
+        raise InputError(
+            f"{name} was made for images of {expected[0]} × {expected[1]} pixels, but its code stretches positions of "
+            "squares alone, and fails on any image: build it with a square image_size."
+        )
     smallest = _height_and_width(config.patch_size)
     if given[0] < smallest[0] or given[1] < smallest[1]:
         raise InputError(f"the image, {given[0]} × {given[1]} pixels, is smaller than one patch of {name}: enlarge it.")

@@ -207,6 +207,7 @@ def wrap(
     _check_network(held.network)
     words = _part(tokenizer, "tokenizer") or held.tokenizer or _part(image_processor, "tokenizer", own=False)
     pictures = _part(image_processor, "image_processor") or held.image_processor
+    pictures = pictures or _part(tokenizer, "image_processor", own=False)
     if words is not None and not isinstance(words, PreTrainedTokenizerBase):
         raise OptionError(
             f"tokenizer is a {type(words).__name__}, expected a transformers tokenizer: "
