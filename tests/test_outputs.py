@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertPreTrainedModel
 
 import lignite
-from lignite.errors import LigniteError, ModelError, OptionError
+from lignite.errors import InputError, LigniteError, ModelError, OptionError
 from lignite.models.attention import attention_function
 from lignite.models.prediction import ask, bytes_per_token, predict, remove_tokens
 
@@ -289,3 +289,37 @@ def test_attention_of_another_shape_is_refused_by_what_needs_it_alone():
     for method in ("attention-rollout", "attention-last", "attention-x-gradient"):
         with pytest.raises(LigniteError, match="shows no attention weights"):
             lignite.explain(model, TEXTS[0], target=1, method=method)
+
+
+def test_a_mask_that_hides_nothing_is_left_out_where_none_is_taken():
+    """FNet mixes all tokens and takes no mask; one that hides a token is refused."""
+    tokenizer = word_piece()
+    sizes = {name: size for name, size in SMALL.items() if name != "num_attention_heads"}
+    network = transformers.FNetForSequenceClassification(transformers.FNetConfig(vocab_size=len(tokenizer), **sizes))
+    randomize(network, seed=0, gains={})
+    model, tensors = lignite.wrap(network.eval(), tokenizer), dict(tokenizer(TEXTS[0], return_tensors="pt"))
+
+    (row,) = ask(model, tensors, 1)
+
+    with torch.no_grad():
+        assert_allclose(predict(model, [row]).value, network(tensors["input_ids"]).logits[0, 1], **SINGLE)
+    tensors["attention_mask"][0, -1] = 0
+    with pytest.raises(InputError, match="takes no 'attention_mask'"):
+        ask(model, tensors, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"input_ids": torch.ones(2, 5, dtype=torch.long), "pixel_values": torch.ones(1, 3, 8, 8)},
+         "a text and an image at once; lignite explains one input at a time"),
+        ({"input_ids": torch.ones(1, 2, 5, dtype=torch.long)}, "several texts per example, as multiple choice"),
+    ],
+)  # fmt: skip
+def test_several_inputs_at_once_are_refused_with_a_way_around(given, message):
+    """Which of them is asked about cannot be told; the message says how one is held."""
+    model = made(InDictionary)
+    model.network.forward = lambda input_ids=None, pixel_values=None, **_: None
+
+    with pytest.raises(InputError, match=message):
+        lignite.explain(model, given, target=1)

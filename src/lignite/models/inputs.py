@@ -160,8 +160,9 @@ def _kind(item: object) -> str:
 
 
 def _encode_mapping(model: ImageReader, given: Mapping[str, object]) -> list[Encoded]:
-    _check_names(model, given)
     notes = getattr(given, "encodings", None) or []  # of a fast tokenizer, one per row
+    given = _without_full_mask(model, given)
+    _check_names(model, given)
     given = {name: values for name, values in given.items() if values is not None}  # as forwards name what is absent
     rows = _ragged_rows(given)
     if rows is not None:
@@ -172,10 +173,29 @@ def _encode_mapping(model: ImageReader, given: Mapping[str, object]) -> list[Enc
     return _encode_tensors(model, given, notes)
 
 
+def _without_full_mask(model: ImageReader, given: Mapping[str, object]) -> Mapping[str, object]:
+    """The same inputs without a mask that hides nothing, for a model that takes none, as FNet."""
+    accepted = forward_names(model.network)
+    if accepted is None or "attention_mask" in accepted or not hides_nothing(given.get("attention_mask")):
+        return given
+    return {name: values for name, values in given.items() if name != "attention_mask"}
+
+
+def hides_nothing(mask: object) -> bool:
+    """Whether an attention mask is there and lets every token be seen."""
+    return isinstance(mask, Tensor) and mask.numel() > 0 and bool((mask == 1).all())
+
+
 def _encode_tensors(model: ImageReader, given: Mapping[str, object], notes: Sequence[object]) -> list[Encoded]:
+    if "input_ids" in given and "pixel_values" in given:
+        raise InputError(
+            f"{type(model.network).__name__} is given a text and an image at once; lignite explains one input at a "
+            "time. Load the tower that reads it alone (as CLIPVisionModelWithProjection) and give target= a function "
+            "of its output that holds the other one's embedding fixed."
+        )
     tensors = _as_tensors(given)
     texts, images = "input_ids" in tensors, "pixel_values" in tensors
-    if texts == images:
+    if not texts and not images:
         names = ", ".join(tensors) or "nothing"
         raise InputError(f"the mapping holds {names}: give either input_ids or pixel_values, and what belongs to them.")
     if images:

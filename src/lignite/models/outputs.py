@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lignite.errors import LigniteError, ModelError, OptionError
-from lignite.models.failures import FOREIGN, first_line
+from lignite.errors import LigniteError, OptionError
+from lignite.models.failures import first_line
 
 
 def part_of(outputs: Any, name: str) -> Any:
@@ -62,15 +63,23 @@ def tensors_of(outputs: Any) -> list[Tensor]:
 
 
 def cut_to(outputs: Any, sizes: Any) -> Any:
-    """The same outputs with every axis but the rows' cut to what the untouched model returned (`sizes_of`)."""
+    """The same outputs with every axis but the rows' cut to what the untouched model returned (`sizes_of`).
+
+    Parts that it did not return, such as attention asked for beside them, stay as they are.
+    """
+    if isinstance(outputs, Mapping) and isinstance(sizes, dict):
+        kept = {name: cut_to(part, sizes[name]) if name in sizes else part for name, part in outputs.items()}
+        return type(outputs)(**kept) if is_dataclass(outputs) else kept
     leaves, form = pytree.tree_flatten(outputs)
-    if len(leaves) != len(sizes):
-        raise ModelError("the model returns other parts for a padded input than for the input itself.")
+    if isinstance(sizes, dict) or len(leaves) != len(sizes):
+        return outputs
     return pytree.tree_unflatten([_cut(leaf, size) for leaf, size in zip(leaves, sizes, strict=True)], form)
 
 
-def sizes_of(outputs: Any) -> list[tuple[int, ...] | None]:
-    """Shapes of every tensor that a model returned."""
+def sizes_of(outputs: Any) -> Any:
+    """Shapes of every tensor that a model returned, by name where it gives names."""
+    if isinstance(outputs, Mapping):
+        return {name: sizes_of(part) for name, part in outputs.items()}
     return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(outputs)]
 
 
@@ -92,9 +101,9 @@ def each_row(function: Any, outputs: Any, n_rows: int) -> list[Any]:
     for row in range(n_rows):
         try:
             value = function(row_of(outputs, row, n_rows))
-        except LigniteError:
+        except (LigniteError, MemoryError):
             raise
-        except FOREIGN as error:
+        except Exception as error:  # whatever somebody's function raises
             raise OptionError(
                 f"the target function failed on what the model returns ({type(error).__name__}: "
                 f"{first_line(error)}); it is given the output for one input, {described(outputs)}."

@@ -470,6 +470,11 @@ def encode_ids(model: Reader, tensors: dict[str, Tensor], notes: Sequence[Any]) 
     `notes` are a fast tokenizer's, one per row, or None.
     """
     ids = tensors["input_ids"]
+    if ids.ndim == 3:
+        raise InputError(
+            f"input_ids of shape {tuple(ids.shape)} hold several texts per example, as multiple choice reads them; "
+            "lignite explains one text at a time: use a model whose forward scores one, [row, token]."
+        )
     if ids.ndim != 2 or ids.shape[1] == 0 or not _are_whole(ids):
         raise InputError(f"input_ids of shape {tuple(ids.shape)} and {ids.dtype}: give whole numbers [row, token].")
     tensors = {name: _whole(tensor) for name, tensor in tensors.items()}
