@@ -323,3 +323,21 @@ def test_several_inputs_at_once_are_refused_with_a_way_around(given, message):
 
     with pytest.raises(InputError, match=message):
         lignite.explain(model, given, target=1)
+
+
+class NoisyInside(InDictionary):
+    """Random in its embeddings, or in a block."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config)
+        part = self.bert.embeddings if config.num_labels == 3 else self.bert.encoder.layer[1].output
+        part.register_forward_hook(lambda *found: nn.functional.dropout(found[-1], 0.3))
+
+
+@pytest.mark.parametrize("n_labels", [3, 4], ids=["in the embeddings", "in a block"])
+def test_flow_through_a_model_that_does_not_repeat_itself_is_refused(n_labels):
+    """States that are drawn anew have no flow; the cause is named, not what of it was noticed first."""
+    torch.manual_seed(2)
+
+    with pytest.raises(ModelError, match=r"does not repeat itself: .*its states differ"):
+        lignite.flow(made(NoisyInside, num_labels=n_labels), TEXTS[0], maps="whole", n_steps=2)

@@ -19,7 +19,7 @@ from lignite.calls import public
 from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
 from lignite.memory import memory_budget
 from lignite.models.attention import at_rest, switches_undone
-from lignite.models.fitting import record_fitted
+from lignite.models.fitting import chance_named, record_fitted
 from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
 from lignite.models.loading import Model, as_model
@@ -149,7 +149,7 @@ def flow(
         encoded = model.encode(inputs)
         for number, item in enumerate(encoded):
             report = _report(progress, number, len(encoded))
-            with switches_undone(model.network):
+            with switches_undone(model.network), chance_named(model, item):
                 results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
         warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning)

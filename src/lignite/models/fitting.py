@@ -5,18 +5,20 @@ blocks then see more tokens than the input has. An input that is padded to that 
 the model: the tokens that were added count as padding, whose scores are dropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lignite.errors import InputError, ModelError
+from lignite.errors import InputError, ModelError, SplitError
+from lignite.models.attention import Captured, own_calls
 from lignite.models.loading import Model
 from lignite.models.outputs import cut_to, sizes_of
-from lignite.models.prediction import Row, is_per_token, lengthened, padding_id, run
-from lignite.models.recording import BlockCall, record, record_states
+from lignite.models.prediction import Row, check_repeated, is_per_token, lengthened, padding_id, run
+from lignite.models.recording import BlockCall, body_of, find_states, record, record_states
 from lignite.models.targets import Function, values
 from lignite.models.tokens import Encoded, Tokens, forward_names
 
@@ -125,9 +127,51 @@ def record_fitted(model: Model, encoded: Encoded) -> tuple[list[BlockCall], Enco
         If the blocks see other tokens than those of the input.
     """
     calls = record(model.network, encoded.tensors)
+    check_repeated(model, calls[0].states, _entering(model, encoded, calls[0]), "states")
     n_seen, n_tokens = len(calls[0].states), len(encoded.tokens)
     if n_seen == n_tokens:
         return calls, encoded
     encoded = padded_to(model, encoded, n_seen)
     _check_place(model, encoded, n_tokens)
     return record(model.network, encoded.tensors), encoded
+
+
+def _entering(model: Model, encoded: Encoded, first: BlockCall) -> Tensor:
+    """States that enter the first block when the input is read once more, up to there."""
+
+    def leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found = find_states(args, kwargs)
+        if found is not None:
+            raise Captured(found[1][0])
+
+    body: Any = body_of(model.network)
+    accepted = forward_names(body)
+    tensors = {name: each for name, each in encoded.tensors.items() if accepted is None or name in accepted}
+    handle = first.module.register_forward_pre_hook(own_calls(leave), with_kwargs=True)
+    try:
+        with torch.no_grad():
+            run(body, tensors)
+    except Captured as found:
+        states: Tensor = found.content
+        return states
+    finally:
+        handle.remove()
+    return first.states
+
+
+@contextmanager
+def chance_named(model: Model, encoded: Encoded) -> Iterator[None]:
+    """Where a block cannot be replayed, say so if that is because the model does not repeat itself.
+
+    Raises
+    ------
+    ModelError
+        If states of some layer differ when the model reads the input twice.
+    """
+    try:
+        yield
+    except SplitError:
+        first, again = (record(model.network, encoded.tensors) for _ in range(2))
+        for one, other in zip(first, again, strict=True):
+            check_repeated(model, one.output, other.output, "states")
+        raise

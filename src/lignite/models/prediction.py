@@ -118,11 +118,15 @@ def _check_repeats(model: Model, row: Row, outputs: Any) -> None:
         If the answers differ.
     """
     first = _answer(run(model.network, row.encoded.tensors) if outputs is None else outputs, row.objective)
-    again = _answer(run(model.network, row.encoded.tensors), row.objective)
+    check_repeated(model, first, _answer(run(model.network, row.encoded.tensors), row.objective), "answers")
+
+
+def check_repeated(model: Model, first: Tensor, again: Tensor, what: str) -> None:
+    """Refuse a model whose `what` differ when it is asked twice about one input."""
     miss = float((first - again).abs().max())
     if miss > REPEATED * max(1.0, float(first.abs().max())):
         raise ModelError(
-            f"{type(model.network).__name__} does not repeat itself: asked twice about one input, its answers differ "
+            f"{type(model.network).__name__} does not repeat itself: asked twice about one input, its {what} differ "
             f"by {miss:.2g}. Something in its forward pass is random even in evaluation mode, such as dropout that is "
             "not told training=self.training; make it repeatable, for an answer by chance has no explanation."
         )
