@@ -1,6 +1,6 @@
 """Cost of `lignite.explain`: against captum's layer-by-layer integrated gradients, and of batches against a loop.
 
-python bench/explain.py captum | memory | batches
+python bench/explain.py captum | memory | batches | ends
 """
 
 import argparse
@@ -18,7 +18,10 @@ from torch import nn
 
 import lignite
 from flow import peak_memory
-from lignite.models.prediction import filler
+from lignite.models.attention import at_rest
+from lignite.models.prediction import ask, filler
+from lignite.models.replay import another_input, one_by_one, swept
+from lignite.models.stack import Stack
 from models import bert_classifier, token_ids
 
 TOL = 1e-3
@@ -153,6 +156,44 @@ def peak(what: str) -> None:
     print(f"{loaded:.2f} {peak_memory():.2f}")
 
 
+def ends(n_tokens: int = 41) -> None:
+    """What holding the answer against the model at both ends costs: block calls, and CPU time beside the rest."""
+    print(
+        "| layers | block calls | rows of blocks | sweep | layer by layer | forward | forward and backward | explain |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for n_layers in (6, 12, 24):
+        model = bert_classifier(n_layers=n_layers)
+        inputs = {"input_ids": token_ids(model, n_tokens)["input_ids"]}
+        rows = ask(model, inputs, 1)
+        with at_rest(model.network), torch.no_grad():
+            stack = Stack(model, rows)
+            end, layers = another_input(stack), range(n_layers + 1)
+            calls = _block_calls(stack, lambda: swept(stack, end, layers))  # noqa: B023
+            sweep = seconds_of(lambda: swept(stack, end, layers), 3)  # noqa: B023
+            apart = seconds_of(lambda: one_by_one(stack, end, layers), 3)  # noqa: B023
+            forward = seconds_of(lambda: model.network(**inputs), 3)  # noqa: B023
+        both = seconds_of(lambda: _forward_backward(model, inputs), 3)  # noqa: B023
+        whole = seconds_of(lambda: lignite.explain(model, inputs, baseline="mask", tol=TOL))  # noqa: B023
+        print(
+            f"| {n_layers} | {len(calls)} | {sum(calls)} | {sweep:.2f} s = {sweep / forward:.1f} forwards "
+            f"| {apart:.2f} s = {apart / forward:.1f} | {forward:.3f} s | {both:.3f} s "
+            f"| {whole:.1f} s, of which the sweep is {sweep / whole:.0%} |"
+        )
+
+
+def _block_calls(stack: Stack, run: Callable[[], object]) -> list[int]:
+    """Rows that each call of a block works on: those that its attention is given."""
+    found: list[int] = []
+    hooks = [
+        block.attention.register_forward_pre_hook(lambda _, args: found.append(len(args[0]))) for block in stack.blocks
+    ]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 def batches(n_texts: int = 500) -> None:
     """The same code on a list and on one text after the other, with sentences of 5 to 40 tokens."""
     model = lignite.load("tiny-sentiment")
@@ -173,7 +214,7 @@ def batches(n_texts: int = 500) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["captum", "memory", "batches", "peak"])
+    parser.add_argument("what", choices=["captum", "memory", "batches", "ends", "peak"])
     parser.add_argument("of", nargs="?", help="of peak, which memory calls: captum, path=layer or path=input")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -182,4 +223,4 @@ if __name__ == "__main__":
         peak(arguments.of)
     else:
         print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}")
-        {"captum": against_captum, "memory": memory, "batches": batches}[arguments.what]()
+        {"captum": against_captum, "memory": memory, "batches": batches, "ends": ends}[arguments.what]()

@@ -131,6 +131,17 @@ def test_a_word_counts_where_the_encoder_and_where_the_decoder_reads_it(read_twi
         assert_allclose(why.relevance.sum(), found.sum(), rtol=0, atol=1e-6)
 
 
+def test_a_state_taken_away_is_a_word_masked_for_both(read_twice):
+    """Occlusion edits the words themselves; sequential IG exchanges their states, in the encoder and the decoder."""
+    edited, exchanged = (
+        lignite.explain(read_twice, TEXT, target=1, method=method, baseline="mask")
+        for method in ("occlusion", "sequential-ig")
+    )
+
+    assert_allclose(exchanged.relevance, edited.relevance, **ROUNDED)
+    assert np.count_nonzero(abs(edited.relevance) > 1e-4) > 2
+
+
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
 def test_texts_read_twice_are_explained_in_a_list_as_alone(read_twice):
     """Each row's decoder begins with its own start token, whose place is that of the row's own last one."""
@@ -250,6 +261,53 @@ class ReadsWords(nn.Module):
         return output + shift if isinstance(output, Tensor) else (output[0] + shift, *output[1:])
 
 
+class Hands(transformers.PreTrainedModel):
+    """Blocks that are handed what the first one has made, by their model, beside the states."""
+
+    config_class = transformers.BertConfig
+
+    class Block(nn.Module):
+        def __init__(self, width: int):
+            super().__init__()
+            self.mix, self.read = nn.Linear(width, width), nn.Linear(width, width)
+
+        def forward(self, hidden_states: Tensor, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            made = torch.tanh(self.mix(hidden_states + hidden_states.mean(1, keepdim=True)))
+            carried = made if first is None else first
+            return hidden_states + made * self.read(carried), carried
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self.table = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([Hands.Block(config.hidden_size) for _ in range(config.num_hidden_layers)])
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.table
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        states, first = self.table(input_ids), None
+        for layer in self.layers:
+            states, first = layer(states, first=first)
+        return SequenceClassifierOutput(logits=self.classifier(states.mean(1)))
+
+
+def test_what_a_block_makes_for_later_ones_is_part_of_their_states():
+    """A value of the first block that all others read: from each layer on, a word is its state and that value."""
+    words = word_piece()
+    torch.manual_seed(0)
+    config = transformers.BertConfig(vocab_size=len(words), hidden_size=6, num_hidden_layers=4, num_labels=3)
+    model = lignite.wrap(Hands(config).double().eval(), words)
+
+    for method in ("ca-lig", "relevance-flow"):
+        why = lignite.explain(model, TEXT, target=1, method=method, baseline="mask", tol=1e-5)
+
+        own = answer(model) - answer(model, blank=True)
+        assert_allclose(why.displacement, own, **ROUNDED)
+        assert_allclose(why.layer_relevance.sum("token"), own, rtol=1e-4)
+        assert why.sizes["layer"] == 4
+
+
 def looks_at_words() -> lignite.Model:
     model = headed("bert", "BertForSequenceClassification")
     model.network.__class__ = LooksAtWords
@@ -330,10 +388,13 @@ def test_the_way_around_is_tried_before_it_is_named():
 def test_no_way_around_is_named_where_none_was_found():
     """Without a token to put in a word's place nothing can be taken away."""
     model = looks_at_words()
-    model.tokenizer.mask_token = model.tokenizer.pad_token = None
+    given = {
+        name: each for name, each in model.tokenizer(TEXT, return_tensors="pt").items() if name != "token_type_ids"
+    }
+    without = lignite.wrap(model.network)
 
     with pytest.raises(BypassError, match="No other method that was tried"):
-        lignite.explain(model, TEXT, target=1, baseline="zero")
+        lignite.explain(without, given, target=1, baseline="zero")
 
 
 def test_blocks_that_do_not_take_some_points_alone_are_asked_one_by_one():
@@ -425,30 +486,17 @@ def test_layouts_are_told_by_where_the_tokens_are():
         assert_close(layout.write(states), tensor, rtol=0, atol=0)
 
 
-def swept(stack: Stack, layers: int) -> tuple[int, int]:
-    """Block calls and rows of blocks that one check takes."""
-    calls = rows = 0
-    blocks = dict.fromkeys(stack.blocks)
-
-    def count(_: nn.Module, args: tuple[Any, ...]) -> None:
-        nonlocal calls, rows
-        calls, rows = calls + 1, rows + len(args[0])
-
-    handles = [block.register_forward_pre_hook(count) for block in blocks]
-    end = replay.another_input(stack)
-    calls = rows = 0
-    replay._miss(stack, end, range(layers))
-    for handle in handles:
-        handle.remove()
-    return calls, rows
-
-
-def test_a_check_costs_half_a_replay_per_layer():
-    """L block calls, on 1, 2, … L points: those that have entered."""
-    model = headed("bert", "BertForSequenceClassification", num_hidden_layers=6)
+def test_a_check_costs_one_call_of_every_block():
+    """On the points that have entered: the input's own from the first, and one more at every layer."""
+    model = headed("bert", "BertForSequenceClassification", num_hidden_layers=5)
+    sizes: list[int] = []
+    for block in model.network.bert.encoder.layer:
+        block.attention.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     with at_rest(model.network):
         stack = Stack(model, ask(model, TEXT, 1))
+        end = replay.another_input(stack)
+        sizes.clear()
 
-        calls, _ = swept(stack, 7)
+        replay.swept(stack, end, range(6))
 
-    assert calls == 6
+    assert sizes == [2, 3, 4, 5, 6]

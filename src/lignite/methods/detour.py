@@ -11,7 +11,7 @@ from lignite.methods.stacks import Method, Scores
 from lignite.models.images import IMAGE_FILLS
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, is_image
-from lignite.request import ExplainRequest
+from lignite.request import TOKEN_BASELINES, ExplainRequest
 
 _READ_NO_STATES: dict[str, Callable[..., list[Scores]]] = {
     "occlusion": occlusion,
@@ -49,7 +49,7 @@ def _advice(model: Model, row: Row, request: ExplainRequest, budget: float) -> s
 
 
 def _ways(row: Row, request: ExplainRequest) -> Iterator[ExplainRequest]:
-    fillers = IMAGE_FILLS if is_image(row) else ("mask", "pad")
+    fillers = IMAGE_FILLS if is_image(row) else TOKEN_BASELINES
     asked = [name for name in request.baseline if name in fillers]
     for method in _READ_NO_STATES:
         for name in dict.fromkeys([*asked, *fillers]):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lignite.errors import ModelError, NotFiniteError
+from lignite.errors import BypassError, ModelError, NotFiniteError
 from lignite.models.attention import Captured, configurations, intercepted, own_calls
 from lignite.models.images import size_options
 
@@ -203,7 +203,7 @@ def blocks_under(network: nn.Module, root: nn.Module, run: Callable[[], Any], n_
     """The stack among the lists below one module, found while the model runs."""
     members = _members(root)
     if not members:
-        raise ModelError(
+        raise BypassError(
             f"{type(network).__name__} has no list of blocks (an nn.ModuleList) to explain. "
             "Give a transformer model whose layers stand in such a list."
         )
@@ -211,17 +211,17 @@ def blocks_under(network: nn.Module, root: nn.Module, run: Callable[[], Any], n_
         run()
     found = {name: each for name, each in called.items() if each.calls and layout_of(each.shape, n_tokens)}
     if not found:
-        raise ModelError(
+        raise BypassError(
             f"No block of {type(network).__name__} maps states [1, token, d] to states of the same shape, so none can "
             "be explained. Give a transformer whose layers keep the number of tokens and the width."
         )
     chains = [each for each in found.values() if _is_chain(members, each, run)]
     chosen = _choose(chains, set(found), counts_of(network, root), n_tokens)
     if chosen is None:
-        raise ModelError(
+        raise BypassError(
             f"{type(network).__name__} has no list of blocks that carry the states from the embeddings to the head, as "
             f"many as its configuration says ({' or '.join(map(str, counts_of(network, root))) or 'any number'}). "
-            f"Found: {_described(found.values())}. Use a method that reads no states, such as method='occlusion'."
+            f"Found: {_described(found.values())}."
         )
     layout = layout_of(chosen.shape, n_tokens)
     assert layout is not None
@@ -381,7 +381,12 @@ def first_tensor(output: Any) -> Tensor | None:
 
 def with_first(output: Any, states: Tensor) -> Any:
     """What a block returns, with other states."""
-    return states if isinstance(output, Tensor) else type(output)([states, *output[1:]])
+    return states if isinstance(output, Tensor) else as_output(output, [states, *output[1:]])
+
+
+def as_output(output: Any, parts: Sequence[Any]) -> Any:
+    """Parts in the kind of tuple or list that a block returns."""
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
 def _check_finite(network: nn.Module, layer: int, call: Met) -> None:

@@ -126,11 +126,11 @@ def _miss(
     change = (end.value - stack.value).abs()
     size = torch.maximum(end.value.abs(), stack.value.abs())
     likely = CHANGE_SHARE * change + ROUNDED.get(stack.value.dtype, 1e-5) * size
-    for answers in (_swept, _one_by_one) if stack.sweeps and len(layers) > 1 else (_one_by_one,):
+    for answers in (swept, one_by_one) if stack.sweeps and len(layers) > 1 else (one_by_one,):
         try:
             own, found = answers(stack, end, layers)
         except _NOT_ALONE as error:
-            if answers is _one_by_one or isinstance(error, torch.OutOfMemoryError):
+            if answers is one_by_one or isinstance(error, torch.OutOfMemoryError):
                 raise
             stack.sweeps = False
             continue
@@ -143,7 +143,7 @@ def _miss(
     return miss, allowed
 
 
-def _swept(stack: Stack, end: Start, layers: Sequence[int]) -> tuple[Float[Tensor, " row"], Float[Tensor, "row layer"]]:
+def swept(stack: Stack, end: Start, layers: Sequence[int]) -> tuple[Float[Tensor, " row"], Float[Tensor, "row layer"]]:
     """F of the rows' own states entering the first layer, and of the end's entering every one, together."""
     room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
     rows = torch.arange(len(stack.rows), device=stack.kept.device)
@@ -159,7 +159,7 @@ def _swept(stack: Stack, end: Start, layers: Sequence[int]) -> tuple[Float[Tenso
     return torch.cat(own), torch.cat(found)
 
 
-def _one_by_one(
+def one_by_one(
     stack: Stack, end: Start, layers: Sequence[int]
 ) -> tuple[Float[Tensor, " row"], Float[Tensor, "row layer"]]:
     """The same from the top down: what blocks below may have left behind was left by the rows' own states."""

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from lignite.attribution.attend import repeat_groups
 from lignite.attribution.shared_path import load_forward_mode
-from lignite.errors import ModelError, OptionError
+from lignite.errors import BypassError, ModelError, OptionError
 from lignite.models.attention import (
     AttendCall,
     Captured,
@@ -25,12 +25,12 @@ from lignite.models.attention import (
 from lignite.models.loading import Model
 from lignite.models.outputs import part_of
 from lignite.models.prediction import Row, collate, run
-from lignite.models.recording import first_tensor, with_first
+from lignite.models.recording import as_output, first_tensor, with_first
 from lignite.models.streams import Place, Structure, structures_of
 from lignite.models.targets import choices_of, values
 
 
-class LengthError(ModelError):
+class LengthError(BypassError):
     """The blocks of a model see another number of tokens than its input has: `n_seen`."""
 
     def __init__(self, message: str, n_seen: int):
@@ -102,8 +102,7 @@ class Stack:
         if self.states[0].shape[:2] != self.kept.shape:
             raise LengthError(
                 f"The blocks of {self.name} ({structure.name!r}) see {self.states[0].shape[1]} tokens where the input "
-                f"has {self.kept.shape[1]}: what becomes of a token cannot be followed. Use a method that reads no "
-                "states, such as method='occlusion'.",
+                f"has {self.kept.shape[1]}: what becomes of a token cannot be followed.",
                 self.states[0].shape[1],
             )
 
@@ -151,7 +150,7 @@ class Stack:
             value = values(outputs, self.objectives)
             choices = None if self.objectives[0].function else choices_of(outputs, self.objectives)
         if n_calls != self.n_layers:
-            raise ModelError(
+            raise BypassError(
                 f"{self.name} calls {n_calls} blocks of {structure.name!r} where it called {self.n_layers} before: "
                 "its depth depends on the input, so no layer can be explained."
             )
@@ -494,7 +493,7 @@ class Stack:
         if isinstance(output, Tensor):
             return states
         rest = pytree.tree_map_only(Tensor, pick, list(output[1:]))
-        return type(output)([states, *rest])
+        return as_output(output, [states, *rest])
 
     # Answers
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from lignite.errors import ModelError
+from lignite.errors import BypassError
 from lignite.models.attention import own_calls, switches_undone
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, run
@@ -180,9 +180,9 @@ def _side_by_side(
     n_below, n_above = len(below.calls), len(above.calls)
     is_shifted = _is_shifted(ids, decoder_ids)
     if is_shifted is None:
-        raise ModelError(
+        raise BypassError(
             f"The decoder of {type(network).__name__} makes its words of the text, but they are neither the text's own "
-            "nor these one place later: which word each belongs to is not known. Use method='occlusion'."
+            "nor these one place later: which word each belongs to is not known."
         )
     lower, upper = (
         _chain(below.calls, 0, below.layout),
@@ -231,25 +231,45 @@ def with_held(structure: Structure, own: Calls, other: Calls, moved: Calls, n_to
 
     Returns
     -------
-    None where nothing is handed beside the states, or what is handed was made by another block.
+    None where nothing is handed beside the states that has one vector for every token.
     """
     held: list[tuple[Tensor, dict[int, tuple[Place, ...]], Layout]] = []
+    made: dict[Place, dict[int, Tensor]] = {}
     for number, place, value in differing(structure, own, other):
-        layout = layout_of((1, *value.shape[1:]), n_tokens) if isinstance(value, Tensor) else None
+        layout = layout_of((1, *value.shape[1:]), n_tokens)
         again = _argument(moved[number], place)
-        if layout is None or not isinstance(again, Tensor) or not torch.equal(value, again):
+        if layout is None or not isinstance(again, Tensor) or not value.dtype.is_floating_point:
             return None
+        if not torch.equal(value, again):
+            made.setdefault(place, {})[number] = value
+            continue
         for known, reads, _ in held:
             if known is value or (known.shape == value.shape and torch.equal(known, value)):
                 reads[number] = (*reads.get(number, ()), place)
                 break
         else:
             held.append((value, {number: (place,)}, layout))
+    if any(len({value.shape for value in values.values()}) > 1 for values in made.values()):
+        return None  # what grows from block to block is no state
     streams = [Stream(reads, {}, layout) for _, reads, layout in held]
-    return replace(structure, streams=[*structure.streams, *streams]) if held else None
+    streams += [_made_below(place, values, n_tokens) for place, values in made.items()]
+    return replace(structure, streams=[*structure.streams, *streams]) if streams else None
 
 
-def differing(structure: Structure, own: Calls, other: Calls) -> Iterator[tuple[int, Place, Any]]:
+def _made_below(place: Place, values: Mapping[int, Tensor], n_tokens: int) -> Stream:
+    """What blocks make for later ones beside their states: anew at each call, or once for all that read it."""
+    numbers = sorted(values)
+    made_by = {
+        number: number - 1
+        for before, number in zip([None, *numbers[:-1]], numbers, strict=True)
+        if number > 0 and (before is None or not torch.equal(values[before], values[number]))
+    }
+    layout = layout_of((1, *values[numbers[0]].shape[1:]), n_tokens)
+    assert layout is not None
+    return Stream(dict.fromkeys(numbers, (place,)), made_by, layout)
+
+
+def differing(structure: Structure, own: Calls, other: Calls) -> Iterator[tuple[int, Place, Tensor]]:
     """Arguments that depend on the input, and are no states that a stream hands on: call, place and value."""
     for number, (args, kwargs) in enumerate(own):
         known = {place for stream in structure.streams for place in stream.reads.get(number, ())}
