@@ -464,6 +464,35 @@ def test_parts_side_by_side_are_no_stack():
         find_blocks(Parallel(), {"inputs_embeds": torch.randn(1, 5, 4)})
 
 
+def test_a_list_inside_blocks_is_not_the_stack():
+    """Its parts carry the states, too, and are called more often; a configuration that counts nothing cannot tell."""
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = nn.ModuleList([nn.Linear(4, 4) for _ in range(3)])
+
+        def forward(self, hidden_states: Tensor) -> Tensor:
+            for part in self.parts:
+                hidden_states = part(hidden_states)
+            return hidden_states
+
+    class Nested(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = transformers.PretrainedConfig()
+            self.blocks = nn.ModuleList([Outer() for _ in range(2)])
+
+        def forward(self, inputs_embeds: Tensor) -> Tensor:
+            for block in self.blocks:
+                inputs_embeds = block(inputs_embeds)
+            return inputs_embeds
+
+    found = find_blocks(Nested(), {"inputs_embeds": torch.randn(1, 5, 4)})
+
+    assert (found.name, len(found.calls)) == ("blocks", 2)
+
+
 def test_a_configuration_that_counts_other_blocks_is_believed():
     """A list of another length is not the stack, whatever it carries; the message says what was found."""
     model = headed("bert", "BertForSequenceClassification")

@@ -137,7 +137,7 @@ def _miss(
         miss = (found - end.value[:, None]).abs()
         noise = (own - stack.value).abs()
         # Where the answer is a small difference, rounding shows in how the input's own states are replayed.
-        allowed = (likely + NOISE * torch.minimum(noise, likely))[:, None]
+        allowed = (likely + NOISE * torch.minimum(noise, NOISE * likely))[:, None]
         if bool((miss <= allowed).all()):
             break
     return miss, allowed

@@ -144,7 +144,9 @@ def _encoder_and_decoder(model: Model, row: Row) -> Structure | None:
     writes_given = any(name.startswith("decoder_") for name in tensors)
     if not getattr(model.config, "is_encoder_decoder", False) or writes_given or "input_ids" not in tensors:
         return None
-    encoder, decoder = network.get_encoder(), network.get_decoder()
+    encoder, decoder = (getattr(network, f"get_{part}", lambda: None)() for part in ("encoder", "decoder"))
+    if encoder is None or decoder is None or encoder is decoder:
+        return None
     handed: list[Any] = []
     read: list[Tensor] = []
     handles = [
