@@ -370,7 +370,7 @@ def test_two_hundred_runs_take_no_more_memory_than_twenty():
     [
         ({"method": "ca-ligg"}, "method='ca-ligg' is not known; .*Did you mean 'ca-lig'"),
         ({"baseline": "masc"}, "baseline='masc' is not known; .*Did you mean 'mask'"),
-        ({"baseline": ()}, "baseline is empty; give some of auto, zero, mean, pad, mask"),
+        ({"baseline": ()}, "baseline is empty; give some of auto, zero, mean, "),
         ({"path": "inputs"}, "path='inputs' is not known; choose from 'input', 'layer'"),
         ({"fusion": 1.5}, "fusion=1.5 must be a number from 0"),
         ({"fusion": "best"}, "fusion='best' must be a number from 0"),

@@ -348,7 +348,7 @@ def test_a_classifier_refuses_what_it_has_no_answer_for(target, message):
     ("arguments", "message"),
     [
         ({"against": "bad"}, "against='bad' needs label= beside it"),
-        ({"token": True}, "token=True must be the whole number"),
+        ({"token": True}, "token=True is a bool; give a whole number or None"),
         ({"part": "middle"}, "part='middle' is not known; choose from 'start', 'end'"),
         ({"steps": 0}, "steps=0 must be a whole number"),
         ({"steps": 2, "label": 1}, "steps= explains what the model itself continues with"),

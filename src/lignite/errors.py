@@ -71,7 +71,9 @@ class GapWarning(LigniteWarning):
 
 def warn(message: str, category: type[LigniteWarning] = LigniteWarning) -> None:
     """Warn at the line outside lignite that led here: that is the one to change."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "lignite":
+    level, outside, frame = 1, 2, sys._getframe()
+    while frame.f_back is not None:
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "lignite":
+            outside = level + 1
+    warnings.warn(message, category, stacklevel=outside)

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 import lignite
-from lignite.calls import public
+from lignite.calls import fitting, public
 from lignite.errors import FileError, GapWarning, InputError, LigniteError, NotFiniteError, OptionError, warn
 from lignite.examples import Example, read_examples
 from lignite.explanations import Missed, explain_rows
@@ -42,7 +42,7 @@ from lignite.models.images import IMAGE_FILLS, read_image, reads_images
 from lignite.models.loading import Model, as_model
 from lignite.models.prediction import Row, ask, filler, fillers
 from lignite.models.targets import Wanted, as_target
-from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target, as_names, check_choice
+from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target, as_names, check_choice, check_count, check_seed
 from lignite.results.certificate import largest_gap
 
 Progress = Callable[[int, int], None]
@@ -57,6 +57,9 @@ TABLES = ("table", "scores", "curves", "tests", "skipped")
 
 TOGETHER = 32
 """Examples explained in one batch, and what an interruption costs at most."""
+MOST_POINTS = 10_000
+"""Of a curve: texts have fewer words."""
+
 CHARACTERS_TOGETHER = 8192
 """Fewer examples where they are long."""
 
@@ -235,6 +238,8 @@ def evaluate(
         raise OptionError("target: steps= explains many tokens of one text; evaluate measures one prediction of each.")
     if not 0 < confidence < 1:
         raise OptionError(f"confidence={confidence!r} must be a number between 0 and 1, such as 0.95.")
+    check_count("steps", steps, MOST_POINTS)
+    check_seed(seed)
     by_cell = explain_label and label is None and cells is not None
     if explain_label and not by_cell and (label is None or target is not None):
         raise OptionError("explain_label=True needs the column of the labels, label=…, and no target= beside it.")
@@ -314,7 +319,7 @@ def read_methods(
     names = _split(methods) if isinstance(methods, str) else as_names("methods", methods)
     if not names:
         raise OptionError(f"methods is empty; give some of {', '.join(EXPLAIN_METHODS)}.")
-    more = dict(options or {})
+    more = {name: fitting(f"options[{name!r}]", own, Mapping) for name, own in (options or {}).items()}
     found = [_method(name, more, seed) for name in names]
     unused = [name for name in more if name not in {key for method in found for key in (method.name, method.method)}]
     if unused:
@@ -375,7 +380,7 @@ def _value(option: str, text: str) -> Any:
 
 def _number(option: str, text: str) -> Any:
     try:
-        value = json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+        value = parse_json({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except ValueError:
         return text
     return float(value) if option in _REAL and type(value) is int else value

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
+from lignite.calls import is_several
 from lignite.errors import FileError, InputError, OptionError
 from lignite.files import MOST_BYTES, check_file, expanded, parse_json, read_whole
 from lignite.models.images import ENDINGS as IMAGE_ENDINGS
@@ -204,7 +205,7 @@ def _numbered(source: Any) -> Iterator[tuple[str, Any]]:
         source = source.to_dict("records")
     elif isinstance(source, Mapping):
         raise InputError(f"examples is one mapping ({_some(source)}): give a list of mappings, or a DataFrame.")
-    elif not isinstance(source, Iterable):
+    elif not is_several(source):
         raise InputError(
             f"examples is a {type(source).__name__}: give a path, a DataFrame, a datasets.Dataset, or a list of texts "
             "or mappings."
@@ -333,7 +334,7 @@ def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str]
         raise InputError(f"{where}: column {columns['image']!r} is empty, expected an image. Leave the row out.")
     return Example(
         number=number,
-        id=str(row.get("id", number + 1)),
+        id=_id(where, row.get("id", number + 1)),
         text=image.name if isinstance(image, Path) else "",
         label=_label(where, cells.get("label")),
         image=image,
@@ -406,13 +407,20 @@ def _example(number: int, where: str, row: Any, columns: Mapping[str, str], base
     by_words = columns.get("rationale", "").startswith(WORD_SPANS)
     return Example(
         number=number,
-        id=str(row.get("id", number + 1)),
+        id=_id(where, row.get("id", number + 1)),
         text=text,
         pair=pair,
         label=_label(where, cells.get("label")),
         rationale=_rationale(where, text, cells.get("rationale"), by_words=by_words),
         polarity=_polarity(where, text, cells.get("polarity")),
     )
+
+
+def _id(where: str, value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # whatever the writing of somebody else's object leads to
+        raise InputError(f"{where}: the id is a {type(value).__name__} that cannot be written; give a name.") from error
 
 
 def _as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str, Any]:

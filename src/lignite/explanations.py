@@ -55,7 +55,7 @@ def explain(
     path: str = "input",
     fusion: float | str = 1.0,
     aggregate: str = "sum",
-    layer_weights: Sequence[float] | str | None = ExplainRequest.layer_weights,
+    layer_weights: Iterable[float] | str | None = ExplainRequest.layer_weights,
     ends: bool = False,
     orders: bool = False,
     detail: str | Iterable[str] | None = None,

@@ -30,6 +30,7 @@ from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, 
 from lignite.results.build import build_flow
 from lignite.results.certificate import certificates
 from lignite.results.schema import FLOW, PICTURE
+from lignite.wording import quoted
 
 Progress = Callable[[int, int], None]
 
@@ -42,7 +43,7 @@ def flow(
     layers: int | Iterable[int] | None = None,
     targets: int | Iterable[int] | None = None,
     maps: str | Iterable[str] = MAPS,
-    baseline: str | Tensor = "target_token",
+    baseline: str | Tensor | np.ndarray = "target_token",
     mlp_baseline: str = "attention_start",
     self_term: str = "measured",
     readout: str = "displacement",
@@ -122,8 +123,6 @@ def flow(
     """
     given = isinstance(baseline, Tensor | np.ndarray)
     if not given:
-        if not isinstance(baseline, str):
-            raise OptionError(f"baseline is a {type(baseline).__name__}; give a name or a tensor.")
         check_choice("baseline", baseline, BASELINES)
     request = FlowRequest(
         layers=as_numbers("layers", layers),
@@ -145,7 +144,7 @@ def flow(
     missed: list[str] = []
     results = []
     with at_rest(model.network):
-        start = torch.as_tensor(baseline).clone() if given else None  # a tensor made in inference mode has no gradient
+        start = _as_tensor(baseline) if given else None
         encoded = model.encode(inputs)
         for number, item in enumerate(encoded):
             report = _report(progress, number, len(encoded))
@@ -156,6 +155,15 @@ def flow(
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     single = len(results) == 1 and not several
     return results[0] if single else results
+
+
+def _as_tensor(baseline: Any) -> Tensor:
+    try:
+        return torch.as_tensor(baseline).clone()  # a tensor made in inference mode has no gradient
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"baseline={quoted(baseline)} holds no numbers ({error}); give a tensor of decimals."
+        ) from error
 
 
 def _flow_of_one(

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from lignite.calls import fit_fields, fitting, is_several
 from lignite.errors import OptionError
-from lignite.wording import did_you_mean
+from lignite.wording import did_you_mean, quoted
 
 MAPS = ("attention", "mlp", "whole", "composed")
 BASELINES = ("target_token", "zero", "mean", "pad", "mask")
@@ -39,6 +40,12 @@ LAYER_WEIGHTS = ("all", "lower-half", "lower-third")
 EXPLAIN_DETAILS = ("heads", "relevance-flow")
 PARTS = ("start", "end")
 
+MOST_NODES = 2048
+"""Of a fixed rule: finding the nodes of a larger one takes longer than a finer path can be worth."""
+MOST_STEPS = 1_000_000
+MOST_SAMPLES = 1_000_000
+MOST_TOKENS = 10_000_000
+
 
 @dataclass(frozen=True)
 class FlowRequest:
@@ -63,10 +70,7 @@ class FlowRequest:
 
     def __post_init__(self) -> None:
         """Refuse unknown names, impossible numbers and options that contradict each other."""
-        for option in ("tol", "n_steps", "max_steps"):
-            value = getattr(self, option)
-            if isinstance(value, np.generic):
-                object.__setattr__(self, option, value.item())
+        fit_fields(self)
         if not self.maps:
             raise OptionError(f"maps is empty; give some of {', '.join(MAPS)}.")
         for name in self.maps:
@@ -76,12 +80,7 @@ class FlowRequest:
             check_choice(option, getattr(self, option), choices)
         for name in self.detail:
             check_choice("detail", name, DETAILS)
-        if not (isinstance(self.tol, float | int) and 0 < self.tol < 1):
-            raise OptionError(f"tol={self.tol!r} must be a number between 0 and 1: the gap allowed per displacement.")
-        if self.n_steps is not None and not _is_count(self.n_steps):
-            raise OptionError(f"n_steps={self.n_steps!r} must be a whole number of nodes, at least 1, or None.")
-        if not _is_count(self.max_steps):
-            raise OptionError(f"max_steps={self.max_steps!r} must be a whole number of nodes, at least 1.")
+        _check_cost(self.tol, self.n_steps, self.max_steps)
         if self.self_term != "measured" and self.baseline != "target_token":
             raise OptionError(
                 f"self_term={self.self_term!r} completes the diagonal of baseline='target_token'; with "
@@ -125,12 +124,11 @@ class Target:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        fit_fields(self)
         if self.part is not None:
             check_choice("part", self.part, PARTS)
-        if self.token is not None and (isinstance(self.token, bool) or not isinstance(self.token, int)):
-            raise OptionError(f"token={self.token!r} must be the whole number of a place in the input.")
-        if self.steps is not None and not _is_count(self.steps):
-            raise OptionError(f"steps={self.steps!r} must be a whole number of generated tokens, at least 1.")
+        if self.steps is not None:
+            check_count("steps", self.steps, MOST_TOKENS)
         if self.against is not None and self.label is None:
             raise OptionError(f"against={self.against!r} needs label= beside it: the difference of two logits.")
         if self.steps is not None and (self.label, self.token, self.part) != (None, None, None):
@@ -166,10 +164,7 @@ class ExplainRequest:
 
     def __post_init__(self) -> None:
         """Refuse unknown names, impossible numbers and options that contradict each other."""
-        for option in ("tol", "n_steps", "max_steps", "fusion", "n_samples", "window", "overlap", "seed"):
-            value = getattr(self, option)
-            if isinstance(value, np.generic):
-                object.__setattr__(self, option, value.item())
+        fit_fields(self)
         for option, choices in EXPLAIN_CHOICES.items():
             check_choice(option, getattr(self, option), choices)
         if not self.baseline:
@@ -183,21 +178,13 @@ class ExplainRequest:
             check_choice("detail", name, EXPLAIN_DETAILS)
         self._check_fusion()
         self._check_weights()
-        if not (isinstance(self.tol, float | int) and 0 < self.tol < 1):
-            raise OptionError(f"tol={self.tol!r} must be a number between 0 and 1: the gap allowed per displacement.")
-        for option in ("n_steps", "window"):
-            value = getattr(self, option)
-            if value is not None and not _is_count(value):
-                raise OptionError(f"{option}={value!r} must be a whole number, at least 1, or None.")
-        for option in ("max_steps", "n_samples"):
-            if not _is_count(getattr(self, option)):
-                raise OptionError(f"{option}={getattr(self, option)!r} must be a whole number, at least 1.")
-        if self.overlap is not None and not (
-            self.window is not None and isinstance(self.overlap, int) and 0 <= self.overlap < self.window
-        ):
+        _check_cost(self.tol, self.n_steps, self.max_steps)
+        if self.window is not None:
+            check_count("window", self.window, MOST_TOKENS)
+        check_count("n_samples", self.n_samples, MOST_SAMPLES)
+        if self.overlap is not None and not (self.window is not None and 0 <= self.overlap < self.window):
             raise OptionError(f"overlap={self.overlap!r} must be at least 0 and smaller than window={self.window!r}.")
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
-            raise OptionError(f"seed={self.seed!r} must be a whole number.")
+        check_seed(self.seed)
         self._check_method()
         if self.nodes == "stochastic" and (self.n_steps is None or self.n_steps < 4 or self.n_steps % 2):
             raise OptionError(
@@ -231,7 +218,7 @@ class ExplainRequest:
         given = self.fusion
         if given == "auto":
             return
-        if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+        if isinstance(given, str) or not 0 <= given <= 1:
             raise OptionError(
                 f"fusion={given!r} must be a number from 0 (attention gradients) to 1 (layer IG) or 'auto'."
             )
@@ -245,38 +232,55 @@ class ExplainRequest:
             return
         if self.aggregate != "sum":
             raise OptionError(f"layer_weights= weigh the sum over layers; aggregate={self.aggregate!r} has none.")
-        finite = all(isinstance(weight, int | float) and np.isfinite(weight) for weight in given)
-        if not finite or not any(given):
-            raise OptionError(f"layer_weights={given!r} must be finite numbers, not all of them zero.")
+        weights = tuple(fitting("layer_weights", weight, float) for weight in given)
+        if not np.isfinite(weights).all() or not any(weights):
+            raise OptionError(f"layer_weights={quoted(given)} must be finite numbers, not all of them zero.")
+        object.__setattr__(self, "layer_weights", weights)
 
     def to_json(self) -> str:
         """Every option, for the result's attributes."""
         return json.dumps({item.name: getattr(self, item.name) for item in fields(self)})
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _check_cost(tol: float, n_steps: int | None, max_steps: int) -> None:
+    if not 0 < tol < 1:
+        raise OptionError(f"tol={tol!r} must be a number between 0 and 1: the gap allowed per displacement.")
+    if n_steps is not None:
+        check_count("n_steps", n_steps, MOST_NODES)
+    check_count("max_steps", max_steps, MOST_STEPS)
+
+
+def check_count(option: str, value: int, most: int) -> None:
+    """Refuse a number of things that is none, or more than anybody could wait for."""
+    if not 1 <= value <= most:
+        raise OptionError(f"{option}={value!r} must be a whole number, at least 1 and at most {most:,}.")
+
+
+def check_seed(value: int) -> None:
+    """Refuse what generators of random numbers do not start from."""
+    if value < 0:
+        raise OptionError(f"seed={value!r} must be a whole number, at least 0.")
 
 
 def check_choice(option: str, value: Any, choices: Iterable[str]) -> None:
     """Refuse a name that is not among the choices, and say which comes closest."""
     choices = tuple(choices)
-    if value in choices:
+    if isinstance(value, str) and value in choices:
         return
     listed = ", ".join(map(repr, choices))
-    raise OptionError(f"{option}={value!r} is not known; choose from {listed}.{did_you_mean(value, choices)}")
+    raise OptionError(f"{option}={quoted(value)} is not known; choose from {listed}.{did_you_mean(value, choices)}")
 
 
-def as_names(option: str, value: str | Iterable[str] | None) -> tuple[str, ...]:
+def as_names(option: str, value: Any) -> tuple[str, ...]:
     """One name or several, without repetitions."""
     if value is None:
         return ()
     if isinstance(value, str):
         value = (value,)
-    try:
-        return tuple(dict.fromkeys(value))
-    except TypeError:
-        raise OptionError(f"{option}={value!r} must be a name or several names.") from None
+    names = list(value) if is_several(value) else []
+    if not is_several(value) or not all(isinstance(name, str) for name in names):
+        raise OptionError(f"{option}={quoted(value)} must be a name or several names.")
+    return tuple(dict.fromkeys(names))
 
 
 def as_numbers(option: str, value: int | Iterable[int] | None) -> tuple[int, ...] | None:
@@ -291,7 +295,7 @@ def as_numbers(option: str, value: int | Iterable[int] | None) -> tuple[int, ...
         numbers = sorted({int(number) for number in several})
         whole = not any(isinstance(number, bool) for number in several) and set(numbers) == set(several)
     except (TypeError, ValueError, OverflowError):
-        raise OptionError(f"{option}={value!r} must be a whole number or several of them.") from None
+        raise OptionError(f"{option}={quoted(value)} must be a whole number or several of them.") from None
     if not numbers or not whole:
-        raise OptionError(f"{option}={value!r} must be a whole number or several of them.")
+        raise OptionError(f"{option}={quoted(value)} must be a whole number or several of them.")
     return tuple(numbers)

@@ -63,6 +63,17 @@ def quoted(value: object, length: int = 120) -> str:
         return f"{type(value).__name__} too large to show"
 
 
+def with_article(noun: str) -> str:
+    """The noun behind its article.
+
+    Examples
+    --------
+    >>> with_article("int"), with_article("list")
+    ('an int', 'a list')
+    """
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+
+
 def did_you_mean(given: object, known: Iterable[str]) -> str:
     """A question that names the known name closest to what was given, after a blank; empty where none is close.
 

@@ -26,12 +26,13 @@ from transformers.utils import logging as chatter
 
 from lignite.calls import public
 from lignite.errors import ModelError, OptionError, warn
+from lignite.files import expanded
 from lignite.models.holders import Held, unwrap
 from lignite.models.inputs import encode
 from lignite.models.positions import with_positions
 from lignite.models.tokens import Encoded, position_tables
 from lignite.models.weights import check_files
-from lignite.wording import did_you_mean
+from lignite.wording import did_you_mean, shorten
 
 DTYPES = {
     "float32": torch.float32,
@@ -205,9 +206,10 @@ def wrap(
     else:
         held = unwrap(network)
     _check_network(held.network)
-    words = _part(tokenizer, "tokenizer") or held.tokenizer or _part(image_processor, "tokenizer", own=False)
-    pictures = _part(image_processor, "image_processor") or held.image_processor
-    pictures = pictures or _part(tokenizer, "image_processor", own=False)
+    words = _first_given(_part(tokenizer, "tokenizer"), held.tokenizer, _part(image_processor, "tokenizer", own=False))
+    pictures = _first_given(
+        _part(image_processor, "image_processor"), held.image_processor, _part(tokenizer, "image_processor", own=False)
+    )
     if words is not None and not isinstance(words, PreTrainedTokenizerBase):
         raise OptionError(
             f"tokenizer is a {type(words).__name__}, expected a transformers tokenizer: "
@@ -222,6 +224,10 @@ def wrap(
 def as_model(given: object) -> Model:
     """What explaining begins with: a `Model`, or anything that `wrap` takes."""
     return given if isinstance(given, Model) else wrap(given)
+
+
+def _first_given(*parts: Any) -> Any:
+    return next((part for part in parts if part is not None), None)
 
 
 def _part(given: Any, name: str, *, own: bool = True) -> Any:
@@ -276,8 +282,13 @@ def _find(name: str | Path, revision: str | None, trust_remote_code: bool) -> tu
     if not str(name).strip():
         raise ModelError(f"the model has no name: give one of {', '.join(bundled())}, a folder or a hub id.")
     folder = bundled().get(name) if isinstance(name, str) else None
-    folder = folder or Path(name).expanduser()
-    if folder.is_dir():
+    folder = folder or expanded(name)
+    try:
+        there = folder.is_dir()
+    except (OSError, ValueError) as error:  # longer than names are; not of this user
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"{shorten(str(name), 200)} is no name of a folder or a model ({reason}).") from error
+    if there:
         if revision is not None:
             raise OptionError(
                 f"revision {revision!r} given for {str(name)!r}, which is local: revisions belong to hub ids."

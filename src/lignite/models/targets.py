@@ -18,7 +18,7 @@ from lignite.models.loading import Model
 from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
 from lignite.models.tokens import Encoded
 from lignite.request import Target
-from lignite.wording import did_you_mean
+from lignite.wording import did_you_mean, quoted
 
 LISTED = 10
 """Tokens of a vocabulary that a result lists beside the explained one: those with the highest logits."""
@@ -223,8 +223,8 @@ def as_target(wanted: Wanted) -> Target:
     if isinstance(wanted, tuple | list) and len(wanted) == 2:
         return Target(label=wanted[0], against=wanted[1])
     raise OptionError(
-        f"target={wanted!r} is not understood: give a label or its number, a pair of them (the difference of their "
-        "logits), a lignite.Target, or a function of the model's output."
+        f"target={quoted(wanted)} is not understood: give a label or its number, a pair of them (the difference of "
+        "their logits), a lignite.Target, or a function of the model's output."
     )
 
 
