@@ -1,6 +1,7 @@
 """Inputs from which paths start, against the untouched model's own answer to them."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -9,7 +10,11 @@ from tests.headed_models import headed
 from tests.tiny_tokenizers import byte_level, sentence_piece, word_piece
 
 import lignite
-from lignite.errors import OptionError
+from lignite.errors import BaselineWarning, OptionError
+from lignite.models.attention import at_rest
+from lignite.models.leap import leap
+from lignite.models.prediction import ask
+from lignite.models.stack import Stack
 from lignite.request import TOKEN_BASELINES
 
 TEXT = "the plot was thin"
@@ -95,18 +100,6 @@ def test_rows_behind_the_vocabulary_are_no_words():
     assert_allclose(after.total_displacement, before.total_displacement, **EXACT)
 
 
-def test_padding_of_a_batch_is_not_replaced():
-    """A mean embedding in the place of padding would be one more word."""
-    model = model_of("gpt2")
-    texts = [TEXT, "people"]
-
-    together = lignite.explain(model, texts, method="ig", baseline="mean-embedding", tol=1e-6)
-
-    for text, why in zip(texts, together, strict=True):
-        alone = lignite.explain(model, text, method="ig", baseline="mean-embedding", tol=1e-6)
-        assert_allclose(why.relevance, alone.relevance, rtol=0, atol=1e-8)
-
-
 def test_a_model_that_looks_nothing_up_has_no_mean_embedding():
     """CANINE hashes letters. Under a table that nobody reads the answer would not change, and every score be zero."""
     model = model_of("bert")
@@ -123,3 +116,44 @@ def test_a_token_that_the_tokenizer_lacks_is_refused():
     with pytest.raises(OptionError, match=r"has no mask token.*'mean-embedding' needs no token"):
         lignite.explain(model, "it was thin", baseline="mask")
     lignite.explain(model, "it was thin", baseline="eos", **COARSE)
+
+
+# Starts that mean little
+
+
+def test_a_leap_is_what_happens_in_the_first_hundredth_of_the_path():
+    """The largest share of F's change, from the untouched model's answers to its embeddings made shorter."""
+    model = model_of("llama")
+    (row,) = ask(model, TEXT)
+    with at_rest(model.network):
+        stack = Stack(model, [row])
+        found = leap(stack, torch.zeros_like(stack.states[0]))
+
+    whole = model.network.get_input_embeddings()(inputs_of(model)[0])
+    with torch.no_grad():
+        answers = [
+            model.network(inputs_embeds=place * whole).logits[0, -1] for place in (0.0, 0.001, 0.01, 0.1, 0.5, 1.0)
+        ]
+    moved = [abs(float((answer - answers[0])[row.objective.index])) for answer in answers]
+    assert_allclose(found, max(moved[1:3]) / max(moved), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "ig"])
+def test_a_path_from_zero_into_a_norm_warns_once(method):
+    """Blocks that begin with a norm see no size: nearly all of such a path is the norm's ε."""
+    model = model_of("llama")
+
+    with pytest.warns(BaselineWarning, match=r"baseline='zero': .* moves by \d+% of its range.*use baseline='"):
+        lignite.explain(model, TEXT, method=method, baseline="zero", **COARSE)
+
+    for other in ("zero", "eos"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", BaselineWarning)
+            lignite.explain(model, TEXT, method=method, baseline=other, **COARSE)
+
+
+def test_a_path_from_zero_into_attention_does_not_warn():
+    """Post-norm encoders meet their first norm behind a sum that does not vanish with the states."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BaselineWarning)
+        lignite.explain(model_of("bert"), TEXT, method="ig", baseline="zero", **COARSE)

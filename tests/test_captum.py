@@ -80,6 +80,7 @@ def baseline_of(model, row, block, name):
     return torch.where(special[:, None], actual, 0)
 
 
+@pytest.mark.filterwarnings("ignore::lignite.errors.BaselineWarning")
 @pytest.mark.parametrize("baseline", ["mask", "zero"])
 def test_integrated_gradients_are_captums(case, baseline):
     """The same line in the same states, other nodes, another way to put states into the model."""

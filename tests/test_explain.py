@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from tests.architectures import ARCHITECTURES
 from tests.headed_models import headed
 from tests.test_untouched import Snapshot, snapshot
-from tests.tiny_tokenizers import byte_level
+from tests.tiny_tokenizers import byte_level, sentence_piece
 
 import lignite
 from lignite.errors import GapWarning, LigniteError, OptionError
@@ -481,11 +481,13 @@ def test_memory_and_company_change_no_adaptive_result(path):
         assert_allclose(alone.layer_ig, beside.layer_ig, rtol=0, atol=1e-5)  # float32 sums in another order
 
 
-@pytest.mark.parametrize(("tokens", "expected"), [("mask", "mask"), ("pad", "pad"), ("none", "zero")])
+@pytest.mark.parametrize(
+    ("tokens", "expected"), [("mask", "mask"), ("pad", "pad"), ("end", "mean-embedding"), ("none", "mean-embedding")]
+)
 def test_the_baseline_that_a_model_has_is_taken_and_named(tokens, expected):
-    """Decoders know no mask: without a word from the user they are explained all the same, and say from where."""
+    """Decoders know no mask, and what they pad with often ends texts: to them a word. The result says from where."""
     bundled = lignite.load("tiny-sentiment")
-    tokenizer = {"mask": bundled.tokenizer, "pad": byte_level(), "none": None}[tokens]
+    tokenizer = {"mask": bundled.tokenizer, "pad": sentence_piece(), "end": byte_level(), "none": None}[tokens]
     model = lignite.wrap(bundled.network, tokenizer)
     inputs = {"input_ids": torch.tensor([[2, 40, 41, 42, 3]])}
 

@@ -458,6 +458,7 @@ def image_of_the_line(network, blocks, tensors, value_of, start, end):
     return at
 
 
+@pytest.mark.filterwarnings("ignore::lignite.errors.BaselineWarning")
 @pytest.mark.parametrize("baseline", ["mask", "zero"])
 @pytest.mark.parametrize(("name", "model_class", "blocks"), SHAPES)
 def test_the_image_of_a_line_agrees_with_its_definition(name, model_class, blocks, baseline):
@@ -495,6 +496,7 @@ def test_the_image_of_a_line_agrees_with_its_definition(name, model_class, block
     assert_close(torch.from_numpy(why.output_ig.values), expected[-1], rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::lignite.errors.BaselineWarning")
 @pytest.mark.parametrize("baseline", ["mask", "pad", "zero", "mean"])
 @pytest.mark.parametrize(("name", "model_class", "blocks"), SHAPES)
 def test_both_paths_explain_the_same_change_and_agree_at_the_first_layer(name, model_class, blocks, baseline):

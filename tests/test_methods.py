@@ -595,6 +595,7 @@ def test_what_captum_needs_beside_itself_is_named(monkeypatch, method):
         METHODS[method](model, ask(model, BAGS), ExplainRequest(method=method, baseline=("mask",)), BUDGET)
 
 
+@pytest.mark.filterwarnings("ignore::lignite.errors.BaselineWarning")
 def test_a_tokenizer_without_a_mask_is_said_to_have_none():
     """GPT-2 has no token that says nothing."""
     gpt2 = tiny("gpt2")

@@ -69,6 +69,10 @@ class GapWarning(LigniteWarning):
     """Scores miss more of their displacement than `tol` allows; the message names layer, targets and remedy."""
 
 
+class BaselineWarning(LigniteWarning):
+    """A path starts where its model turns over at once; the message names a baseline that means more."""
+
+
 def warn(message: str, category: type[LigniteWarning] = LigniteWarning) -> None:
     """Warn at the line outside lignite that led here: that is the one to change."""
     level, outside, frame = 1, 2, sys._getframe()

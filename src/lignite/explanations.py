@@ -15,10 +15,11 @@ from lignite.memory import memory_budget
 from lignite.methods import METHODS, Scores
 from lignite.methods.ca_lig import fit_share
 from lignite.methods.precision import explainable
-from lignite.models.images import is_folder, patch_size, reads_images
+from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
 from lignite.models.loading import Model, as_model
-from lignite.models.prediction import Row, ask, fillers, predict
+from lignite.models.prediction import Row, ask, predict
+from lignite.models.start import usual_baseline
 from lignite.models.targets import Wanted
 from lignite.request import ExplainRequest, Target, as_names
 from lignite.results.build import build_explanation
@@ -93,8 +94,9 @@ def explain(
         token), ``"mean-embedding"`` (whose words are all read as the mean of the vocabulary), ``"zero"``, ``"mean"``
         (states, the mean of the text's own); several are averaged. For images ``"blur"``, ``"grey"``, ``"black"`` (the
         image so), ``"mean"`` (every patch is the average patch of the image), ``"mask"`` (where the model has a mask
-        token), ``"zero"``. ``"auto"``: the first of ``"mask"``, ``"pad"`` and ``"zero"`` that
-        the model has, ``"mean"`` for images (docs/results.md); the result names it.
+        token), ``"zero"``. ``"auto"``: the mask, or a pad token that is not also the start or the end of texts, or the
+        mean embedding, the first that the model has; for images ``"mean"``, or ``"blur"`` where patches have no fixed
+        size (docs/results.md). The result names it.
     path
         ``"input"``: one straight line at the embeddings, followed through all layers. ``"layer"``: a straight line in
         each layer's own states.
@@ -152,6 +154,8 @@ def explain(
     -----
     GapWarning
         Once, if scores of some layers miss more of their displacement than `tol`.
+    BaselineWarning
+        Once per model, if a path from ``"zero"`` leaps where it starts, as under RMSNorm.
 
     Examples
     --------
@@ -260,12 +264,8 @@ def explain_rows(
 
 
 def _with_baseline(model: Model, request: ExplainRequest) -> ExplainRequest:
-    """The request with a baseline that this model has, where none was named."""
-    if request.baseline != ("auto",):
-        return request
-    if reads_images(model.network):
-        return replace(request, baseline=("mean" if patch_size(model.network) else "blur",))
-    return replace(request, baseline=(next(iter(fillers(model)), "zero"),))
+    """The request with the usual baseline of this model, where none was named."""
+    return replace(request, baseline=(usual_baseline(model),)) if request.baseline == ("auto",) else request
 
 
 def _explain_windows(

@@ -27,9 +27,9 @@ EXPLAIN_METHODS = (
     "shapley", "attention-rollout", "attention-last", "attention-x-gradient", "grad-cam", "sequential-ig", "attnlrp",
     "random",
 )  # fmt: skip
-TOKEN_BASELINES = ("mask", "pad", "eos", "bos", "unk")
+TOKEN_BASELINES = ("pad", "mask", "eos", "bos", "unk")
 """Baselines that put one of the tokenizer's special tokens in the place of every word."""
-EXPLAIN_BASELINES = ("auto", "zero", "mean", "mean-embedding", *TOKEN_BASELINES, "blur", "grey", "black")
+EXPLAIN_BASELINES = ("auto", "zero", "mean", *TOKEN_BASELINES, "mean-embedding", "blur", "grey", "black")
 EXPLAIN_CHOICES = {
     "method": EXPLAIN_METHODS,
     "path": ("input", "layer"),
@@ -139,8 +139,8 @@ class Target:
 class ExplainRequest:
     """Options of `lignite.explain`; see there for their meaning.
 
-    `baseline` is one name or several, whose explanations are averaged; ``"auto"`` is the first of mask, pad and zero
-    that the model has. `fusion` is a number in [0, 1] or ``"auto"``.
+    `baseline` is one name or several, whose explanations are averaged; ``"auto"`` is the usual one of the kind of
+    model. `fusion` is a number in [0, 1] or ``"auto"``.
     """
 
     method: str = "ca-lig"

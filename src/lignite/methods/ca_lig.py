@@ -15,6 +15,7 @@ from lignite.methods.ends import beside, ends_of
 from lignite.methods.stacks import Scores, explain_stacks, points_at_once
 from lignite.metrics.faithfulness import faithfulness
 from lignite.models.images import reads_images
+from lignite.models.leap import warn_of_leaps
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, fillers
 from lignite.models.replay import Start
@@ -62,6 +63,7 @@ def precision_of(stack: Stack, request: ExplainRequest, budget: float) -> Precis
 def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Tensor]:
     precision = precision_of(stack, request, budget)
     starts = starts_of(stack, request.baseline, keep_special=request.keep_special, through=request.path == "input")
+    warn_of_leaps(stack, request.baseline, starts)
     runs = [_integrated(stack, start, request, precision) for start in starts]
     parts = {
         "layer_ig": _mean([run.scores for run in runs]),

@@ -49,7 +49,7 @@ def _advice(model: Model, row: Row, request: ExplainRequest, budget: float) -> s
 
 
 def _ways(row: Row, request: ExplainRequest) -> Iterator[ExplainRequest]:
-    fillers = IMAGE_FILLS if is_image(row) else TOKEN_BASELINES
+    fillers = IMAGE_FILLS if is_image(row) else ("mask", *TOKEN_BASELINES)
     asked = [name for name in request.baseline if name in fillers]
     for method in _READ_NO_STATES:
         for name in dict.fromkeys([*asked, *fillers]):

@@ -14,6 +14,7 @@ from lignite.errors import OptionError
 from lignite.methods.ca_lig import precision_of
 from lignite.methods.optional import load_optional
 from lignite.methods.stacks import Scores, averaged, every_row, explain_stacks, start_of
+from lignite.models.leap import warn_of_leaps
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
 from lignite.models.stack import Stack
@@ -27,6 +28,7 @@ def ig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float
 
     def compute(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
         start = start_of(stack, request)
+        warn_of_leaps(stack, request.baseline, [start])
         found = along_each_layer(
             stack, start.states, precision_of(stack, request, budget), wanted=[0], base=start.value
         )

@@ -13,6 +13,7 @@ from lignite.methods.ca_lig import precision_of
 from lignite.methods.ends import beside, ends_of, orders_of
 from lignite.methods.stacks import Scores, averaged, explain_stacks
 from lignite.models.attention import switches_undone
+from lignite.models.leap import warn_of_leaps
 from lignite.models.loading import Model
 from lignite.models.prediction import Row
 from lignite.models.recording import record
@@ -31,6 +32,7 @@ def relevance_flow(model: Model, rows: Sequence[Row], request: ExplainRequest, b
 
     def compute(stack: Stack, some: Sequence[Row]) -> dict[str, Tensor]:
         (begin,) = starts_of(stack, request.baseline, keep_special=request.keep_special, through=True)
+        warn_of_leaps(stack, request.baseline, [begin])
         start = begin.states
         found = pull_back(stack, start, precision_of(stack, request, budget), base=begin.value)
         if request.detail:

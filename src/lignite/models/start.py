@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from lignite.errors import OptionError
 from lignite.models.attention import own_calls
-from lignite.models.images import IMAGE_FILLS, averaged, filled, patches_masked
+from lignite.models.images import IMAGE_FILLS, averaged, filled, patch_size, patches_masked, reads_images
 from lignite.models.loading import Model
-from lignite.models.prediction import filler
+from lignite.models.prediction import filler, fillers
 from lignite.models.replay import Start, another_input, certified
 from lignite.models.stack import Stack
 from lignite.models.tokens import vocabulary_size
@@ -20,6 +20,27 @@ from lignite.request import TOKEN_BASELINES
 MEAN_EMBEDDING = "mean-embedding"
 VECTORS_AT_ONCE = 8192
 """Embeddings that are added up at a time: a large vocabulary is not copied as a whole."""
+
+
+def usual_baseline(model: Model) -> str:
+    """Where paths start if nobody says where, by what was measured on models of each kind (docs/results.md).
+
+    For images ``"mean"``, or ``"blur"`` where patches have no fixed size; of texts the mask, or else a pad token that
+    stands for nothing else; where there is neither, as in most decoders, the mean embedding, or zero where ids are not
+    looked up in a table.
+    """
+    if reads_images(model.network):
+        return "mean" if patch_size(model.network) else "blur"
+    names = fillers(model)
+    if "mask" in names or ("pad" in names and not _ends_texts(model)):
+        return names[0]
+    return "zero" if vocabulary_size(model.network) is None else MEAN_EMBEDDING
+
+
+def _ends_texts(model: Model) -> bool:
+    """Whether the pad token is the one that begins or ends texts: to the model a word with a meaning."""
+    role = getattr(model.tokenizer, "pad_token_id", None)
+    return role in (getattr(model.tokenizer, "bos_token_id", None), getattr(model.tokenizer, "eos_token_id", None))
 
 
 def starts_of(
