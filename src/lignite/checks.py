@@ -299,8 +299,8 @@ def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ..
     if block.states.device.type == "cuda":
         torch.cuda.synchronize(block.states.device)
     elapsed = time.perf_counter() - started
-    missed = torch.stack(list(scores.missed.values())).double().mean()
-    return elapsed * len(targets) / len(some) * (1 + 2 * float(missed))
+    missed = sum(len(rows) for rows in scores.missed.values()) / (len(scores.missed) * len(some))
+    return elapsed * len(targets) / len(some) * (1 + 2 * missed)
 
 
 def _room(block: RecordedBlock, plan: Plan, targets: Tensor, budget: float) -> int:

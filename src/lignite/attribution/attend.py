@@ -32,7 +32,9 @@ class Scoring:
         """Attention of scaled logits; rows add up to one, or to less where a head has a sink."""
         logits = self.cap(logits)
         if self.bias is not None:
-            logits = logits + (self.bias if targets is None else self.bias[:, targets])
+            logits = logits + (
+                self.bias if targets is None or len(targets) == self.bias.shape[1] else self.bias[:, targets]
+            )
         if self.sinks is None:
             return torch.softmax(logits, dim=-1)
         sink = self.sinks[:, None, None].expand(*logits.shape[:-1], 1)
@@ -76,6 +78,15 @@ class Point:
 
     states_slope: Float[Tensor, "target d"] | None
     """Derivative of `states` along the path; None where the target stands still."""
+
+    attended: tuple[Tensor, Tensor] | None = None
+
+    def attend(self, scoring: Scoring, targets: Int[Tensor, " target"]) -> tuple[Tensor, Tensor]:
+        """Attention weights ``[node, head, target, source]`` and heads ``[node, target, head, d_value]``."""
+        if self.attended is None:
+            weights = scoring.weights(self.logits, targets)
+            self.attended = weights, self.mix(weights)
+        return self.attended
 
     def mix(self, weights: Float[Tensor, "node head target source"]) -> Float[Tensor, "node target head d_value"]:
         """Heads: values averaged with these weights."""

@@ -36,11 +36,13 @@ class Block(Protocol):
 
     `states` are those that entered it, `output` those that left it. `route` is "interface" where it can be taken apart
     completely, "projection" where it is split at its output projection and offers `attention` and `post` but no `pre`,
-    "definition" where it has no heads (`n_heads` 0) and offers `whole` alone.
+    "definition" where it has no heads (`n_heads` 0) and offers `whole` alone. `norms_first` tells whether a norm runs
+    before attention.
     """
 
     route: str
     refused: list[str]
+    norms_first: bool
     states: Float[Tensor, "token d"]
     output: Float[Tensor, "token d"]
     heads: Float[Tensor, "token head d_value"] | None
@@ -91,6 +93,10 @@ class Block(Protocol):
 
     def post_bytes(self) -> int:
         """Memory that one target's `post` keeps for its backward pass."""
+        ...
+
+    def post_bound(self) -> int:
+        """Memory that one target's `post` keeps at most, from the widths of its linear maps."""
         ...
 
     def path_bytes(self) -> int:

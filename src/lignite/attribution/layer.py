@@ -2,20 +2,31 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.block import Block
 from lignite.attribution.compose import compose
-from lignite.attribution.maps import AttentionByPaths, AttentionMap, MlpMap, WholeByPaths, WholeMap
+from lignite.attribution.maps import (
+    AttentionByPaths,
+    AttentionMap,
+    MlpMap,
+    Path,
+    Remembering,
+    Room,
+    WholeByPaths,
+    WholeMap,
+    together,
+)
 from lignite.attribution.plan import GRADED_POWER, Plan, choose_plan, grading, make_room
-from lignite.attribution.quadrature import NODES_PER_PANEL, Integral, graded, integrate
+from lignite.attribution.quadrature import NODES_PER_PANEL, Integral, Opened, graded, panel_rule, started_rule
 from lignite.attribution.readout import Readout
 from lignite.attribution.self_term import complete_diagonal, own_share
-from lignite.attribution.trial import Draw, Trial, draw
-from lignite.errors import NotFiniteError, OptionError
+from lignite.attribution.trial import Draw, Trial, Verdict, draw, draw_nodes
+from lignite.errors import NotFiniteError, OptionError, SplitError
 from lignite.request import FlowRequest
 
 AnyMap = AttentionMap | WholeMap | MlpMap | AttentionByPaths | WholeByPaths
@@ -25,25 +36,25 @@ AnyMap = AttentionMap | WholeMap | MlpMap | AttentionByPaths | WholeByPaths
 class LayerScores:
     """Maps of one layer by the names of the result layout, target first; and what to say about them.
 
-    `missed` tells for each map which targets (rows) did not converge, `n_nodes` the nodes a target needed on average,
+    `missed` are for each map the targets (rows) that did not converge, `n_nodes` the nodes a target needed on average,
     `trial` how far its scores of one target at one node were from the definition, relative to the largest.
     """
 
     plan: str
     variables: dict[str, Tensor] = field(default_factory=dict)
-    missed: dict[str, Bool[Tensor, " target"]] = field(default_factory=dict)
+    missed: dict[str, list[int]] = field(default_factory=dict)
     n_nodes: dict[str, float] = field(default_factory=dict)
     trial: dict[str, float] = field(default_factory=dict)
 
-    def record(self, name: str, integral: Integral, *, keep: bool) -> None:
-        """Note how a map went, and keep it if it was asked for."""
-        self.missed[name] = ~integral.converged
-        self.n_nodes[name] = float(integral.n_nodes.double().mean())
-        if keep:
-            self.variables[name] = integral.scores["scores"]
-            self.variables[f"{name}_displacement"] = integral.displacement
-            self.variables[f"{name}_gap"] = integral.gap
-            self.variables[f"{name}_allowed"] = integral.allowed
+    def keep(self, name: str, integral: Integral) -> None:
+        """A map with its certificate, and how it divides."""
+        self.variables[name] = integral.scores["scores"]
+        self.variables[f"{name}_displacement"] = integral.displacement
+        self.variables[f"{name}_gap"] = integral.gap
+        self.variables[f"{name}_allowed"] = integral.allowed
+        for part in ("heads", "residual", "circuits"):
+            if part in integral.scores:
+                self.variables[f"{name}_{part}"] = integral.scores[part]
 
 
 def attribute_layer(
@@ -94,7 +105,8 @@ def attribute_layer(
         if request.plan != "auto":
             raise OptionError(f"plan={request.plan!r} does not hold for this layer: {complaint} Leave plan='auto'.")
         if plan.name.startswith("closed-form"):
-            failed = ("closed-form",)
+            guessed = plan.name.startswith("closed-form (linear") and not failed
+            failed = ("linear",) if guessed else ("closed-form",)
         else:
             block.retreat(complaint)
 
@@ -103,13 +115,21 @@ def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
     """All maps, held to the definition for one target; and what is wrong with them, if anything is."""
     still: set[int] = set()
     while True:
-        work.lot = lot = draw(len(work.targets), seed, without=still)
-        result = work.maps()
-        result.trial, complaint, moves = work.verdict()
+        lot = draw(len(work.targets), seed, without=still)
+        try:
+            result, verdicts = work.tried(lot)
+        except SplitError as error:
+            return LayerScores(work.plan.name), str(error)
         still.add(lot.row)
-        if moves or len(still) == len(work.targets):
-            return result, complaint
+        if any(verdict.size > 0 for verdict in verdicts.values()) or len(still) == len(work.targets):
+            break
         # a target that stands still shows nothing: another one is drawn
+    wrong = [
+        f"{name} differs from the model's own by {found.error:.1e} of its largest score (allowed: {found.allowed:.0e})"
+        for name, found in verdicts.items()
+        if not found.holds
+    ]
+    return result, f"tried at one target, {'; '.join(wrong)}." if wrong else None
 
 
 def _check_available(block: Block, request: FlowRequest) -> None:
@@ -142,26 +162,122 @@ class _Layer:
     ):
         self.block, self.baseline, self.targets = block, baseline, targets
         self.request, self.plan, self.budget = request, plan, budget
-        self.lot: Draw | None = None
-        self.seen: dict[str, Tensor] = {}
+        self.everyone = len(targets) == len(block.states)
+        self.numbers = list(range(len(targets))) if self.everyone else targets.tolist()
+        self.integrands: dict[str, AnyMap] = {}
+        self.remembered: Remembering | None = None
+        self.rooms: dict[str, Room] = {}
 
-    def maps(self) -> LayerScores:
-        """Every map that was asked for."""
+    @property
+    def needed(self) -> list[str]:
+        """Maps that are integrated: those that were asked for, and both halves of a composed one."""
+        maps = set(self.request.maps)
+        halves = {"attention", "mlp"} if "composed" in maps else set()
+        return [name for name in ("attention", "mlp", "whole") if name in maps | halves]
+
+    def tried(self, lot: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
+        """Every map that was asked for, and what the trial says of it. Devices are waited for twice, not map by map."""
+        ready = self._at_once(lot) if self._fits_at_once else None
+        ready = ready or {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
+        self.integrands = {name: integrand for name, (integrand, _, _) in ready.items()}
+        for integrand in self.integrands.values():
+            integrand.watched = lot.row if integrand.ready is None else None
+        opened = {name: self._open(*each) for name, each in ready.items()}
+        failing, shares = self._read(opened)
+        integrals = {name: self._complete(name, one.close(failing[name]), lot) for name, one in opened.items()}
+        result = self._collect(integrals)
+        trial = self._trial(lot, draw_nodes(shares, lot.seed))
+        measured = trial.measure()
+        refined = [name for name in opened if opened[name].refines and any(failing[name])]
+        flags = [(~integrals[name].converged).to(measured.sizes) for name in refined]
+        sums = torch.stack([integral.gap.sum() for integral in integrals.values()])
+        read = iter(torch.cat([measured.sizes.flatten(), *flags, sums]).tolist())
+        verdicts = trial.verdicts([[next(read) for _ in range(3)] for _ in integrals], measured)
+        for name, integral in integrals.items():
+            missing = [next(read) for _ in self.numbers] if name in refined else failing[name]
+            result.missed[name] = [row for row, missed in enumerate(missing) if missed]
+            result.n_nodes[name] = float(integral.n_nodes.double().mean()) if name in refined else float(self.n_nodes)
+            result.trial[name] = verdicts[name].error
+        for name, total in zip(integrals, read, strict=True):
+            if not isfinite(total):  # every score, every displacement is in the sum of gaps
+                raise NotFiniteError(
+                    f"{name} of a layer contains NaN or infinity; load the model in float32 or float64."
+                )
+        return result, verdicts
+
+    @property
+    def _fits_at_once(self) -> bool:
+        """Whether the first panels of all maps, which start where the target-token path does, are one piece."""
+        if self.baseline is not None or self.plan.path is None or self.request.mlp_baseline == "zero":
+            return False
+        return all(self._room(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
+
+    def _at_once(self, lot: Draw) -> dict[str, tuple[AnyMap, Readout, int]]:
+        """First panels of all maps from one point, whose first node is the start, and one pass of `post`.
+
+        The start weighs nothing and is where readouts begin.
+        """
+        block, targets, states = self.block, self.targets, self.block.states
+        assert self.plan.path is not None
+        assert block.heads is not None
+        assert block.scoring is not None
+        path = Remembering(self.plan.path)
+        rule = panel_rule(self.n_nodes, 0.0, 1.0, self.plan.power, states.dtype, states.device)
+        started = started_rule(self.n_nodes, self.plan.power, states.dtype, states.device)
+        with torch.no_grad():
+            heads = path.at(started[0], targets).attend(block.scoring, targets)[1][0]
+        self.__dict__["heads_at_start"] = heads
+        found: dict[str, tuple[AnyMap, Readout, int]] = {}
+        if "attention" in self.needed:
+            readout = self._readout(heads, block.heads)
+            attention = AttentionMap(block, path, readout, self._room("attention"))
+            attention.ready = attention.chunk(*started, targets, lot.row)
+            attention.seen = [attention.seen[0][1:]]
+            found["attention"] = attention, readout, self.plan.power
+        through: list[WholeMap | MlpMap] = []
+        if "whole" in self.needed:
+            through.append(WholeMap(block, path, None, self._room("whole"), self.request.detail))
+        if "mlp" in self.needed:
+            through.append(MlpMap(block, self._among(torch.zeros_like(block.heads), heads), None, self._room("mlp")))
+        if through:
+            maps = [(one, *(started if one is through[0] else rule)) for one in through]
+            scores = together(maps, targets, lot.row, lambda start: self._readout(start, block.output))
+            for one, some in zip(through, scores, strict=True):
+                one.ready = some
+            through[0].seen = [through[0].seen[0][1:]]
+            for one in through:
+                found["mlp" if isinstance(one, MlpMap) else "whole"] = one, one.readout, self.plan.power
+        return {name: found[name] for name in self.needed}
+
+    @property
+    def n_nodes(self) -> int:
+        """Nodes of the first panel."""
+        return self.request.n_steps or min(NODES_PER_PANEL, self.request.max_steps)
+
+    def _open(self, integrand: AnyMap, readout: Readout, power: int) -> Opened:
+        displacement, request = readout.displacement, self.request
+        return Opened(
+            integrand, displacement if self.everyone else displacement[self.targets], self.targets, tol=request.tol,
+            max_steps=request.max_steps, n_steps=request.n_steps, power=power,
+        )  # fmt: skip
+
+    def _read(self, opened: dict[str, Opened]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        """Which targets need more nodes, and each node's share of the watched target's scores: asked all at once."""
+        parts = [one.failing.double() for one in opened.values()]
+        for integrand in self.integrands.values():
+            parts += [torch.linalg.vector_norm(row.flatten(1), ord=1, dim=1).double() for row in integrand.seen]
+        read = iter(torch.cat(parts).tolist())
+        failing = {name: [next(read) for _ in self.numbers] for name in opened}
+        shares = {name: [next(read) for row in self.integrands[name].seen for _ in row] for name in opened}
+        return failing, shares
+
+    def _collect(self, integrals: dict[str, Integral]) -> LayerScores:
         request, result = self.request, LayerScores(self.plan.name)
-        maps, variables = set(request.maps), result.variables
-        if maps & {"attention", "composed"}:
-            attention = self.attention()
-            result.record("attention", attention, keep="attention" in maps)
-        if maps & {"mlp", "composed"}:
-            mlp = self.mlp()
-            result.record("mlp", mlp, keep="mlp" in maps)
-        if "whole" in maps:
-            whole = self.whole()
-            result.record("whole", whole, keep=True)
-            for name in ("heads", "residual", "circuits"):
-                if name in whole.scores:
-                    variables[f"whole_{name}"] = whole.scores[name]
-        if "composed" in maps:
+        for name, integral in integrals.items():
+            if name in request.maps:
+                result.keep(name, integral)
+        if "composed" in request.maps:
+            attention, mlp = integrals["attention"], integrals["mlp"]
             composed, total = compose(
                 attention.scores["scores"],
                 attention.displacement,
@@ -169,14 +285,9 @@ class _Layer:
                 self.targets,
                 composition=request.composition,
             )
-            variables["composed"], variables["composed_displacement"] = composed, total
-            variables["composed_gap"] = composed.sum(-1) - total
-            variables["composed_allowed"] = self._allowed_in_composed(attention, mlp)
-        for name, values in variables.items():
-            if not torch.isfinite(values).all():
-                raise NotFiniteError(
-                    f"{name} of a layer contains NaN or infinity; load the model in float32 or float64."
-                )
+            result.variables |= {"composed": composed, "composed_displacement": total}
+            result.variables["composed_gap"] = composed.sum(-1) - total
+            result.variables["composed_allowed"] = self._allowed_in_composed(attention, mlp)
         return result
 
     def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:
@@ -186,60 +297,65 @@ class _Layer:
             allowed = torch.where(attention.displacement == 0, 0, allowed / attention.displacement)
         return (allowed * mlp.scores["scores"].abs()).sum(-1)
 
-    # The trial
-
-    def verdict(self) -> tuple[dict[str, float], str | None, bool]:
-        """How far each map is from the definition for the target drawn, what is wrong, and whether the target moves."""
-        assert self.lot is not None
-        n_nodes = self.request.n_steps or min(NODES_PER_PANEL, self.request.max_steps)
-        trial = Trial(
-            self.block, self.baseline, int(self.targets[self.lot.row]), self.lot, self.seen,
-            path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
+    def _trial(self, lot: Draw, nodes: dict[str, int]) -> Trial:
+        n_nodes = self.n_nodes
+        return Trial(
+            self.block, self.baseline, self.numbers[lot.row], lot,
+            {name: torch.cat(one.seen) if len(one.seen) > 1 else one.seen[0] for name, one in self.integrands.items()},
+            nodes, path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
             heads_from_zero=self.request.mlp_baseline == "zero", readout=self.request.readout,
         )  # fmt: skip
-        found = dict(zip(self.seen, trial.errors().tolist(), strict=True))
-        wrong = [
-            f"{name} differs from the model's own by {error:.1e} of its largest score (allowed: {allowed:.0e})"
-            for name, (error, allowed, _) in found.items()
-            if not error <= allowed
-        ]
-        complaint = f"tried at one target, {'; '.join(wrong)}." if wrong else None
-        return (
-            {name: error for name, (error, _, _) in found.items()},
-            complaint,
-            any(size > 0 for _, _, size in found.values()),
-        )
 
-    def attention(self) -> Integral:
-        assert self.block.heads is not None
-        readout = self._readout(self.heads_at_start, self.block.heads)
-        integral = self._integrate("attention", readout)
-        return self._complete("attention", integral)
+    # Integrands
 
-    def whole(self) -> Integral:
-        integral = self._integrate("whole", self._readout(self.output_at_start(), self.block.output))
-        return self._complete("whole", integral)
-
-    def mlp(self) -> Integral:
-        block = self.block
+    def _mlp(self) -> tuple[AnyMap, Readout, int]:
+        block, targets = self.block, self.targets
         assert block.heads is not None
-        start = torch.zeros_like(block.heads)
-        if self.request.mlp_baseline == "attention_start":
-            start[self.targets] = self.heads_at_start
+        from_zero = self.request.mlp_baseline == "zero"
+        heads = torch.zeros_like(block.heads[targets]) if from_zero else self.heads_at_start
         with torch.no_grad():
-            output = block.post(block.states[self.targets][None], start[self.targets][None], self.targets)[0]
-        readout = self._readout(output, block.output)
-        room = make_room(block, self.plan, "mlp", len(self.targets), self.budget)
-        return self._run("mlp", MlpMap(block, start, readout, room), readout, power=self.heads_power)
+            output = self._post(heads) if from_zero else self._post_of_start
+        room = self._room("mlp")
+        readout, start = self._readout(output, block.output), self._among(torch.zeros_like(block.heads), heads)
+        return MlpMap(block, start, readout, room), readout, self.heads_power
+
+    def _states_to(self, name: str) -> tuple[AnyMap, Readout, int]:
+        """The map from states to heads, or to the block's output."""
+        block, plan, detail = self.block, self.plan, self.request.detail
+        room = self._room(name)
+        if name == "attention":
+            assert block.heads is not None
+            readout = self._readout(self.heads_at_start, block.heads)
+        else:
+            readout = self._readout(self._output_at_start(), block.output)
+        if plan.path is not None:
+            path = self._remembering(plan.path) if room.holds(self.n_nodes, len(self.targets)) else plan.path
+            if name == "attention":
+                return AttentionMap(block, path, readout, room), readout, plan.power
+            return WholeMap(block, path, readout, room, detail), readout, plan.power
+        assert plan.paths is not None
+        if name == "attention":
+            return AttentionByPaths(block, plan.paths, readout, room), readout, plan.power
+        return WholeByPaths(block, plan.paths, readout, room, detail), readout, plan.power
+
+    def _room(self, name: str) -> Room:
+        if name not in self.rooms:
+            self.rooms[name] = make_room(
+                self.block, self.plan, name, len(self.targets), self.budget, n_nodes=self.n_nodes
+            )
+        return self.rooms[name]
+
+    def _remembering(self, path: Path) -> Path:
+        """The path of all maps, which meets the same nodes in each of them."""
+        self.remembered = self.remembered or Remembering(path)
+        return self.remembered
 
     @cached_property
     def heads_power(self) -> int:
-        """Grading of the path from heads to states."""
-        if self.block.heads is None:
-            return 1
-        if self.request.mlp_baseline == "zero":
+        """Grading of the path from heads to states; a target's own heads are no start at nothing."""
+        if "mlp" not in self.needed or self.request.mlp_baseline == "zero":
             return GRADED_POWER
-        return grading(self.heads_at_start)
+        return 1 if self.baseline is None else grading(self.heads_at_start)
 
     @cached_property
     def heads_at_start(self) -> Float[Tensor, "target head d_value"]:
@@ -248,65 +364,48 @@ class _Layer:
         assert path is not None
         return path.heads_at_start(self.targets)
 
-    def output_at_start(self) -> Float[Tensor, "target d"]:
-        block, targets, paths = self.block, self.targets, self.plan.paths
+    @cached_property
+    def _post_of_start(self) -> Float[Tensor, "target d"]:
+        return self._post(self.heads_at_start)
+
+    def _post(self, heads: Float[Tensor, "target head d_value"]) -> Float[Tensor, "target d"]:
+        """What leaves the block where the targets have these heads and their own states."""
         with torch.no_grad():
-            if self.baseline is not None:
-                return block.as_loaded(self.baseline[None])[1][0, targets]
-            if paths is None or paths.through_heads:
-                return block.post(block.states[targets][None], self.heads_at_start[None], targets)[0]
-            return paths.output_at_start(targets)
+            states = self.block.states if self.everyone else self.block.states[self.targets]
+            return self.block.post(states[None], heads[None], self.targets)[0]
+
+    def _output_at_start(self) -> Float[Tensor, "target d"]:
+        paths = self.plan.paths
+        if self.baseline is not None:
+            with torch.no_grad():
+                return self.block.as_loaded(self.baseline[None])[1][0, self.targets]
+        if paths is None or paths.through_heads:
+            return self._post_of_start
+        return paths.output_at_start(self.targets)
 
     def _readout(self, start: Float[Tensor, "target *head d"], end: Float[Tensor, "token *head d"]) -> Readout:
-        origin = end.clone()
-        origin[self.targets] = start
-        return Readout(self.request.readout, origin, end)
+        return Readout(self.request.readout, self._among(end, start), end)
 
-    def _integrate(self, name: str, readout: Readout) -> Integral:
-        block, plan, detail = self.block, self.plan, self.request.detail
-        room = make_room(block, plan, name, len(self.targets), self.budget)
-        integrand: AnyMap
-        if plan.path is not None and name == "attention":
-            integrand = AttentionMap(block, plan.path, readout, room)
-        elif plan.path is not None:
-            integrand = WholeMap(block, plan.path, readout, room, detail)
-        elif name == "attention":
-            assert plan.paths is not None
-            integrand = AttentionByPaths(block, plan.paths, readout, room)
-        else:
-            assert plan.paths is not None
-            integrand = WholeByPaths(block, plan.paths, readout, room, detail)
-        return self._run(name, integrand, readout, power=plan.power)
+    def _among(
+        self, everyone: Float[Tensor, "token *any"], targets: Float[Tensor, "target *any"]
+    ) -> Float[Tensor, "token *any"]:
+        """All tokens, the targets with values of their own."""
+        if self.everyone:
+            return targets
+        everyone = everyone.clone()
+        everyone[self.targets] = targets
+        return everyone
 
-    def _run(self, name: str, integrand: AnyMap, readout: Readout, *, power: int) -> Integral:
-        request = self.request
-        if self.lot is not None:
-            integrand.watched = self.lot.row
-        integral = integrate(
-            integrand,
-            readout.displacement[self.targets],
-            self.targets,
-            tol=request.tol,
-            max_steps=request.max_steps,
-            n_steps=request.n_steps,
-            power=power,
-        )
-        if integrand.seen:
-            self.seen[name] = torch.cat(integrand.seen)
-        return integral
-
-    def _complete(self, name: str, integral: Integral) -> Integral:
+    def _complete(self, name: str, integral: Integral, lot: Draw) -> Integral:
         """Put the self term that was asked for on the diagonal of a target-token map."""
-        if self.baseline is not None or self.request.self_term == "measured":
+        if name == "mlp" or self.baseline is not None or self.request.self_term == "measured":
             return integral
         if self.request.self_term == "map_ratio":
             share = self._attention_on_self(by_head=name == "attention")
         else:
             request = replace(self.request, maps=(name,), baseline="zero", self_term="measured", plan="auto")
             zero = torch.zeros_like(self.block.states)
-            from_zero = attribute_layer(
-                self.block, zero, self.targets, request, budget=self.budget, seed=self.lot.seed if self.lot else 0
-            )
+            from_zero = attribute_layer(self.block, zero, self.targets, request, budget=self.budget, seed=lot.seed)
             share = own_share(from_zero.variables[name], self.targets)
         scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets)}
         return replace(integral, scores=scores)

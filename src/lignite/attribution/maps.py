@@ -1,8 +1,8 @@
 """The set-to-set maps of a block as integrands: how each source's share of a target's readout grows along the path."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point, differentiate, differentiate_total
 from lignite.attribution.block import Block
-from lignite.attribution.readout import Readout
+from lignite.attribution.readout import Readout, of_targets
 from lignite.attribution.refinement import Scores
 
 
@@ -18,9 +18,28 @@ from lignite.attribution.refinement import Scores
 class Path(Protocol):
     """Where nodes of a path are evaluated for some targets, in any of the fast plans."""
 
+    moves: bool
+    """Whether targets' own states move along their path."""
+
     def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point: ...
 
     def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]: ...
+
+
+class Remembering:
+    """A path that keeps the last nodes it was asked for, for maps that ask for the same ones in turn."""
+
+    def __init__(self, path: Path):
+        self.path, self.moves = path, path.moves
+        self.last: tuple[Tensor, Tensor, Point] | None = None
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point:
+        if self.last is None or self.last[0] is not nodes or self.last[1] is not targets:
+            self.last = nodes, targets, self.path.at(nodes, targets)
+        return self.last[2]
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+        return self.path.heads_at_start(targets)
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,10 @@ class Room:
     per_node: int
     per_target: int
 
+    def holds(self, n_nodes: int, n_targets: int) -> bool:
+        """Whether so many nodes and targets are computed in one piece."""
+        return n_nodes * (self.per_node + n_targets * self.per_target) <= self.budget
+
     def chunks(self, n_nodes: int, n_targets: int) -> Iterator[tuple[slice, slice]]:
         """Cut the nodes-by-targets rectangle into pieces that fit; a single pair is always attempted."""
         targets = int(max(1, min(n_targets, (self.budget - self.per_node) // self.per_target)))
@@ -46,17 +69,25 @@ class Room:
 class _Chunked:
     """Adds up the scores of one chunk after the other.
 
-    `watched` is the place of one target in the first call of `scores`, whose scores at every node are `seen`.
+    `watched` is the place of one target in the first call of `scores`, whose scores at every node are `seen`. `ready`
+    are the scores of the first call, where they were computed beside those of other maps.
     """
 
     def __init__(self, room: Room):
         self.room = room
+        self.ready: Scores | None = None
         self.watched: int | None = None
         self.seen: list[Float[Tensor, "node *head source"]] = []
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
         finished: list[Scores] = []
         last = None
+        if self.ready is not None:
+            ready, self.ready, self.watched = self.ready, None, None
+            return ready
+        if self.room.holds(len(nodes), len(targets)):
+            part, self.watched = self.chunk(nodes, weights, targets, self.watched), None
+            return part
         for some, rows in self.room.chunks(len(nodes), len(targets)):
             part = self.chunk(nodes[some], weights[some], targets[rows], self._watched_in(rows))
             if rows == last:
@@ -98,8 +129,8 @@ class AttentionMap(_Chunked):
     def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
         with torch.no_grad():
             point = self.path.at(nodes, targets)
-            attention = self.scoring.weights(point.logits, targets)
-            directions = self.readout.gradient(point.mix(attention), targets) * weights[:, None, None, None]
+            attention, heads = point.attend(self.scoring, targets)
+            directions = self.readout.gradient(heads, targets) * weights[:, None, None, None]
             total = differentiate_total(point, attention, directions, self.scoring, targets)
             if watched is not None:
                 self.seen.append(total[:, :, watched])
@@ -108,41 +139,109 @@ class AttentionMap(_Chunked):
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
             point = self.path.at(node, targets)
-            heads = point.mix(self.scoring.weights(point.logits, targets))
+            _, heads = point.attend(self.scoring, targets)
             return self.readout.level(heads, targets)[0]
 
 
-class WholeMap(_Chunked):
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a map asks `post` for: states and heads at its nodes, and what it needs to go on with the answer."""
+
+    states: Float[Tensor, "node target d"]
+    heads: Float[Tensor, "node target head d_value"]
+    more: Any = None
+
+
+class ThroughPost(_Chunked):
+    """Maps to the block's output: readouts are pulled back through `post`, by which several maps can go together."""
+
+    block: Block
+    readout: Readout
+    """Made of the block's output at the first node where several maps go together."""
+
+    moves: bool
+    """Whether the gradient with respect to the states is wanted, too."""
+
+    def ask(self, nodes: Tensor, targets: Tensor) -> Asked:
+        raise NotImplementedError
+
+    def go_on(
+        self, asked: Asked, gradients: Sequence[Tensor], weights: Tensor, targets: Tensor, watched: int | None
+    ) -> Scores:
+        """Scores, from the gradients of the readouts with respect to heads and, where they move, states."""
+        raise NotImplementedError
+
+    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
+        return together([(self, nodes, weights)], targets, watched)[0]
+
+
+def together(
+    maps: Sequence[tuple[ThroughPost, Tensor, Tensor]],
+    targets: Tensor,
+    watched: int | None,
+    read_from: Callable[[Float[Tensor, "target d"]], Readout] | None = None,
+) -> list[Scores]:
+    """Scores of several maps, each at nodes of its own, by one forward and one backward pass of `post`.
+
+    With `read_from` all have one start and one readout, which it makes of what leaves the block at the first node.
+    """
+    with torch.no_grad():
+        asked = [one.ask(nodes, targets) for one, nodes, _ in maps]
+        heads, states = (_joined([getattr(each, name) for each in asked]) for name in ("heads", "states"))
+    sizes = [len(nodes) for _, nodes, _ in maps]
+    block, moves = maps[0][0].block, any(one.moves for one, _, _ in maps)
+    with torch.enable_grad():
+        leaves = [heads.detach().requires_grad_()]
+        if moves:
+            leaves.append(states.detach().requires_grad_())
+        output = block.post(leaves[1] if moves else states, leaves[0], targets)
+        levels = output.detach().split(sizes)
+        if read_from is not None:
+            readout = read_from(levels[0][0])
+            for one, _, _ in maps:
+                one.readout = readout
+        directions = [one.readout.gradient(some, targets) for (one, _, _), some in zip(maps, levels, strict=True)]
+        gradients = [each.split(sizes) for each in torch.autograd.grad(output, leaves, _joined(directions))]
+    with torch.no_grad():
+        return [
+            one.go_on(each, [part[place] for part in gradients], weights, targets, watched)
+            for place, ((one, _, weights), each) in enumerate(zip(maps, asked, strict=True))
+        ]
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    # one that is expanded would be copied by every linear map that reads it
+    return parts[0].contiguous() if len(parts) == 1 else torch.cat(list(parts))
+
+
+class WholeMap(ThroughPost):
     """States to the block's output: scores ``[target, source]``, and their exact split by head and by circuit.
 
     The parts ``heads [target, head, source]`` and ``residual [target]`` add up to the scores, as do the four
     ``circuits [target, circuit, source]``: value, key, query, residual.
     """
 
-    def __init__(self, block: Block, path: Path, readout: Readout, room: Room, detail: tuple[str, ...] = ()):
+    def __init__(self, block: Block, path: Path, readout: Readout | None, room: Room, detail: tuple[str, ...] = ()):
         super().__init__(room)
         assert block.scoring is not None
-        self.block, self.path, self.readout, self.detail = block, path, readout, detail
-        self.scoring, self.dtype = block.scoring, block.states.dtype
+        self.block, self.path, self.detail = block, path, detail
+        if readout is not None:
+            self.readout = readout
+        self.scoring, self.dtype, self.moves = block.scoring, block.states.dtype, path.moves
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
-        with torch.no_grad():
-            point = self.path.at(nodes, targets)
-            attention = self.scoring.weights(point.logits, targets)
-            heads = point.mix(attention)
-        states, moves = point.states, point.states_slope is not None
-        with torch.enable_grad():
-            leaves = [heads.detach().requires_grad_()]
-            if moves:
-                leaves.append(states.detach().requires_grad_())
-            output = self.block.post(leaves[1] if moves else states, leaves[0], targets)
-            gradients = torch.autograd.grad(output, leaves, self.readout.gradient(output.detach(), targets))
-        with torch.no_grad():
-            directions = gradients[0] * weights[:, None, None, None]
-            residual = None
-            if point.states_slope is not None:
-                residual = (gradients[1] * point.states_slope).sum(-1) * weights[:, None]
-            return self._divide(point, attention, directions, residual, targets, watched)
+    def ask(self, nodes: Tensor, targets: Tensor) -> Asked:
+        point = self.path.at(nodes, targets)
+        attention, heads = point.attend(self.scoring, targets)
+        return Asked(point.states, heads, (point, attention))
+
+    def go_on(
+        self, asked: Asked, gradients: Sequence[Tensor], weights: Tensor, targets: Tensor, watched: int | None
+    ) -> Scores:
+        point, attention = asked.more
+        directions, residual = gradients[0] * weights[:, None, None, None], None
+        if point.states_slope is not None:
+            residual = (gradients[1] * point.states_slope).sum(-1) * weights[:, None]
+        return self._divide(point, attention, directions, residual, targets, watched)
 
     def _divide(
         self,
@@ -178,28 +277,33 @@ class WholeMap(_Chunked):
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
             point = self.path.at(node, targets)
-            heads = point.mix(self.scoring.weights(point.logits, targets))
+            _, heads = point.attend(self.scoring, targets)
             return self.readout.level(self.block.post(point.states, heads, targets), targets)[0]
 
 
-class MlpMap(_Chunked):
+class MlpMap(ThroughPost):
     """A target's own heads to its output, its state held fixed: scores ``[target, head]``."""
 
-    def __init__(self, block: Block, start: Float[Tensor, "target head d_value"], readout: Readout, room: Room):
+    moves = False
+
+    def __init__(self, block: Block, start: Float[Tensor, "target head d_value"], readout: Readout | None, room: Room):
         super().__init__(room)
         assert block.heads is not None
-        self.block, self.start, self.readout, self.dtype = block, start, readout, block.states.dtype
+        self.block, self.start, self.dtype = block, start, block.states.dtype
+        if readout is not None:
+            self.readout = readout
         self.slope = block.heads - start
 
-    def chunk(self, nodes: Tensor, weights: Tensor, targets: Tensor, watched: int | None = None) -> Scores:
-        slope = self.slope[targets]
-        with torch.enable_grad():
-            heads = self._heads(nodes, targets).requires_grad_()
-            output = self.block.post(self._states(nodes, targets), heads, targets)
-            (gradient,) = torch.autograd.grad(output, heads, self.readout.gradient(output.detach(), targets))
+    def ask(self, nodes: Tensor, targets: Tensor) -> Asked:
+        return Asked(self._states(nodes, targets), self._heads(nodes, targets))
+
+    def go_on(
+        self, asked: Asked, gradients: Sequence[Tensor], weights: Tensor, targets: Tensor, watched: int | None
+    ) -> Scores:
+        given = (gradients[0] * of_targets(self.slope, targets)).sum(-1) * weights[:, None, None]
         if watched is not None:
-            self.seen.append((gradient[:, watched] * slope[watched]).sum(-1) * weights[:, None])
-        return {"scores": torch.einsum("n,nmhd,mhd->mh", weights, gradient, slope)}
+            self.seen.append(given[:, watched])
+        return {"scores": given.sum(0)}
 
     def chunk_level(self, node: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
@@ -207,10 +311,10 @@ class MlpMap(_Chunked):
             return self.readout.level(output, targets)[0]
 
     def _heads(self, nodes: Tensor, targets: Tensor) -> Tensor:
-        return self.start[targets] + nodes[:, None, None, None] * self.slope[targets]
+        return of_targets(self.start, targets) + nodes[:, None, None, None] * of_targets(self.slope, targets)
 
     def _states(self, nodes: Tensor, targets: Tensor) -> Tensor:
-        return self.block.states[targets].expand(len(nodes), -1, -1)
+        return of_targets(self.block.states, targets).expand(len(nodes), -1, -1)
 
 
 class StraightPaths:

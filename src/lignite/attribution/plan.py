@@ -1,16 +1,19 @@
 """Choose how a block is computed: the cheapest plan whose form holds on the actual input, in pieces that fit memory."""
 
+import random
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lignite.attribution.attend import repeat_groups
 from lignite.attribution.block import Block, Projections, Rotation
 from lignite.attribution.maps import Path, Room, StraightPaths
+from lignite.attribution.quadrature import NODES_PER_PANEL
 from lignite.attribution.shared_path import SharedPath
-from lignite.attribution.target_path import BatchPoint, ClosedForm, Norm, PairPoint, TargetBatches
+from lignite.attribution.target_path import ClosedForm, Norm, TargetBatches
 from lignite.errors import OptionError
 
 GRADED_POWER = 3
@@ -18,7 +21,7 @@ GRADED_POWER = 3
 takes the fewest nodes over post-norm and pre-norm models together (bench/README.md)."""
 
 FORM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
-"""Largest relative difference between a closed form and `pre` itself at a random mixture.
+"""Largest relative difference of a closed form from `pre` itself at a random mixture.
 
 A wrong form misses by parts in ten. Right ones differ by rounding: norms of float64 models often compute in float32,
 and float32 Gram matrices of states whose mean or largest coordinate dominates lose two to three digits.
@@ -71,7 +74,7 @@ def choose_plan(
     if wanted == "shared":
         raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
     passed_over = wanted == "target-batches" or "closed-form" in without
-    found = None if passed_over else find_closed_form(block, seed=seed)
+    found = None if passed_over else find_closed_form(block, seed=seed, without=without)
     if found is not None:
         return Plan(found[0], 1, path=found[1])
     if wanted == "closed-form":
@@ -84,19 +87,17 @@ def grading(start: Tensor | None) -> int:
     return 1 if start is None or bool(start.any()) else GRADED_POWER
 
 
-def find_closed_form(block: Block, *, seed: int = 0) -> tuple[str, ClosedForm] | None:
-    """The closed form that `pre` takes along target-token paths, found by trial at one random mixture.
+def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = ()) -> tuple[str, ClosedForm] | None:
+    """The closed form that keys and values take along target-token paths, chosen at one random mixture.
 
     Candidates are no norm, a LayerNorm and an RMSNorm with each epsilon found in the block, before a norm of the keys
-    where there is one. The first without a norm that holds is taken, else the one nearest to `pre` itself, derivative
-    included, if it is near enough.
+    where there is one. Where no norm runs before attention, none is taken unseen; else the first without a norm that
+    fits, else the one nearest to `pre` itself, if it is near enough. This chooses; whether it holds is for the trial to
+    say, and what it has refused is passed over.
     """
-    assert block.projections is not None
     tolerance = FORM_TOLERANCE[block.states.dtype]
     with torch.no_grad():
-        trial = _Trial(block, seed)
-        key_norm = block.key_norm_input()
-        rotation = _rotation(block, block.states)
+        key_norm, rotation = block.key_norm_input(), _rotation(block, block.states)
         suffix = " + key norm" if key_norm else ""
 
         def form(norm: Norm | None, bias: Projections | None, bias_rotation: Rotation | None) -> ClosedForm:
@@ -112,16 +113,19 @@ def find_closed_form(block: Block, *, seed: int = 0) -> tuple[str, ClosedForm] |
             )
 
         linear = form(None, None, None)
-        if trial.error(linear) <= tolerance:
+        if not block.norms_first and "linear" not in without:
+            return f"closed-form (linear{suffix})", linear
+        mixture = _Mixture(block, seed, with_keys=key_norm is not None or rotation is not None)
+        if "linear" not in without and float(mixture.error(linear)) <= tolerance:
             return f"closed-form (linear{suffix})", linear
         nothing = torch.zeros_like(block.states)
         bias = block.pre(nothing[None])
         bias_rotation = None if rotation is None else _rotation(block, nothing)
         norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
         forms = [form(norm, bias, bias_rotation) for norm in norms]
-        errors = [trial.error(candidate) for candidate in forms]
-    best = min(range(len(forms)), key=errors.__getitem__, default=None)
-    if best is None or not errors[best] <= tolerance:
+        errors = torch.stack([mixture.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
+    best = min(range(len(forms)), key=errors.__getitem__)
+    if not errors[best] <= tolerance:
         return None
     return f"closed-form ({norms[best]}{suffix})", forms[best]
 
@@ -130,37 +134,44 @@ def _rotation(block: Block, states: Tensor) -> Rotation | None:
     try:
         return block.rotation(states[None])
     except (RuntimeError, ValueError, IndexError, AssertionError):
-        return None  # positions of another layout: the trial decides whether the form holds without
+        return None  # positions of another layout: the mixture decides whether the form fits without
 
 
-class _Trial:
-    """Compares closed forms with `pre` at one random node of one random target's path."""
+class _Mixture:
+    """Values, and where more than one norm or a rotation stands before them keys, at one node of a target's path."""
 
-    def __init__(self, block: Block, seed: int):
-        generator = torch.Generator().manual_seed(seed)
-        n_tokens = len(block.states)
-        self.targets = torch.randint(n_tokens, (1,), generator=generator).to(block.states.device)
-        self.node = torch.rand(1, generator=generator).to(block.states) * 0.6 + 0.2
-        self.truth = BatchPoint(block, self.node, self.targets)
-        shape = self.truth.logits.shape
-        self.weights = torch.rand(shape, generator=generator).to(block.states)
-        heads = self.truth.mix(self.weights)
-        self.directions = torch.randn(heads.shape, generator=generator).to(block.states)
-        self.expected = self._numbers(self.truth)
+    def __init__(self, block: Block, seed: int, *, with_keys: bool):
+        assert block.scoring is not None
+        assert block.projections is not None
+        lot = random.Random(seed)
+        states, self.target, node = block.states, lot.randrange(len(block.states)), lot.uniform(0.2, 0.8)
+        self.targets = torch.tensor([self.target], device=states.device)
+        self.node = states.new_tensor([node])
+        own = states[self.target]
+        _, key, value = block.pre((own + node * (states - own))[None])
+        query = block.projections.query[:, :, self.target, None] * block.scoring.scale
+        self.value = repeat_groups(value, query.shape[1])[0]
+        self.logits = query @ repeat_groups(key, query.shape[1]).mT if with_keys else None
 
-    def error(self, form: ClosedForm) -> float:
-        errors = [
-            float((actual - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-            for actual, expected in zip(self._numbers(form.at(self.node, self.targets)), self.expected, strict=True)
-        ]
-        return max(errors) if all(error == error for error in errors) else float("inf")
-
-    def _numbers(self, point: PairPoint | BatchPoint) -> list[Tensor]:
-        return [point.logits, point.key_slope, point.mix(self.weights), *point.read(self.directions)]
+    def error(self, form: ClosedForm) -> Float[Tensor, ""]:
+        keys, values = form.mixtures(self.node, self.targets)
+        error = _off(form.values(values, self.target), self.value)
+        if self.logits is None:
+            return error
+        return torch.maximum(error, _off(form.logits(keys, self.targets), self.logits))
 
 
-def make_room(block: Block, plan: Plan, map_name: str, n_targets: int, budget: float) -> Room:
-    """How many nodes and targets of a map are computed at once within `budget` bytes."""
+def _off(actual: Tensor, expected: Tensor) -> Float[Tensor, ""]:
+    return (actual - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
+
+
+def make_room(
+    block: Block, plan: Plan, map_name: str, n_targets: int, budget: float, *, n_nodes: int = NODES_PER_PANEL
+) -> Room:
+    """How many nodes and targets of a map are computed at once within `budget` bytes.
+
+    What `post` keeps for its backward pass is measured where its bound does not let all nodes and targets pass.
+    """
     n_tokens, item = len(block.states), block.states.element_size()
     if plan.paths is not None:
         per_path = block.path_bytes() + 6 * block.states.nbytes
@@ -171,10 +182,15 @@ def make_room(block: Block, plan: Plan, map_name: str, n_targets: int, budget: f
     per_node = 0
     if map_name == "mlp":
         per_target = 6 * (d_heads + block.states.shape[1]) * item
-    if map_name != "attention":
-        per_target += 2 * block.post_bytes()
     if plan.name == "shared":
         per_node = 10 * n_tokens * (3 * d_heads + 2 * block.states.shape[1]) * item
     if plan.name == "target-batches":
         per_target += 10 * n_tokens * (3 * d_heads + 2 * block.states.shape[1]) * item
-    return Room(budget, per_node, per_target)
+    if map_name == "attention":
+        return Room(budget, per_node, per_target)
+    bounded = Room(budget, per_node, per_target + 2 * block.post_bound())
+    return (
+        bounded
+        if bounded.holds(2 * n_nodes, n_targets)
+        else replace(bounded, per_target=per_target + 2 * block.post_bytes())
+    )

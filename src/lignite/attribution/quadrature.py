@@ -216,7 +216,15 @@ class Integral:
     gap: Float[Tensor, " target *head"]
     n_nodes: Int[Tensor, " target"]
     allowed: Float[Tensor, " target *head"]
-    reached: Float[Tensor, " target"]
+    tol: float
+    most: Float[Tensor, " target"] | None = None
+
+    @property
+    def reached(self) -> Float[Tensor, " target"]:
+        if self.most is not None:
+            return self.most
+        share = self.gap.abs() / (self.allowed / self.tol)
+        return share.nan_to_num(nan=0.0).reshape(len(share), -1).amax(1)
 
     @property
     def converged(self) -> Bool[Tensor, " target"]:
@@ -266,23 +274,66 @@ def integrate(
     Scores whose sums differ from `displacement` by `gap`. A target that reaches `max_steps`, or the rounding of its
     precision, keeps its best scores and may not be `converged`.
     """
-    size = size_among_targets(displacement, displacement.abs().median()) if size is None else size
-    allowed = tol * size
-    n_nodes = n_steps or min(panel, max_steps)
-    evaluation = _Gauss(integrand, targets, power, n_nodes)
-    rows = torch.arange(len(targets), device=targets.device)
-    whole = evaluation.panel(0.0, 1.0, rows, torch.zeros_like(displacement), displacement)
-    used = torch.full_like(rows, n_nodes)
-    totals = whole.scores
-    reached = (whole.error().abs() / size).nan_to_num(nan=0.0).reshape(len(rows), -1).amax(1)
-    failing = [] if n_steps else [row for row, fits in enumerate(within(whole.error(), allowed).tolist()) if not fits]
-    if failing:
-        roots, limits = pieces(whole), _Limits(size, displacement, scale)
-        refined = [limits.row(number, roots[number], n_nodes) for number in failing]
-        refine(refined, evaluation, tol=tol, max_steps=max_steps)
-        totals = {name: part.clone() for name, part in whole.scores.items()}
+    opened = Opened(
+        integrand, displacement, targets, tol=tol, max_steps=max_steps, n_steps=n_steps, power=power, size=size,
+        scale=scale, panel=panel,
+    )  # fmt: skip
+    return opened.close(opened.failing.tolist())
+
+
+class Opened:
+    """An integral whose first panel is evaluated: `failing` tells which targets it does not suffice for.
+
+    Reading that off a device waits for it, so that several integrals are better asked at once. Options are those of
+    `integrate`.
+    """
+
+    def __init__(
+        self,
+        integrand: Integrand,
+        displacement: Float[Tensor, " target *head"],
+        targets: Int[Tensor, " target"],
+        *,
+        tol: float,
+        max_steps: int,
+        n_steps: int | None = None,
+        power: int = 1,
+        size: Float[Tensor, "target *head"] | None = None,
+        scale: Float[Tensor, "target *head"] | None = None,
+        panel: int = NODES_PER_PANEL,
+    ):
+        self.displacement, self.scale, self.tol, self.max_steps = displacement, scale, tol, max_steps
+        self.size = size_among_targets(displacement, displacement.abs().median()) if size is None else size
+        self.allowed = tol * self.size
+        self.n_nodes = n_steps or min(panel, max_steps)
+        self.evaluation = _Gauss(integrand, targets, power, self.n_nodes)
+        self.rows = torch.arange(len(targets), device=targets.device)
+        self.whole = self.evaluation.panel(0.0, 1.0, self.rows, torch.zeros_like(displacement), displacement)
+        self.gap = self.whole.scores["scores"].sum(-1) - displacement
+        self.refines = n_steps is None
+        self.failing: Bool[Tensor, " target"] = ~within(self.gap, self.allowed)
+
+    def close(self, failing: Sequence[bool | float]) -> Integral:
+        """Refine the targets that are `failing`, which was read by the caller."""
+        used = torch.full_like(self.rows, self.n_nodes)
+        numbers = [number for number, missing in enumerate(failing) if missing] if self.refines else []
+        if not numbers:
+            return Integral(self.whole.scores, self.displacement, self.gap, used, self.allowed, self.tol)
+        reached = Integral(self.whole.scores, self.displacement, self.gap, used, self.allowed, self.tol).reached
+        roots, limits = pieces(self.whole), _Limits(self.size, self.displacement, self.scale)
+        refined = [limits.row(number, roots[number], self.n_nodes) for number in numbers]
+        refine(refined, self.evaluation, tol=self.tol, max_steps=self.max_steps)
+        totals = {name: part.clone() for name, part in self.whole.scores.items()}
         _finish(totals, used, reached, refined)
-    return Integral(totals, displacement, totals["scores"].sum(-1) - displacement, used, allowed, reached)
+        return Integral(
+            totals,
+            self.displacement,
+            totals["scores"].sum(-1) - self.displacement,
+            used,
+            self.allowed,
+            self.tol,
+            reached,
+        )
 
 
 def integrate_nested(
@@ -311,7 +362,7 @@ def integrate_nested(
     used = torch.zeros(len(targets), dtype=torch.long, device=targets.device)
     reached = torch.zeros_like(size).reshape(len(targets), -1).amax(1)
     _finish(totals, used, reached, grown)
-    return Integral(totals, displacement, totals["scores"].sum(-1) - displacement, used, tol * size, reached)
+    return Integral(totals, displacement, totals["scores"].sum(-1) - displacement, used, tol * size, tol, reached)
 
 
 def _grow(
@@ -394,6 +445,28 @@ def coarse_weights(n_nodes: int, family: Family) -> Float[np.ndarray, " node"]:
     return weights
 
 
+@lru_cache(maxsize=64)
+def panel_rule(
+    n_nodes: int, start: float, end: float, power: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, " node"], Float[Tensor, " node"]]:
+    """Nodes and weights of a panel that is cut in t, with a = t ** power; the same tensors for all who ask."""
+    rule, length = gauss_legendre(n_nodes), end - start
+    t = [node * length + start for node in rule.nodes]
+    weights = [weight * length * power * each ** (power - 1) for weight, each in zip(rule.weights, t, strict=True)]
+    nodes = [each**power for each in t]
+    return torch.tensor(nodes, dtype=dtype, device=device), torch.tensor(weights, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=64)
+def started_rule(
+    n_nodes: int, power: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, " node"], Float[Tensor, " node"]]:
+    """The rule of the first panel, after a node at the start that weighs nothing."""
+    nodes, weights = panel_rule(n_nodes, 0.0, 1.0, power, dtype, device)
+    nothing = torch.zeros_like(nodes[:1])
+    return torch.cat([nothing, nodes]), torch.cat([nothing, weights])
+
+
 class _Limits:
     """What the errors of every target are compared with."""
 
@@ -444,11 +517,10 @@ class _Gauss:
     n_nodes: int
 
     def panel(self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor) -> Panel:
-        rule = gauss_legendre(self.n_nodes)
-        t = torch.tensor(rule.nodes, dtype=torch.float64) * (end - start) + start
-        weights = torch.tensor(rule.weights, dtype=torch.float64) * (end - start) * self.power * t ** (self.power - 1)
-        nodes = (t**self.power).to(level_end)
-        scores = self.integrand.scores(nodes, weights.to(level_end), self.targets[rows])
+        nodes, weights = panel_rule(self.n_nodes, start, end, self.power, level_end.dtype, level_end.device)
+        everyone = start == 0.0 and end == 1.0 and len(rows) == len(self.targets)
+        targets = self.targets if everyone else self.targets[rows]
+        scores = self.integrand.scores(nodes, weights, targets)
         return Panel(start, end, self.n_nodes, rows, level_start, level_end, scores)
 
     def level(self, point: float, rows: Tensor) -> Tensor:

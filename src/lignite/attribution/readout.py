@@ -1,7 +1,9 @@
 """Turn the vector by which a target has moved into one number, and say in which direction that number grows."""
 
+from functools import cached_property
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 ROUNDINGS = 64
@@ -10,8 +12,7 @@ ROUNDINGS = 64
 
 def unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
     """Vectors of length one; a vector that has not moved stays zero, so it explains nothing."""
-    length = _length(vectors)
-    return torch.where(length > torch.finfo(vectors.dtype).tiny, vectors / length.clamp_min(1e-30), 0.0)
+    return vectors / _length(vectors).clamp_min(1e-30)
 
 
 class Readout:
@@ -30,9 +31,15 @@ class Readout:
     def __init__(self, kind: str, start: Float[Tensor, "target *head d"], end: Float[Tensor, "target *head d"]):
         self.kind = kind
         self.start = start
-        self.total = _beyond_rounding(end - start, torch.maximum(_length(start), _length(end)))
-        self.direction = unit(self.total)
-        self.moves = _length(self.total) > 0
+        change = end - start
+        self.moves = _length(change) > ROUNDINGS * torch.finfo(change.dtype).eps * torch.maximum(
+            _length(start), _length(end)
+        )
+        self.total = change * self.moves
+
+    @cached_property
+    def direction(self) -> Float[Tensor, "target *head d"]:
+        return unit(self.total)
 
     @property
     def displacement(self) -> Float[Tensor, "target *head"]:
@@ -40,22 +47,22 @@ class Readout:
 
     def level(self, values: Tensor, targets: Tensor) -> Tensor:
         """The readout of ``values [..., target, (head,) d]``."""
-        moved = values - self.start[targets]
+        moved = values - of_targets(self.start, targets)
         if self.kind == "projection":
-            return (moved * self.direction[targets]).sum(-1)
-        return torch.linalg.vector_norm(moved * self.moves[targets], dim=-1)
+            return (moved * of_targets(self.direction, targets)).sum(-1)
+        return torch.linalg.vector_norm(moved * of_targets(self.moves, targets), dim=-1)
 
     def gradient(self, values: Tensor, targets: Tensor) -> Tensor:
         """Derivative of `level` with respect to `values`, of the same shape."""
         if self.kind == "projection":
-            return self.direction[targets].expand_as(values)
-        return unit((values - self.start[targets]) * self.moves[targets])
+            return of_targets(self.direction, targets).expand_as(values)
+        return unit((values - of_targets(self.start, targets)) * of_targets(self.moves, targets))
 
 
 def _length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
     return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
 
 
-def _beyond_rounding(change: Float[Tensor, "*any d"], size: Float[Tensor, "*any 1"]) -> Float[Tensor, "*any d"]:
-    moved = _length(change) > ROUNDINGS * torch.finfo(change.dtype).eps * size
-    return torch.where(moved, change, torch.zeros_like(change))
+def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Int[Tensor, " target"]) -> Shaped[Tensor, "target *any"]:
+    """Rows of some tokens; targets rise and are distinct, so that as many as there are tokens are all of them."""
+    return tensor if len(targets) == len(tensor) else tensor[targets]

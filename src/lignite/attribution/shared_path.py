@@ -36,6 +36,8 @@ class SharedPoint(Point):
 class SharedPath:
     """Straight line from `baseline` to the states of a block."""
 
+    moves = True
+
     def __init__(self, block: Block, baseline: Float[Tensor, "token d"]):
         self.block = block
         self.baseline = baseline

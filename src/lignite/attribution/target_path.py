@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.block import Block, Projections, Rotation
+from lignite.attribution.readout import of_targets
 from lignite.attribution.shared_path import slope_of
 
 
@@ -94,26 +95,23 @@ class PairPoint(Point):
     states_slope = None
 
     def __init__(self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Tensor, n_nodes: int):
-        own, other, bias = form.own_logits[:, targets], form.other_logits[:, targets], form.bias_logits
-        self.logits = keys.values(own, other)
-        if bias is not None:
-            self.logits += bias[:, targets]
-        self.key_slope = keys.slopes(own, other)
+        self.logits = form.logits(keys, targets)
+        self.key_slope = keys.slopes(*form.pairs(targets))
         self.form, self.mixture, self.targets = form, values, targets
-        self.states = form.block.states[targets].expand(n_nodes, -1, -1)
+        self.states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
 
     def mix(self, weights: Tensor) -> Tensor:
         own, other = self.mixture.own, self.mixture.other
         own_sum = (weights * own).sum(-1, keepdim=True) if own.shape[-1] > 1 else own * weights.sum(-1, keepdim=True)
         other_sum = (weights * other) @ self.form.value if other.shape[-1] > 1 else other * (weights @ self.form.value)
-        heads = own_sum * self.form.value[:, self.targets] + other_sum
+        heads = torch.addcmul(other_sum, own_sum, self.form.value_of(self.targets))
         if self.form.value_bias is not None:
             heads = heads + weights.sum(-1, keepdim=True) * self.form.value_bias[:, None]
         return heads.transpose(1, 2)
 
     def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
         directions = directions.transpose(1, 2)
-        own = (directions * self.form.value[:, self.targets]).sum(-1, keepdim=True)
+        own = (directions * self.form.value_of(self.targets)).sum(-1, keepdim=True)
         other = directions @ self.form.value.mT
         along = self.mixture.values(own, other)
         if self.form.value_bias is not None:
@@ -139,6 +137,8 @@ class ClosedForm:
     rotation, bias_rotation
         The two captures again, before positions are rotated in; None where keys carry no rotary position.
     """
+
+    moves = False
 
     def __init__(
         self,
@@ -182,11 +182,34 @@ class ClosedForm:
             self.key_spread = Spread(groups, eps)
 
     def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> PairPoint:
+        keys, values = self.mixtures(nodes, targets)
+        return PairPoint(self, keys, values, targets, len(nodes))
+
+    def mixtures(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> tuple[Mixture, Mixture]:
+        """Of keys and of values."""
         values = straight(nodes)
         if self.spread is not None:
             values = values.normalised(self.spread, targets)
-        keys = values if self.key_spread is None else values.normalised(self.key_spread, targets)
-        return PairPoint(self, keys, values, targets, len(nodes))
+        return values if self.key_spread is None else values.normalised(self.key_spread, targets), values
+
+    def logits(self, keys: Mixture, targets: Int[Tensor, " target"]) -> Float[Tensor, "node head target source"]:
+        logits = keys.values(*self.pairs(targets))
+        return logits if self.bias_logits is None else logits + self.bias_logits[:, targets]
+
+    def value_of(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "head target d_value"]:
+        return self.value if len(targets) == self.value.shape[1] else self.value[:, targets]
+
+    def pairs(self, targets: Int[Tensor, " target"]) -> tuple[Tensor, Tensor]:
+        """Products of the targets' queries with their own keys, and with the sources'."""
+        everyone = len(targets) == self.own_logits.shape[1]
+        own, other = self.own_logits, self.other_logits
+        return (own, other) if everyone else (own[:, targets], other[:, targets])
+
+    def values(self, mixture: Mixture, target: int) -> Float[Tensor, "head source d_value"]:
+        """Every source's value at one node of one target's path."""
+        own, other = mixture.own[0, :, 0, :, None], mixture.other[0, :, 0, :, None]
+        mixed = torch.addcmul(own * self.value[:, target, None], other, self.value)
+        return mixed if self.value_bias is None else mixed + self.value_bias[:, None]
 
     def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
         return heads_at_start(self, self.block, targets)
@@ -252,6 +275,8 @@ class BatchPoint(Point):
 class TargetBatches:
     """Plan B where no closed form holds: exact, and T times dearer in `pre` only."""
 
+    moves = False
+
     def __init__(self, block: Block):
         self.block = block
 
@@ -268,4 +293,4 @@ def heads_at_start(
     """Heads of a target whose sources all hold its own state."""
     assert block.scoring is not None
     point = path.at(torch.zeros(1, dtype=block.states.dtype, device=block.states.device), targets)
-    return point.mix(block.scoring.weights(point.logits, targets))[0]
+    return point.attend(block.scoring, targets)[1][0]

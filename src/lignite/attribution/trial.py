@@ -1,27 +1,30 @@
 """The trial: one random target at one random node, by the definition, through the block as the model runs it."""
 
 import random
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
+from math import isfinite
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lignite.attribution.block import Block
 from lignite.attribution.quadrature import Rule
-from lignite.attribution.readout import ROUNDINGS, Readout
+from lignite.attribution.readout import ROUNDINGS, unit
 
 TRIAL_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference of a row of scores from the definition, relative to its largest, by the coarsest precision in the
 block: many float64 models compute norms or softmax in float32.
 
 Two orders of summation differ by 1e-15 to 1e-13 in float64; float32 rounds to 6e-8, and Gram matrices and softmax lose
-two to three digits. What a target's move loses by cancellation comes on top (`Truth.errors`).
+two to three digits. What a target's move loses by cancellation comes on top (`Trial.verdicts`).
 """
 
 
@@ -39,12 +42,35 @@ def draw(n_targets: int, seed: int, *, without: Collection[int] = ()) -> Draw:
     return Draw(random.Random(seed).choice(rows), seed)
 
 
+def draw_nodes(shares: Mapping[str, Sequence[float]], seed: int) -> dict[str, int]:
+    """One node of every map's path by lot, each by its share of the target's scores."""
+    lot = random.Random(seed)
+    nodes = {}
+    for name, some in shares.items():
+        passed = list(accumulate(some))
+        nodes[name] = bisect_left(passed, lot.random() * passed[-1]) if isfinite(passed[-1]) else 0
+    return nodes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How far a map's row of scores is from the definition, relative to its largest, how far it may be, its size."""
+
+    error: float
+    allowed: float
+    size: float
+
+    @property
+    def holds(self) -> bool:
+        return self.error <= self.allowed
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One target's scores at the nodes of a plan, held to the block as the model runs it.
+    """One target's scores at one node of a plan's paths, held to the block as the model runs it.
 
-    `seen` are the scores by map, at every node and weighted as the plan weights them; `path` and `heads_path` are the
-    nodes of the paths through the states and through the target's own heads.
+    `seen` are its scores by map, at every node and weighted as the plan weights them, `nodes` say which is looked at;
+    `path` and `heads_path` are the nodes of the paths through the states and through the target's own heads.
     """
 
     block: Block
@@ -52,53 +78,60 @@ class Trial:
     target: int
     draw: Draw
     seen: dict[str, Float[Tensor, "node *head source"]]
+    nodes: Mapping[str, int]
     path: Rule
     heads_path: Rule
     heads_from_zero: bool
     readout: str
 
-    def errors(self) -> Float[Tensor, "map 3"]:
-        """For every map: how far it is off at one node, relative to its largest score, how far it may be, its size."""
+    def measure(self) -> "Measured":
+        """What the verdicts need, still on the device."""
         precision = self.block.states.dtype
         watch = _Coarsest() if precision == torch.float64 else None
         with torch.enable_grad(), watch or nullcontext():
-            truth = _Run(self)
-            truth.forward()
-            rows = truth.rows()
-        if watch is not None:
-            precision = watch.found
-        return torch.stack([self._error(name, truth, rows[name], precision) for name in self.seen])
+            run = _Run(self)
+            run.forward()
+            run.differentiate()
+        rows = {name: run.rows(name) for name in self.seen}
+        sizes = [torch.linalg.vector_norm(row, ord=torch.inf, dim=1) for row in rows.values()]
+        return Measured(torch.stack(sizes), run, precision if watch is None else watch.found)
 
-    def _error(self, name: str, truth: "_Run", expected: Tensor, precision: torch.dtype) -> Float[Tensor, " 3"]:
-        found = self.seen[name].index_select(0, truth.nodes[name])[0]
-        if name == "attention":
-            found = truth.factors @ found
-        size = torch.maximum(expected.abs().max(), found.abs().max()).clamp_min(torch.finfo(expected.dtype).tiny)
-        error = (found - expected).abs().max() / size
-        rounding = ROUNDINGS * torch.finfo(precision).eps
-        allowed = TRIAL_TOLERANCE[precision] + rounding * (truth.cancelled[name] + truth.mass[name] / size)
-        return torch.stack([error, allowed, found.abs().max()])
+    def verdicts(self, sizes: Sequence[Sequence[float]], measured: "Measured") -> dict[str, Verdict]:
+        """Of every map, with its largest difference from the definition, and its largest score by it and by the plan.
 
-    def node(self, name: str, lot: float) -> Int[Tensor, " 1"]:
-        """One node of a map's path by lot, each by its share of the target's scores."""
-        passed = torch.cumsum(self.seen[name].flatten(1).abs().sum(1), 0)
-        return (passed < lot * passed[-1:]).sum(0, keepdim=True)
+        The direction in which a target moves is as exact as the difference of two vectors that it is taken from.
+        """
+        found = {}
+        for name, (difference, expected, actual) in zip(self.seen, sizes, strict=True):
+            size = max(expected, actual)
+            error, allowed = difference / size if size else difference, TRIAL_TOLERANCE[measured.precision]
+            if not error <= allowed:
+                allowed += ROUNDINGS * torch.finfo(measured.precision).eps * measured.run.cancelled(name, size)
+            found[name] = Verdict(error, allowed, actual)
+        return found
 
     def rule(self, name: str) -> Rule:
         return self.heads_path if name == "mlp" else self.path
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """How large the rows of every map are, and the coarsest precision that occurs in the block."""
+
+    sizes: Float[Tensor, "map 3"]
+    run: "_Run"
+    precision: torch.dtype
+
+
 class _Run:
     """The points of a trial side by side: the start, the nodes, and the actual states with other heads.
 
-    `factors` weigh the heads of the `attention` map, so that one pass serves all of them. `cancelled` says for each map
-    how much larger the target is than its move, `mass` how large the factors of its scores are.
+    `factors` weigh the heads of the `attention` map, so that one pass serves all of them. `moves` are for each map the
+    target's vector at the node and by how much it has moved, `gradients` what comes back to the states or the heads.
     """
 
     def __init__(self, trial: Trial):
         self.trial, self.block, self.target = trial, trial.block, trial.target
-        lot = random.Random(trial.draw.seed)
-        self.nodes = {name: trial.node(name, lot.random()) for name in trial.seen}
         states = self.block.states
         self.start = states[self.target].expand_as(states) if trial.baseline is None else trial.baseline
         self.slope = states - self.start
@@ -107,24 +140,17 @@ class _Run:
             if name == "mlp":
                 points |= {name: states, "mlp start": states}
             else:
-                points[name] = self.start + self._node(name) * self.slope
+                points[name] = torch.add(self.start, self.slope, alpha=self._node(name))
         self.places = {name: place for place, name in enumerate(points)}
-        self.states = torch.stack(list(points.values())).detach().requires_grad_()
-        n_heads = self.block.n_heads
-        factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(n_heads)]
-        self.factors = states.new_tensor(factors)
-        self.cancelled: dict[str, Tensor] = {}
-        self.mass: dict[str, Tensor] = {}
+        self.states = torch.stack(list(points.values())).requires_grad_()
+        lot = random.Random(trial.draw.seed)
+        factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(self.block.n_heads)]
+        self.factors = torch.tensor(factors, dtype=states.dtype, device=states.device)
+        self.moves: dict[str, tuple[Tensor, Tensor]] = {}
+        self.gradients: dict[str, Tensor] = {}
 
-    def _node(self, name: str) -> Float[Tensor, " 1"]:
-        return self._at(self.trial.rule(name).nodes, name)
-
-    def _weight(self, name: str) -> Float[Tensor, " 1"]:
-        return self._at(self.trial.rule(name).weights, name)
-
-    def _at(self, values: tuple[float, ...], name: str) -> Float[Tensor, " 1"]:
-        states = self.block.states
-        return torch.tensor(values, dtype=states.dtype).to(states.device).index_select(0, self.nodes[name])
+    def _node(self, name: str) -> float:
+        return self.trial.rule(name).nodes[self.trial.nodes[name]]
 
     def forward(self) -> None:
         try:
@@ -145,13 +171,13 @@ class _Run:
         target, trial = self.target, self.trial
         if first == 0:
             zero = trial.heads_from_zero
-            self.heads_start = (torch.zeros_like if zero else torch.clone)(heads[0, target].detach())
+            self.heads_start = heads[0, target].detach()
+            self.heads_start = torch.zeros_like(self.heads_start) if zero else self.heads_start
         here = {name: place - first for name, place in self.places.items() if 0 <= place - first < len(heads)}
         changed = heads
         if "mlp" in here:
             self.heads_slope = heads[here["mlp"], target].detach() - self.heads_start
-            given = self.heads_start + self._node("mlp") * self.heads_slope
-            self.given = given.requires_grad_()
+            self.given = torch.add(self.heads_start, self.heads_slope, alpha=self._node("mlp")).requires_grad_()
             changed = changed.clone()
             changed[here["mlp"], target] = self.given
         if "mlp start" in here:
@@ -159,9 +185,10 @@ class _Run:
             changed[here["mlp start"], target] = self.heads_start
         return changed
 
-    def rows(self) -> dict[str, Tensor]:
-        trial, places = self.trial, self.places
-        output, block = self.output[:, self.target], self.block
+    def differentiate(self) -> None:
+        """Pull the readouts of all maps back through the block in one pass."""
+        places, block = self.places, self.block
+        output = self.output[:, self.target]
         objectives, directions, inputs = [], [], [self.states]
         if "whole" in places:
             objectives.append(output[places["whole"]])
@@ -175,26 +202,49 @@ class _Run:
             assert block.heads is not None
             objectives.append(self.heads[places["attention"], self.target])
             direction = self._direction("attention", objectives[-1], self.heads[0, self.target], block.heads)
-            directions.append(self.factors[:, None] * direction)
-        gradients = torch.autograd.grad(objectives, inputs, directions)
-        rows = {name: self._row(name, gradients[0][places[name]], self.slope) for name in trial.seen if name != "mlp"}
-        if "mlp" in places:
-            rows["mlp"] = self._row("mlp", gradients[1], self.heads_slope)
-        return rows
-
-    def _row(self, name: str, gradient: Tensor, slope: Tensor) -> Tensor:
-        gradient = gradient * self._weight(name)
-        # a norm turns gradients square to its input: what is left of the product is as exact as its factors
-        self.mass[name] = (torch.linalg.vector_norm(gradient, dim=-1) * torch.linalg.vector_norm(slope, dim=-1)).max()
-        return (gradient * slope).sum(-1)
+            directions.append(direction)
+        to_states, *to_heads = torch.autograd.grad(objectives, inputs, directions)
+        self.gradients = {name: to_heads[0] if name == "mlp" else to_states[places[name]] for name in self.trial.seen}
 
     def _direction(self, name: str, value: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        value, start = value.detach(), start.detach()
-        moved = torch.linalg.vector_norm(value - start)
-        self.cancelled[name] = torch.linalg.vector_norm(value) / moved.clamp_min(torch.finfo(moved.dtype).tiny)
-        everyone = torch.zeros(1, dtype=torch.long, device=value.device)
-        readout = Readout(self.trial.readout, start[None], end[self.target][None])
-        return readout.gradient(value[None], everyone)[0]
+        projection = self.trial.readout == "projection"
+        with torch.no_grad():
+            moved = value - start
+            self.moves[name] = value, moved
+            total = end[self.target] - start if name == "attention" or projection else moved
+            direction = unit(total if projection else moved)
+            if name == "attention":  # heads that stand still have no direction, only rounding
+                least = ROUNDINGS * torch.finfo(total.dtype).eps * _length(end[self.target])
+                direction = direction * (_length(total) > least) * self.factors[:, None]
+        return direction
+
+    def rows(self, name: str) -> Float[Tensor, "3 source"]:
+        """How far the plan's row is from the definition's, and both."""
+        found = self.trial.seen[name][self.trial.nodes[name]]
+        if name == "attention":
+            found = self.factors @ found
+        expected = (self.gradients[name] * self._slope(name)).sum(-1) * self._weight(name)
+        return torch.stack([found - expected, expected, found])
+
+    def cancelled(self, name: str, size: float) -> float:
+        """By how much more a row rounds than its size: its target is a small difference, and so are its scores.
+
+        A norm turns gradients square to its input: what is left of the product is as exact as its terms.
+        """
+        length, moved = (float(torch.linalg.vector_norm(each.detach())) for each in self.moves[name])
+        products = self.gradients[name] * self._slope(name) * self._weight(name)
+        mass = float(torch.linalg.vector_norm(products, dim=-1).max())
+        return (length / moved if moved else 0.0) + (mass / size if size else 0.0)
+
+    def _slope(self, name: str) -> Tensor:
+        return self.heads_slope if name == "mlp" else self.slope
+
+    def _weight(self, name: str) -> float:
+        return self.trial.rule(name).weights[self.trial.nodes[name]]
+
+
+def _length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
+    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
 
 
 class _Coarsest(TorchDispatchMode):

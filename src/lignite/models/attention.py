@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,6 @@ class AttendCall:
 Handler = Callable[[AttendCall], Float[Tensor, "point token head d_value"]]
 
 _handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", default=None)
-_onlooker: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("lignite_attention_onlooker", default=None)
 _one_at_a_time = threading.RLock()
 
 
@@ -46,6 +45,22 @@ def attention_function(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Plain softmax attention, unless a handler captures the call or answers it with heads of its own."""
+    call = attend_call(module, query, key, value, attention_mask, scaling, dropout, **options)
+    handler = _handler.get()
+    return (compute if handler is None else handler)(call).contiguous(), None  # as transformers' own are: some view it
+
+
+def attend_call(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> AttendCall:
+    """What an attention function is handed, in the words of the mathematics."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     bias = _additive(attention_mask, query.dtype)
     position_bias = options.get("position_bias")
@@ -54,12 +69,10 @@ def attention_function(
     if bias is not None:
         bias = bias[..., : key.shape[2]]
         bias = bias[0] if bias.ndim == 4 and bias.shape[0] == 1 else bias
-    call = AttendCall(
+    return AttendCall(
         Projections(query, key, value),
         Scoring(scale=float(scale), bias=bias, softcap=options.get("softcap"), sinks=options.get("s_aux")),
     )
-    handler = _handler.get()
-    return (compute if handler is None else handler)(call).contiguous(), None  # as transformers' own are: some view it
 
 
 AttentionInterface.register(NAME, attention_function)
@@ -77,29 +90,61 @@ def compute(call: AttendCall) -> Float[Tensor, "point token head d_value"]:
     return heads_of(*call.projections, call.scoring)
 
 
-@contextmanager
-def observed(see: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Show `see` the heads that a block's own attention function returns first; the block goes on with its answer.
+_onlooker: ContextVar["Callable[[OwnCall], Tensor] | None"] = ContextVar("lignite_attention_onlooker", default=None)
 
-    Nothing is captured or put in the place of that function, whichever it is: transformers' table is asked for it as
-    ever, and what the table answers is called. Other threads' calls pass through untouched.
+READABLE = ("eager", "sdpa")
+"""Attention functions of transformers whose masks are understood as they are handed over."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnCall:
+    """A block's call of the attention function that its model chose by name."""
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def heads(self) -> Float[Tensor, "point token head d_value"]:
+        """What the function answers."""
+        return self.function(*self.args, **self.kwargs)[0]
+
+    def attended(self) -> AttendCall:
+        """What it was handed; `sdpa` makes a causal mask by itself where it is given none."""
+        call = attend_call(*self.args, **self.kwargs)
+        query, key, _ = call.projections
+        causal = self.kwargs.get("is_causal")
+        causal = getattr(self.args[0], "is_causal", True) if causal is None else causal
+        mask = self.args[4] if len(self.args) > 4 else self.kwargs.get("attention_mask")
+        if self.name != "sdpa" or mask is not None or not causal or query.shape[2] == 1:
+            return call
+        later = query.new_full((1, query.shape[2], key.shape[2]), torch.finfo(query.dtype).min).triu(1)
+        bias = later if call.scoring.bias is None else call.scoring.bias + later
+        return replace(call, scoring=replace(call.scoring, bias=bias))
+
+
+@contextmanager
+def observed(see: Callable[[OwnCall], Tensor]) -> Iterator[None]:
+    """Let `see` answer a block's first call of its own attention function; it can ask that function itself.
+
+    Nothing is put in the place of that function, whichever it is: transformers' table is asked for it as ever, and what
+    the table answers is called. Other threads' calls pass through untouched.
     """
     ask, met = AttentionInterface.get_interface, False
     token = _onlooker.set(see)
 
-    def answer(table: AttentionInterface, *names: Any, **options: Any) -> Callable[..., Any]:
-        own: Callable[..., Any] = ask(table, *names, **options)
+    def answer(table: AttentionInterface, name: str, *default: Any, **options: Any) -> Callable[..., Any]:
+        own: Callable[..., Any] = ask(table, name, *default, **options)
         watch = _onlooker.get()
         if watch is None:
             return own
 
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal met
-            found = own(*args, **kwargs)
             if met:
-                return found
+                return own(*args, **kwargs)
             met = True
-            return watch(found[0]), *found[1:]
+            return watch(OwnCall(name, own, args, kwargs)).contiguous(), None
 
         return call
 

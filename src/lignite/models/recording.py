@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.errors import BypassError, ModelError, NotFiniteError
-from lignite.models.attention import Captured, configurations, intercepted, own_calls
+from lignite.models.attention import READABLE, Captured, configurations, intercepted, own_calls
 from lignite.models.images import size_options
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
@@ -30,7 +30,7 @@ class BlockCall:
 
     `states_at` says where the states stand among the arguments: 0 or a keyword. `masked` is the same call made on
     lignite's attention function: there masks are additive floats whatever attention the model was loaded with. It is
-    None where the model does not run on a function it does not know.
+    None where the model's own masks are understood, or where it does not run on a function it does not know.
     """
 
     layer: int
@@ -119,7 +119,7 @@ def body_of(network: nn.Module) -> nn.Module:
 
 
 def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
-    """Run the model twice on one input: as the user loaded it, and on lignite's attention function, for its masks.
+    """Run the model on one input as the user loaded it; and once more for its masks, where they are not understood.
 
     Use it inside `at_rest`. Both runs leave the model as it was.
 
@@ -131,6 +131,8 @@ def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]
         If a state is NaN or infinite; the message names the first layer and any such weight.
     """
     calls = _run(network, tensors)
+    if all(config._attn_implementation in READABLE for config in configurations(network)):
+        return calls
     try:
         with intercepted(configurations(network)):
             masked = _run(network, tensors)

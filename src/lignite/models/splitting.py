@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,7 +13,16 @@ from torch import Tensor, nn
 from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections, Rotation
 from lignite.errors import SplitError
-from lignite.models.attention import AttendCall, Captured, configurations, intercepted, observed, own_calls
+from lignite.models.attention import (
+    READABLE,
+    AttendCall,
+    Captured,
+    OwnCall,
+    configurations,
+    intercepted,
+    observed,
+    own_calls,
+)
 from lignite.models.failures import FOREIGN
 from lignite.models.loading import Model
 from lignite.models.recording import BlockCall, first_tensor
@@ -33,19 +43,21 @@ _KEY_NORMS = ("k_norm", "key_norm", "k_layernorm", "key_layernorm", "norm_k")
 class RecordedBlock:
     """A block on the input it was recorded with, as a function of its states: satisfies attribution's `Block`.
 
-    Half-precision blocks are copied to float32 first; others are used in place. Use it inside `at_rest`.
+    Half-precision blocks are copied to float32 first; others are used in place. Use it inside `at_rest`. A route is
+    taken as soon as the block can be run by it; whether what comes out is right is for the trial of every layer and map
+    to say (`lignite.attribution.trial`), which has it `retreat` where it is not.
 
     Attributes
     ----------
     route
         ``"interface"``: split at transformers' attention interface. ``"projection"``: split at the input of the output
         projection, for blocks with attention of their own. ``"definition"``: no split, `whole` alone.
-    error
-        Largest relative difference between the chosen route and the model's own output, over tokens.
     refused
         Why better routes were refused, one line each.
     """
 
+    route: str
+    norms_first = True
     heads: Float[Tensor, "token head d_value"] | None = None
     projections: Projections | None = None
     scoring: Scoring | None = None
@@ -55,22 +67,40 @@ class RecordedBlock:
         self.model_dtype = _precision(call)
         self.module, self._call = call.module, call
         if self.model_dtype in HALF:
-            self.module = copy.deepcopy(call.module).float().eval()
-        self._configs = configurations(self.module)
+            self.module = copy.deepcopy(call.module).float()
         self.states = _to_float32(call.states)
         self.output = self._given = _to_float32(call.output)
-        self._tiled = False
-        self._aligned = False
+        self._tiled = self._plain = False
         self._projection: nn.Module | None = None
         self._n_heads = n_heads
-        self._kept = None if kept is None or bool(kept.all()) else kept
-        self._probe = 0 if kept is None else int(kept.nonzero()[0, 0])
-        self._others = torch.arange(len(self.states), device=self.states.device) != self._probe
+        self._kept = kept
         self.refused: list[str] = []
         self._attempts = {
             "interface": self._try_interface, "projection": self._try_projection, "definition": self._try_whole
         }  # fmt: skip
-        self.route, self.error = self._choose_route()
+        self._choose_route()
+
+    @cached_property
+    def _probe(self) -> int:
+        """The first token that is no padding, which all that look back can see."""
+        return 0 if self._kept is None else int(self._kept.nonzero()[0, 0])
+
+    @cached_property
+    def _others(self) -> Bool[Tensor, " token"]:
+        return torch.arange(len(self.states), device=self.states.device) != self._probe
+
+    @cached_property
+    def error(self) -> float:
+        """Largest relative difference between the split and the model's own output, over tokens."""
+        with torch.no_grad():
+            if self.heads is None:
+                output = self.whole(self.states[None])[0]
+            else:
+                everyone = torch.arange(len(self.states), device=self.states.device)
+                output = self.post(self.states[None], self.heads[None], everyone)[0]
+        if self._kept is None:
+            return _relative(output, self.output)
+        return _relative(output[self._kept], self.output[self._kept])
 
     @property
     def n_heads(self) -> int:
@@ -79,8 +109,8 @@ class RecordedBlock:
     # The functions of the block
 
     def whole(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]:
-        """The block itself, on the attention it was loaded with; on plain softmax attention where it is split there."""
-        return self._run(states)
+        """The block itself, as the model runs it."""
+        return self._run_as_loaded(states)
 
     def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]:
         """Every head's output before the output projection."""
@@ -91,7 +121,8 @@ class RecordedBlock:
 
     def pre(self, states: Float[Tensor, "point token d"], **overrides: Any) -> Projections:
         """Queries, keys and values; `overrides` replace recorded keyword arguments of the block."""
-        return self._capture_call(states, overrides).projections
+        projections: Projections = self._capture(states, _projections_of, overrides)
+        return projections
 
     def post(
         self,
@@ -100,15 +131,30 @@ class RecordedBlock:
         targets: Int[Tensor, " target"],
     ) -> Float[Tensor, "point target d"]:
         """The rest of the block, for some of its tokens."""
-        n_tokens = len(self.states)
-        if not self._aligned or _is_all(targets, n_tokens):
-            return self._run(states, heads=heads, targets=targets)
+        if len(targets) == len(self.states):
+            return self._run(states, heads)
+        if self._understands_selections:
+            return self._run(states, heads, targets)
         all_states = self.states.expand(len(states), -1, -1).clone()
         all_states[:, targets] = states
         assert self.heads is not None
         all_heads = self.heads.expand(len(heads), -1, -1, -1).clone()
         all_heads[:, targets] = heads
-        return self._run(all_states, heads=all_heads)[:, targets]
+        return self._run(all_states, all_heads)[:, targets]
+
+    @cached_property
+    def _understands_selections(self) -> bool:
+        """Whether `post` answers for some tokens alone, as it does for all; else all are run."""
+        assert self.heads is not None
+        kept = range(len(self.states)) if self._kept is None else self._kept.nonzero()[:, 0].tolist()
+        some = torch.tensor([kept[-1], kept[0]], device=self.states.device)
+        states, heads = self.states[some].expand(2, -1, -1), self.heads[some].expand(2, -1, -1, -1)
+        with torch.no_grad():
+            try:
+                output = self._run(states, heads, some)
+                return _relative(output.flatten(0, 1), self.output[some].repeat(2, 1)) <= self._allowed
+            except FOREIGN:
+                return False
 
     def as_loaded(
         self,
@@ -125,13 +171,25 @@ class RecordedBlock:
             seen.append(heads)
             return heads if change is None else change(heads)
 
-        args, kwargs = self._filled(self._call, states, None)
         with self._watching(states, see):
-            output = first_tensor(self.module(*args, **kwargs))
-        assert output is not None
+            output = self._run_as_loaded(states)
         if self.route != "definition" and (not seen or seen[0].shape[:2] != states.shape[:2] or seen[0].ndim != 4):
             raise SplitError("its heads are not seen while the model runs")
         return (seen[0] if seen else None), output
+
+    def _run_as_loaded(self, states: Tensor) -> Tensor:
+        if not self._plain:
+            args, kwargs = self._filled(self._call, states, None)
+            try:
+                return _states_of(self.module(*args, **kwargs))
+            except FOREIGN as failure:
+                if self._call.masked is None or isinstance(failure, torch.OutOfMemoryError):
+                    raise
+                self._plain = True
+                self.refused.append(f"its own attention function refuses: plain attention stands in ({_line(failure)})")
+        args, kwargs = self._filled(self._call.masked or self._call, states, None)
+        with intercepted(configurations(self.module)):
+            return _states_of(self.module(*args, **kwargs))
 
     @contextmanager
     def _watching(self, states: Tensor, see: Callable[[Tensor], Tensor]) -> Iterator[None]:
@@ -139,7 +197,7 @@ class RecordedBlock:
             return see(heads.reshape(*states.shape[:2], self._n_heads or 1, -1))
 
         if self.route == "interface":
-            with observed(see):
+            with observed(lambda own: see(own.heads())):
                 yield
         elif self.route == "projection":
             with self._at_projection(states, see_flat):
@@ -156,7 +214,7 @@ class RecordedBlock:
             If no route is left.
         """
         self.refused.append(f"{self.route}: {reason}")
-        self.route, self.error = self._choose_route()
+        self._choose_route()
 
     # What closed forms and memory estimates ask for
 
@@ -222,6 +280,12 @@ class RecordedBlock:
         heads = self.heads[None, :n_rows].clone().requires_grad_()
         return _saved_bytes(lambda: self.post(states, heads, targets), self.module) // n_rows
 
+    def post_bound(self) -> int:
+        """Memory that one target's `post` keeps at most: what enters and leaves linear maps, and as much beside."""
+        widths = sum(sum(weight.shape) for weight in self.module.parameters() if weight.ndim == 2)
+        stacked = sum(len(weight) * sum(weight.shape[1:]) for weight in self.module.parameters() if weight.ndim > 2)
+        return 2 * (widths + stacked) * self.states.element_size()
+
     def path_bytes(self) -> int:
         """Memory that one run of the block on all tokens keeps for its backward pass."""
         states = self.states[None].clone().requires_grad_()
@@ -229,27 +293,35 @@ class RecordedBlock:
 
     # Running the module
 
-    def _run(self, states: Tensor, heads: Tensor | None = None, targets: Tensor | None = None) -> Tensor:
+    def _run(self, states: Tensor, heads: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The block with its heads given, for all its tokens or some."""
         args, kwargs = self._arguments(states, targets)
-        if self.route == "interface":
-            with intercepted(self._configs, None if heads is None else lambda _: heads):
-                output = self.module(*args, **kwargs)
-        elif heads is None:
-            output = self.module(*args, **kwargs)
-        else:
-            with self._at_projection(states, lambda _: heads):
-                output = self.module(*args, **kwargs)
-        result = first_tensor(output)
-        assert result is not None
-        return result
+        with (
+            self._attending(lambda _: heads)
+            if self.route == "interface"
+            else self._at_projection(states, lambda _: heads)
+        ):
+            return _states_of(self.module(*args, **kwargs))
 
-    def _capture_call(self, states: Tensor, overrides: dict[str, Any]) -> AttendCall:
-        def leave(call: AttendCall) -> Tensor:
-            raise Captured(call)
+    @contextmanager
+    def _attending(self, answer: Callable[[OwnCall | AttendCall], Tensor]) -> Iterator[None]:
+        """Let `answer` stand for attention: the model's own where its masks are understood, else lignite's."""
+        if self._call.masked is None:
+            with observed(answer):
+                yield
+        else:
+            with intercepted(configurations(self.module), answer):
+                yield
+
+    def _capture(self, states: Tensor, read: Callable[[Any], Any], overrides: dict[str, Any]) -> Any:
+        """What `read` makes of the block's call of attention; the block is left there."""
+
+        def leave(call: Any) -> Tensor:
+            raise Captured(read(call))
 
         args, kwargs = self._arguments(states, None)
         try:
-            with intercepted(self._configs, leave):
+            with self._attending(leave):
                 self.module(*args, **(kwargs | overrides))
         except Captured as captured:
             return captured.content
@@ -302,7 +374,7 @@ class RecordedBlock:
         args, kwargs = call.args, call.kwargs
         if self.model_dtype in HALF:
             args, kwargs = _convert(args, _to_float32), _convert(kwargs, _to_float32)
-        if targets is not None and not _is_all(targets, n_tokens):
+        if targets is not None:
             args, kwargs = (_convert(part, lambda tensor: _rows(tensor, n_tokens, targets)) for part in (args, kwargs))
         if self._tiled and n_points > 1:
             args, kwargs = (_convert(part, lambda tensor: _tile(tensor, n_points)) for part in (args, kwargs))
@@ -312,46 +384,46 @@ class RecordedBlock:
 
     # Choosing and checking
 
-    def _choose_route(self) -> tuple[str, float]:
-        tolerance = TOLERANCE[self.model_dtype]
+    def _choose_route(self) -> None:
         with torch.no_grad():
             for route, attempt in list(self._attempts.items()):
                 del self._attempts[route]
-                self.route, self._aligned, self._tiled, self._projection = route, False, False, None
+                self.route, self._tiled, self._projection = route, False, None
                 self.heads, self.projections, self.scoring = None, None, None
+                for name in ("error", "_understands_selections"):
+                    self.__dict__.pop(name, None)
                 try:
-                    error = attempt()
-                except (SplitError, *FOREIGN) as failure:
-                    reason = str(failure).splitlines() or [repr(failure)]
-                    self.refused.append(f"{route}: {reason[0]}")
+                    attempt()
+                except (SplitError, *FOREIGN) as why:
+                    self.refused.append(f"{route}: {_line(why)}")
                     continue
-                if error <= tolerance:
-                    return route, error
-                self.refused.append(f"{route}: differs from the block by {error:.1e} (allowed: {tolerance:.0e})")
+                return
         raise SplitError(
             f"Layer {self.layer} ({self.name}) cannot be replayed, so nothing said about it could be trusted. "
             f"{'; '.join(self.refused)}. Its call depends on something lignite does not record; please report it."
         )
 
-    def _replay(self) -> float:
-        output = self.whole(self.states[None])[0]
-        given = self._given
+    def _replay(self) -> None:
+        """Run again, the block must say the same."""
+        output, given = self.whole(self.states[None])[0], self._given
         if self._kept is not None:
             # What leaves a padding token that may look nowhere differs between attention implementations.
             given = torch.where(self._kept[:, None], given, output)
+        tolerance = TOLERANCE[self.model_dtype]
+        error = _relative(output, given)
+        if not error <= tolerance:
+            raise SplitError(f"differs from the block by {error:.1e} (allowed: {tolerance:.0e})")
         # Paths are followed in float32, so they end in float32: the output of a half-precision model was rounded.
         self.output = output if self.model_dtype in HALF else given
-        return _relative(output, given)
 
-    def _try_whole(self) -> float:
-        error = self._replay()
+    def _try_whole(self) -> None:
+        self._replay()
         self._check_batches(self.whole)
-        return error
 
-    def _try_interface(self) -> float:
-        if self._call.masked is None:
-            raise SplitError("its model runs on attention functions of its own alone")
-        call = self._capture_call(self.states[None], {})
+    def _try_interface(self) -> None:
+        with self._noting_norms() as norms:
+            call, heads = self._capture(self.states[None], _call_and_heads, {})
+        self.norms_first = bool(norms)
         n_tokens = len(self.states)
         bias = call.scoring.bias
         if call.projections.key.shape[2] != n_tokens or call.projections.query.shape[2] != n_tokens:
@@ -361,32 +433,44 @@ class RecordedBlock:
                 raise SplitError(f"its attention bias has shape {list(bias.shape)}, not [1, head, target, source]")
             bias = bias.expand(-1, n_tokens, n_tokens)
         self.scoring = Scoring(call.scoring.scale, bias, call.scoring.softcap, call.scoring.sinks)
-        self.projections = call.projections
-        self.heads = heads_of(*call.projections, self.scoring)[0]
-        # Padding and half precision make the recorded output another than this route's own, which it is then held to.
-        own = self._kept is not None or self.model_dtype in HALF
-        error = self._replay() if own else 0.0
-        self._check_pre(call.projections)
-        return max(error, self._check_post())
+        self.projections, self.heads = call.projections, heads[0]
+        if self.model_dtype in HALF:
+            self._replay()
+        if self._has_rows_of_its_own():
+            alone = _by_token(self.projections.key)[0]
+            pair = torch.cat([self._perturbed(), self.states[None]])
+            self._tile_if_needed(lambda: _by_token(self.pre(pair).key)[1], alone)
 
-    def _check_pre(self, projections: Projections) -> None:
-        """Points side by side must not change each other, nor tokens each other."""
-        pair = torch.cat([self._perturbed(), self.states[None]])
-        self._tile_if_needed(lambda: _by_token(self.pre(pair).key)[1], _by_token(projections.key)[0])
-        for alone, together in zip(projections, self.pre(pair), strict=True):
-            expected, given = _by_token(alone)[0], _by_token(together)
-            _equal(given[1], expected, "several points at once change its queries, keys or values", self._allowed)
-            if len(self.states) > 1:
-                rows = given[0, self._others], expected[self._others]
-                _equal(*rows, "a token's query, key or value depends on other tokens", self._allowed)
+    @contextmanager
+    def _noting_norms(self) -> Iterator[list[nn.Module]]:
+        """Norms of the block that run, by their names or their epsilon."""
+        seen: list[nn.Module] = []
+        norms = [part for part in self.module.modules() if "Norm" in type(part).__name__ or _epsilon(part) is not None]
+        handles = [norm.register_forward_pre_hook(own_calls(lambda part, _: seen.append(part))) for norm in norms]
+        try:
+            yield seen
+        finally:
+            for handle in handles:
+                handle.remove()
 
-    def _try_projection(self) -> float:
+    def _has_rows_of_its_own(self) -> bool:
+        """Whether something that the block is handed beside its states has more rows than one (ALiBi of every head)."""
+        rows: list[int] = []
+
+        def note(tensor: Tensor) -> Tensor:
+            rows.append(len(tensor) if tensor.ndim > 2 else 1)
+            return tensor
+
+        _convert((self._call.args, self._call.kwargs), note)
+        return any(number > 1 for number in rows)
+
+    def _try_projection(self) -> None:
         if not self._n_heads:
             raise SplitError("the configuration does not say how many heads it has")
         if len(self.states) < 2:
             raise SplitError("one token alone does not show where tokens meet")
-        error = self._replay()
-        free = self._run(self._perturbed())
+        self._replay()
+        free = self.whole(self._perturbed())
         if _relative(free[0, self._others], self.output[self._others]) <= self._allowed:
             raise SplitError("its tokens never meet")
         for module, width in self._linear_inputs():
@@ -397,11 +481,11 @@ class RecordedBlock:
             met = self._capture_projection_input(self._perturbed())[0, self._others]
             if _relative(met, held[0, self._others]) <= self._allowed:
                 continue  # tokens have not met yet
-            moved = self._run(self._perturbed(), heads=held)
+            moved = self._run(self._perturbed(), held)
             if _relative(moved[0, self._others], self.output[self._others]) <= self._allowed:
                 self.heads = held[0]
                 self._check_batches(self._capture_projection_input)
-                return max(error, self._check_post())
+                return
         raise SplitError("no linear map was found after which each token is treated alone")
 
     def _linear_inputs(self) -> list[tuple[nn.Module, int]]:
@@ -417,40 +501,11 @@ class RecordedBlock:
         ]
         handles = [module.register_forward_pre_hook(own_calls(note)) for module in leaves]
         try:
-            self._run(self.states[None])
+            self.whole(self.states[None])
         finally:
             for handle in handles:
                 handle.remove()
         return seen
-
-    def _check_post(self) -> float:
-        """Post must rebuild the output, treat tokens alone, and do so for any selection of them and several points."""
-        assert self.heads is not None
-        n_tokens = len(self.states)
-        everyone = torch.arange(n_tokens, device=self.states.device)
-        error = self._difference(self.post(self.states[None], self.heads[None], everyone)[0])
-        if n_tokens == 1:
-            return error
-        some = everyone[[n_tokens - 1, self._probe]]
-        expected = self.output[some].repeat(2, 1)
-
-        def rebuild() -> Tensor:
-            assert self.heads is not None
-            return self.post(self.states[some].expand(2, -1, -1), self.heads[some].expand(2, -1, -1, -1), some).flatten(
-                0, 1
-            )
-
-        try:
-            self._aligned = not _relative(rebuild(), expected) <= self._allowed
-        except FOREIGN:
-            self._aligned = True
-        if self._aligned:
-            # Selected tokens alone are not understood, so all are run: then it must be seen that others do not matter.
-            _equal(rebuild(), expected, "several points at once change the result", self._allowed)
-            moved = self.post(self._perturbed(), self.heads[None], everyone)[0, self._others]
-            complaint = "with its heads held fixed, a token still depends on others"
-            _equal(moved, self.output[self._others], complaint, self._allowed)
-        return error
 
     @property
     def _allowed(self) -> float:
@@ -483,9 +538,6 @@ class RecordedBlock:
         moved = self.states.clone()
         moved[self._probe] += noise * moved[self._probe].std()
         return moved[None]
-
-    def _difference(self, output: Tensor) -> float:
-        return _relative(output, self.output)
 
 
 def _precision(call: BlockCall) -> torch.dtype:
@@ -523,8 +575,28 @@ def _tile(tensor: Tensor, n_points: int) -> Tensor:
     return tensor.repeat(n_points, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else tensor
 
 
-def _is_all(targets: Tensor, n_tokens: int) -> bool:
-    return len(targets) == n_tokens and bool((targets == torch.arange(n_tokens, device=targets.device)).all())
+def _states_of(output: Any) -> Tensor:
+    states = first_tensor(output)
+    assert states is not None
+    return states
+
+
+def _projections_of(call: OwnCall | AttendCall) -> Projections:
+    return call.projections if isinstance(call, AttendCall) else Projections(*call.args[1:4])
+
+
+def _call_and_heads(call: OwnCall | AttendCall) -> tuple[AttendCall, Tensor]:
+    if isinstance(call, AttendCall):
+        return call, heads_of(*call.projections, call.scoring)
+    if call.name not in READABLE:
+        raise SplitError(
+            f"its model runs on the attention function {call.name!r} alone, whose masks are not understood"
+        )
+    return call.attended(), call.heads()
+
+
+def _line(failure: Exception) -> str:
+    return (str(failure).splitlines() or [repr(failure)])[0]
 
 
 def _relative(actual: Tensor, expected: Tensor) -> float:
@@ -533,12 +605,6 @@ def _relative(actual: Tensor, expected: Tensor) -> float:
     size = torch.linalg.vector_norm(expected, dim=-1)
     error = torch.linalg.vector_norm(actual - expected, dim=-1) / torch.maximum(size, 1e-3 * size.max())
     return float(error.max()) if torch.isfinite(error).all() else float("inf")
-
-
-def _equal(actual: Tensor, expected: Tensor, complaint: str, allowed: float) -> None:
-    error = _relative(actual, expected)
-    if not error <= allowed:
-        raise SplitError(f"{complaint} (by {error:.1e})")
 
 
 def _by_token(projected: Float[Tensor, "point head token d"]) -> Float[Tensor, "point token any"]:
