@@ -1,4 +1,4 @@
-"""The same numbers on a GPU."""
+"""The same numbers on a GPU; and, where there is none, that every tensor is made where the model is."""
 
 import pytest
 import torch
@@ -7,12 +7,15 @@ from tests.architectures import ARCHITECTURES
 
 import lignite
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # six nodes, converged or not
 
 
+def needs_a_gpu(test):
+    skip = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+    return pytest.mark.gpu(skip(test))
+
+
+@needs_a_gpu
 @pytest.mark.parametrize("name", ["bert", "llama", "deberta-v2", "vit"])
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
 def test_a_gpu_gives_the_flow_of_the_cpu(name, baseline):
@@ -27,3 +30,18 @@ def test_a_gpu_gives_the_flow_of_the_cpu(name, baseline):
 
     # float64 on both sides; norms that compute in float32 differ by its rounding between devices.
     xr.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "mpnet", "vit"])
+@pytest.mark.parametrize("baseline", ["target_token", "zero"])
+def test_every_tensor_is_made_where_the_model_is(name, baseline):
+    """A tensor made without a device lands on the host; here that is a place from which nothing can be read."""
+    architecture = ARCHITECTURES[name]
+    model, inputs = lignite.wrap(architecture.build(seed=0, dtype=torch.float64)), architecture.inputs(seed=1)
+    options = {"baseline": baseline, "n_steps": 6, "maps": ("attention", "mlp", "whole")}
+    expected = lignite.flow(model, inputs, **options)
+
+    with torch.device("meta"):
+        actual = lignite.flow(model, inputs, **options)
+
+    xr.testing.assert_identical(actual, expected)

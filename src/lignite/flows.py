@@ -196,7 +196,7 @@ def _flow_of_one(
         variables[PICTURE] = encoded.image
     result = build_flow(
         tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
-        attrs=_attributes(model, tokens.input, request, layers, finished),
+        attrs=_attributes(model, tokens.input, request, layers, finished, budget),
     )  # fmt: skip
     missed.extend(missed_in(result))
     return result
@@ -299,7 +299,7 @@ def versions() -> dict[str, str]:
 
 
 def _attributes(
-    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores]
+    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores], budget: float
 ) -> dict[str, str | int | float]:
     return {
         "lignite_version": lignite.__version__,
@@ -308,6 +308,7 @@ def _attributes(
         "text": text,
         "request": request.to_json(),
         "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
+        "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
         "trials": json.dumps({str(layer): scores.trial for layer, scores in zip(layers, finished, strict=True)}),
         "versions": json.dumps(versions()),
         "tol": request.tol,

@@ -29,6 +29,9 @@ from lignite.attribution.trial import Draw, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
 from lignite.request import FlowRequest
 
+LIVE_WEIGHTS = 4
+"""Tensors of the size of attention that a pass of a block keeps: logits, masked logits, weights, and their gradient."""
+
 AnyMap = AttentionMap | WholeMap | MlpMap | AttentionByPaths | WholeByPaths
 
 
@@ -37,7 +40,8 @@ class LayerScores:
     """Maps of one layer by the names of the result layout, target first; and what to say about them.
 
     `missed` are for each map the targets (rows) that did not converge, `n_nodes` the nodes a target needed on average,
-    `trial` how far its scores of one target at one node were from the definition, relative to the largest.
+    `trial` how far its scores of one target at one node were from the definition, relative to the largest, `memory` the
+    bytes of the largest piece of work at most.
     """
 
     plan: str
@@ -45,6 +49,7 @@ class LayerScores:
     missed: dict[str, list[int]] = field(default_factory=dict)
     n_nodes: dict[str, float] = field(default_factory=dict)
     trial: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
 
     def keep(self, name: str, integral: Integral) -> None:
         """A map with its certificate, and how it divides."""
@@ -272,7 +277,7 @@ class _Layer:
         return failing, shares
 
     def _collect(self, integrals: dict[str, Integral]) -> LayerScores:
-        request, result = self.request, LayerScores(self.plan.name)
+        request, result = self.request, LayerScores(self.plan.name, memory=self.memory)
         for name, integral in integrals.items():
             if name in request.maps:
                 result.keep(name, integral)
@@ -304,7 +309,21 @@ class _Layer:
             {name: torch.cat(one.seen) if len(one.seen) > 1 else one.seen[0] for name, one in self.integrands.items()},
             nodes, path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
             heads_from_zero=self.request.mlp_baseline == "zero", readout=self.request.readout,
+            side_by_side=(len(nodes) + 1 + ("mlp" in nodes)) * self._pass_bytes <= self.budget,
         )  # fmt: skip
+
+    @property
+    def _pass_bytes(self) -> int:
+        """What one forward and backward pass of the block takes at most, attention weights and their like included."""
+        block, n_tokens = self.block, len(self.block.states)
+        weights = LIVE_WEIGHTS * max(block.n_heads, 1) * n_tokens**2 * block.states.element_size()
+        return n_tokens * block.post_bound() + weights
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the largest piece of work: a map's largest chunk, or the trial's pass of the block."""
+        chunks = [self._room(name).taken(self.n_nodes, len(self.targets)) for name in self.needed]
+        return int(max(*chunks, self._pass_bytes))
 
     # Integrands
 
@@ -362,7 +381,11 @@ class _Layer:
         """Every target's heads where its path starts."""
         path = self.plan.path or self.plan.paths
         assert path is not None
-        return path.heads_at_start(self.targets)
+        room = self._room("attention" if self.plan.path is not None else self.needed[0])
+        pieces = [rows for _, rows in room.chunks(1, len(self.targets))]
+        if len(pieces) == 1:
+            return path.heads_at_start(self.targets)
+        return torch.cat([path.heads_at_start(self.targets[rows]) for rows in pieces])
 
     @cached_property
     def _post_of_start(self) -> Float[Tensor, "target d"]:

@@ -57,6 +57,12 @@ class Room:
         """Whether so many nodes and targets are computed in one piece."""
         return n_nodes * (self.per_node + n_targets * self.per_target) <= self.budget
 
+    def taken(self, n_nodes: int, n_targets: int) -> int:
+        """Bytes of the largest piece."""
+        nodes, rows = next(self.chunks(n_nodes, n_targets))
+        n_nodes, n_targets = min(n_nodes, nodes.stop), min(n_targets, rows.stop)
+        return n_nodes * (self.per_node + n_targets * self.per_target)
+
     def chunks(self, n_nodes: int, n_targets: int) -> Iterator[tuple[slice, slice]]:
         """Cut the nodes-by-targets rectangle into pieces that fit; a single pair is always attempted."""
         targets = int(max(1, min(n_targets, (self.budget - self.per_node) // self.per_target)))
@@ -81,7 +87,7 @@ class _Chunked:
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
         finished: list[Scores] = []
-        last = None
+        last, chosen = None, targets
         if self.ready is not None:
             ready, self.ready, self.watched = self.ready, None, None
             return ready
@@ -89,7 +95,8 @@ class _Chunked:
             part, self.watched = self.chunk(nodes, weights, targets, self.watched), None
             return part
         for some, rows in self.room.chunks(len(nodes), len(targets)):
-            part = self.chunk(nodes[some], weights[some], targets[rows], self._watched_in(rows))
+            chosen = chosen if rows == last else targets[rows]  # what belongs to the same targets is kept by them
+            part = self.chunk(nodes[some], weights[some], chosen, self._watched_in(rows))
             if rows == last:
                 for name, value in part.items():
                     finished[-1][name] += value

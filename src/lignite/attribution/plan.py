@@ -28,6 +28,19 @@ and float32 Gram matrices of states whose mean or largest coordinate dominates l
 """
 
 
+LIVE_PAIRS = 13
+"""Tensors ``[head, target, source]`` alive at once at a node, counted in target_path.py and attend.py where keys have a
+norm, which takes most: weights of the mixture and their slopes (4); logits, attention, components along directions,
+their slopes and the total (6); products of queries and keys, which all nodes share (3)."""
+
+LIVE_VECTORS = 6
+"""Vectors of a target alive at once: heads, output, their gradients, directions, and a copy on the way into `post`."""
+
+LIVE_KEYS = 10
+"""Copies of all tokens' queries, keys, values and states that a run of `pre` in forward mode keeps: each with its slope
+before and after the norm, the projection and the position code."""
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """How one block's `attention` and `whole` maps are computed.
@@ -177,15 +190,14 @@ def make_room(
         per_path = block.path_bytes() + 6 * block.states.nbytes
         return Room(budget, 0, per_path)
     assert block.heads is not None
-    d_heads = block.heads.shape[1] * block.heads.shape[2]
-    per_target = 10 * block.n_heads * n_tokens * item + 6 * (d_heads + block.states.shape[1]) * item
-    per_node = 0
-    if map_name == "mlp":
-        per_target = 6 * (d_heads + block.states.shape[1]) * item
+    d_heads, width = block.heads.shape[1] * block.heads.shape[2], block.states.shape[1]
+    per_node, vectors = 0, LIVE_VECTORS * (d_heads + width) * item
+    per_target = vectors if map_name == "mlp" else vectors + LIVE_PAIRS * block.n_heads * n_tokens * item
+    every_key = LIVE_KEYS * n_tokens * (3 * d_heads + 2 * width) * item
     if plan.name == "shared":
-        per_node = 10 * n_tokens * (3 * d_heads + 2 * block.states.shape[1]) * item
+        per_node = every_key
     if plan.name == "target-batches":
-        per_target += 10 * n_tokens * (3 * d_heads + 2 * block.states.shape[1]) * item
+        per_target += every_key
     if map_name == "attention":
         return Room(budget, per_node, per_target)
     bounded = Room(budget, per_node, per_target + 2 * block.post_bound())

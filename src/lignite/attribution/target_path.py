@@ -96,7 +96,7 @@ class PairPoint(Point):
 
     def __init__(self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Tensor, n_nodes: int):
         self.logits = form.logits(keys, targets)
-        self.key_slope = keys.slopes(*form.pairs(targets))
+        self.key_slope = keys.slopes(*form.products.of(targets)[:2])
         self.form, self.mixture, self.targets = form, values, targets
         self.states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
 
@@ -157,16 +157,10 @@ class ClosedForm:
         n_heads = projections.query.shape[1]
         query = projections.query[0] * block.scoring.scale
         if rotation is None:
-            key_bias = None if bias is None or key_norm is not None else repeat_groups(bias.key, n_heads)[0, :, :1]
-            key = repeat_groups(projections.key, n_heads)[0]
-            if key_bias is not None:
-                key = key - key_bias
-            self.other_logits = query @ key.mT
-            self.own_logits = (query * key).sum(-1, keepdim=True)
-            self.bias_logits = None if key_bias is None else query @ key_bias.mT
+            bias_key = None if bias is None or key_norm is not None else bias.key
+            self.products: Products = Products(query, projections.key, bias_key)
         else:
-            code = bias_rotation if key_norm is None else None
-            self.other_logits, self.own_logits, self.bias_logits = _rotated_logits(query, rotation, code, n_heads)
+            self.products = RotatedProducts(query, rotation, bias_rotation if key_norm is None else None)
         value = repeat_groups(projections.value, n_heads)[0]
         self.value_bias = None if bias is None else repeat_groups(bias.value, n_heads)[0, :, 0]
         self.value = value if self.value_bias is None else value - self.value_bias[:, None]
@@ -193,17 +187,12 @@ class ClosedForm:
         return values if self.key_spread is None else values.normalised(self.key_spread, targets), values
 
     def logits(self, keys: Mixture, targets: Int[Tensor, " target"]) -> Float[Tensor, "node head target source"]:
-        logits = keys.values(*self.pairs(targets))
-        return logits if self.bias_logits is None else logits + self.bias_logits[:, targets]
+        own, other, bias = self.products.of(targets)
+        logits = keys.values(own, other)
+        return logits if bias is None else logits + bias
 
     def value_of(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "head target d_value"]:
         return self.value if len(targets) == self.value.shape[1] else self.value[:, targets]
-
-    def pairs(self, targets: Int[Tensor, " target"]) -> tuple[Tensor, Tensor]:
-        """Products of the targets' queries with their own keys, and with the sources'."""
-        everyone = len(targets) == self.own_logits.shape[1]
-        own, other = self.own_logits, self.other_logits
-        return (own, other) if everyone else (own[:, targets], other[:, targets])
 
     def values(self, mixture: Mixture, target: int) -> Float[Tensor, "head source d_value"]:
         """Every source's value at one node of one target's path."""
@@ -215,26 +204,59 @@ class ClosedForm:
         return heads_at_start(self, self.block, targets)
 
 
-def _rotated_logits(
-    query: Float[Tensor, "head token d_key"], content: Rotation, bias: Rotation | None, n_heads: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """⟨q_j, R_i k_i⟩, ⟨q_j, R_i k_j⟩ and ⟨q_j, R_i b⟩ for all pairs; R_i turns a key to position i.
+class Products:
+    """Scaled products of the targets' queries with their own keys, with the sources' keys, and with the bias.
 
-    A rotation is linear in its cosines and sines, so the second needs two matrix products instead of T² rotations.
+    They are as large as attention, so that only those of the targets last asked for are there.
     """
-    unrotated, turned, passed = (repeat_groups(part, n_heads)[0] for part in content[:3])
-    bias_logits = None
-    if bias is not None:
-        parts = [repeat_groups(part, n_heads)[0, :, :1] for part in bias[:3]]
-        unrotated, turned, passed = (
-            whole - part for whole, part in zip((unrotated, turned, passed), parts, strict=True)
-        )
-        at_source = parts[0] * content.cos + parts[1] * content.sin + parts[2]
-        bias_logits = query @ at_source.mT
-    other = query @ (unrotated * content.cos + turned * content.sin + passed).mT
-    own = (query * unrotated) @ content.cos.mT + (query * turned) @ content.sin.mT
-    own = own + (query * passed).sum(-1, keepdim=True)
-    return other, own, bias_logits
+
+    last: tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]] | None = None
+
+    def __init__(self, query: Float[Tensor, "head token d_key"], key: Tensor, bias: Tensor | None):
+        n_heads = len(query)
+        self.query, self.key = query, repeat_groups(key, n_heads)[0]
+        self.bias = None if bias is None else repeat_groups(bias, n_heads)[0, :, :1]
+        if self.bias is not None:
+            self.key = self.key - self.bias
+
+    def of(self, targets: Int[Tensor, " target"]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """``[head, target, 1 or source]`` each."""
+        if self.last is None or self.last[0] is not targets:
+            self.last = None
+            self.last = targets, self._of(targets)
+        return self.last[1]
+
+    def _of(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        query, own = self._chosen(self.query, targets), self._chosen(self.key, targets)
+        bias = None if self.bias is None else query @ self.bias.mT
+        return (query * own).sum(-1, keepdim=True), query @ self.key.mT, bias
+
+    def _chosen(self, by_head: Float[Tensor, "head token d"], targets: Tensor) -> Float[Tensor, "head target d"]:
+        return by_head if len(targets) == by_head.shape[1] else by_head[:, targets]
+
+
+class RotatedProducts(Products):
+    """⟨q_j, R_i k_j⟩, ⟨q_j, R_i k_i⟩ and ⟨q_j, R_i b⟩; R_i turns a key to position i.
+
+    A rotation is linear in its cosines and sines, so the first needs two matrix products instead of T² rotations.
+    """
+
+    def __init__(self, query: Float[Tensor, "head token d_key"], content: Rotation, bias: Rotation | None):
+        parts = [repeat_groups(part, len(query))[0] for part in content[:3]]
+        self.query, self.cos, self.sin, self.at_source = query, content.cos, content.sin, None
+        if bias is not None:
+            constant = [repeat_groups(part, len(query))[0, :, :1] for part in bias[:3]]
+            parts = [whole - part for whole, part in zip(parts, constant, strict=True)]
+            self.at_source = constant[0] * content.cos + constant[1] * content.sin + constant[2]
+        self.unrotated, self.turned, self.passed = parts
+        self.key = self.unrotated * content.cos + self.turned * content.sin + self.passed
+
+    def _of(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        query = self._chosen(self.query, targets)
+        own = (query * self._chosen(self.unrotated, targets)) @ self.cos.mT
+        own = own + (query * self._chosen(self.turned, targets)) @ self.sin.mT
+        own = own + (query * self._chosen(self.passed, targets)).sum(-1, keepdim=True)
+        return own, query @ self.key.mT, None if self.at_source is None else query @ self.at_source.mT
 
 
 class BatchPoint(Point):

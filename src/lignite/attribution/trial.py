@@ -70,7 +70,8 @@ class Trial:
     """One target's scores at one node of a plan's paths, held to the block as the model runs it.
 
     `seen` are its scores by map, at every node and weighted as the plan weights them, `nodes` say which is looked at;
-    `path` and `heads_path` are the nodes of the paths through the states and through the target's own heads.
+    `path` and `heads_path` are the nodes of the paths through the states and through the target's own heads. Points lie
+    side by side in one pass of the block, unless memory asks for one after the other.
     """
 
     block: Block
@@ -83,6 +84,7 @@ class Trial:
     heads_path: Rule
     heads_from_zero: bool
     readout: str
+    side_by_side: bool = True
 
     def measure(self) -> "Measured":
         """What the verdicts need, still on the device."""
@@ -90,8 +92,7 @@ class Trial:
         watch = _Coarsest() if precision == torch.float64 else None
         with torch.enable_grad(), watch or nullcontext():
             run = _Run(self)
-            run.forward()
-            run.differentiate()
+            run.go()
         rows = {name: run.rows(name) for name in self.seen}
         sizes = [torch.linalg.vector_norm(row, ord=torch.inf, dim=1) for row in rows.values()]
         return Measured(torch.stack(sizes), run, precision if watch is None else watch.found)
@@ -152,40 +153,69 @@ class _Run:
     def _node(self, name: str) -> float:
         return self.trial.rule(name).nodes[self.trial.nodes[name]]
 
-    def forward(self) -> None:
-        try:
-            self.heads, self.output = self.block.as_loaded(self.states, partial(self._change, first=0))
-            return
-        except (RuntimeError, ValueError, IndexError):
-            pass  # its call is made for one input alone: the points are run one after the other
-        heads: list[Tensor] = []
-        outputs = []
-        for place, point in enumerate(self.states.split(1)):
-            seen, output = self.block.as_loaded(point, partial(self._change, first=place))
-            heads += [] if seen is None else [seen]
-            outputs.append(output)
-        self.heads, self.output = torch.cat(heads) if heads else None, torch.cat(outputs)
+    def go(self) -> None:
+        """Find what comes back to states and heads, for all points side by side or, to save memory, one by one."""
+        if self.trial.side_by_side:
+            try:
+                self.heads, self.output = self.block.as_loaded(self.states, self._change)
+                self._differentiate()
+                return
+            except (RuntimeError, ValueError, IndexError):
+                pass  # its call is made for one input alone
+        self._one_by_one()
 
-    def _change(self, heads: Tensor, first: int) -> Tensor:
-        """Give the target the heads of the `mlp` map's path, at the points that stand for it."""
-        target, trial = self.target, self.trial
-        if first == 0:
-            zero = trial.heads_from_zero
-            self.heads_start = heads[0, target].detach()
-            self.heads_start = torch.zeros_like(self.heads_start) if zero else self.heads_start
-        here = {name: place - first for name, place in self.places.items() if 0 <= place - first < len(heads)}
-        changed = heads
-        if "mlp" in here:
-            self.heads_slope = heads[here["mlp"], target].detach() - self.heads_start
-            self.given = torch.add(self.heads_start, self.heads_slope, alpha=self._node("mlp")).requires_grad_()
-            changed = changed.clone()
-            changed[here["mlp"], target] = self.given
-        if "mlp start" in here:
-            changed = changed.clone() if changed is heads else changed
-            changed[here["mlp start"], target] = self.heads_start
+    def _one_by_one(self) -> None:
+        block = self.block
+        with torch.no_grad():
+            heads_start, output_start = self._row(*block.as_loaded(self.states[:1].detach()))
+        for name in self.trial.seen:
+            leaf = self.states[self.places[name], None].detach()
+            if name == "mlp":
+                with torch.no_grad():
+                    own = self._row(*block.as_loaded(leaf))[0]
+                    assert own is not None
+                    assert heads_start is not None
+                    self.heads_start = torch.zeros_like(own) if self.trial.heads_from_zero else heads_start
+                    self.heads_slope = own - self.heads_start
+                    start = self._row(*block.as_loaded(leaf, partial(self._given_to, self.heads_start)))[1]
+                given = torch.add(self.heads_start, self.heads_slope, alpha=self._node(name)).requires_grad_()
+                value = self._row(*block.as_loaded(leaf, partial(self._given_to, given)))[1]
+                direction = self._direction(name, value, start, block.output)
+                self.gradients[name] = torch.autograd.grad(value, given, direction)[0]
+                continue
+            heads, output = self._row(*block.as_loaded(leaf.requires_grad_()))
+            if name == "attention":
+                assert heads is not None
+                assert heads_start is not None
+                assert block.heads is not None
+                value, direction = heads, self._direction(name, heads, heads_start, block.heads)
+            else:
+                value, direction = output, self._direction(name, output, output_start, block.output)
+            self.gradients[name] = torch.autograd.grad(value, leaf, direction)[0][0]
+
+    def _row(self, heads: Tensor | None, output: Tensor) -> tuple[Tensor | None, Tensor]:
+        return (None if heads is None else heads[0, self.target]), output[0, self.target]
+
+    def _given_to(self, given: Tensor, heads: Tensor) -> Tensor:
+        changed = heads.clone()
+        changed[0, self.target] = given
         return changed
 
-    def differentiate(self) -> None:
+    def _change(self, heads: Tensor) -> Tensor:
+        """Give the target the heads of the `mlp` map's path, at the points that stand for it."""
+        if "mlp" not in self.places:
+            return heads
+        target, place = self.target, self.places["mlp"]
+        start = heads[0, target].detach()
+        self.heads_start = torch.zeros_like(start) if self.trial.heads_from_zero else start
+        self.heads_slope = heads[place, target].detach() - self.heads_start
+        self.given = torch.add(self.heads_start, self.heads_slope, alpha=self._node("mlp")).requires_grad_()
+        changed = heads.clone()
+        changed[place, target] = self.given
+        changed[place + 1, target] = self.heads_start
+        return changed
+
+    def _differentiate(self) -> None:
         """Pull the readouts of all maps back through the block in one pass."""
         places, block = self.places, self.block
         output = self.output[:, self.target]

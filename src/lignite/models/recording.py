@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import isfinite
 from typing import Any, cast
 
 import torch
@@ -154,11 +155,11 @@ def _run(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
             f"{list(blocks.calls[0].states.shape)}, not [1, token, d]: they cannot be taken apart. lignite.explain "
             "reads such models."
         )
-    return [_as_block_call(network, layer, call) for layer, call in enumerate(blocks.calls)]
+    _check_finite(network, blocks.calls)
+    return [_as_block_call(layer, call) for layer, call in enumerate(blocks.calls)]
 
 
-def _as_block_call(network: nn.Module, layer: int, call: Met) -> BlockCall:
-    _check_finite(network, layer, call)
+def _as_block_call(layer: int, call: Met) -> BlockCall:
     kwargs = {key: None if key in _CACHES else value for key, value in call.kwargs.items()}
     return BlockCall(layer, call.name, call.module, call.args, kwargs, call.states_at, call.states[0], call.output[0])
 
@@ -391,9 +392,13 @@ def as_output(output: Any, parts: Sequence[Any]) -> Any:
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
-def _check_finite(network: nn.Module, layer: int, call: Met) -> None:
-    if torch.isfinite(call.states).all() and torch.isfinite(call.output).all():
+def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:
+    """Every call's states at once, since reading a number waits for the device: a norm is finite if all of it is."""
+    largest = [torch.linalg.vector_norm(each, ord=torch.inf) for call in calls for each in (call.states, call.output)]
+    finite = [isfinite(size) for size in torch.stack(largest).tolist()]
+    if all(finite):
         return
+    layer = finite.index(False) // 2
     broken = [name for name, weight in network.named_parameters() if not torch.isfinite(weight).all()]
     cause = (
         f"these weights are not finite: {', '.join(broken[:3])}{' …' if len(broken) > 3 else ''}. "
@@ -401,4 +406,4 @@ def _check_finite(network: nn.Module, layer: int, call: Met) -> None:
         if broken
         else "all weights are finite: the numbers overflow. Load the model in float32 (dtype='float32')."
     )
-    raise NotFiniteError(f"States of layer {layer} ({call.name}) contain NaN or infinity; {cause}")
+    raise NotFiniteError(f"States of layer {layer} ({calls[layer].name}) contain NaN or infinity; {cause}")

@@ -533,8 +533,10 @@ class RecordedBlock:
         It moves by noise of its own size: a constant would vanish in a norm.
         """
         # a seed of its own: noise along the state vanishes in a norm too, and weights may be draws from seed 0
-        generator = torch.Generator().manual_seed(104_729)
-        noise = torch.randn(self.states.shape[-1], generator=generator, dtype=torch.float64).to(self.states)
+        generator = torch.Generator("cpu").manual_seed(104_729)
+        noise = torch.randn(self.states.shape[-1], generator=generator, dtype=torch.float64, device="cpu").to(
+            self.states
+        )
         moved = self.states.clone()
         moved[self._probe] += noise * moved[self._probe].std()
         return moved[None]
