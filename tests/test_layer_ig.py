@@ -71,6 +71,10 @@ class Blocks:
             states = function(states)
         return self.head(states)
 
+    def run_entering(self, entry, states, index):
+        each = [self.run(int(layer), states[[at]], index[[at]]) for at, layer in enumerate(entry)]
+        return torch.cat(each)
+
     def block(self, layer, states, index):
         return self.functions[layer](states)
 

@@ -526,6 +526,38 @@ def whole_piece(error, moved):
     return Piece(panel, 0, np.array([error, moved]))
 
 
+def test_the_panel_that_misses_most_is_halved_first():
+    """Where nodes are left for one panel alone, it is that one; within a factor of four of it, others go along."""
+    root = whole_piece([1.0], [0.0])
+    row = Row(0, root, np.ones(1), np.ones(1), np.zeros(1), 15)
+    halves = [whole_piece([error], [0.0]) for error in (0.1, 0.3)]
+    row.attach(root, *halves)
+    quarters = [whole_piece([error], [0.0]) for error in (0.01, 0.2)]
+    row.attach(halves[1], *quarters)
+
+    assert row.missed == pytest.approx(0.1 + 0.01 + 0.2)  # errors add up without their signs
+    assert row.wanted(1e-3, 1) == [quarters[1]]
+    assert row.wanted(1e-3, 9) == [quarters[1], halves[0]]
+    assert row.wanted(1e-3, 0) == row.wanted(0.4, 9) == []
+
+
+def test_a_panel_answers_until_its_halves_are_better():
+    """What replaces it has fewer nodes at first."""
+    root = whole_piece([0.2], [0.0])
+    row = Row(0, root, np.ones(1), np.ones(1), np.zeros(1), 63)
+    halves = [whole_piece([error], [0.0]) for error in (0.5, 0.01)]
+
+    row.attach(root, *halves)
+    worse, next_ = row.best, row.wanted(1e-3, 9)
+    quarters = [whole_piece([0.05], [0.0]) for _ in range(2)]
+    row.attach(halves[0], *quarters)
+
+    assert worse == [root]
+    assert next_ == [halves[0]]
+    assert row.best == [*quarters, halves[1]]
+    assert row.missed == pytest.approx(0.11)
+
+
 @pytest.mark.parametrize("family", [spread, fejer])
 def test_the_rule_before_needs_no_nodes_of_its_own(family):
     """Fifteen nodes hold eleven, by whose weights the integral is what those eleven give."""

@@ -9,16 +9,18 @@ import numpy as np
 import xarray as xr
 
 from lignite.calls import public
-from lignite.errors import GapWarning, OptionError, warn
+from lignite.errors import GapWarning, NotFiniteError, OptionError, warn
 from lignite.flows import Progress, versions
 from lignite.memory import memory_budget
 from lignite.methods import METHODS, Scores
 from lignite.methods.ca_lig import fit_share
 from lignite.methods.precision import explainable
+from lignite.models.attention import at_rest
 from lignite.models.images import is_folder, reads_images
 from lignite.models.inputs import is_list
 from lignite.models.loading import Model, as_model
-from lignite.models.prediction import Row, ask, predict
+from lignite.models.prediction import Row, ask, check_said_again, predict
+from lignite.models.splitting import HALF
 from lignite.models.start import usual_baseline
 from lignite.models.targets import Wanted
 from lignite.request import ExplainRequest, Target, as_names
@@ -187,6 +189,25 @@ def explain(
     )
     model = as_model(model)
     missed: list[Missed] = []
+    with at_rest(model.network):
+        results = _explain_all(model, inputs, target, request, memory, progress, missed)
+    if missed:
+        warn(_gap_message(missed, request), GapWarning)
+    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
+    several = several or (isinstance(target, Target) and target.steps is not None)
+    single = len(results) == 1 and not several
+    return results[0] if single else results
+
+
+def _explain_all(
+    model: Model,
+    inputs: Any,
+    target: Wanted,
+    request: ExplainRequest,
+    memory: int | float | str | None,
+    progress: Progress | None,
+    missed: list[Missed],
+) -> list[xr.Dataset]:
     results: list[xr.Dataset] = []
     if request.window is not None:
         texts = inputs if is_list(inputs) else [inputs]
@@ -194,20 +215,14 @@ def explain(
             results.append(_explain_windows(model, check_text(text), target, request, memory, missed))
             if progress:
                 progress(done + 1, len(texts))
-        rows: list[Row] = []
-    else:
-        rows = ask(model, inputs, target)
+        return results
+    rows = ask(model, inputs, target, twice=model.dtype in HALF)  # others are asked again by their method
     for first in range(0, len(rows), BATCH):
         some = rows[first : first + BATCH]
         results.extend(explain_rows(model, some, request, memory=memory, missed=missed))
         if progress:
             progress(len(results), len(rows))
-    if missed:
-        warn(_gap_message(missed, request), GapWarning)
-    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
-    several = several or (isinstance(target, Target) and target.steps is not None)
-    single = len(results) == 1 and not several
-    return results[0] if single else results
+    return results
 
 
 @public
@@ -253,14 +268,38 @@ def explain_rows(
     request = _with_baseline(model, request)
     with explainable(model, rows) as (model, rows, attention):
         found = METHODS[request.method](model, rows, request, memory_budget(model.device, memory))
-        answers = predict(model, rows, memory=memory).value.tolist()
+        answers = _answers(model, rows, found, memory)
     results = []
     for row, scores, value in zip(rows, found, answers, strict=True):
         notes = {name: scores.pop(name) for name in list(scores) if name.startswith("_")}
+        _check_finite(row, scores, value)
         results.append(_label(model, row, scores, request, value, notes, attention))
         if missed is not None:
             missed.extend(missed_in(results[-1]))
     return results
+
+
+def _answers(
+    model: Model, rows: Sequence[Row], found: Sequence[Scores], memory: int | float | str | None
+) -> list[float]:
+    """F of every row, as the method has seen it, or asked for anew where it has not."""
+    if all("_value" in scores for scores in found):
+        return [float(scores["_value"]) for scores in found]
+    answers: list[float] = predict(model, rows, memory=memory).value.tolist()
+    check_said_again(model, rows, answers)
+    return answers
+
+
+def _check_finite(row: Row, scores: Scores, value: float) -> None:
+    chances = ("start_probability",)  # a regression has none
+    wrong = [name for name, values in scores.items() if name not in chances and not np.isfinite(values).all()]
+    if wrong or not np.isfinite(value):
+        text = row.encoded.tokens.input
+        raise NotFiniteError(
+            f"{wrong[0] if wrong else 'the answer'} for {text[:40] + ('…' if len(text) > 40 else '')!r} is NaN or "
+            "infinite: the path leaves the range of the model's numbers. Load the model with dtype='float64', or start "
+            "the path elsewhere (baseline=)."
+        )
 
 
 def _with_baseline(model: Model, request: ExplainRequest) -> ExplainRequest:

@@ -60,6 +60,10 @@ class Layers(Protocol):
         self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
     ) -> Float[Tensor, " point"]: ...
 
+    def run_entering(
+        self, entry: Int[Tensor, " point"], states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, " point"]: ...
+
     def trace(
         self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
     ) -> tuple[list[Float[Tensor, "point token d"]], Float[Tensor, " point"]]: ...
@@ -117,10 +121,18 @@ def along_each_layer(
 ) -> LayerIG:
     """``path="layer"``: a straight line in each layer's states, from `start[layer]`; only blocks above it are run.
 
-    `base` is F where paths start, if the model itself has said; otherwise it is replayed.
+    Points of all layers are run in one sweep, each entering at its own. `base` is F where paths start, if the model
+    itself has said; otherwise it is replayed.
     """
-    parts = [_of_line(layers, layer, start[layer], precision, base) for layer in wanted]
-    return _joined(parts)
+    by_power: dict[int, list[int]] = {}
+    for layer in wanted:
+        by_power.setdefault(power_of(layers, layer, start[layer]), []).append(layer)
+    found: dict[int, LayerIG] = {}
+    for power, some in by_power.items():
+        lines = _Lines(layers, some, start, base, precision.max_points)
+        together = _integrated(lines, lines.displacement, lines.value, lines.base, precision, power)
+        found |= dict(zip(some, lines.by_layer(together), strict=True))
+    return _joined([found[layer] for layer in wanted])
 
 
 def along_input(
@@ -129,40 +141,34 @@ def along_input(
     precision: Precision,
     *,
     base: Float[Tensor, " row"] | None = None,
+    images: Sequence[Float[Tensor, "row token d"]] | None = None,
 ) -> LayerIG:
     """``path="input"``: one straight line at the first layer, its image followed through all the others.
 
-    `base` is F where it starts, if the model itself has said; otherwise it is replayed.
+    `base` is F where it starts, and `images` its states at every layer there, if the model itself has said; otherwise
+    they are replayed.
     """
-    rows = _rows(layers)
     if base is None:
-        base = _base(layers, 0, start, precision)
+        with torch.no_grad():
+            run = lambda some: layers.run(0, start[some], some)  # noqa: E731
+            base = _in_pieces(run, _rows(layers), precision.max_points)
     displacement = (layers.value - base)[:, None].expand(-1, layers.n_layers + 1).contiguous()
-    path = _InputPath(layers, start, base, precision.max_points, power_of(layers, 0, start))
+    power = power_of(layers, 0, start)
+    path = _InputPath(layers, start, base, precision.max_points, power, images)
+    return _integrated(path, displacement, layers.value, base, precision, power)
+
+
+def _integrated(
+    path: "_Lines | _InputPath", displacement: Tensor, value: Tensor, base: Tensor, precision: Precision, power: int
+) -> LayerIG:
+    rows = torch.arange(len(value), device=value.device)
     if precision.stochastic:
-        return _by_chance(path, displacement, rows, precision, layers.value, base)
-    return _certified(path, displacement, rows, precision, layers.value, base, power_of(layers, 0, start))
-
-
-def _base(layers: Layers, layer: int, start: Tensor, precision: Precision) -> Float[Tensor, " row"]:
-    with torch.no_grad():
-        return _in_pieces(lambda some: layers.run(layer, start[some], some), _rows(layers), precision.max_points)
-
-
-def _of_line(layers: Layers, layer: int, start: Tensor, precision: Precision, base: Tensor | None) -> LayerIG:
-    rows = _rows(layers)
-    if base is None:
-        base = _base(layers, layer, start, precision)
-    displacement = (layers.value - base)[:, None]
-    power = power_of(layers, layer, start)
-    line = _Line(layers, layer, start, base, precision.max_points)
-    if precision.stochastic:
-        return _by_chance(line, displacement, rows, precision, layers.value, base)
-    return _certified(line, displacement, rows, precision, layers.value, base, power)
+        return _by_chance(path, displacement, rows, precision, value, base)
+    return _certified(path, displacement, rows, precision, value, base, power)
 
 
 def _certified(
-    path: "_Line | _InputPath",
+    path: "_Lines | _InputPath",
     displacement: Tensor,
     rows: Tensor,
     precision: Precision,
@@ -208,7 +214,7 @@ def _for_each_layer(of_rows: Float[Tensor, " row"], like: Float[Tensor, "row lay
 
 
 def _by_chance(
-    path: "_Line | _InputPath", displacement: Tensor, rows: Tensor, precision: Precision, value: Tensor, base: Tensor
+    path: "_Lines | _InputPath", displacement: Tensor, rows: Tensor, precision: Precision, value: Tensor, base: Tensor
 ) -> LayerIG:
     """Two random nodes in each part of the path: unbiased, and their differences measure the error."""
     assert precision.n_steps is not None
@@ -245,49 +251,90 @@ class PointsOfRows:
         return (self.start[rows] + nodes[:, None, None, None] * self.slope[rows]).flatten(0, 1)
 
 
-class _Line(PointsOfRows):
-    """A straight line in the states of one layer: scores ``[row, 1, token]``."""
+class _Lines:
+    """Straight lines in the states of some layers, those of all rows: scores ``[line, 1, token]``.
 
-    def __init__(self, layers: Layers, layer: int, start: Tensor, base: Tensor, max_points: int):
-        super().__init__(layers, start, max_points, layer)
-        self.layer, self.base = layer, base
-
-    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
-        rates = self.rates(nodes, targets)
-        return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
+    Lines of the first layer come first; line n is that of row ``n mod rows``.
+    """
 
     most = MOST_OF_SHORT
 
+    def __init__(
+        self,
+        layers: Layers,
+        wanted: Sequence[int],
+        start: Sequence[Float[Tensor, "row token d"]],
+        base: Float[Tensor, " row"] | None,
+        max_points: int,
+    ):
+        self.layers, self.wanted, self.max_points = layers, list(wanted), max_points
+        rows = _rows(layers)
+        self.row = rows.repeat(len(wanted))
+        self.entry = torch.tensor(self.wanted, device=rows.device).repeat_interleave(len(rows))
+        self.start = torch.cat([start[layer] for layer in wanted])
+        self.slope = torch.cat([layers.states[layer] for layer in wanted]) - self.start
+        self.value = layers.value[self.row]
+        lines = torch.arange(len(self.row), device=rows.device)
+        self.base = self._values(0.0, lines) if base is None else base[self.row]
+        self.displacement = (self.value - self.base)[:, None]
+
+    def by_layer(self, found: LayerIG) -> list[LayerIG]:
+        """The lines of each layer by themselves."""
+        n_rows = len(self.layers.value)
+        parts = (found.scores, found.displacement, found.gap, found.allowed, found.n_nodes, found.error)
+        split = [[None] * len(self.wanted) if part is None else part.split(n_rows) for part in parts]
+        return [LayerIG(*each) for each in zip(*split, strict=True)]
+
     def groups(self, rows: Tensor, max_points: int) -> Iterator[tuple[Tensor, int]]:
-        """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
+        """Lines that are integrated together, and the nodes that a panel of theirs may keep."""
         yield rows, self.most
 
     def samples(self, targets: Tensor, start: float, end: float, family: Family) -> "_LineSamples":
         return _LineSamples(self, targets)
 
-    def rates(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "node row one token"]:
+    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+        rates = self.rates(nodes, targets)
+        return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
+
+    def rates(self, nodes: Tensor, targets: Tensor) -> Float[Tensor, "node line one token"]:
         """Scores per length of path at every node."""
         found = []
-        for rows in self.pieces(len(nodes), targets):
+        for lines in targets.split(max(1, self.max_points // len(nodes))):
             parts = []
-            for some in nodes.split(max(1, self.max_points // len(rows))):
-                gradient = gradient_at(self.layers, self.layer, self.states(some, rows), rows.repeat(len(some)))
-                gradient = gradient.unflatten(0, (len(some), len(rows)))
-                parts.append(torch.einsum("nrtd,rtd->nrt", gradient, self.slope[rows]) * self.layers.kept[rows])
+            for some in nodes.split(max(1, self.max_points // len(lines))):
+                gradient = self._gradient(some, lines).unflatten(0, (len(some), len(lines)))
+                kept = self.layers.kept[self.row[lines]]
+                parts.append(torch.einsum("nrtd,rtd->nrt", gradient, self.slope[lines]) * kept)
             found.append(torch.cat(parts))
         return torch.cat(found, 1)[:, :, None]
 
     def level(self, point: float, targets: Tensor) -> Tensor:
+        return (self._values(point, targets) - self.base[targets])[:, None]
+
+    def _values(self, point: float, targets: Tensor) -> Float[Tensor, " line"]:
+        """F at one point of every line."""
         node = self.start.new_tensor([point])
         with torch.no_grad():
-            levels = [self.layers.run(self.layer, self.states(node, some), some) for some in self.pieces(1, targets)]
-        return (torch.cat(levels) - self.base[targets])[:, None]
+            return _in_pieces(lambda lines: self._run(self._states(node, lines), lines), targets, self.max_points)
+
+    def _gradient(self, nodes: Tensor, lines: Tensor) -> Float[Tensor, "point token d"]:
+        with torch.enable_grad():
+            leaf = self._states(nodes, lines).requires_grad_()
+            value = self._run(leaf, lines.repeat(len(nodes)))
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return gradient
+
+    def _states(self, nodes: Tensor, lines: Tensor) -> Float[Tensor, "point token d"]:
+        return (self.start[lines] + nodes[:, None, None, None] * self.slope[lines]).flatten(0, 1)
+
+    def _run(self, states: Tensor, lines: Tensor) -> Float[Tensor, " point"]:
+        return self.layers.run_entering(self.entry[lines], states, self.row[lines])
 
 
 class _LineSamples:
     """Scores per length of path at the nodes of one panel."""
 
-    def __init__(self, path: _Line, rows: Tensor):
+    def __init__(self, path: _Lines, rows: Tensor):
         self.path, self.rows = path, rows
         self.rates: Tensor | None = None
 
@@ -311,9 +358,17 @@ class _InputPath(PointsOfRows):
     (docs/method.md). Single nodes have no such polynomial; there the direction is computed in forward mode.
     """
 
-    def __init__(self, layers: Layers, start: Tensor, base: Tensor, max_points: int, power: int):
+    def __init__(
+        self,
+        layers: Layers,
+        start: Tensor,
+        base: Tensor,
+        max_points: int,
+        power: int,
+        images: Sequence[Tensor] | None = None,
+    ):
         super().__init__(layers, start, max_points, 0)
-        self.base, self.power = base, power
+        self.base, self.power, self.images = base, power, images
 
     def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
         found = [self._of_piece(nodes, weights, some) for some in self.pieces(len(nodes), targets)]
@@ -368,8 +423,9 @@ class _InputPath(PointsOfRows):
 
     def states_at(self, point: float, rows: Tensor) -> list[Float[Tensor, "one row token d"]]:
         """States of every layer at one point of the path; at its end they are those of the input."""
-        if point == 1:
-            return [states[rows][None] for states in self.layers.states]
+        known = {0.0: self.images, 1.0: self.layers.states}.get(point)
+        if known is not None:
+            return [states[rows][None] for states in known]
         node = self.start.new_tensor([point])
         with torch.no_grad():
             parts = [self.layers.trace(self.states(node, some), some)[0] for some in self.pieces(1, rows)]

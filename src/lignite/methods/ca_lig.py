@@ -97,7 +97,7 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
 
 def _integrated(stack: Stack, start: Start, request: ExplainRequest, precision: Precision) -> LayerIG:
     if request.path == "input":
-        return along_input(stack, start.states[0], precision, base=start.value)
+        return along_input(stack, start.states[0], precision, base=start.value, images=start.states)
     return along_each_layer(stack, start.states, precision, wanted=range(stack.n_layers + 1), base=start.value)
 
 

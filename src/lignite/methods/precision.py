@@ -53,7 +53,7 @@ def _is_parameter(tensor: Tensor) -> bool:
 def _widened_row(row: Row) -> Row:
     tensors: Mapping[str, Tensor] = row.encoded.tensors
     wide = {name: tensor.float() if tensor.dtype in HALF else tensor for name, tensor in tensors.items()}
-    return replace(row, encoded=replace(row.encoded, tensors=wide))
+    return replace(row, encoded=replace(row.encoded, tensors=wide), answer=None)
 
 
 _GRADIENTS_PASS = {"eager", "sdpa", NAME}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lignite.models.fitting import padded_rows
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, batches, bytes_per_token
+from lignite.models.prediction import Row, batches, bytes_per_token, check_said_again
 from lignite.models.replay import Start
 from lignite.models.stack import LengthError, Stack
 from lignite.models.start import starts_of
@@ -22,7 +22,10 @@ Scores = dict[str, np.ndarray]
 """Variables of one row's result, over its kept tokens."""
 
 NOTES = {"_n_nodes": ("layer",), "_reader": ("token",)}
-"""Axes of what methods say beside their variables, with a name that starts with an underscore."""
+"""Axes of what methods say beside their variables, with a name that starts with an underscore.
+
+`_value` is F of the row, where the method has asked for it.
+"""
 
 Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
 """Explains rows within so many bytes for intermediate tensors."""
@@ -31,7 +34,9 @@ Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
 def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tuple[list[int], Stack]]:
     """Numbers of the rows that are run together, and their stack."""
     for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
-        yield numbers, _stacked(model, [rows[number] for number in numbers])
+        stack = _stacked(model, [rows[number] for number in numbers])
+        check_said_again(model, stack.rows, stack.value.tolist())
+        yield numbers, stack
 
 
 def _stacked(model: Model, rows: list[Row]) -> Stack:
@@ -60,6 +65,7 @@ def explain_stacks(
                 name: _without_padding(values[place], NOTES.get(name) or EXPLAIN.variables[name], kept)
                 for name, values in computed.items()
             } | _of_the_start(stack, place)
+            found[number]["_value"] = stack.value[place].double().cpu().numpy()
     return found
 
 

@@ -191,7 +191,7 @@ def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every
 def configurations(module: nn.Module) -> list[Any]:
     """Every configuration that parts of a module read their attention implementation from, once."""
     found: dict[int, Any] = {}
-    for part in module.modules():
+    for part in modules_of(module):
         config = getattr(part, "config", None)
         nested = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
         for candidate in (config, *nested):
@@ -291,7 +291,7 @@ def standing_in(name: str, others: Mapping[nn.Module, Any]) -> Iterator[None]:
                 module.__dict__[name] = before[module]
 
 
-_at_rest: list[nn.Module] = []
+_at_rest: list[tuple[nn.Module, list[nn.Module]]] = []
 """Models that are held, innermost last."""
 
 
@@ -308,15 +308,16 @@ def at_rest(network: nn.Module) -> Iterator[None]:
     device = next((weight.device.type for weight in network.parameters()), "cpu")
     quiet = torch.autocast(device, enabled=False)
     with _one_at_a_time, named_failures(network), torch.inference_mode(False), quiet:
-        if any(held is network for held in _at_rest):
+        if any(held is network for held, _ in _at_rest):
             yield
             return
         modules = list(network.modules())
+        held = network, modules
         trained = [module for module in modules if module.training]
         compiled = [module for module in modules if module._compiled_call_impl is not None]  # blind to stand-ins
         learning = [weight for weight in network.parameters() if weight.requires_grad]
         maskers = [module for module in modules if hasattr(type(module), "random_masking")]
-        _at_rest.append(network)
+        _at_rest.append(held)
         try:
             for weight in learning:
                 weight.requires_grad_(False)
@@ -329,7 +330,15 @@ def at_rest(network: nn.Module) -> Iterator[None]:
         finally:
             for weight in learning:
                 weight.requires_grad_(True)
-            _at_rest.remove(network)
+            _at_rest.remove(held)
+
+
+def modules_of(network: nn.Module) -> list[nn.Module]:
+    """Every module of a network; of one that is at rest those it came with, which are looked for once."""
+    for held, modules in _at_rest:
+        if held is network:
+            return modules
+    return list(network.modules())
 
 
 @contextmanager
@@ -338,7 +347,7 @@ def switches_undone(network: nn.Module) -> Iterator[None]:
 
     BigBird does so; what it says of the next, longer input would otherwise depend on who came before.
     """
-    changing = [part for part in network.modules() if hasattr(type(part), "set_attention_type")]
+    changing = [part for part in modules_of(network) if hasattr(type(part), "set_attention_type")]
     within = {id(part): part for parent in changing for part in parent.modules()}.values()
     before = [(part, part.__dict__.get("attention_type", _NOTHING), dict(part._modules)) for part in within]
     try:

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lignite.models.attention import Captured, at_rest, own_calls
+from lignite.models.attention import Captured, at_rest, modules_of, own_calls
 from lignite.models.tokens import Encoded, forward_names, vocabulary_size
 
 _counting: "WeakKeyDictionary[nn.Module, nn.Module | None]" = WeakKeyDictionary()
@@ -68,7 +68,7 @@ def _paddings(network: PreTrainedModel) -> set[int]:
 
 
 def _tables(network: PreTrainedModel) -> list[nn.Embedding]:
-    return [module for module in network.modules() if isinstance(module, nn.Embedding)]
+    return [module for module in modules_of(network) if isinstance(module, nn.Embedding)]
 
 
 def _looked_up(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> "dict[nn.Module, Int[Tensor, 'row token']]":
@@ -90,7 +90,7 @@ def _listening(network: PreTrainedModel) -> Iterator[dict[nn.Module, Tensor]]:
         if found:  # past the embeddings
             raise Captured(None)
 
-    blocks = [block for part in network.modules() if isinstance(part, nn.ModuleList) for block in part]
+    blocks = [block for part in modules_of(network) if isinstance(part, nn.ModuleList) for block in part]
     hooks = [table.register_forward_pre_hook(own_calls(note)) for table in _tables(network)]
     hooks += [block.register_forward_pre_hook(own_calls(leave)) for block in blocks]
     try:

@@ -50,11 +50,15 @@ _fills: "WeakKeyDictionary[Encoded, dict[str, Tensor]]" = WeakKeyDictionary()
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One input, what is asked of it, and what the model says of it as it stands (None once it has been edited)."""
+    """One input, what is asked of it, and what the model says of it as it stands (None once it has been edited).
+
+    `answer` is F, as the model said when it was asked what there is to explain.
+    """
 
     encoded: Encoded
     objective: Objective
     outlook: Outlook | None = None
+    answer: float | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -81,8 +85,12 @@ class Prediction:
     label: Int[Tensor, " row"]
 
 
-def ask(model: Model, inputs: Any, target: Wanted = None) -> list[Row]:
-    """Encode inputs and settle what is explained of each; with `Target.steps`, one row for every generated token."""
+def ask(model: Model, inputs: Any, target: Wanted = None, *, twice: bool = True) -> list[Row]:
+    """Encode inputs and settle what is explained of each; with `Target.steps`, one row for every generated token.
+
+    The model is asked `twice` about one input, since answers by chance have no explanation; whoever asks it again
+    anyway compares what it says then (`check_said_again`).
+    """
     wanted = target if callable(target) and not isinstance(target, Target) else as_target(target)
     with at_rest(model.network), torch.no_grad():
         encoded = model.encode(inputs)
@@ -90,10 +98,10 @@ def ask(model: Model, inputs: Any, target: Wanted = None) -> list[Row]:
             check_decoder(model, item)
         if isinstance(wanted, Target) and wanted.steps is not None:
             return [row for item in encoded for row in _continue(model, item, wanted.steps)]
-        return _ask_all(model, encoded, wanted)
+        return _ask_all(model, encoded, wanted, twice)
 
 
-def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted) -> list[Row]:
+def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted, twice: bool) -> list[Row]:
     function = wanted if callable(wanted) and not isinstance(wanted, Target) else None
     unsettled = [Row(item, Objective("function" if function else "", "", function=function)) for item in encoded]
     settled: dict[int, Row] = {}
@@ -104,7 +112,7 @@ def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted) -> list[R
         for number, place in enumerate(places):
             own = row_of(outputs, number, len(places))
             settled[place] = _settle(model, encoded[place], own, wanted, length)
-        if len(settled) == len(places):
+        if twice and len(settled) == len(places):
             _check_repeats(model, settled[places[0]], outputs if len(places) == 1 else None)
     return [settled[place] for place in range(len(encoded))]
 
@@ -132,6 +140,22 @@ def check_repeated(model: Model, first: Tensor, again: Tensor, what: str) -> Non
         )
 
 
+def check_said_again(model: Model, rows: Sequence[Row], answers: Sequence[float]) -> None:
+    """Compare what a model says of some rows with what it said when it was asked about them first.
+
+    Company in a batch rounds otherwise, so what differs is asked about once more by itself.
+
+    Raises
+    ------
+    ModelError
+        If the model does not repeat itself.
+    """
+    for row, answer in zip(rows, answers, strict=True):
+        if row.answer is not None and not abs(answer - row.answer) <= REPEATED * max(1.0, abs(row.answer)):
+            with torch.no_grad():
+                _check_repeats(model, row, None)
+
+
 def _answer(outputs: Any, objective: Objective) -> Tensor:
     """All choices of one row, or its function's value."""
     return values(outputs, [objective]) if objective.function else choices_of(outputs, [objective]).float()
@@ -145,7 +169,7 @@ def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length
             f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
             "(dtype='float32'), or check its weights."
         )
-    return Row(encoded, objective, outlook(model, outputs, objective))
+    return Row(encoded, objective, outlook(model, outputs, objective), float(value))
 
 
 def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.errors import BypassError
@@ -120,7 +120,8 @@ def _miss(
 ) -> tuple[Float[Tensor, "row layer"], Float[Tensor, "row one"]]:
     """How far the answer replayed from each layer is from the model's own, and what of that may be rounding.
 
-    All layers are asked about in one sweep. What fails there is asked about again, one layer after the other.
+    All layers are asked about in one sweep. What fails there is asked about again, one layer after the other. Where the
+    answer is a small difference, rounding shows in how the input's own states are replayed.
     """
     assert end.value is not None
     change = (end.value - stack.value).abs()
@@ -128,46 +129,47 @@ def _miss(
     likely = CHANGE_SHARE * change + ROUNDED.get(stack.value.dtype, 1e-5) * size
     for answers in (swept, one_by_one) if stack.sweeps and len(layers) > 1 else (one_by_one,):
         try:
-            own, found = answers(stack, end, layers)
+            found = answers(stack, end, layers)
         except _NOT_ALONE as error:
             if answers is one_by_one or isinstance(error, torch.OutOfMemoryError):
                 raise
             stack.sweeps = False
             continue
         miss = (found - end.value[:, None]).abs()
-        noise = (own - stack.value).abs()
-        # Where the answer is a small difference, rounding shows in how the input's own states are replayed.
+        if bool((miss <= likely[:, None]).all()):
+            return miss, likely[:, None]
+        with torch.no_grad():
+            noise = (stack.run(0, stack.states[0], _rows(stack)) - stack.value).abs()
         allowed = (likely + NOISE * torch.minimum(noise, NOISE * likely))[:, None]
         if bool((miss <= allowed).all()):
             break
     return miss, allowed
 
 
-def swept(stack: Stack, end: Start, layers: Sequence[int]) -> tuple[Float[Tensor, " row"], Float[Tensor, "row layer"]]:
-    """F of the rows' own states entering the first layer, and of the end's entering every one, together."""
+def _rows(stack: Stack) -> Int[Tensor, " row"]:
+    return torch.arange(len(stack.rows), device=stack.kept.device)
+
+
+def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
+    """F of the end's states entering every layer, together."""
     room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
-    rows = torch.arange(len(stack.rows), device=stack.kept.device)
-    entry = torch.tensor([0, *layers], device=rows.device)
-    own, found = [], []
+    rows = _rows(stack)
+    entry = torch.tensor(list(layers), device=rows.device)
+    found = []
     with torch.no_grad():
         for some in rows.split(max(1, int(room) // len(entry))):
-            states = [stack.states[0][some], *(end.states[layer][some] for layer in layers)]
+            states = [end.states[layer][some] for layer in layers]
             values = stack.run_entering(entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)))
-            values = values.unflatten(0, (len(entry), len(some)))
-            own.append(values[0])
-            found.append(values[1:].T)
-    return torch.cat(own), torch.cat(found)
+            found.append(values.unflatten(0, (len(entry), len(some))).T)
+    return torch.cat(found)
 
 
-def one_by_one(
-    stack: Stack, end: Start, layers: Sequence[int]
-) -> tuple[Float[Tensor, " row"], Float[Tensor, "row layer"]]:
+def one_by_one(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
     """The same from the top down: what blocks below may have left behind was left by the rows' own states."""
-    rows = torch.arange(len(stack.rows), device=stack.kept.device)
+    rows = _rows(stack)
     with torch.no_grad():
-        own = stack.run(0, stack.states[0], rows)
         found = {layer: stack.run(layer, end.states[layer], rows) for layer in sorted(layers, reverse=True)}
-    return own, torch.stack([found[layer] for layer in layers], 1)
+    return torch.stack([found[layer] for layer in layers], 1)
 
 
 def _cause(stack: Stack, *, at_the_top: bool) -> str:

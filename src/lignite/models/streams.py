@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from lignite.errors import BypassError
-from lignite.models.attention import own_calls, switches_undone
+from lignite.models.attention import modules_of, own_calls, switches_undone
 from lignite.models.loading import Model
 from lignite.models.prediction import Row, run
 from lignite.models.recording import Blocks, Layout, Met, blocks_under, find_blocks, layout_of, n_tokens_of
@@ -92,7 +92,7 @@ def structures_of(model: Model, row: Row) -> list[Structure]:
     """Ways to read a model as a stack, the likeliest first; found once per model, on its first input."""
     network, tensors = model.network, row.encoded.tensors
     # Somebody may have put other blocks in; a decoder that is given its own words does not read the text.
-    key = (*map(id, network.modules()), *sorted(tensors))
+    key = (*map(id, modules_of(network)), *sorted(tensors))
     known = _known.get(network)
     if known is None or known[0] != key:
         with switches_undone(network):
