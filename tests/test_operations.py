@@ -1,10 +1,13 @@
-"""How many tensor operations a flow takes, and how often it waits for the device: on short inputs they are the cost."""
+"""What a flow takes of a machine: tensor operations and waits for the device, the cost of short inputs; and memory."""
 
 import contextlib
+import itertools
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.architectures import ARCHITECTURES
@@ -81,3 +84,30 @@ def test_a_layer_takes_few_operations_and_waits_little(maps, operations, launche
     assert (three.total - one.total) / 2 <= operations
     assert (three.launched - one.launched) / 2 <= launches
     assert (three.waits - one.waits) / 2 <= 4
+
+
+def peak_of(run) -> int:
+    """The most bytes that tensors took at once beyond those that were there."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
+
+
+def test_memory_is_kept_or_the_result_says_what_was_taken():
+    """Attention alone is 1.6 MB here, four heads by 320 tokens by 320, and a closed form has a dozen such tensors."""
+    llama, length = ARCHITECTURES["llama"], 320
+    short = replace(llama, config={**llama.config, "max_position_embeddings": length, "num_hidden_layers": 1})
+    model, inputs = lignite.wrap(short.build(dtype=torch.float32)), short.inputs(length=length)
+    options = {"maps": "whole", "n_steps": 3, "tol": 0.5}
+    expected = lignite.flow(model, inputs, **options)
+    flows, peaks = [], []
+    for memory in ("1 MiB", "16 MiB"):
+        peaks.append(peak_of(lambda memory=memory: flows.append(lignite.flow(model, inputs, memory=memory, **options))))
+
+    taken = [json.loads(flow.attrs["memory"])["taken"] for flow in flows]
+    assert peaks[0] <= taken[0]  # one pass of the block, which is not divided
+    assert taken[1] <= 2**24
+    assert peaks[1] <= 2**24
+    for flow in flows:
+        np.testing.assert_allclose(flow.whole, expected.whole, rtol=0, atol=1e-5 * float(abs(expected.whole).max()))

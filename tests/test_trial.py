@@ -1,5 +1,6 @@
 """The trial: every plan is held to the block as the model runs it, and what breaks the plan's premises is noticed."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -170,6 +171,13 @@ def test_a_closed_form_that_does_not_hold_gives_way_to_target_batches(monkeypatc
         OptionError, match="plan='closed-form' does not hold for this layer: tried at one target, whole"
     ):
         flow_of(model, "gpt2", plan="closed-form")
+
+
+def test_a_norm_that_is_not_seen_is_found_by_the_trial(monkeypatch):
+    """A block whose norm is a line of its own code is taken for one without, and is not believed."""
+    monkeypatch.setattr(RecordedBlock, "_noting_norms", lambda block: contextlib.nullcontext([]))
+
+    assert plan_of(flow_of(model_of("gpt2"), "gpt2")) == "closed-form (LayerNorm)"
 
 
 def test_a_block_without_a_plan_that_holds_is_refused(monkeypatch):
