@@ -1,19 +1,25 @@
 """Every file is written whole or not at all, and nothing is read that is no file or has no end."""
 
+import gzip
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from tests.sample_explanation import sample_explanation
 from tests.sample_flow import sample_flow
 
 import lignite
 from lignite import evaluations
 from lignite.apps.outputs import Look, write
-from lignite.errors import FileError
+from lignite.errors import FileError, InputError
+from lignite.examples import read_examples
 from lignite.files import MOST_NESTED, check_file, parse_json, read_whole, write_whole
+from lignite.metrics.outlines import read_outline
+from lignite.models.images import read_image
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +115,51 @@ def test_a_file_is_read_as_far_as_it_says(tmp_path):
     assert check_file(tmp_path / "large") == 3 * 2**20
     if Path("/proc/self/status").exists():
         assert read_whole("/proc/self/status") == b""
+
+
+def test_nothing_is_read_behind_an_image_that_is_no_picture_in_a_file(tmp_path, monkeypatch):
+    """A column of a data set names any path: devices never end, pipes never begin, and small files unfold."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.png")
+    Path("zero.png").symlink_to("/dev/zero")
+    Image.new("1", (50, 50)).save("bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    refused = {
+        "pipe.png": "is a pipe",
+        "zero.png": "is a device",
+        "/proc/self/mem": "is empty",
+        "bomb.png": "more than 100 pixels",
+    }
+
+    for name, message in refused.items():
+        for read in (read_image, read_outline):
+            with pytest.raises(InputError, match=message) as caught:
+                read(name)
+            assert "\n" not in str(caught.value)
+    for name in ("pipe.png", "zero.png"):
+        data = Path(name).with_suffix(".csv")
+        data.symlink_to(name)
+        with pytest.raises(FileError, match=r"is a (pipe|device)"):
+            read_examples(data)
+
+
+def test_what_unfolds_without_end_is_refused(tmp_path, monkeypatch):
+    """A gzip file of a megabyte can hold a thousand."""
+    monkeypatch.setattr("lignite.examples.MOST_BYTES", 1000)
+    path = tmp_path / "data.jsonl.gz"
+    path.write_bytes(gzip.compress(b" " * 2000))
+
+    with pytest.raises(FileError, match="unfolds into more than"):
+        read_examples(path)
+
+
+def test_a_result_that_declares_more_than_fits_into_memory_is_refused(tmp_path, monkeypatch):
+    """Compressed zeros take no room in the file, and all of it in memory."""
+    lignite.save(sample_flow(), tmp_path / "flow.nc")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1000))
+
+    with pytest.raises(FileError, match=r"its arrays take .* GiB, and .* are free"):
+        lignite.open(tmp_path / "flow.nc")
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[" * 200 + "]" * 200, '{"a":' * 101 + "1" + "}" * 101])

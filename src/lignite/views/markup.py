@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from lignite.errors import FileError
 from lignite.files import write_whole
 from lignite.views.labels import format_share, visible_token
+from lignite.wording import harmless
 
 
 def render(template: str, *, styles: Sequence[str], scripts: Sequence[str], **values: Any) -> str:
@@ -50,13 +52,26 @@ def _environment() -> Environment:
         loader=FunctionLoader(_source),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
+        finalize=_harmless,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_function"] = lambda value, **how: json.dumps(_harmless(value), **how)
     environment.filters["share"] = format_share
     environment.filters["token"] = visible_token
     environment.filters["measure"] = _measure
     return environment
+
+
+def _harmless(value: Any) -> Any:
+    """A value in which no text turns the page's lines around or hides; our own markup stays as it is."""
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        return harmless(value)
+    if isinstance(value, dict):
+        return {_harmless(key): _harmless(entry) for key, entry in value.items()}
+    return [_harmless(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _measure(value: float, signed: bool = False) -> str:
