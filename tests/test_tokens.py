@@ -418,7 +418,7 @@ def test_empty_token_types_stay_away_from_models_without_them():
         ({"input_ids": [[1, 2], [3, 4]], "attention_mask": [[1, 1], [0, 0]]}, "hides every token of row 1"),
         ({"input_ids": [[1, 2]], "attention_mask": [[1]]}, "one number per token"),
         ({"input_ids": [[1, 2]], "token_type_ids": [[0, 0], [0, 0]]}, "number of rows"),
-        ({"input_ids": torch.ones(1, 2, 3, dtype=torch.long)}, "whole numbers"),
+        ({"input_ids": torch.ones(1, 2, 3, dtype=torch.long)}, "several texts per example"),
         ({"input_ids": torch.ones(1, 2)}, "whole numbers"),
         ({"input_ids": torch.ones(0, 2, dtype=torch.long)}, "no rows"),
         ({"input_ids": torch.ones(1, 0, dtype=torch.long)}, "whole numbers"),
