@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import OptionError
+from lignite.results.schema import EXPLAIN
 from lignite.views.explanation import (
     SPECIAL,
     arrange,
@@ -170,7 +171,7 @@ def _rows(dataset: xr.Dataset) -> Float[np.ndarray, "row token"]:
     rows = [dataset.relevance.values[None]]
     for name in LAYER_TITLES:
         if name in dataset:
-            rows.append(dataset[name].transpose("layer", "token").values)
+            rows.append(dataset[name].transpose(*EXPLAIN.variables[name]).values)
             if name == "layer_ig" and "output_ig" in dataset:
                 rows.append(dataset.output_ig.values[None])
     return np.concatenate([np.asarray(row, dtype=np.float64) for row in rows])
@@ -187,7 +188,7 @@ def _view(dataset: xr.Dataset, key: str, blocks: dict[str, str], *, with_flow: b
         blocks[f"{key}-share"] = in_base64(spread.astype("<f4"))
     has_flow = with_flow and "relevance_flow" in dataset
     if has_flow:
-        flow = dataset.relevance_flow.transpose("layer", "target", "source").values
+        flow = dataset.relevance_flow.transpose(*EXPLAIN.variables["relevance_flow"]).values
         blocks[f"{key}-flow"] = in_base64(flow.astype("<f4"))
     return {
         "key": key,

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 
 from lignite.metrics.agreement import agreement
 from lignite.results.accessor import STILL
+from lignite.results.schema import FLOW
 from lignite.views.image import grid_of, overlay_colours
 from lignite.views.labels import model_title, visible_token
 from lignite.views.markup import frame, in_base64, render, write_page
@@ -143,11 +144,11 @@ def _pack(dataset: xr.Dataset, max_bytes: int) -> _Packed:
 def _pack_map(dataset: xr.Dataset, plan: _Plan, blocks: dict[str, str]) -> dict[str, Any]:
     map = plan.map
     split = SPLITS.get(map)
-    scores = dataset[map]
-    if split is not None:
-        scores = scores.transpose("layer", split, "target", "source")
-        if plan.added_up:
-            scores = scores.sum(split)
+    dims = FLOW.variables[map]
+    first = ("layer",) if split is None else ("layer", split)
+    scores = dataset[map].transpose(*first, *(dim for dim in dims if dim not in first))
+    if plan.added_up and split is not None:
+        scores = scores.sum(split)
     has_parts = split is not None and not plan.added_up
     exponents: list[list[int]] = []
     for index in range(scores.sizes["layer"]):
@@ -161,7 +162,8 @@ def _pack_map(dataset: xr.Dataset, plan: _Plan, blocks: dict[str, str]) -> dict[
     gap = dataset.get(f"{map}_gap")
     for name, values in (("displacement", displacement), ("gap", gap)):
         if values is not None:
-            blocks[f"{map}-{name}"] = in_base64(values.values.astype("<f4"))
+            laid_out = values.transpose(*FLOW.variables[str(values.name)])
+            blocks[f"{map}-{name}"] = in_base64(laid_out.values.astype("<f4"))
     return {
         "name": map,
         "title": TITLES[map],
