@@ -228,3 +228,11 @@ def test_a_target_that_stands_still_is_not_what_is_tried():
 
     assert looked_at[0]["whole"] > 0  # rounding
     assert looked_at[1]["whole"] == 0
+
+
+def test_every_target_is_drawn_and_a_decoders_first_one_seldom():
+    """A first token sees itself alone, so that whatever depends on other tokens hides from it."""
+    drawn = [engine.draw(7, seed).row for seed in range(700)]
+
+    assert set(drawn) == set(range(7))
+    assert drawn.count(0) <= 50  # one in 28 is expected, 25 with a spread of 5; one in seven would be 100

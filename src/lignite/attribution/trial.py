@@ -37,9 +37,9 @@ class Draw:
 
 
 def draw(n_targets: int, seed: int, *, without: Collection[int] = ()) -> Draw:
-    """A target by lot."""
+    """A target by lot, later ones more often: in a decoder they see more, and the first sees nothing but itself."""
     rows = [row for row in range(n_targets) if row not in without]
-    return Draw(random.Random(seed).choice(rows), seed)
+    return Draw(random.Random(seed).choices(rows, [row + 1 for row in rows])[0], seed)
 
 
 def draw_nodes(shares: Mapping[str, Sequence[float]], seed: int) -> dict[str, int]:
