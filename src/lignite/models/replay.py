@@ -151,16 +151,22 @@ def _rows(stack: Stack) -> Int[Tensor, " row"]:
 
 
 def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
-    """F of the end's states entering every layer, together."""
+    """F of the end's states entering every layer, together.
+
+    The rows' own states enter the first block, too: what a block leaves behind for a later one, past all arguments, is
+    then never that of a single point, which would fit all that enter above.
+    """
     room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
     rows = _rows(stack)
-    entry = torch.tensor(list(layers), device=rows.device)
+    entry = torch.tensor([0, *layers], device=rows.device)
     found = []
     with torch.no_grad():
         for some in rows.split(max(1, int(room) // len(entry))):
-            states = [end.states[layer][some] for layer in layers]
-            values = stack.run_entering(entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)))
-            found.append(values.unflatten(0, (len(entry), len(some))).T)
+            states = [stack.states[0][some], *(end.states[layer][some] for layer in layers)]
+            values = stack.run_entering(
+                entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)), n_passing=len(some)
+            )
+            found.append(values.unflatten(0, (len(entry), len(some)))[1:].T)
     return torch.cat(found)
 
 
@@ -168,6 +174,8 @@ def one_by_one(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor,
     """The same from the top down: what blocks below may have left behind was left by the rows' own states."""
     rows = _rows(stack)
     with torch.no_grad():
+        if len(layers) > 1:
+            stack.run(0, stack.states[0], rows)
         found = {layer: stack.run(layer, end.states[layer], rows) for layer in sorted(layers, reverse=True)}
     return torch.stack([found[layer] for layer in layers], 1)
 

@@ -184,17 +184,23 @@ class Stack:
         return self._run_rows(answer, index)
 
     def run_entering(
-        self, entry: Int[Tensor, " point"], states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+        self,
+        entry: Int[Tensor, " point"],
+        states: Float[Tensor, "point token d"],
+        index: Int[Tensor, " point"],
+        *,
+        n_passing: int = 0,
     ) -> Float[Tensor, " point"]:
         """F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
 
         The network is run once for all of them: a block works on those points alone that have entered, so that points
-        spread evenly over L layers cost half of what they would if all entered at the first. Differentiable.
+        spread evenly over L layers cost half of what they would if all entered at the first. The first `n_passing`
+        points run one block and no more, and are answered by anything. Differentiable.
         """
         if not self.sweeps:
             return self._run_apart(entry, states, index)
         try:
-            return self._run_together(entry, states, index)
+            return self._run_together(entry, states, index, n_passing)
         except _UnclearError:  # which axis of an argument holds the points cannot be told from its size
             return self._run_apart(entry, states, index)
 
@@ -207,7 +213,7 @@ class Stack:
             places.append(some)
         return torch.cat(found)[torch.cat(places).argsort()]
 
-    def _run_together(self, entry: Tensor, states: Tensor, index: Tensor) -> Tensor:
+    def _run_together(self, entry: Tensor, states: Tensor, index: Tensor, n_passing: int) -> Tensor:
         parts = self._parts(states, index)
         carried = list(parts)
         first, last = int(entry.min()), int(entry.max())
@@ -217,9 +223,11 @@ class Stack:
                 return self._stand_in(number, parts, index)
             made = (lambda before: before >= first) if first == last else (lambda before: entry <= before)
             args, kwargs = self._handed(number, carried, args, kwargs, made)
-            if number >= last:
+            if number >= last and not n_passing:
                 return forward(*args, **kwargs)
-            some = (entry <= number).nonzero()[:, 0]
+            runs = entry <= number
+            runs[:n_passing] &= entry[:n_passing] == number
+            some = runs.nonzero()[:, 0]
             args, kwargs = self._sliced(number, args, kwargs, some, len(index))
             return self._merged(self._stand_in(number, parts, index), forward(*args, **kwargs), some, len(index))
 
