@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ TARGET = 1
 N_STEPS = 2
 LARGEST = 20e6
 """Parameters of the largest model that is tried: a family whose configuration cannot be shrunk below is left out."""
-SECONDS = 120
+SECONDS = 240
 VALUE, DISPLACEMENT, SCORES = 1e-3, 2e-3, 5e-3
 """Relative differences that are still float32: of F, of a difference of two, of scores read out along a direction."""
 
@@ -418,7 +419,7 @@ def flowed(network: Any, inputs: Mapping[str, Tensor]) -> Verdict:
 
 
 def block_calls(network: Any, inputs: Mapping[str, Tensor]) -> list[_Call]:
-    """Calls of the outermost list whose members are called as often as the configuration has layers."""
+    """Calls of the outermost list that sees every token, as often as the configuration has layers where one is."""
     lists = {
         name: list(part)
         for name, part in network.named_modules()
@@ -428,12 +429,14 @@ def block_calls(network: Any, inputs: Mapping[str, Tensor]) -> list[_Call]:
     handles = []
     for name, blocks in lists.items():
 
-        def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
+        def note(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any, name: str = name) -> None:
             states = args[0] if args else kwargs.get("hidden_states")
-            if isinstance(states, Tensor) and states.ndim == 3 and len(states) == 1:
+            result = output if isinstance(output, Tensor) else output[0]
+            keeps = isinstance(states, Tensor) and states.ndim == 3 and len(states) == 1
+            if keeps and states.shape == result.shape:  # where tokens are merged, the stack ends
                 calls[name].append(_Call(module, args, _without_caches(kwargs), states[0].clone()))
 
-        handles += [block.register_forward_pre_hook(note, with_kwargs=True) for block in blocks]
+        handles += [block.register_forward_hook(note, with_kwargs=True) for block in blocks]
     options = {"use_cache": False} if "use_cache" in inspect.signature(network.forward).parameters else {}
     try:
         with torch.no_grad():
@@ -441,9 +444,11 @@ def block_calls(network: Any, inputs: Mapping[str, Tensor]) -> list[_Call]:
     finally:
         for handle in handles:
             handle.remove()
-    wanted = _n_layers(network.config)
-    fitting = [name for name, found in calls.items() if found and len(found) == (wanted or len(found))]
-    return calls[min(fitting, key=lambda name: name.count("."))] if fitting else []
+    wanted, n_tokens = _n_layers(network.config), inputs["input_ids"].shape[1] if "input_ids" in inputs else None
+    whole = {name: found for name, found in calls.items() if found and len(found[0].states) >= (n_tokens or 0)}
+    fitting = [name for name, found in whole.items() if len(found) == (wanted or len(found))] or list(whole)
+    found = whole[min(fitting, key=lambda name: name.count("."))] if fitting else []
+    return list(takewhile(lambda call: call.states.shape == found[0].states.shape, found))
 
 
 def _without_caches(kwargs: Mapping[str, Any]) -> dict[str, Any]:

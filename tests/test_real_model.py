@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from tests.wide import wide
 
 import lignite
 from lignite.errors import GapWarning
@@ -24,7 +25,9 @@ def sentences(shared_folder) -> list[str]:
         return [json.loads(line)["text"] for line in islice(lines, 20)]
 
 
-@pytest.mark.parametrize(("baseline", "n_sentences"), [("target_token", 20), ("zero", 5)])
+@pytest.mark.parametrize(
+    ("baseline", "n_sentences"), [("target_token", 4), ("zero", 1), *wide(("target_token", 20), ("zero", 5))]
+)
 def test_gaps_of_a_trained_model_are_within_the_tolerance_or_named(shared_folder, sentences, baseline, n_sentences):
     """The promise of the defaults: under one in a hundred misses, and none of them in silence."""
     model = lignite.load(shared_folder / "models" / "sst-minilm")

@@ -36,6 +36,7 @@ def run(*arguments, text=None):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], input=text)
 
 
+@pytest.mark.wide
 def test_every_character_that_acts_is_written_out():
     """Of all of Unicode, and once: what is harmless stays as it is."""
     everything = "".join(map(chr, range(0x110000)))

@@ -8,7 +8,12 @@ import pytest
 
 def wide(*values: Any) -> list[Any]:
     """Cases that only the wide run tries: others of their kind run by default."""
-    return [pytest.param(value, marks=pytest.mark.wide) for value in values]
+    return [
+        pytest.param(*value, marks=pytest.mark.wide)
+        if isinstance(value, tuple)
+        else pytest.param(value, marks=pytest.mark.wide)
+        for value in values
+    ]
 
 
 def mostly_wide(values: Iterable[Any], by_default: Sequence[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """How messages are worded: text from others made harmless, and the known name that comes closest to a wrong one."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -11,6 +12,9 @@ terminal, a mark of direction turns the line around, and neither is seen."""
 _HARMLESS = "\n\t\u200c\u200d"
 """Of these: line breaks and tabs, and the joiners that Persian words and emoji are written with."""
 
+_UNUSUAL = re.compile(r"[^ -~\n\t]+")
+"""Characters that are looked at one by one: a page of megabytes is ASCII but for its words."""
+
 
 def harmless(text: str) -> str:
     r"""The text as it may be printed anywhere, whoever wrote it: what acts on a terminal is written out.
@@ -20,7 +24,7 @@ def harmless(text: str) -> str:
     >>> harmless("\x1b]0;owned\x07 plain"), harmless("a\u202eb")
     ('\\x1b]0;owned\\x07 plain', 'a\\u202eb')
     """
-    return "".join(map(written_out, text))
+    return _UNUSUAL.sub(lambda found: "".join(map(written_out, found[0])), text)
 
 
 def written_out(character: str) -> str:

@@ -397,6 +397,8 @@ class Stack:
                 return None  # some look attention up in tables of their own
         if sorted(found) != list(range(self.n_layers)) or not value.requires_grad:
             return None
+        if not all(self._are_weights(each) for each in found.values()):
+            return None  # sources that are no tokens (DeepSeek V4 compresses them)
         return [found[layer] for layer in range(self.n_layers)], value
 
     def _weights_returned(self) -> tuple[list[Tensor], Tensor] | None:
