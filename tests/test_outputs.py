@@ -208,6 +208,31 @@ def test_a_model_that_does_not_repeat_itself_is_refused(method, inputs):
         lignite.explain(made(Noisy, num_labels=8), inputs, method=method, target=1)
 
 
+class NoisyBeside(Headed):
+    """Says the second label as it is, and the first by chance."""
+
+    def forward(self, input_ids=None, attention_mask=None):
+        logits = self.logits(input_ids, attention_mask)
+        return {"logits": torch.cat([logits[:, :1] + torch.rand(()), logits[:, 1:]], 1)}
+
+
+class NoisyLater(Headed):
+    """Says the same twice, as dropout on a single logit does every second time, and then another thing."""
+
+    def forward(self, input_ids=None, attention_mask=None):
+        self.config.asked = getattr(self.config, "asked", 0) + 1
+        return {"logits": self.logits(input_ids, attention_mask) + (self.config.asked > 2) * torch.rand(())}
+
+
+@pytest.mark.parametrize(("kind", "method"), [(NoisyBeside, "ca-lig"), (NoisyBeside, "random"), (NoisyLater, "ca-lig")])
+def test_chance_is_named_where_the_answer_is_twice_the_same(kind, method):
+    """Neither one number that agrees hides it, nor is it taken for states that do not carry the answer."""
+    torch.manual_seed(1)
+
+    with pytest.raises(ModelError, match=r"does not repeat itself: .*such as dropout"):
+        lignite.explain(made(kind, num_labels=2), TEXTS[0], method=method, target=1)
+
+
 class Detecting(Headed):
     """Answers at places of its own, as object detectors do."""
 

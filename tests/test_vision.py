@@ -259,6 +259,15 @@ def test_an_image_is_explained_as_it_is_alone(name, method):
             assert_array_equal(found.image, alone.image)
 
 
+def raising(error):
+    """A target function that fails, or is interrupted."""
+
+    def function(outputs):
+        raise error
+
+    return function
+
+
 @every_family
 def test_a_model_of_images_is_left_as_it_was(name):
     """Bit-identical after success and after a failure in the middle; the masking and forwards are its own again."""
@@ -276,12 +285,13 @@ def test_a_model_of_images_is_left_as_it_was(name):
     lignite.flow(model, {"pixel_values": pixels_of(OWN)}, layers=1, maps="whole", tol=0.1)
     before.assert_equal(snapshot(network))
 
-    def interrupt(outputs):
-        raise Interruption
-
-    with pytest.raises(Interruption):
-        lignite.explain(model, {"pixel_values": pixels_of(OWN)}, target=interrupt)
-    before.assert_equal(snapshot(network))
+    for error, told, message in (
+        (Interruption, OptionError, "target function failed.*Interruption"),
+        (KeyboardInterrupt, KeyboardInterrupt, None),
+    ):
+        with pytest.raises(told, match=message):
+            lignite.explain(model, {"pixel_values": pixels_of(OWN)}, target=raising(error))
+        before.assert_equal(snapshot(network))
     masked = name in ("beit", "dinov2", "dinov2_with_registers", "dinov3_vit")
     with nullcontext() if masked else pytest.raises(OptionError, match="needs a mask token"):
         lignite.explain(
@@ -465,8 +475,8 @@ def test_shuffling_the_patches_of_a_model_without_positions_shuffles_the_map(met
         block = pixels[:, :, from_row * PATCH : (from_row + 1) * PATCH, from_col * PATCH : (from_col + 1) * PATCH]
         shuffled[:, :, row * PATCH : (row + 1) * PATCH, col * PATCH : (col + 1) * PATCH] = block
 
-    result = lignite.explain(model, {"pixel_values": pixels}, target=1, method=method, baseline="zero")
-    found = lignite.explain(model, {"pixel_values": shuffled}, target=1, method=method, baseline="zero")
+    result = lignite.explain(model, {"pixel_values": pixels}, target=1, method=method, baseline="mean")
+    found = lignite.explain(model, {"pixel_values": shuffled}, target=1, method=method, baseline="mean")
 
     relevance = result.relevance.values
     assert_allclose(found.relevance[1:], relevance[1:][order], rtol=0, atol=1e-9 * np.abs(relevance).max())

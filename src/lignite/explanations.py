@@ -285,8 +285,9 @@ def _answers(
     """F of every row, as the method has seen it, or asked for anew where it has not."""
     if all("_value" in scores for scores in found):
         return [float(scores["_value"]) for scores in found]
-    answers: list[float] = predict(model, rows, memory=memory).value.tolist()
-    check_said_again(model, rows, answers)
+    prediction = predict(model, rows, memory=memory)
+    check_said_again(model, rows, prediction.answers)
+    answers: list[float] = prediction.value.tolist()
     return answers
 
 

@@ -10,7 +10,7 @@ from lignite.methods.perturbation import kernel_shap, occlusion, shapley
 from lignite.methods.stacks import Method, Scores
 from lignite.models.images import IMAGE_FILLS
 from lignite.models.loading import Model
-from lignite.models.prediction import Row, is_image
+from lignite.models.prediction import Row, check_repeats, is_image
 from lignite.request import TOKEN_BASELINES, ExplainRequest
 
 _READ_NO_STATES: dict[str, Callable[..., list[Scores]]] = {
@@ -21,7 +21,13 @@ _READ_NO_STATES: dict[str, Callable[..., list[Scores]]] = {
 
 
 def with_way_around(method: Method) -> Method:
-    """The method, whose refusal of a bypassed stack names another one that explains this very input."""
+    """The method, whose refusal of a bypassed stack names another one that explains this very input.
+
+    Raises
+    ------
+    ModelError
+        If the stack is no bypassed one, but of a model that does not repeat itself.
+    """
 
     @wraps(method)
     def explained(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
@@ -29,6 +35,7 @@ def with_way_around(method: Method) -> Method:
             return method(model, rows, request, budget)
         except BypassError as error:
             row = error.row if isinstance(error.row, Row) else rows[0]
+            check_repeats(model, row)  # what is said by chance is not replayed, either
             raise BypassError(f"{error} {_advice(model, row, request, budget)}", row) from error
 
     return explained

@@ -35,7 +35,7 @@ def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tupl
     """Numbers of the rows that are run together, and their stack."""
     for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
         stack = _stacked(model, [rows[number] for number in numbers])
-        check_said_again(model, stack.rows, stack.value.tolist())
+        check_said_again(model, stack.rows, stack.answers())
         yield numbers, stack
 
 

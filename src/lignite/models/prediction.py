@@ -1,6 +1,7 @@
 """Ask a model about many inputs at once: rows of one batch get the numbers they would get alone."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -52,13 +53,13 @@ _fills: "WeakKeyDictionary[Encoded, dict[str, Tensor]]" = WeakKeyDictionary()
 class Row:
     """One input, what is asked of it, and what the model says of it as it stands (None once it has been edited).
 
-    `answer` is F, as the model said when it was asked what there is to explain.
+    `answer` is what the model said when it was asked what there is to explain: F, and choices beside it (`answered`).
     """
 
     encoded: Encoded
     objective: Objective
     outlook: Outlook | None = None
-    answer: float | None = None
+    answer: tuple[float, ...] | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -78,11 +79,14 @@ class Prediction:
     label
         Number of the choice with the highest logit; 0 or 1 (explained choice improbable, probable) where several
         labels may hold at once; -1 where there are no choices.
+    answers
+        What `check_said_again` compares of every row, empty where the model has not been asked about it before.
     """
 
     value: Float[Tensor, " row"]
     probability: Float[Tensor, " row"]
     label: Int[Tensor, " row"]
+    answers: list[tuple[float, ...]]
 
 
 def ask(model: Model, inputs: Any, target: Wanted = None, *, twice: bool = True) -> list[Row]:
@@ -140,8 +144,24 @@ def check_repeated(model: Model, first: Tensor, again: Tensor, what: str) -> Non
         )
 
 
-def check_said_again(model: Model, rows: Sequence[Row], answers: Sequence[float]) -> None:
-    """Compare what a model says of some rows with what it said when it was asked about them first.
+def answered(row: Row, value: Tensor, choices: Tensor | None) -> tuple[float, ...]:
+    """What is compared when a model is asked about a row again: F, and the choices that stand beside it.
+
+    F alone may be the same by chance: dropout on logits leaves half of them as they were. Of a vocabulary the choices
+    that the row's outlook lists are looked at.
+    """
+    if choices is None or row.outlook is None:
+        listed: list[int] = []
+    elif row.objective.kind == "span":
+        listed = [place for place, padding in enumerate(row.encoded.tokens.padding) if not padding]
+    else:
+        listed = list(row.outlook.numbers)
+    beside = [] if choices is None else choices[listed].tolist()
+    return float(value), *beside
+
+
+def check_said_again(model: Model, rows: Sequence[Row], again: Sequence[tuple[float, ...]]) -> None:
+    """Compare what a model says of some rows (`answered`) with what it said when it was asked about them first.
 
     Company in a batch rounds otherwise, so what differs is asked about once more by itself.
 
@@ -150,10 +170,20 @@ def check_said_again(model: Model, rows: Sequence[Row], answers: Sequence[float]
     ModelError
         If the model does not repeat itself.
     """
-    for row, answer in zip(rows, answers, strict=True):
-        if row.answer is not None and not abs(answer - row.answer) <= REPEATED * max(1.0, abs(row.answer)):
-            with torch.no_grad():
-                _check_repeats(model, row, None)
+    for row, answer in zip(rows, again, strict=True):
+        if row.answer is not None and not _is_same(row.answer, answer):
+            check_repeats(model, row)
+
+
+def check_repeats(model: Model, row: Row) -> None:
+    """Ask about one input twice, and refuse a model that answers differently."""
+    with at_rest(model.network), torch.no_grad():
+        _check_repeats(model, row, None)
+
+
+def _is_same(first: Sequence[float], again: Sequence[float]) -> bool:
+    allowed = REPEATED * max([1.0, *(abs(each) for each in first if math.isfinite(each))])
+    return all(one == other or abs(one - other) <= allowed for one, other in zip(first, again, strict=True))
 
 
 def _answer(outputs: Any, objective: Objective) -> Tensor:
@@ -169,7 +199,9 @@ def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length
             f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
             "(dtype='float32'), or check its weights."
         )
-    return Row(encoded, objective, outlook(model, outputs, objective), float(value))
+    row = Row(encoded, objective, outlook(model, outputs, objective))
+    choices = None if objective.function else choices_of(outputs, [objective])[0]
+    return replace(row, answer=answered(row, value, choices))
 
 
 def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
@@ -208,20 +240,25 @@ def predict(model: Model, rows: Sequence[Row], *, memory: int | float | str | No
         value = torch.empty(len(rows), dtype=torch.float64)
         probability = torch.empty_like(value)
         label = torch.full((len(rows),), -1, dtype=torch.long)
+        answers: list[tuple[float, ...]] = [()] * len(rows)
         for places in batches(model, rows, budget / bytes_per_token(model, gradient=False)):
             some = [rows[place] for place in places]
             objectives = [row.objective for row in some]
             outputs = run(model.network, collate(model, some))
             found = values(outputs, objectives)
             value[places] = found.double().cpu()
-            if objectives[0].function is not None:
+            choices = None if objectives[0].function else choices_of(outputs, objectives)
+            for number, place in enumerate(places):
+                if rows[place].answer is not None:
+                    answers[place] = answered(rows[place], found[number], None if choices is None else choices[number])
+            if choices is None:
                 probability[places] = torch.nan
                 continue
-            logits = _without_padding(choices_of(outputs, objectives), some)
+            logits = _without_padding(choices, some)
             chances = probabilities(logits, objectives).cpu()
             probability[places] = chances
             label[places] = _leading(logits, chances, objectives)
-    return Prediction(value, probability, label)
+    return Prediction(value, probability, label, answers)
 
 
 def _without_padding(logits: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -24,7 +24,7 @@ from lignite.models.attention import (
 )
 from lignite.models.loading import Model
 from lignite.models.outputs import part_of
-from lignite.models.prediction import Row, collate, run
+from lignite.models.prediction import Row, answered, collate, run
 from lignite.models.recording import as_output, first_tensor, with_first
 from lignite.models.streams import Place, Structure, structures_of
 from lignite.models.targets import choices_of, values
@@ -96,7 +96,7 @@ class Stack:
         self._shapes: list[Any] = []
         with torch.no_grad():
             seen = self.see()
-        self.states, self.value = seen.states, seen.value
+        self.states, self.value, self._choices = seen.states, seen.value, seen.choices
         self.sweeps = True
         self.said: list[Tensor | None] = []
         if self.states[0].shape[:2] != self.kept.shape:
@@ -105,6 +105,11 @@ class Stack:
                 f"has {self.kept.shape[1]}: what becomes of a token cannot be followed.",
                 self.states[0].shape[1],
             )
+
+    def answers(self) -> list[tuple[float, ...]]:
+        """What the model says of every row, to be compared with what it said before (`check_said_again`)."""
+        choices = [None] * len(self.rows) if self._choices is None else self._choices
+        return [answered(*each) for each in zip(self.rows, self.value, choices, strict=True)]
 
     @property
     def n_layers(self) -> int:
