@@ -29,7 +29,7 @@ def compose(
     tensor([1., 1., 1.])
     """
     if composition == "product":
-        return (mlp[:, None] @ attention)[:, 0], (displacement * mlp).sum(-1)
+        return torch.bmm(mlp[:, None], attention)[:, 0], (displacement * mlp).sum(-1)
     resting = displacement == 0
     shares = attention / torch.where(resting, torch.ones_like(displacement), displacement)[..., None]
     rows = torch.arange(len(targets), device=targets.device)

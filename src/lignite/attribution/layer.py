@@ -194,10 +194,10 @@ class _Layer:
         trial = self._trial(lot, draw_nodes(shares, lot.seed))
         measured = trial.measure()
         refined = [name for name in opened if opened[name].refines and any(failing[name])]
-        flags = [(~integrals[name].converged).to(measured.sizes) for name in refined]
-        sums = torch.stack([integral.gap.sum() for integral in integrals.values()])
-        read = iter(torch.cat([measured.sizes.flatten(), *flags, sums]).tolist())
-        verdicts = trial.verdicts([[next(read) for _ in range(3)] for _ in integrals], measured)
+        flags = [~integrals[name].converged for name in refined]
+        sums = [integral.gap.flatten().sum(0, keepdim=True) for integral in integrals.values()]
+        n_rows, everything = len(measured.rows), torch.cat([measured.rows, *flags, *sums]).tolist()
+        verdicts, read = trial.verdicts(everything[:n_rows], measured), iter(everything[n_rows:])
         for name, integral in integrals.items():
             missing = [next(read) for _ in self.numbers] if name in refined else failing[name]
             result.missed[name] = [row for row, missed in enumerate(missing) if missed]
@@ -243,7 +243,7 @@ class _Layer:
         if "whole" in self.needed:
             through.append(WholeMap(block, path, None, self._room("whole"), self.request.detail))
         if "mlp" in self.needed:
-            through.append(MlpMap(block, self._among(torch.zeros_like(block.heads), heads), None, self._room("mlp")))
+            through.append(MlpMap(block, self._among(block.heads, heads), None, self._room("mlp")))
         if through:
             maps = [(one, *(started if one is through[0] else rule)) for one in through]
             scores = together(maps, targets, lot.row, lambda start: self._readout(start, block.output))
@@ -260,19 +260,19 @@ class _Layer:
         return self.request.n_steps or min(NODES_PER_PANEL, self.request.max_steps)
 
     def _open(self, integrand: AnyMap, readout: Readout, power: int) -> Opened:
-        displacement, request = readout.displacement, self.request
+        (displacement, size), request = readout.displacement_of(self.targets), self.request
         return Opened(
-            integrand, displacement if self.everyone else displacement[self.targets], self.targets, tol=request.tol,
-            max_steps=request.max_steps, n_steps=request.n_steps, power=power,
+            integrand, displacement, self.targets, tol=request.tol, max_steps=request.max_steps,
+            n_steps=request.n_steps, power=power, size=size,
         )  # fmt: skip
 
-    def _read(self, opened: dict[str, Opened]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    def _read(self, opened: dict[str, Opened]) -> tuple[dict[str, list[bool]], dict[str, list[float]]]:
         """Which targets need more nodes, and each node's share of the watched target's scores: asked all at once."""
-        parts = [one.failing.double() for one in opened.values()]
+        parts = [one.content for one in opened.values()]
         for integrand in self.integrands.values():
-            parts += [torch.linalg.vector_norm(row.flatten(1), ord=1, dim=1).double() for row in integrand.seen]
+            parts += [torch.linalg.vector_norm(row, ord=1, dim=tuple(range(1, row.ndim))) for row in integrand.seen]
         read = iter(torch.cat(parts).tolist())
-        failing = {name: [next(read) for _ in self.numbers] for name in opened}
+        failing = {name: [not next(read) for _ in self.numbers] for name in opened}
         shares = {name: [next(read) for row in self.integrands[name].seen for _ in row] for name in opened}
         return failing, shares
 
@@ -335,7 +335,7 @@ class _Layer:
         with torch.no_grad():
             output = self._post(heads) if from_zero else self._post_of_start
         room = self._room("mlp")
-        readout, start = self._readout(output, block.output), self._among(torch.zeros_like(block.heads), heads)
+        readout, start = self._readout(output, block.output), self._among(block.heads, heads)
         return MlpMap(block, start, readout, room), readout, self.heads_power
 
     def _states_to(self, name: str) -> tuple[AnyMap, Readout, int]:

@@ -137,7 +137,7 @@ class AttentionMap(_Chunked):
         with torch.no_grad():
             point = self.path.at(nodes, targets)
             attention, heads = point.attend(self.scoring, targets)
-            directions = self.readout.gradient(heads, targets) * weights[:, None, None, None]
+            directions = self.readout.gradient(heads, targets) * weights.view(-1, 1, 1, 1)
             total = differentiate_total(point, attention, directions, self.scoring, targets)
             if watched is not None:
                 self.seen.append(total[:, :, watched])
@@ -202,18 +202,25 @@ def together(
         if moves:
             leaves.append(states.detach().requires_grad_())
         output = block.post(leaves[1] if moves else states, leaves[0], targets)
-        levels = output.detach().split(sizes)
+        level = output.detach()
         if read_from is not None:
-            readout = read_from(levels[0][0])
+            readout = read_from(level[0])
             for one, _, _ in maps:
                 one.readout = readout
-        directions = [one.readout.gradient(some, targets) for (one, _, _), some in zip(maps, levels, strict=True)]
-        gradients = [each.split(sizes) for each in torch.autograd.grad(output, leaves, _joined(directions))]
+            direction = readout.gradient(level, targets)
+        else:
+            levels = zip(maps, _parted(level, sizes), strict=True)
+            direction = _joined([one.readout.gradient(some, targets) for (one, _, _), some in levels])
+        gradients = [_parted(each, sizes) for each in torch.autograd.grad(output, leaves, direction)]
     with torch.no_grad():
         return [
             one.go_on(each, [part[place] for part in gradients], weights, targets, watched)
             for place, ((one, _, weights), each) in enumerate(zip(maps, asked, strict=True))
         ]
+
+
+def _parted(whole: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+    return [whole] if len(sizes) == 1 else whole.split(sizes)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
@@ -245,7 +252,7 @@ class WholeMap(ThroughPost):
         self, asked: Asked, gradients: Sequence[Tensor], weights: Tensor, targets: Tensor, watched: int | None
     ) -> Scores:
         point, attention = asked.more
-        directions, residual = gradients[0] * weights[:, None, None, None], None
+        directions, residual = gradients[0] * weights.view(-1, 1, 1, 1), None
         if point.states_slope is not None:
             residual = (gradients[1] * point.states_slope).sum(-1) * weights[:, None]
         return self._divide(point, attention, directions, residual, targets, watched)
@@ -259,15 +266,17 @@ class WholeMap(ThroughPost):
         targets: Tensor,
         watched: int | None,
     ) -> Scores:
-        rows = torch.arange(len(targets), device=targets.device)
         total = differentiate_total(point, attention, directions, self.scoring, targets)
         if watched is not None:
             own = total[:, :, watched].sum(1)
             if residual is not None:
                 own.index_add_(1, targets[watched : watched + 1], residual[:, watched, None])
             self.seen.append(own)
-        residual = torch.zeros_like(total[0, 0, :, 0]) if residual is None else residual.sum(0)
         parts = {"scores": total.sum((0, 1))}
+        if residual is None and not self.detail:
+            return parts
+        rows = torch.arange(len(targets), device=targets.device)
+        residual = total.new_zeros(len(targets)) if residual is None else residual.sum(0)
         parts["scores"][rows, targets] += residual
         if "heads" in self.detail:
             parts |= {"heads": total.sum(0).transpose(0, 1), "residual": residual}
@@ -307,7 +316,7 @@ class MlpMap(ThroughPost):
     def go_on(
         self, asked: Asked, gradients: Sequence[Tensor], weights: Tensor, targets: Tensor, watched: int | None
     ) -> Scores:
-        given = (gradients[0] * of_targets(self.slope, targets)).sum(-1) * weights[:, None, None]
+        given = (gradients[0] * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)
         if watched is not None:
             self.seen.append(given[:, watched])
         return {"scores": given.sum(0)}
@@ -318,7 +327,7 @@ class MlpMap(ThroughPost):
             return self.readout.level(output, targets)[0]
 
     def _heads(self, nodes: Tensor, targets: Tensor) -> Tensor:
-        return of_targets(self.start, targets) + nodes[:, None, None, None] * of_targets(self.slope, targets)
+        return of_targets(self.start, targets) + nodes.view(-1, 1, 1, 1) * of_targets(self.slope, targets)
 
     def _states(self, nodes: Tensor, targets: Tensor) -> Tensor:
         return of_targets(self.block.states, targets).expand(len(nodes), -1, -1)

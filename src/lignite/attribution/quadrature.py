@@ -282,7 +282,7 @@ def integrate(
 
 
 class Opened:
-    """An integral whose first panel is evaluated: `failing` tells which targets it does not suffice for.
+    """An integral whose first panel is evaluated: `content` tells which targets it suffices for, `failing` the others.
 
     Reading that off a device waits for it, so that several integrals are better asked at once. Options are those of
     `integrate`.
@@ -303,27 +303,35 @@ class Opened:
         panel: int = NODES_PER_PANEL,
     ):
         self.displacement, self.scale, self.tol, self.max_steps = displacement, scale, tol, max_steps
-        self.size = size_among_targets(displacement, displacement.abs().median()) if size is None else size
+        if size is None:
+            moved = displacement.abs()
+            size = size_among_targets(moved, moved.median())
+        self.size = size
         self.allowed = tol * self.size
         self.n_nodes = n_steps or min(panel, max_steps)
         self.evaluation = _Gauss(integrand, targets, power, self.n_nodes)
-        self.rows = torch.arange(len(targets), device=targets.device)
-        self.whole = self.evaluation.panel(0.0, 1.0, self.rows, torch.zeros_like(displacement), displacement)
-        self.gap = self.whole.scores["scores"].sum(-1) - displacement
+        self.n_targets = len(targets)
+        self.totals = self.evaluation.first(displacement.dtype)
+        self.gap = self.totals["scores"].sum(-1) - displacement
         self.refines = n_steps is None
-        self.failing: Bool[Tensor, " target"] = ~within(self.gap, self.allowed)
+        self.content: Bool[Tensor, " target"] = within(self.gap, self.allowed)
+
+    @property
+    def failing(self) -> Bool[Tensor, " target"]:
+        return ~self.content
 
     def close(self, failing: Sequence[bool | float]) -> Integral:
         """Refine the targets that are `failing`, which was read by the caller."""
-        used = torch.full_like(self.rows, self.n_nodes)
+        used = as_many(self.n_targets, self.n_nodes, self.gap.device)
         numbers = [number for number, missing in enumerate(failing) if missing] if self.refines else []
         if not numbers:
-            return Integral(self.whole.scores, self.displacement, self.gap, used, self.allowed, self.tol)
-        reached = Integral(self.whole.scores, self.displacement, self.gap, used, self.allowed, self.tol).reached
-        roots, limits = pieces(self.whole), _Limits(self.size, self.displacement, self.scale)
+            return Integral(self.totals, self.displacement, self.gap, used, self.allowed, self.tol)
+        reached = Integral(self.totals, self.displacement, self.gap, used, self.allowed, self.tol).reached
+        whole = self.evaluation.whole(self.totals, self.displacement)
+        roots, limits = pieces(whole), _Limits(self.size, self.displacement, self.scale)
         refined = [limits.row(number, roots[number], self.n_nodes) for number in numbers]
         refine(refined, self.evaluation, tol=self.tol, max_steps=self.max_steps)
-        totals = {name: part.clone() for name, part in self.whole.scores.items()}
+        totals, used = {name: part.clone() for name, part in self.totals.items()}, used.clone()
         _finish(totals, used, reached, refined)
         return Integral(
             totals,
@@ -467,6 +475,12 @@ def started_rule(
     return torch.cat([nothing, nodes]), torch.cat([nothing, weights])
 
 
+@lru_cache(maxsize=64)
+def as_many(n_targets: int, n_nodes: int, device: torch.device) -> Int[Tensor, " target"]:
+    """The same number of nodes for every target; nobody writes into it."""
+    return torch.full((n_targets,), n_nodes, device=device)
+
+
 class _Limits:
     """What the errors of every target are compared with."""
 
@@ -516,11 +530,19 @@ class _Gauss:
     power: int
     n_nodes: int
 
+    def first(self, dtype: torch.dtype) -> Scores:
+        """Scores of the whole path, for every target."""
+        rule = panel_rule(self.n_nodes, 0.0, 1.0, self.power, dtype, self.targets.device)
+        return self.integrand.scores(*rule, self.targets)
+
+    def whole(self, scores: Scores, displacement: Tensor) -> Panel:
+        """The panel that was `first`."""
+        rows = torch.arange(len(self.targets), device=self.targets.device)
+        return Panel(0.0, 1.0, self.n_nodes, rows, torch.zeros_like(displacement), displacement, scores)
+
     def panel(self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor) -> Panel:
         nodes, weights = panel_rule(self.n_nodes, start, end, self.power, level_end.dtype, level_end.device)
-        everyone = start == 0.0 and end == 1.0 and len(rows) == len(self.targets)
-        targets = self.targets if everyone else self.targets[rows]
-        scores = self.integrand.scores(nodes, weights, targets)
+        scores = self.integrand.scores(nodes, weights, self.targets[rows])
         return Panel(start, end, self.n_nodes, rows, level_start, level_end, scores)
 
     def level(self, point: float, rows: Tensor) -> Tensor:

@@ -1,10 +1,13 @@
 """Turn the vector by which a target has moved into one number, and say in which direction that number grows."""
 
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from lignite.tolerance import size_among_targets
 
 ROUNDINGS = 64
 """A change of a vector by less than so many roundings of its size is none: who sees itself alone stays where it is."""
@@ -13,6 +16,13 @@ ROUNDINGS = 64
 def unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
     """Vectors of length one; a vector that has not moved stays zero, so it explains nothing."""
     return vectors / _length(vectors).clamp_min(1e-30)
+
+
+class Displacement(NamedTuple):
+    """How far every target moves, and the size by which a gap in that is measured."""
+
+    length: Float[Tensor, "target *head"]
+    size: Float[Tensor, "target *head"]
 
 
 class Readout:
@@ -30,6 +40,7 @@ class Readout:
 
     def __init__(self, kind: str, start: Float[Tensor, "target *head d"], end: Float[Tensor, "target *head d"]):
         self.kind = kind
+        self._of: tuple[Tensor, Displacement] | None = None
         self.start = start
         change = end - start
         self.moves = _length(change) > ROUNDINGS * torch.finfo(change.dtype).eps * torch.maximum(
@@ -41,9 +52,16 @@ class Readout:
     def direction(self) -> Float[Tensor, "target *head d"]:
         return unit(self.total)
 
-    @property
+    @cached_property
     def displacement(self) -> Float[Tensor, "target *head"]:
         return torch.linalg.vector_norm(self.total, dim=-1)
+
+    def displacement_of(self, targets: Int[Tensor, " target"]) -> "Displacement":
+        """How far some targets move, and what that is measured by; kept for maps that share a readout."""
+        if self._of is None or self._of[0] is not targets:
+            moved = of_targets(self.displacement, targets)
+            self._of = targets, Displacement(moved, size_among_targets(moved, moved.median()))
+        return self._of[1]
 
     def level(self, values: Tensor, targets: Tensor) -> Tensor:
         """The readout of ``values [..., target, (head,) d]``."""

@@ -275,4 +275,5 @@ def _on_host(values: Float[Tensor, " target *head"]) -> Float[np.ndarray, "targe
 
 def within(values: Float[Tensor, " target *head"], limits: Float[Tensor, " target *head"]) -> Bool[Tensor, " target"]:
     """Whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
-    return (values.abs() <= limits).reshape(len(values), -1).all(1)
+    close = values.abs() <= limits
+    return close if close.ndim == 1 else close.flatten(1).all(1)

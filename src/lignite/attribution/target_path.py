@@ -23,7 +23,7 @@ class Norm:
         return "LayerNorm" if self.centred else "RMSNorm"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Mixture:
     """What mixed states become after `pre`: ``k(a; j, i) = own * (k_j - b) + other * (k_i - b) + b``.
 
@@ -81,11 +81,22 @@ class Spread:
         )
 
 
-def straight(nodes: Float[Tensor, " node"]) -> Mixture:
-    """The mixture of the states themselves."""
-    a = nodes[:, None, None, None]
-    one = torch.ones_like(a[:1])  # the same at every node
-    return Mixture(1 - a, a, -one, one)
+class Straight(Mixture):
+    """The mixture of the states themselves: ``own`` falls as ``other`` rises, and both at the same pace everywhere."""
+
+    def __init__(self, nodes: Float[Tensor, " node"]):
+        a = nodes.view(-1, 1, 1, 1)
+        super().__init__(1 - a, a, _FALLING, _RISING)
+
+    def values(self, own: Tensor, other: Tensor) -> Tensor:
+        return torch.lerp(own, other, self.other)
+
+    def slopes(self, own: Tensor, other: Tensor) -> Tensor:
+        return other - own
+
+
+_FALLING, _RISING = torch.tensor(-1.0), torch.tensor(1.0)
+"""Numbers of no place, which multiply tensors of every device and precision."""
 
 
 class PairPoint(Point):
@@ -101,10 +112,15 @@ class PairPoint(Point):
         self.states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
 
     def mix(self, weights: Tensor) -> Tensor:
+        if isinstance(self.mixture, Straight) and self.form.sums_to_one:
+            heads = self.mixture.values(self.form.value_of(self.targets), weights @ self.form.value)
+            return self._with_bias(heads, weights)
         own, other = self.mixture.own, self.mixture.other
         own_sum = (weights * own).sum(-1, keepdim=True) if own.shape[-1] > 1 else own * weights.sum(-1, keepdim=True)
         other_sum = (weights * other) @ self.form.value if other.shape[-1] > 1 else other * (weights @ self.form.value)
-        heads = torch.addcmul(other_sum, own_sum, self.form.value_of(self.targets))
+        return self._with_bias(torch.addcmul(other_sum, own_sum, self.form.value_of(self.targets)), weights)
+
+    def _with_bias(self, heads: Float[Tensor, "node head target d_value"], weights: Tensor) -> Tensor:
         if self.form.value_bias is not None:
             heads = heads + weights.sum(-1, keepdim=True) * self.form.value_bias[:, None]
         return heads.transpose(1, 2)
@@ -112,7 +128,9 @@ class PairPoint(Point):
     def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
         directions = directions.transpose(1, 2)
         own = (directions * self.form.value_of(self.targets)).sum(-1, keepdim=True)
-        other = directions @ self.form.value.mT
+        # head by head, so that no copy of the values is made for every node
+        by_head = directions.transpose(0, 1)
+        other = torch.bmm(by_head.flatten(1, 2), self.form.value.mT).unflatten(1, by_head.shape[1:3]).transpose(0, 1)
         along = self.mixture.values(own, other)
         if self.form.value_bias is not None:
             along += (directions * self.form.value_bias[:, None]).sum(-1, keepdim=True)
@@ -154,6 +172,7 @@ class ClosedForm:
         assert block.scoring is not None
         self.block = block
         self.norm = norm
+        self.sums_to_one = block.scoring.sinks is None
         n_heads = projections.query.shape[1]
         query = projections.query[0] * block.scoring.scale
         if rotation is None:
@@ -181,7 +200,7 @@ class ClosedForm:
 
     def mixtures(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> tuple[Mixture, Mixture]:
         """Of keys and of values."""
-        values = straight(nodes)
+        values: Mixture = Straight(nodes)
         if self.spread is not None:
             values = values.normalised(self.spread, targets)
         return values if self.key_spread is None else values.normalised(self.key_spread, targets), values
@@ -229,7 +248,7 @@ class Products:
     def _of(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         query, own = self._chosen(self.query, targets), self._chosen(self.key, targets)
         bias = None if self.bias is None else query @ self.bias.mT
-        return (query * own).sum(-1, keepdim=True), query @ self.key.mT, bias
+        return (query * own).sum(-1, keepdim=True), torch.bmm(query, self.key.mT), bias
 
     def _chosen(self, by_head: Float[Tensor, "head token d"], targets: Tensor) -> Float[Tensor, "head target d"]:
         return by_head if len(targets) == by_head.shape[1] else by_head[:, targets]
@@ -256,7 +275,7 @@ class RotatedProducts(Products):
         own = (query * self._chosen(self.unrotated, targets)) @ self.cos.mT
         own = own + (query * self._chosen(self.turned, targets)) @ self.sin.mT
         own = own + (query * self._chosen(self.passed, targets)).sum(-1, keepdim=True)
-        return own, query @ self.key.mT, None if self.at_source is None else query @ self.at_source.mT
+        return own, torch.bmm(query, self.key.mT), None if self.at_source is None else query @ self.at_source.mT
 
 
 class BatchPoint(Point):

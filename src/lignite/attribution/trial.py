@@ -10,6 +10,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -93,17 +94,18 @@ class Trial:
         with torch.enable_grad(), watch or nullcontext():
             run = _Run(self)
             run.go()
-        rows = {name: run.rows(name) for name in self.seen}
-        sizes = [torch.linalg.vector_norm(row, ord=torch.inf, dim=1) for row in rows.values()]
-        return Measured(torch.stack(sizes), run, precision if watch is None else watch.found)
+        parts = [part for name in self.seen for part in run.rows(name)]
+        return Measured(torch.cat(parts), run, precision if watch is None else watch.found)
 
-    def verdicts(self, sizes: Sequence[Sequence[float]], measured: "Measured") -> dict[str, Verdict]:
-        """Of every map, with its largest difference from the definition, and its largest score by it and by the plan.
+    def verdicts(self, rows: Sequence[float], measured: "Measured") -> dict[str, Verdict]:
+        """Of every map, from the `rows` that were measured and read by the caller.
 
         The direction in which a target moves is as exact as the difference of two vectors that it is taken from.
         """
-        found = {}
-        for name, (difference, expected, actual) in zip(self.seen, sizes, strict=True):
+        found, rest = {}, np.asarray(rows)
+        for name, seen in self.seen.items():
+            own, rest = np.split(rest, [2 * seen.shape[-1]])
+            difference, expected, actual = _sizes(*np.split(own, 2), weight=measured.run.weight(name))
             size = max(expected, actual)
             error, allowed = difference / size if size else difference, TRIAL_TOLERANCE[measured.precision]
             if not error <= allowed:
@@ -117,9 +119,9 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """How large the rows of every map are, and the coarsest precision that occurs in the block."""
+    """Every map's row of scores by the plan and by the definition, and the coarsest precision within the block."""
 
-    sizes: Float[Tensor, "map 3"]
+    rows: Float[Tensor, " any"]
     run: "_Run"
     precision: torch.dtype
 
@@ -136,19 +138,28 @@ class _Run:
         states = self.block.states
         self.start = states[self.target].expand_as(states) if trial.baseline is None else trial.baseline
         self.slope = states - self.start
-        points = {"start": self.start}
-        for name in trial.seen:
-            if name == "mlp":
-                points |= {name: states, "mlp start": states}
-            else:
-                points[name] = torch.add(self.start, self.slope, alpha=self._node(name))
-        self.places = {name: place for place, name in enumerate(points)}
-        self.states = torch.stack(list(points.values())).requires_grad_()
+        self.places = {name: place for place, name in enumerate(self._points)}
+        self.states = torch.stack([self._point(name) for name in self.places]).requires_grad_()
         lot = random.Random(trial.draw.seed)
         factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(self.block.n_heads)]
-        self.factors = torch.tensor(factors, dtype=states.dtype, device=states.device)
+        if "attention" in trial.seen:
+            self.factors = torch.tensor(factors, dtype=states.dtype, device=states.device)[:, None]
         self.moves: dict[str, tuple[Tensor, Tensor]] = {}
         self.gradients: dict[str, Tensor] = {}
+
+    @property
+    def _points(self) -> list[str]:
+        """Points in their order: those that end at the block's output last, their starts first, in the same order."""
+        seen = self.trial.seen
+        starts = ["start", *(["mlp start"] if "mlp" in seen else [])]
+        return starts + [name for name in ("attention", "whole", "mlp") if name in seen]
+
+    def _point(self, name: str) -> Float[Tensor, "token d"]:
+        if name == "start":
+            return self.start
+        if name in ("mlp", "mlp start"):
+            return self.block.states
+        return torch.add(self.start, self.slope, alpha=self._node(name))
 
     def _node(self, name: str) -> float:
         return self.trial.rule(name).nodes[self.trial.nodes[name]]
@@ -180,7 +191,7 @@ class _Run:
                     start = self._row(*block.as_loaded(leaf, partial(self._given_to, self.heads_start)))[1]
                 given = torch.add(self.heads_start, self.heads_slope, alpha=self._node(name)).requires_grad_()
                 value = self._row(*block.as_loaded(leaf, partial(self._given_to, given)))[1]
-                direction = self._direction(name, value, start, block.output)
+                direction = self._direction([name], value, start, block.output)
                 self.gradients[name] = torch.autograd.grad(value, given, direction)[0]
                 continue
             heads, output = self._row(*block.as_loaded(leaf.requires_grad_()))
@@ -188,9 +199,9 @@ class _Run:
                 assert heads is not None
                 assert heads_start is not None
                 assert block.heads is not None
-                value, direction = heads, self._direction(name, heads, heads_start, block.heads)
+                value, direction = heads, self._direction([name], heads, heads_start, block.heads)
             else:
-                value, direction = output, self._direction(name, output, output_start, block.output)
+                value, direction = output, self._direction([name], output, output_start, block.output)
             self.gradients[name] = torch.autograd.grad(value, leaf, direction)[0][0]
 
     def _row(self, heads: Tensor | None, output: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -205,56 +216,63 @@ class _Run:
         """Give the target the heads of the `mlp` map's path, at the points that stand for it."""
         if "mlp" not in self.places:
             return heads
-        target, place = self.target, self.places["mlp"]
-        start = heads[0, target].detach()
-        self.heads_start = torch.zeros_like(start) if self.trial.heads_from_zero else start
-        self.heads_slope = heads[place, target].detach() - self.heads_start
-        self.given = torch.add(self.heads_start, self.heads_slope, alpha=self._node("mlp")).requires_grad_()
-        changed = heads.clone()
-        changed[place, target] = self.given
-        changed[place + 1, target] = self.heads_start
-        return changed
+        own, n_tokens = heads.detach()[:, self.target], heads.shape[1]
+        first, last = self.places["mlp start"], self.places["mlp"]
+        self.heads_start = torch.zeros_like(own[0]) if self.trial.heads_from_zero else own[0]
+        self.heads_slope = own[last] - self.heads_start
+        moved = torch.add(self.heads_start, self.heads_slope, alpha=self._node("mlp"))
+        self.given = torch.stack([self.heads_start, moved]).requires_grad_()
+        rows = [place * n_tokens + self.target for place in (first, last)]
+        both = torch.arange(rows[0], rows[1] + 1, rows[1] - rows[0], device=heads.device)  # no copy from the host
+        return heads.flatten(0, 1).index_copy(0, both, self.given).view_as(heads)
 
     def _differentiate(self) -> None:
         """Pull the readouts of all maps back through the block in one pass."""
         places, block = self.places, self.block
-        output = self.output[:, self.target]
         objectives, directions, inputs = [], [], [self.states]
-        if "whole" in places:
-            objectives.append(output[places["whole"]])
-            directions.append(self._direction("whole", objectives[-1], output[0], block.output))
+        through = [name for name in places if name in ("whole", "mlp")]
+        if through:
+            output, first = self.output[:, self.target], 0 if "whole" in places else 1
+            objectives.append(output[-len(through) :])
+            with torch.no_grad():
+                starts = output[first : first + len(through)]
+            directions.append(self._direction(through, objectives[-1], starts, block.output))
         if "mlp" in places:
             inputs.append(self.given)
-            objectives.append(output[places["mlp"]])
-            directions.append(self._direction("mlp", objectives[-1], output[places["mlp start"]], block.output))
         if "attention" in places:
             assert self.heads is not None
             assert block.heads is not None
-            objectives.append(self.heads[places["attention"], self.target])
-            direction = self._direction("attention", objectives[-1], self.heads[0, self.target], block.heads)
-            directions.append(direction)
+            own = self.heads[:, self.target]
+            objectives.append(own[places["attention"]])
+            directions.append(self._direction(["attention"], objectives[-1], own[0], block.heads))
         to_states, *to_heads = torch.autograd.grad(objectives, inputs, directions)
-        self.gradients = {name: to_heads[0] if name == "mlp" else to_states[places[name]] for name in self.trial.seen}
+        self.gradients = {
+            name: to_heads[0][1] if name == "mlp" else to_states[places[name]] for name in self.trial.seen
+        }
 
-    def _direction(self, name: str, value: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        projection = self.trial.readout == "projection"
+    def _direction(self, names: Sequence[str], value: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        """In which readouts grow: that of one map, or those of several whose vectors lie side by side."""
+        projection, of_heads = self.trial.readout == "projection", "attention" in names
         with torch.no_grad():
-            moved = value - start
-            self.moves[name] = value, moved
-            total = end[self.target] - start if name == "attention" or projection else moved
+            moved, own_end = value - start, end[self.target] if of_heads or projection else None
+            several = len(names) > 1
+            self.moves |= {
+                name: (value[place], moved[place]) if several else (value, moved) for place, name in enumerate(names)
+            }
+            total = moved if own_end is None else own_end - start
             direction = unit(total if projection else moved)
-            if name == "attention":  # heads that stand still have no direction, only rounding
-                least = ROUNDINGS * torch.finfo(total.dtype).eps * _length(end[self.target])
-                direction = direction * (_length(total) > least) * self.factors[:, None]
+            if of_heads:  # heads that stand still have no direction, only rounding
+                assert own_end is not None
+                least = ROUNDINGS * torch.finfo(total.dtype).eps * _length(own_end)
+                direction = direction * (_length(total) > least) * self.factors
         return direction
 
-    def rows(self, name: str) -> Float[Tensor, "3 source"]:
-        """How far the plan's row is from the definition's, and both."""
+    def rows(self, name: str) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"]]:
+        """The plan's row, and the definition's before it is weighted."""
         found = self.trial.seen[name][self.trial.nodes[name]]
         if name == "attention":
-            found = self.factors @ found
-        expected = (self.gradients[name] * self._slope(name)).sum(-1) * self._weight(name)
-        return torch.stack([found - expected, expected, found])
+            found = (self.factors * found).sum(0)
+        return found, (self.gradients[name] * self._slope(name)).sum(-1)
 
     def cancelled(self, name: str, size: float) -> float:
         """By how much more a row rounds than its size: its target is a small difference, and so are its scores.
@@ -262,15 +280,24 @@ class _Run:
         A norm turns gradients square to its input: what is left of the product is as exact as its terms.
         """
         length, moved = (float(torch.linalg.vector_norm(each.detach())) for each in self.moves[name])
-        products = self.gradients[name] * self._slope(name) * self._weight(name)
+        products = self.gradients[name] * self._slope(name) * self.weight(name)
         mass = float(torch.linalg.vector_norm(products, dim=-1).max())
         return (length / moved if moved else 0.0) + (mass / size if size else 0.0)
 
     def _slope(self, name: str) -> Tensor:
         return self.heads_slope if name == "mlp" else self.slope
 
-    def _weight(self, name: str) -> float:
+    def weight(self, name: str) -> float:
         return self.trial.rule(name).weights[self.trial.nodes[name]]
+
+
+def _sizes(actual: np.ndarray, expected: np.ndarray, *, weight: float) -> tuple[float, float, float]:
+    """Largest difference between two rows of scores, the second of which is not weighted yet, and largest of each."""
+    expected = expected * weight
+    with np.errstate(invalid="ignore"):  # what is not a number says so below
+        rows = (actual - expected, expected, actual)
+    first, second, third = (float(np.abs(row).max()) for row in rows)
+    return first, second, third
 
 
 def _length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:

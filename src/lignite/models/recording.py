@@ -348,7 +348,7 @@ def _recording(
             if entered is None or result is None or result.shape != entered[0][1].shape:
                 return None
             (states_at, given), args, kwargs = entered
-            kept, left = given.detach().clone(), result.detach().clone()
+            kept, left = given.clone(), result.clone()  # without their graphs: nobody records with gradients
             called[name].calls.append(Met(place, module, args, kwargs, states_at, kept, left, (given, result)))
             called[name].within |= {other for other, around, _ in open_calls if around is not module}
             if module is shaken and len(called[name].calls) == 1:
@@ -394,11 +394,12 @@ def as_output(output: Any, parts: Sequence[Any]) -> Any:
 
 def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:
     """Every call's states at once, since reading a number waits for the device: a norm is finite if all of it is."""
-    largest = [torch.linalg.vector_norm(each, ord=torch.inf) for call in calls for each in (call.states, call.output)]
+    passed = [calls[0].states, *(call.output for call in calls)]  # a block carries on what enters it
+    largest = [torch.linalg.vector_norm(each, ord=torch.inf) for each in passed]
     finite = [isfinite(size) for size in torch.stack(largest).tolist()]
     if all(finite):
         return
-    layer = finite.index(False) // 2
+    layer = max(0, finite.index(False) - 1)
     broken = [name for name, weight in network.named_parameters() if not torch.isfinite(weight).all()]
     cause = (
         f"these weights are not finite: {', '.join(broken[:3])}{' …' if len(broken) > 3 else ''}. "
