@@ -38,7 +38,9 @@ TARGET = 1
 N_STEPS = 2
 LARGEST = 20e6
 """Parameters of the largest model that is tried: a family whose configuration cannot be shrunk below is left out."""
-SECONDS = 240
+SECONDS = 60
+"""The time a family gets; others take one or two seconds."""
+
 VALUE, DISPLACEMENT, SCORES = 1e-3, 2e-3, 5e-3
 """Relative differences that are still float32: of F, of a difference of two, of scores read out along a direction."""
 
@@ -223,6 +225,8 @@ def _verdict(attempt: Callable[[], Verdict]) -> Verdict:
             return attempt()
     except lignite.errors.LigniteError as error:
         return Verdict("refused", _first_line(error))
+    except TimeoutError as error:
+        return Verdict("–", str(error))
     except Exception as error:  # a foreign error is what is looked for
         return Verdict("RAW", f"{type(error).__name__}: {_first_line(error)}")
 
