@@ -295,7 +295,10 @@ def test_the_summary_tells_prediction_words_layers_and_gaps():
 
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""
-    for word in ("tiny-sentiment", "predicts  positive", "explains  positive", "superb", "by layer", "certificate"):
+    facts = dict(re.findall(r"^(\w+(?: at)?) {2,}(\S+)", result.stdout, re.MULTILINE))
+    assert facts["model"] == "tiny-sentiment"
+    assert (facts["predicts"], facts["explains"], facts["starts at"]) == ("positive",) * 3
+    for word in ("superb", "by layer", "certificate"):
         assert word in result.stdout
     assert len(re.findall(r"^ +[0-3] +\+", result.stdout, re.MULTILINE)) == 4  # the model has four layers
     assert "\x1b" not in result.stdout

@@ -385,9 +385,10 @@ def test_blocks_that_were_exchanged_are_noticed():
     model = lignite.load("tiny-sentiment")
     with at_rest(model.network):
         before = Stack(model, ask(model, ["A superb film."]))
-        blocks = model.network.bert.encoder.layer
-        blocks[1] = copy.deepcopy(blocks[1])
+    blocks = model.network.bert.encoder.layer
+    blocks[1] = copy.deepcopy(blocks[1])
 
+    with at_rest(model.network):  # looks through the modules, once for all that is asked of them meanwhile
         after = Stack(model, ask(model, ["A superb film."]))
 
     assert after.blocks[1] is blocks[1]
