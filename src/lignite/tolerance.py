@@ -19,9 +19,9 @@ NOTHING = 1e-30
 """Of nothing, nothing may be missed; a division by it would have no result."""
 
 
-def size_among_targets(moved: Any, median: Any) -> Any:
+def size_among_targets(displacement: Any, median: Any) -> Any:
     """Of a flow: how far the target moved, or a small share of how far the median target of the layer did."""
-    return moved.clip(min=SMALL_SHARE * median)
+    return abs(displacement).clip(min=SMALL_SHARE * median)
 
 
 def size_beside_predictions(displacement: Any, one: Any, other: Any) -> Any:

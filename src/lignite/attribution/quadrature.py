@@ -303,10 +303,7 @@ class Opened:
         panel: int = NODES_PER_PANEL,
     ):
         self.displacement, self.scale, self.tol, self.max_steps = displacement, scale, tol, max_steps
-        if size is None:
-            moved = displacement.abs()
-            size = size_among_targets(moved, moved.median())
-        self.size = size
+        self.size = size_among_targets(displacement, displacement.abs().median()) if size is None else size
         self.allowed = tol * self.size
         self.n_nodes = n_steps or min(panel, max_steps)
         self.evaluation = _Gauss(integrand, targets, power, self.n_nodes)

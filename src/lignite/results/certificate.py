@@ -103,8 +103,7 @@ def _size(dataset: xr.Dataset, prefix: str) -> xr.DataArray | None:
         value = displacement * 0 + float(dataset.attrs.get("value", 0.0))
         return _array(size_beside_predictions(displacement, value, value - displacement))
     others = [dim for dim in displacement.dims if dim != "layer"]
-    moved = abs(displacement)
-    return _array(size_among_targets(moved, moved.quantile(0.5, others, method="lower")))
+    return _array(size_among_targets(displacement, abs(displacement).quantile(0.5, others, method="lower")))
 
 
 def _carried(dataset: xr.Dataset) -> xr.DataArray | None:
