@@ -57,7 +57,7 @@ def assert_same_scores(actual: xr.Dataset, expected: xr.Dataset, *, allowed: flo
 
 
 @pytest.mark.parametrize("baseline", ["target_token", "zero", "mean", "pad"])
-@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize("name", ["bert", *wide("gpt2")])
 def test_a_list_of_texts_gives_what_each_text_gives_alone(name, baseline):
     """Nobody should have to know what else was in a batch."""
     model = reading_model(name)
