@@ -55,6 +55,10 @@ class Plan:
     paths: StraightPaths | None = None
 
 
+OTHER_MIXTURES = 6
+"""Targets and nodes, beside the first, at which a form behind a norm must hold: a pass of `pre` each."""
+
+
 def choose_plan(
     block: Block,
     baseline: Float[Tensor, "token d"] | None,
@@ -137,9 +141,13 @@ def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = 
         norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
         forms = [form(norm, bias, bias_rotation) for norm in norms]
         errors = torch.stack([mixture.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
-    best = min(range(len(forms)), key=errors.__getitem__)
-    if not errors[best] <= tolerance:
-        return None
+        best = min(range(len(forms)), key=errors.__getitem__)
+        if not errors[best] <= tolerance:
+            return None
+        # What clips keys or values (OLMo) may leave one mixture alone and not the next.
+        others = [_Mixture(block, seed + number, with_keys=True) for number in range(1, OTHER_MIXTURES + 1)]
+        if not all(float(other.error(forms[best])) <= tolerance for other in others):
+            return None
     return f"closed-form ({norms[best]}{suffix})", forms[best]
 
 
