@@ -1,6 +1,6 @@
 """Compare where paths may start, on decoders and on encoders, by what they cost and how faithful they are.
 
-    python studies/baselines.py [QUESTION ...] [--methods METHOD ...] [--limit N] [--fresh] [--finished]
+    python studies/baselines.py [QUESTION ...] [--methods METHOD ...] [--limit N] [--workers N] [--fresh] [--finished]
 
 Needs out/models/llama, gpt2 and llama-sst (train_decoder.py). Words are removed in three ways of which no baseline is
 one: they are deleted, hidden by the attention mask, or replaced by words drawn from the corpus. What is finished is
@@ -15,7 +15,10 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -454,25 +457,63 @@ class Asked:
         """What stands above the tables."""
         return (
             f"`{self.question.model}`, sha256 of its weights `{hash_weights(self.model)[:16]}…`, {len(self.rows)} "
-            f"texts of dev, seed {SEED}, `tol` {TOL}, {processor()}, one thread.\n"
+            f"texts of dev, seed {SEED}, `tol` {TOL}, {processor()}, one thread a process.\n"
         )
 
-    def results(self, name: str, method: str, fresh: bool, finished: bool) -> dict[str, dict[str, Any]]:
-        """By baseline, from the file or anew."""
-        folder = ROOT / "out" / "baselines"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}-{method}-{hash_weights(self.model)[:8]}-{len(self.rows)}.json"
-        known: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() and not fresh else {}
-        judges = [Judge(self.model, row, self.words) for row in self.rows]
-        baselines: dict[str, list[Start] | None] = dict(candidates(self.model, self.words))
-        if method == "ig":
-            baselines[HIDDEN] = None
-        for baseline, starts in baselines.items():
-            if baseline not in known and not finished:
-                known[baseline] = measured(self.model, self.rows, judges, method, starts)
-                path.write_text(json.dumps(known))
-                print(name, method, *cells(baseline, known), sep=" | ", flush=True)
-        return known
+    def baselines(self, method: str) -> dict[str, list[Start] | None]:
+        """What can be measured under a method; None hides words, which scores the input alone."""
+        extra: dict[str, list[Start] | None] = {HIDDEN: None} if method == "ig" else {}
+        return {**candidates(self.model, self.words), **extra}
+
+    def file(self, name: str, method: str) -> Path:
+        """Where finished baselines are kept."""
+        return ROOT / "out" / "baselines" / f"{name}-{method}-{hash_weights(self.model)[:8]}-{len(self.rows)}.json"
+
+
+@cache
+def asked_of(name: str, shared: Path, limit: int | None) -> Asked:
+    """Once for every process."""
+    return Asked.of(QUESTIONS[name], shared, limit)
+
+
+@cache
+def judges_of(name: str, shared: Path, limit: int | None) -> list[Judge]:
+    asked = asked_of(name, shared, limit)
+    return [Judge(asked.model, row, asked.words) for row in asked.rows]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One baseline of one question under one method."""
+
+    name: str
+    method: str
+    baseline: str
+    shared: Path
+    limit: int | None
+
+    def run(self) -> dict[str, Any]:
+        torch.set_num_threads(1)
+        asked = asked_of(self.name, self.shared, self.limit)
+        judges = judges_of(self.name, self.shared, self.limit)
+        return measured(asked.model, asked.rows, judges, self.method, asked.baselines(self.method)[self.baseline])
+
+
+def finish(jobs: Sequence[Job], n_workers: int) -> None:
+    """Measure what is not yet in the files, several at once, and keep each as soon as it is there."""
+    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(job.run): job for job in jobs}
+        for done in as_completed(running):
+            job = running[done]
+            path = asked_of(job.name, job.shared, job.limit).file(job.name, job.method)
+            known = known_of(path) | {job.baseline: done.result()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(known))
+            print(job.name, job.method, job.baseline, f"{known[job.baseline]['seconds']:.0f} s", sep=" | ", flush=True)
+
+
+def known_of(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def area(scores: dict[str, Any]) -> np.ndarray:
@@ -517,6 +558,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="only these, to out/baselines alone")
     parser.add_argument("--shared", type=Path, help="folder with data/ and models/ (default: LIGNITE_SHARED)")
     parser.add_argument("--limit", type=int, help="texts per question, for a trial (written to out/results.md)")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each (default: 1)")
     parser.add_argument("--fresh", action="store_true", help="forget what was finished")
     parser.add_argument("--finished", action="store_true", help="write tables of what is finished, measure nothing")
     arguments = parser.parse_args()
@@ -526,16 +568,30 @@ def main() -> None:
     torch.set_num_threads(1)
     shared = shared_folder(arguments.shared)
     document = ROOT / ("out" if arguments.limit else "docs") / "results.md"
-    for name in arguments.names or QUESTIONS:
-        question = QUESTIONS[name]
-        asked = Asked.of(question, shared, arguments.limit)
-        methods = [method for method in question.methods if method in (arguments.methods or METHODS)]
-        found = {method: asked.results(name, method, arguments.fresh, arguments.finished) for method in methods}
+    names = arguments.names or list(QUESTIONS)
+    methods = {
+        name: [each for each in QUESTIONS[name].methods if each in (arguments.methods or METHODS)] for name in names
+    }
+    jobs = []
+    for name in names:
+        asked = asked_of(name, shared, arguments.limit)
+        for method in methods[name]:
+            known = {} if arguments.fresh else known_of(asked.file(name, method))
+            left = [each for each in asked.baselines(method) if each not in known]
+            jobs += [Job(name, method, baseline, shared, arguments.limit) for baseline in left]
+            if arguments.fresh:
+                asked.file(name, method).unlink(missing_ok=True)
+    if not arguments.finished:
+        finish(jobs, arguments.workers)
+    for name in names:
+        asked = asked_of(name, shared, arguments.limit)
         content = [asked.head()]
-        for method, known in found.items():
+        for method in methods[name]:
+            known = known_of(asked.file(name, method))
             content += [f"`{method}`:", "", *table(known), ""] if known else []
         if not arguments.methods:
-            insert(document, f"baselines-{name}", f"Baselines: {question.title}", "\n".join(content).rstrip())
+            title = f"Baselines: {QUESTIONS[name].title}"
+            insert(document, f"baselines-{name}", title, "\n".join(content).rstrip())
 
 
 if __name__ == "__main__":

@@ -223,6 +223,7 @@ def processor() -> str:
 
 def write_card(folder: Path, arguments: argparse.Namespace, *, scores: dict[str, Any], **training: Any) -> None:
     """card.json beside the weights: which they are, how good, how they came about; printed, too."""
+    on_gpu = getattr(arguments, "device", "cpu").startswith("cuda")
     card = {
         "name": arguments.name,
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
@@ -230,7 +231,7 @@ def write_card(folder: Path, arguments: argparse.Namespace, *, scores: dict[str,
         "command": f"python {' '.join(sys.argv)}",
         "seed": arguments.seed,
         **training,
-        "machine": f"{processor()}, one thread",
+        "machine": torch.cuda.get_device_name() if on_gpu else f"{processor()}, one thread",
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -1,11 +1,11 @@
 """Train the small decoders whose baselines are compared: next tokens of English, from random weights.
 
-    python studies/train_decoder.py NAME [--shared FOLDER] [--out out/models] [--seed 0]
+    python studies/train_decoder.py NAME [--shared FOLDER] [--out out/models] [--seed 0] [--device cuda]
 
 `llama` is Llama-shaped (RMSNorm, rotary positions, grouped keys), `gpt2` GPT-2-shaped (LayerNorm, learned positions);
 both read bytes through word pieces that the script learns from the same text. `llama-sst` puts a head on `llama`, which
-must be there, and classifies sentences. One thread, seeded. The folder out/models/NAME gets the model, its tokenizer
-and card.json, with the perplexity or the accuracy on text that was held out.
+must be there, and classifies sentences. One thread, seeded, on a GPU where there is one. The folder out/models/NAME
+gets the model, its tokenizer and card.json, with the perplexity or the accuracy on text that was held out.
 """
 
 import argparse
@@ -56,7 +56,7 @@ Document = list[str]
 class Recipe:
     special: Mapping[str, str]
     """Tokens that stand for no text. Only the start and the end of a document occur in training."""
-    epochs: int = 1
+    epochs: int = 6
     shortest: int = 24
     longest: int = 128
     """A piece of text is as many whole sentences as fit a room drawn between these, in tokens."""
@@ -201,11 +201,12 @@ class Sentences:
         """The head looks for the last token that is no padding."""
         length = max(map(len, pieces))
         ids = torch.tensor([[*piece, *[self.pad] * (length - len(piece))] for piece in pieces])
+        ids = ids.to(model.device)
         return model(input_ids=ids, attention_mask=(ids != self.pad).long(), use_cache=False).logits
 
     def loss(self, model: PreTrainedModel, pieces: Sequence[list[int]]) -> Tensor:
         wanted = torch.tensor([self.label_of[tuple(piece)] for piece in pieces])
-        return cross_entropy(self.logits(model, pieces).float(), wanted)
+        return cross_entropy(self.logits(model, pieces).float(), wanted.to(model.device))
 
     @torch.inference_mode()
     def accuracy(self, model: PreTrainedModel) -> float:
@@ -223,7 +224,7 @@ def padded(pieces: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 def loss_of(model: PreTrainedModel, pieces: Sequence[Sequence[int]], reduction: str = "mean") -> Tensor:
     """-log probability of each next token, in nats."""
-    ids, wanted = padded(pieces)
+    ids, wanted = (each.to(model.device) for each in padded(pieces))
     logits = model(input_ids=ids, use_cache=False).logits
     return cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), reduction=reduction)
 
@@ -243,19 +244,22 @@ def train(
             progress = (epoch + done / len(pieces)) / recipe.epochs
             for group in optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * max(tent(progress, recipe.warm_up), recipe.final_rate)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(model.device.type, torch.bfloat16):
                 loss = task.loss(model, [pieces[place] for place in places])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimiser.step()
             optimiser.zero_grad()
-            losses.append(loss.item())
+            losses.append(loss.detach())
             done += len(places)
             if len(losses) % 200 == 0:
-                print(f"  {done}/{len(pieces)}: {statistics.fmean(losses[-200:]):.3f}, {minutes():.1f} min", flush=True)
+                print(
+                    f"  {done}/{len(pieces)}: {torch.stack(losses[-200:]).mean():.3f}, {minutes():.1f} min", flush=True
+                )
         model.eval()
         print(
-            f"epoch {epoch + 1}: loss {statistics.fmean(losses):.3f}, {after_epoch()}, {minutes():.1f} min", flush=True
+            f"epoch {epoch + 1}: loss {torch.stack(losses).mean():.3f}, {after_epoch()}, {minutes():.1f} min",
+            flush=True,
         )
 
 
@@ -289,7 +293,7 @@ def perplexity(
 @torch.inference_mode()
 def continuation(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str, n_tokens: int = 12) -> str:
     """The text with its likeliest next tokens."""
-    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    ids = tokenizer(text, return_tensors="pt")["input_ids"].to(model.device)
     for _ in range(n_tokens):
         ids = torch.cat([ids, model(input_ids=ids, use_cache=False).logits[:, -1:].argmax(-1)], 1)
     return tokenizer.decode(ids[0, 1:])
@@ -301,6 +305,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with data/ and models/ (default: LIGNITE_SHARED)")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "models")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
@@ -312,7 +317,7 @@ def train_decoder(arguments: argparse.Namespace, recipe: Recipe) -> None:
     documents = [document for source in SOURCES.values() for document in source(data, "train")]
     held_out = {name: source(data, "dev") for name, source in SOURCES.items()}
     tokenizer = learned_tokenizer(documents, recipe.special)
-    model, corpus = new_model(arguments.name, tokenizer), Corpus(tokenizer, documents)
+    model, corpus = new_model(arguments.name, tokenizer).to(arguments.device), Corpus(tokenizer, documents)
     shown = ("this film is one of the", "the best thing about the movie is", "i think that")
 
     def saved() -> str:
@@ -346,7 +351,7 @@ def train_classifier(arguments: argparse.Namespace, recipe: Recipe) -> None:
         dtype=torch.float32,
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
-    )
+    ).to(arguments.device)
     sentences = {split: Sentences(tokenizer, read(shared, "sst", split)) for split in ("train", "dev", "test")}
 
     def progress() -> str:

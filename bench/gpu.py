@@ -1,0 +1,214 @@
+"""What a GPU does of `lignite.flow` and `lignite.explain`: milliseconds, launches, waits, and how long it is busy.
+
+python bench/gpu.py [flow] [explain] [captum] [lists]
+
+Times are of the wall, the median of some calls after two that are not counted; launches, waits for the device and the
+time of its kernels are those of one more call under the profiler. Models have BERT-base's shape and random weights.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+import lignite
+from models import bert_base, bert_classifier, token_ids
+
+LENGTHS = (41, 128, 512)
+ALL_MAPS = ("attention", "mlp", "whole", "composed")
+EXPLAINED = (
+    {"method": "relevance-flow"},
+    {"method": "ca-lig", "path": "input"},
+    {"method": "ca-lig", "path": "layer"},
+    {"method": "ig"},
+    {"method": "gradient-x-input"},
+)
+CAPTUM_STEPS = (3, 4, 6, 12, 18, 24, 36, 48)
+"""Among these the fewest of each layer are looked for that reach our tolerance; the search is not counted."""
+TOL = 1e-3
+
+
+@dataclass
+class Cost:
+    """What one call takes."""
+
+    wall: float
+    kernels: int
+    waits: int
+    busy: float
+
+    def cells(self) -> list[str]:
+        share = f"{self.busy / self.wall:.0%}"
+        return [f"{self.wall * 1e3:.1f}", str(self.kernels), str(self.waits), f"{self.busy * 1e3:.1f}", share]
+
+
+COLUMNS = ("ms", "launches", "waits", "busy, ms", "busy")
+
+
+def seconds_of(run: Callable[[], object], repetitions: int = 5, warm_up: int = 2) -> float:
+    """Median wall time of a call, its work on the device finished."""
+    for _ in range(warm_up):
+        run()
+    times = []
+    for _ in range(repetitions):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        run()
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def cost_of(run: Callable[[], object]) -> Cost:
+    wall = seconds_of(run)
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
+        run()
+        torch.cuda.synchronize()
+    events = seen.profiler.kineto_results.events()  # type: ignore[union-attr] # there once the block ended
+    kernels = [
+        event
+        for event in events
+        if event.device_type() == torch.autograd.DeviceType.CUDA and not event.name().startswith(("Memcpy", "Memset"))
+    ]
+    waits = sum(event.name() == "cudaStreamSynchronize" for event in events)
+    return Cost(wall, len(kernels), waits, sum(event.duration_ns() for event in kernels) / 1e9)
+
+
+def row(*cells: object) -> None:
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def head(*names: str) -> None:
+    row(*names)
+    row(*["---"] * len(names))
+
+
+def on_device(model: lignite.Model) -> lignite.Model:
+    model.network.cuda()
+    return model
+
+
+def of_flow() -> None:
+    """All layers and targets, recording and checks included, beside one plain forward pass."""
+    model = on_device(bert_base())
+    head("flow", "tokens", *COLUMNS)
+    for length in LENGTHS:
+        inputs = token_ids(model, length)
+        ids = inputs["input_ids"].cuda()
+        row("plain forward pass", length, *cost_of(lambda ids=ids: forward(model, ids)).cells())
+        for maps, baseline in ((ALL_MAPS, "target_token"), (("whole",), "target_token"), (("whole",), "zero")):
+            cost = cost_of(lambda inputs=inputs, m=maps, b=baseline: lignite.flow(model, inputs, maps=m, baseline=b))
+            row(f"{', '.join(maps)}, {baseline}", length, *cost.cells())
+        cost = cost_of(lambda inputs=inputs: lignite.flow(model, inputs, maps="attention"))
+        row("attention, target_token", length, *cost.cells())
+
+
+@torch.no_grad()
+def forward(model: lignite.Model, ids: torch.Tensor) -> object:
+    return model.network(input_ids=ids)
+
+
+def of_explain() -> None:
+    """All layers of a classifier from the mask token, to a tolerance of 1e-3."""
+    model = on_device(bert_classifier())
+    head("explain", "tokens", *COLUMNS, "nodes")
+    for length in LENGTHS:
+        inputs = token_ids(model, length)
+        for options in EXPLAINED:
+            given = {"baseline": "mask", "tol": TOL} if options["method"] != "gradient-x-input" else {}
+
+            def run(inputs=inputs, options={**options, **given}):  # noqa: B006
+                return lignite.explain(model, inputs, **options)
+
+            result = run()
+            nodes = int(result.n_nodes.max()) if "n_nodes" in result else ""
+            row(" ".join(options.values()), length, *cost_of(run).cells(), nodes)
+
+
+def of_captum() -> None:
+    """Take captum layer by layer, each with the fewest steps that reach the tolerance, and with one number for all."""
+    model = on_device(bert_classifier())
+    head("tokens", "captum, own steps, ms", "captum, same steps, ms", "path=layer, ms", "path=input, ms", "ratios")
+    for length in LENGTHS[:2]:
+        inputs = {"input_ids": token_ids(model, length)["input_ids"].cuda()}
+        own, same = captum_seconds(model, inputs["input_ids"])
+        ours = [
+            seconds_of(lambda p=path, i=inputs: lignite.explain(model, i, baseline="mask", path=p, tol=TOL), 3, 1)
+            for path in ("layer", "input")
+        ]
+        ratios = ", ".join(f"{one / mine:.1f} ×" for mine in ours for one in (own, same))
+        row(length, *(f"{each * 1e3:.0f}" for each in (own, same, *ours)), ratios)
+
+
+def captum_seconds(model: lignite.Model, ids: torch.Tensor) -> tuple[float, float]:
+    from captum.attr import LayerIntegratedGradients
+
+    network = model.network
+    special = torch.isin(ids, torch.tensor(model.tokenizer.all_special_ids, device=ids.device))
+    blank = torch.where(special, ids, model.tokenizer.mask_token_id)
+    with torch.no_grad():
+        label = int(network(input_ids=ids).logits.argmax())
+        ends = [float(network(input_ids=each).logits[0, label]) for each in (ids, blank)]
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        return network(input_ids=ids).logits[:, label]
+
+    layers = [network.base_model.embeddings, *network.base_model.encoder.layer]
+    methods, steps = [LayerIntegratedGradients(forward, layer) for layer in layers], []
+
+    def run(method: LayerIntegratedGradients, n_steps: int) -> float:
+        scores = method.attribute(ids, baselines=blank, n_steps=n_steps)
+        return float(scores.sum())
+
+    for method in methods:
+        errors = {n: abs(run(method, n) / (ends[0] - ends[1]) - 1) for n in CAPTUM_STEPS}
+        steps.append(next((n for n in CAPTUM_STEPS if errors[n] <= TOL), CAPTUM_STEPS[-1]))
+    own = sum(seconds_of(lambda m=m, n=n: run(m, n), 3, 1) for m, n in zip(methods, steps, strict=True))
+    same = sum(seconds_of(lambda m=m: run(m, max(steps)), 3, 1) for m in methods)
+    print(f"<!-- captum's steps: {steps} -->")
+    return own, same
+
+
+def of_lists(n_texts: int = 64) -> None:
+    """Sentences of 4 to 35 random words in one call, against one call each."""
+    head("list", "model", "a list, ms", "a loop, ms", "loop / list")
+    tiny = on_device(lignite.load("tiny-sentiment"))
+    base = on_device(bert_classifier())
+    rng = np.random.default_rng(0)
+    words = [word for word in tiny.tokenizer.get_vocab() if word.isalpha() and len(word) > 2]
+    texts = [" ".join(rng.choice(words, rng.integers(4, 36))) for _ in range(n_texts)]
+    for name, model in (("tiny-sentiment", tiny), ("BERT-base shape", base)):
+        for options in EXPLAINED[:4]:
+            compare(
+                " ".join(options.values()), name, texts, lambda text, m=model, o=options: lignite.explain(m, text, **o)
+            )
+        compare("flow", name, texts, lambda text, m=model: lignite.flow(m, text))
+
+
+def compare(label: str, name: str, texts: list[str], run: Callable[[object], object]) -> None:
+    together = seconds_of(lambda: run(texts), 1, 1)
+    few = texts[::4]
+    apart = seconds_of(lambda: [run(text) for text in few], 1, 1) * len(texts) / len(few)
+    row(label, name, f"{together * 1e3:.0f}", f"{apart * 1e3:.0f}", f"{apart / together:.1f}")
+
+
+PARTS = {"flow": of_flow, "explain": of_explain, "captum": of_captum, "lists": of_lists}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    chosen = parser.parse_args().parts or list(PARTS)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    print(f"{torch.cuda.get_device_name()}, {platform.machine()} host, torch {torch.__version__}\n")
+    for part in chosen:
+        start = time.perf_counter()
+        PARTS[part]()
+        print(f"\n<!-- {part}: {time.perf_counter() - start:.0f} s -->\n", flush=True)
