@@ -118,7 +118,8 @@ def forward(model: lignite.Model, ids: torch.Tensor) -> object:
 def of_explain() -> None:
     """All layers of a classifier from the mask token, to a tolerance of 1e-3."""
     model = on_device(bert_classifier())
-    head("explain", "tokens", *COLUMNS, "nodes")
+    model.tokenizer.model_max_length = LENGTHS[-1]
+    head("explain", "tokens", *COLUMNS)
     for length in LENGTHS:
         inputs = token_ids(model, length)
         for options in EXPLAINED:
@@ -127,9 +128,7 @@ def of_explain() -> None:
             def run(inputs=inputs, options={**options, **given}):  # noqa: B006
                 return lignite.explain(model, inputs, **options)
 
-            result = run()
-            nodes = int(result.n_nodes.max()) if "n_nodes" in result else ""
-            row(" ".join(options.values()), length, *cost_of(run).cells(), nodes)
+            row(" ".join(options.values()), length, *cost_of(run).cells())
 
 
 def of_captum() -> None:

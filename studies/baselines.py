@@ -447,7 +447,7 @@ class Asked:
     def of(cls, question: Question, shared: Path, limit: int | None) -> "Asked":
         bundled = question.model == "tiny-sentiment"
         home = shared / "models" if question.model == "sst-minilm" else ROOT / "out" / "models"
-        model = lignite.load(question.model if bundled else home / question.model)
+        model = lignite.load(question.model if bundled else home / question.model, device="cpu")
         kinds = SOURCES.values() if question.kind != "class" else (snippets,)
         corpus = [line for source in kinds for document in source(shared / "data", "train") for line in document]
         words = Words.of(model, corpus)

@@ -1,5 +1,6 @@
 """The same numbers on a GPU; and, where there is none, that every tensor is made where the model is."""
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -28,8 +29,12 @@ def test_a_gpu_gives_the_flow_of_the_cpu(name, baseline):
     expected = lignite.flow(lignite.wrap(network), inputs, **options)
     actual = lignite.flow(lignite.wrap(network.cuda()), inputs, **options)
 
-    # float64 on both sides; norms that compute in float32 differ by its rounding between devices.
-    xr.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    # Llama's norm computes in float32 even here: its rounding, 6e-8, times 1/sqrt(1e-6), its steepest slope at zero.
+    share = 6e-5 if name == "llama" else 1e-9
+    for variable, scores in expected.data_vars.items():
+        np.testing.assert_allclose(
+            actual[variable], scores, rtol=0, atol=share * float(abs(scores).max()), err_msg=variable
+        )
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "mpnet", "vit"])
