@@ -323,13 +323,14 @@ def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress |
 
 def missed_in(result: xr.Dataset) -> list[str]:
     """What the certificate of a flow says is missed, a line for each layer and map."""
+    found = [each for each in certificates(result) if not each.kept]
     lines = []
     for place, layer in enumerate(result["layer"].values.tolist()):
-        for found in certificates(result):
-            wide = ~found.within.isel(layer=place)
+        for each in found:
+            wide = ~each.within.isel(layer=place)
             rows = wide.any("head") if "head" in wide.dims else wide
             if rows.any():
-                lines.append(f"layer {layer}, {found.prefix[:-1]}: {_named(result, rows.values)} of {len(rows)}")
+                lines.append(f"layer {layer}, {each.prefix[:-1]}: {_named(result, rows.values)} of {len(rows)}")
     return lines
 
 
