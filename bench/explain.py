@@ -18,10 +18,12 @@ from torch import nn
 
 import lignite
 from flow import peak_memory
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask, filler
-from lignite.models.replay import another_input, one_by_one, swept
-from lignite.models.stack import Stack
+from lignite.blocks.replay import another_input, one_by_one, swept
+from lignite.blocks.stack import Stack
+from lignite.inputs.encode import encode
+from lignite.models.hold import at_rest
+from lignite.targets.ask import ask
+from lignite.targets.edits import filler
 from models import bert_classifier, token_ids
 
 TOL = 1e-3
@@ -87,7 +89,7 @@ def against_captum() -> None:
 
 def _inputs(model: lignite.Model, text: str | None = None) -> dict[str, torch.Tensor]:
     """Of a text, or of random tokens."""
-    ids = (token_ids(model, N_TOKENS) if text is None else model.encode(text)[0].tensors)["input_ids"]
+    ids = (token_ids(model, N_TOKENS) if text is None else encode(model, text)[0].tensors)["input_ids"]
     return {"input_ids": ids, "token_type_ids": torch.zeros_like(ids)}
 
 

@@ -15,10 +15,10 @@ import torch
 
 import lignite
 from lignite.attribution.layer import attribute_layer
+from lignite.blocks.record import record
+from lignite.blocks.routes import RecordedBlock, block_of
 from lignite.memory import memory_budget
-from lignite.models.attention import at_rest
-from lignite.models.recording import record
-from lignite.models.splitting import RecordedBlock, block_of
+from lignite.models.hold import at_rest
 from lignite.request import FlowRequest
 from models import bert_base, llama_like, token_ids
 

@@ -13,9 +13,12 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import lignite
-from lignite.metrics.faithfulness import BINS, FILLS, LOG_ODDS_BIN, faithfulness, n_removed, removable
-from lignite.metrics.statistics import random_relevances
-from lignite.models.prediction import Row, ask, filler, predict, remove_tokens, replace_tokens
+from lignite.metrics.asking.faithfulness import BINS, FILLS, LOG_ODDS_BIN, faithfulness, n_removed, removable
+from lignite.metrics.readings.statistics import random_relevances
+from lignite.targets.ask import ask
+from lignite.targets.edits import filler, remove_tokens, replace_tokens
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row
 
 STEPS = 10
 

@@ -29,19 +29,20 @@ from torch.nn.utils.rnn import pad_sequence
 
 import lignite
 from data import ROOT, shared_folder
+from lignite.api.evaluate import hash_weights
 from lignite.attribution.fusion import weights_of
 from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
-from lignite.evaluations import hash_weights
+from lignite.blocks.baselines import special_tokens, starts_of
+from lignite.blocks.stack import Stack
 from lignite.methods.ca_lig import precision_of
 from lignite.methods.stacks import in_stacks
-from lignite.metrics.faithfulness import BINS, n_removed, removable
-from lignite.metrics.statistics import compare, holm, interval
-from lignite.models.attention import at_rest
-from lignite.models.prediction import Row, ask
-from lignite.models.stack import Stack
-from lignite.models.start import special_tokens, starts_of
+from lignite.metrics.asking.faithfulness import BINS, n_removed, removable
+from lignite.metrics.readings.statistics import compare, holm, interval
+from lignite.models.hold import at_rest
 from lignite.request import TOKEN_BASELINES, ExplainRequest, Target
+from lignite.targets.ask import ask
+from lignite.targets.rows import Row
 from tables import insert, number
 from train import processor
 from train_decoder import SOURCES, reviews, snippets

@@ -16,12 +16,13 @@ import xarray as xr
 
 import lignite
 from data import ROOT, prepared, shared_folder
-from lignite.evaluations import hash_weights, read_methods
-from lignite.explanations import explain_rows
-from lignite.metrics.sanity import compare_explanations, weight_randomization
-from lignite.metrics.statistics import interval
-from lignite.models.prediction import Row, ask
+from lignite.api.evaluate import hash_weights, read_methods
+from lignite.api.explain import explain_rows
+from lignite.metrics.asking.sanity import compare_explanations, weight_randomization
+from lignite.metrics.readings.statistics import interval
 from lignite.request import ExplainRequest
+from lignite.targets.ask import ask
+from lignite.targets.rows import Row
 from tables import FEW, insert, number
 
 METHODS = (*FEW, "occlusion")

@@ -20,7 +20,7 @@ import torch
 
 import lignite
 from data import ROOT, prepared, shared_folder
-from lignite.evaluations import Evaluation, evaluate
+from lignite.api.evaluate import Evaluation, evaluate
 
 TOL = 0.01
 """Gap allowed to every method that integrates: an order of tokens does not change with it, and time does."""

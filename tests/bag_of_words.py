@@ -14,7 +14,8 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import lignite
-from lignite.models.prediction import Row, ask
+from lignite.targets.ask import ask
+from lignite.targets.rows import Row
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 import lignite
 from lignite.attribution.layer import LayerScores, attribute_layer
-from lignite.models.attention import at_rest
-from lignite.models.recording import record
-from lignite.models.splitting import RecordedBlock, block_of
+from lignite.blocks.record import record
+from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.models.hold import at_rest
 from lignite.request import FlowRequest
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architectures.md"

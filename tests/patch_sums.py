@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, ViTConfig, ViTImageProcessorPil
 from transformers.modeling_outputs import ImageClassifierOutput
 
 import lignite
-from lignite.models.prediction import Row
+from lignite.targets.rows import Row
 
 PATCH = 4
 

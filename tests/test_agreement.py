@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from tests.sample_flow import sample_flow
 
 from lignite.errors import GridError, InputError, OptionError
-from lignite.metrics.agreement import agreement, agreement_between
+from lignite.metrics.readings.agreement import agreement, agreement_between
 
 EXACT = {"rtol": 1e-12, "atol": 1e-15}  # float64 on a dozen numbers
 FIRST = np.array([[9.0, 1.0, 2.0], [0.0, 5.0, -1.0], [2.0, 2.0, 7.0]])

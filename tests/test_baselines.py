@@ -10,12 +10,12 @@ from tests.headed_models import headed
 from tests.tiny_tokenizers import byte_level, sentence_piece, word_piece
 
 import lignite
+from lignite.blocks.leap import leap
+from lignite.blocks.stack import Stack
 from lignite.errors import BaselineWarning, OptionError
-from lignite.models.attention import at_rest
-from lignite.models.leap import leap
-from lignite.models.prediction import ask
-from lignite.models.stack import Stack
+from lignite.models.hold import at_rest
 from lignite.request import TOKEN_BASELINES
+from lignite.targets.ask import ask
 
 TEXT = "the plot was thin"
 EXACT = {"rtol": 0, "atol": 1e-10}

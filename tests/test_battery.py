@@ -8,8 +8,8 @@ from tests.wide import mostly_wide
 
 import lignite
 from lignite.attribution.layer import attribute_layer
+from lignite.blocks.routes import TOLERANCE
 from lignite.errors import OptionError
-from lignite.models.splitting import TOLERANCE
 from lignite.request import FlowRequest
 
 OF_EVERY_KIND = (
@@ -71,7 +71,7 @@ def test_single_precision_finds_the_closed_form_of_double_precision(name):
     """A form is accepted by its error at one mixture: float32 rounding must stay on the right side of the tolerance."""
     model, blocks = blocks_of(ARCHITECTURES[name], torch.float32)
 
-    with lignite.models.attention.at_rest(model.network):
+    with lignite.models.hold.at_rest(model.network):
         plans = dict.fromkeys(scores_of(block, from_zero=False).plan for block in blocks)
 
     assert tuple(plans) == examine(name).token_plans
@@ -97,7 +97,7 @@ def test_a_block_without_heads_says_what_it_offers(options):
 
 def attribute(name: str, **options):
     model, blocks = blocks_of(ARCHITECTURES[name], torch.float64)
-    with lignite.models.attention.at_rest(model.network):
+    with lignite.models.hold.at_rest(model.network):
         return attribute_layer(blocks[0], None, torch.arange(LENGTH), FlowRequest(n_steps=1, **options), budget=1e8)
 
 

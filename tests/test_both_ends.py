@@ -16,13 +16,13 @@ from torch.testing import assert_close
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import lignite
+from lignite.blocks import replay
+from lignite.blocks.baselines import hold_against_another_input, starts_of
+from lignite.blocks.record import find_blocks, layout_of
+from lignite.blocks.stack import Stack
 from lignite.errors import BypassError, ModelError
-from lignite.models import replay
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask
-from lignite.models.recording import find_blocks, layout_of
-from lignite.models.stack import Stack
-from lignite.models.start import hold_against_another_input, starts_of
+from lignite.models.hold import at_rest
+from lignite.targets.ask import ask
 
 TEXT = "the plot was thin"
 TEXTS = [TEXT, "people says nothing at all", "it"]

@@ -10,9 +10,9 @@ from tests.headed_models import headed
 
 from lignite.methods import METHODS
 from lignite.methods.chance import seed_of
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask
+from lignite.models.hold import at_rest
 from lignite.request import ExplainRequest
+from lignite.targets.ask import ask
 
 attr = pytest.importorskip("captum.attr", reason="captum is not installed")
 

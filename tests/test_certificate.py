@@ -12,13 +12,14 @@ from tests.sample_explanation import sample_explanation
 from tests.sample_flow import sample_flow
 
 import lignite
-from lignite import explanations, flows
-from lignite.explanations import Missed, _remedy
+from lignite.api import explain as explanations
+from lignite.api import flow as flows
+from lignite.api.explain import Missed, _remedy
 from lignite.request import ExplainRequest
 from lignite.results.certificate import certificate, certificates, largest_gap
 from lignite.tolerance import CARRIED_SHARE, size_among_targets, size_beside_predictions, size_of_carried
-from lignite.views.explanation import certificates as shown
-from lignite.views.summary import worst_gaps
+from lignite.views.explanation.facts import certificates as shown
+from lignite.views.flow.facts import worst_gaps
 
 TOL = 1e-3
 sizes = st.floats(1e-6, 10, allow_nan=False)

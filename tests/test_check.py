@@ -13,7 +13,7 @@ from tests.tiny_tokenizers import word_piece
 from typer.testing import CliRunner
 
 import lignite
-from lignite import checks
+from lignite.api import check as checks
 from lignite.apps import cli
 from lignite.apps.check_table import print_check
 from lignite.attribution.layer import LayerScores
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_replayed_ends_with_1(bert, monkeypatch):
     blocks = bert.network.encoder.layer
     for number, block in enumerate(blocks):
         blocks[number] = Restless(block)
-    monkeypatch.setattr("lignite.models.loading.load", lambda *args, **options: bert)
+    monkeypatch.setattr("lignite.models.load.load", lambda *args, **options: bert)
 
     result = CliRunner().invoke(cli.app, ["check", "bert", "--length", str(LENGTH)])
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import lignite
+from lignite.api.check import ranges
 from lignite.apps import cli
 from lignite.apps.arguments import parse_numbers
-from lignite.checks import ranges
 from lignite.errors import OptionError
 
 TEXT = "A superb film."
@@ -288,7 +288,7 @@ def test_advice_of_other_libraries_is_not_printed(monkeypatch):
         heard.append(logging.getLogger("transformers.models").isEnabledFor(logging.WARNING))
         return []
 
-    monkeypatch.setattr("lignite.flows.flow", chatty)
+    monkeypatch.setattr("lignite.api.flow.flow", chatty)
 
     result = run("flow", TEXT)
 
@@ -515,7 +515,7 @@ def test_an_interrupt_ends_with_130_and_writes_nothing(tmp_path):
     """Ctrl-C in the middle of the work."""
     path = tmp_path / "flow.nc"
     script = (
-        "import lignite.flows as flows, lignite.apps.cli as cli, sys\n"
+        "import lignite.api.flow as flows, lignite.apps.cli as cli, sys\n"
         "inner = flows.attribute_layer\n"
         "def announce(*args, **options):\n"
         "    print('working', flush=True)\n"

@@ -7,9 +7,9 @@ import pytest
 from tests.test_evaluations import ROWS, Explainer
 from typer.testing import CliRunner
 
-from lignite import evaluations
+from lignite.api import evaluate as evaluations
+from lignite.api.evaluate import Evaluation
 from lignite.apps import cli, evaluate_command
-from lignite.evaluations import Evaluation
 
 QUICK = ("--methods", "occlusion", "--metrics", "deletion", "--steps", "2")
 

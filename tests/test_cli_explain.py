@@ -127,7 +127,7 @@ def test_every_option_reaches_the_function(typed, heard, monkeypatch):
         given.update(options)
         return []
 
-    monkeypatch.setattr("lignite.explanations.explain", listen)
+    monkeypatch.setattr("lignite.api.explain.explain", listen)
 
     run("explain", TEXT, *typed)
 
@@ -144,7 +144,7 @@ def test_every_field_of_a_target_is_on_the_command_line(tmp_path, monkeypatch):
         heard["target"] = target
         return []
 
-    monkeypatch.setattr("lignite.explanations.explain", listen)
+    monkeypatch.setattr("lignite.api.explain.explain", listen)
 
     run("explain", TEXT, "--target", "3", "--against", "b", "--token", "-1", "--part", "end")
     given = heard["target"]

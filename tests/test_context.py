@@ -9,8 +9,9 @@ from tests.bag_of_words import asked, bag_of_words, oracle
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.metrics.context import context_sensitivity
-from lignite.models.prediction import Row, ask
+from lignite.metrics.asking.context import context_sensitivity
+from lignite.targets.ask import ask
+from lignite.targets.rows import Row
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums of a handful of numbers of order ten
 WEIGHTS = {"good": 8.0, "bad": -6.0, **{f"w{number}": number / 16 for number in range(1, 9)}}

@@ -23,17 +23,18 @@ from transformers import (
 from typer.testing import CliRunner
 
 import lignite
-from lignite import evaluations
+from lignite.api import evaluate as evaluations
+from lignite.api.evaluate import evaluate
 from lignite.apps.cli import app
+from lignite.data.examples import read_examples
+from lignite.data.outlines import carry, read_outline
 from lignite.errors import FileError, InputError, OptionError
-from lignite.evaluations import evaluate
-from lignite.examples import read_examples
-from lignite.measures import METRICS, choose_metrics
-from lignite.metrics.faithfulness import faithfulness
-from lignite.metrics.localization import enlarge, localization, mask_from_boxes
-from lignite.metrics.outlines import carry, read_outline
-from lignite.models.prediction import ask
-from lignite.views.evaluation import draw_curves, evaluation_html
+from lignite.metrics.asking.faithfulness import faithfulness
+from lignite.metrics.readings.localization import enlarge, localization, mask_from_boxes
+from lignite.metrics.registry import METRICS, choose_metrics
+from lignite.targets.ask import ask
+from lignite.views.evaluation.page import evaluation_html
+from lignite.views.evaluation.picture import draw_curves
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}  # the same float64 numbers, once more in another order
 WEIGHTS = [[0.0, 0, 0, 0], [0, 0, 9, 0], [0, 0, 0, 0]]

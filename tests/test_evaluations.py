@@ -14,16 +14,21 @@ from tests.headed_models import headed
 from tests.tiny_tokenizers import byte_level
 
 import lignite
-from lignite import evaluations, measures
+from lignite.api import evaluate as evaluations
+from lignite.api.evaluate import Evaluation, evaluate, hash_weights, read_methods
 from lignite.errors import FileError, GapWarning, InputError, OptionError
-from lignite.evaluations import Evaluation, evaluate, hash_weights, read_methods
-from lignite.measures import METRICS, choose_metrics
-from lignite.metrics.faithfulness import faithfulness
-from lignite.metrics.robustness import infidelity
-from lignite.metrics.statistics import compare, interval
-from lignite.models.prediction import ask, filler, predict, replace_tokens
+from lignite.metrics import registry as measures
+from lignite.metrics.asking.faithfulness import faithfulness
+from lignite.metrics.asking.robustness import infidelity
+from lignite.metrics.readings.statistics import compare, interval
+from lignite.metrics.registry import METRICS, choose_metrics
 from lignite.request import ExplainRequest, Target
-from lignite.views.evaluation import draw_curves, evaluation_html, print_evaluation
+from lignite.targets.ask import ask
+from lignite.targets.edits import filler, replace_tokens
+from lignite.targets.predict import predict
+from lignite.views.evaluation.page import evaluation_html
+from lignite.views.evaluation.picture import draw_curves
+from lignite.views.evaluation.terminal import print_evaluation
 
 TEXTS = [
     "A superb film.",
@@ -769,7 +774,7 @@ def test_the_terminal_needs_no_unicode(told):
 
 def test_the_best_mean_of_each_column_is_marked(told):
     """In the direction that is better."""
-    from lignite.views.evaluation import columns_of
+    from lignite.views.evaluation.facts import columns_of
 
     for column in columns_of(told):
         marked = {name: cell.mean for name, cell in column.cells.items() if cell.best}
@@ -782,7 +787,7 @@ def test_surely_better_and_worse_are_marked(told):
     """+ and - say in which direction a corrected comparison with the reference went, for metrics of both kinds."""
     from dataclasses import replace
 
-    from lignite.views.evaluation import columns_of
+    from lignite.views.evaluation.facts import columns_of
 
     tests = told.tests.copy()
     tests["p_holm"] = np.where(tests["method"] == "random", 0.001, 0.2)

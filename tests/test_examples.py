@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lignite.data.examples import read_examples
 from lignite.errors import FileError, InputError, OptionError
-from lignite.examples import read_examples
 
 ROWS = [
     {"id": "a", "text": "A superb film.", "label": "positive", "rationale": [[2, 8]]},

@@ -19,9 +19,9 @@ from tests.tiny_tokenizers import byte_level, sentence_piece
 
 import lignite
 from lignite.errors import GapWarning, LigniteError, OptionError
-from lignite.models.prediction import ask
 from lignite.request import Target
 from lignite.results.schema import validate
+from lignite.targets.ask import ask
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes, for time
 

@@ -16,7 +16,7 @@ from tests.sample_flow import sample_flow
 from tests.test_views import BLINDNESS, HOSTILE, Elements, lab, linear
 
 from lignite.errors import FileError, OptionError
-from lignite.views.explanation import (
+from lignite.views.explanation.facts import (
     arrange,
     certificate_text,
     certificates,
@@ -26,9 +26,9 @@ from lignite.views.explanation import (
     settings,
     strongest,
 )
-from lignite.views.explanation_page import explanation_frame, explanation_html, save_explanation_page
-from lignite.views.explanation_picture import draw_explanation, ink_on, save_explanation_picture
-from lignite.views.explanation_terminal import STEPS, print_explanation, shade
+from lignite.views.explanation.page import explanation_frame, explanation_html, save_explanation_page
+from lignite.views.explanation.picture import draw_explanation, ink_on, save_explanation_picture
+from lignite.views.explanation.terminal import STEPS, print_explanation, shade
 
 TEXT = "The unbelievable plot bored nobody."
 

@@ -11,12 +11,14 @@ from tests.bag_of_words import asked, bag_of_words, oracle
 
 import lignite
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics import faithfulness as module
-from lignite.metrics.faithfulness import faithfulness, n_removed, removable
-from lignite.metrics.plausibility import plausibility, rationale_from_flags
-from lignite.metrics.robustness import infidelity
-from lignite.metrics.statistics import random_relevances
-from lignite.models.prediction import Row, ask, predict
+from lignite.metrics.asking import faithfulness as module
+from lignite.metrics.asking.faithfulness import faithfulness, n_removed, removable
+from lignite.metrics.asking.robustness import infidelity
+from lignite.metrics.readings.plausibility import plausibility, rationale_from_flags
+from lignite.metrics.readings.statistics import random_relevances
+from lignite.targets.ask import ask
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums of a handful of numbers of order ten
 WEIGHTS = {"a": 8.0, "b": 4.0, "c": -2.0, "d": -1.0}

@@ -13,13 +13,13 @@ from tests.sample_explanation import sample_explanation
 from tests.sample_flow import sample_flow
 
 import lignite
-from lignite import evaluations
+from lignite.api import evaluate as evaluations
 from lignite.apps.outputs import Look, write
+from lignite.data.examples import read_examples
+from lignite.data.outlines import read_outline
 from lignite.errors import FileError, InputError
-from lignite.examples import read_examples
 from lignite.files import MOST_NESTED, check_file, parse_json, read_whole, write_whole
-from lignite.metrics.outlines import read_outline
-from lignite.models.images import read_image
+from lignite.inputs.pictures import read_image
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_nothing_is_read_behind_an_image_that_is_no_picture_in_a_file(tmp_path, 
 
 def test_what_unfolds_without_end_is_refused(tmp_path, monkeypatch):
     """A gzip file of a megabyte can hold a thousand."""
-    monkeypatch.setattr("lignite.examples.MOST_BYTES", 1000)
+    monkeypatch.setattr("lignite.data.examples.MOST_BYTES", 1000)
     path = tmp_path / "data.jsonl.gz"
     path.write_bytes(gzip.compress(b" " * 2000))
 

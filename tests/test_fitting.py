@@ -18,9 +18,10 @@ from transformers import (
 )
 
 import lignite
+from lignite.blocks.fitting import padded_to
 from lignite.errors import LigniteError
-from lignite.models.attention import at_rest
-from lignite.models.fitting import padded_to
+from lignite.inputs.encode import encode
+from lignite.models.hold import at_rest
 
 SMALL = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
@@ -116,7 +117,7 @@ def test_flow_drops_the_padding_that_the_blocks_see(windowed):
 def test_padding_needs_words_and_a_mask(windowed):
     """What cannot be told from padding cannot be padded."""
     with at_rest(windowed.network):
-        (encoded,) = windowed.encode(TEXT)
+        (encoded,) = encode(windowed, TEXT)
         longer = padded_to(windowed, encoded, 8)
 
         assert longer.tensors["attention_mask"].tolist() == [[1] * 6 + [0] * 2]

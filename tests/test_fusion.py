@@ -14,8 +14,10 @@ import lignite
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.errors import OptionError
 from lignite.methods.ends import SHARE_OF_THE_PATH
-from lignite.metrics.faithfulness import faithfulness
-from lignite.models.prediction import ask, predict, replace_tokens
+from lignite.metrics.asking.faithfulness import faithfulness
+from lignite.targets.ask import ask
+from lignite.targets.edits import replace_tokens
+from lignite.targets.predict import predict
 
 ROUNDED = {"rtol": 1e-12, "atol": 1e-14}
 """A dozen operations in float64."""

@@ -13,11 +13,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 import lignite
+from lignite.api.explain import fit_fusion
 from lignite.errors import ModelError
-from lignite.explanations import fit_fusion
 from lignite.methods.precision import in_float32
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask, predict
+from lignite.models.hold import at_rest
+from lignite.targets.ask import ask
+from lignite.targets.predict import predict
 
 TEXT = "the plot was thin"
 SHAPES = {

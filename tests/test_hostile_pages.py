@@ -9,8 +9,8 @@ from tests.sample_explanation import sample_explanation
 from tests.sample_flow import sample_flow
 from tests.test_views import Elements
 
-from lignite.views.explanation_page import explanation_frame, explanation_html
-from lignite.views.page import flow_frame, flow_html
+from lignite.views.explanation.page import explanation_frame, explanation_html
+from lignite.views.flow.page import flow_frame, flow_html
 
 BREAKOUT = "'\"><img src=x onerror=alert(1)></title></style></script><!--<script>alert(1)//]]>\u202e\x1b[2J"
 

@@ -9,9 +9,9 @@ from tests.bag_of_words import asked, bag_of_words
 from tests.patch_sums import oracle, patch_sums, white
 
 from lignite.errors import InputError, OptionError
-from lignite.metrics import faithfulness as module
-from lignite.metrics.faithfulness import faithfulness
-from lignite.models.prediction import ask
+from lignite.metrics.asking import faithfulness as module
+from lignite.metrics.asking.faithfulness import faithfulness
+from lignite.targets.ask import ask
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}  # float64 sums of a handful of numbers of order ten; colours are 255/255
 WEIGHTS = [[-1.0, 8.0], [-2.0, 4.0]]

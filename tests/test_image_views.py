@@ -18,11 +18,13 @@ from tests.sample_image_explanation import sample_image_explanation, sample_imag
 from tests.test_views import BLINDNESS, Elements, lab
 
 from lignite.errors import OptionError
-from lignite.views.explanation import arrange
-from lignite.views.explanation_page import explanation_html
-from lignite.views.explanation_picture import draw_explanation, save_explanation_picture
-from lignite.views.explanation_terminal import patch_sign, print_explanation
-from lignite.views.image import (
+from lignite.views.explanation.facts import arrange
+from lignite.views.explanation.page import explanation_html
+from lignite.views.explanation.picture import draw_explanation, save_explanation_picture
+from lignite.views.explanation.terminal import patch_sign, print_explanation
+from lignite.views.flow.page import flow_html
+from lignite.views.flow.picture import draw_flow
+from lignite.views.patches.facts import (
     DARKEST,
     LIGHTEST,
     OPAQUE,
@@ -36,8 +38,6 @@ from lignite.views.image import (
     placeless,
     tint,
 )
-from lignite.views.page import flow_html
-from lignite.views.picture import draw_flow
 
 
 def scored(dataset: xr.Dataset, values) -> xr.Dataset:

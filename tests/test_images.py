@@ -22,8 +22,10 @@ from transformers import (
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.models.images import BLUR_SHARE, blurred, filled, read_image, seen
-from lignite.models.prediction import ask, cover, cover_pixels
+from lignite.inputs.encode import encode
+from lignite.inputs.pictures import BLUR_SHARE, blurred, filled, read_image, seen
+from lignite.targets.ask import ask
+from lignite.targets.edits import cover, cover_pixels
 
 ORIENTED = {
     1: lambda stored: stored,
@@ -293,13 +295,13 @@ def test_a_file_that_is_no_picture_is_refused_in_one_line(tmp_path, kind, messag
 def test_a_name_that_can_be_none_is_refused(name, message):
     """An empty name would mean the working folder; a homeless one ends inside the standard library."""
     with pytest.raises(InputError, match=message):
-        vit().encode(name)
+        encode(vit(), name)
 
 
 def test_a_text_in_the_place_of_a_name_is_refused_in_a_short_line():
     """Who asks a model of images about a review gets no crash over a name too long for the file system."""
     with pytest.raises(InputError, match=r"cannot be read|no image") as caught:
-        vit().encode("A superb film, " * 1000)
+        encode(vit(), "A superb film, " * 1000)
 
     assert len(str(caught.value)) < 500
 
@@ -362,7 +364,7 @@ def test_a_model_of_texts_says_that_it_reads_no_pictures(tmp_path, given):
     item = {"path": path, "picture": read_image(path), "array": drawn(), "tensor": torch.zeros(1, 3, 8, 8)}[given]
 
     with pytest.raises(InputError, match="reads texts, not") as caught:
-        headed("bert", "BertForSequenceClassification").encode(item)
+        encode(headed("bert", "BertForSequenceClassification"), item)
 
     assert "\n" not in str(caught.value)
 
@@ -370,7 +372,7 @@ def test_a_model_of_texts_says_that_it_reads_no_pictures(tmp_path, given):
 def test_a_model_without_an_image_processor_says_what_it_needs():
     """Nobody else knows size and colours that it was trained with."""
     with pytest.raises(InputError, match=r"no image processor.*image_processor=.*pixel_values"):
-        vit(prepare=None).encode(drawn())
+        encode(vit(prepare=None), drawn())
 
 
 def test_a_processor_that_fails_is_quoted():
@@ -378,7 +380,7 @@ def test_a_processor_that_fails_is_quoted():
     wrong = processor(image_mean=[0.5] * 4, image_std=[0.5] * 4)
 
     with pytest.raises(InputError, match=r"cannot prepare the array \(mean must have 3 elements") as caught:
-        vit(prepare=wrong).encode(drawn())
+        encode(vit(prepare=wrong), drawn())
 
     assert "\n" not in str(caught.value)
 
@@ -386,7 +388,7 @@ def test_a_processor_that_fails_is_quoted():
 def test_no_rows_of_pixels_are_refused():
     """An empty answer would look like a finished one."""
     with pytest.raises(InputError, match=r"shape \(0, 3, 8, 8\)"):
-        vit().encode(torch.zeros(0, 3, 8, 8))
+        encode(vit(), torch.zeros(0, 3, 8, 8))
 
 
 # Folders and lists
@@ -404,11 +406,11 @@ def test_a_folder_is_all_its_pictures_in_order_of_their_names(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
 
     for given in (tmp_path, str(tmp_path)):
-        encoded = vit().encode(given)
+        encoded = encode(vit(), given)
 
         assert [each.tokens.input for each in encoded] == ["a.png", "b.png", "c.png"]
         for seed, each in enumerate(encoded):
-            (alone,) = vit().encode(drawn(seed=seed))
+            (alone,) = encode(vit(), drawn(seed=seed))
             assert_close(each.tensors, alone.tensors, rtol=0, atol=0)
 
 
@@ -420,7 +422,7 @@ def test_a_bad_picture_in_a_folder_is_named_and_the_rest_is_done(tmp_path):
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        encoded = vit().encode(tmp_path)
+        encoded = encode(vit(), tmp_path)
 
     assert [each.tokens.input for each in encoded] == ["a.png", "z.png"]
     messages = [str(warning.message) for warning in caught]
@@ -433,11 +435,11 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
     """So is one whose pictures are all damaged: a list of no results would say nothing."""
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match="holds no image"):
-        vit().encode(tmp_path)
+        encode(vit(), tmp_path)
 
     broken(tmp_path, "text")
     with pytest.raises(InputError, match=r"none of the 1 images.*text\.png"):
-        vit().encode(tmp_path)
+        encode(vit(), tmp_path)
 
 
 def test_a_bad_picture_in_a_list_is_an_error(tmp_path):
@@ -445,7 +447,7 @@ def test_a_bad_picture_in_a_list_is_an_error(tmp_path):
     good = saved(tmp_path / "good.png", drawn())
 
     with pytest.raises(InputError, match=r"text\.png is no image"):
-        vit().encode([good, broken(tmp_path, "text")])
+        encode(vit(), [good, broken(tmp_path, "text")])
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
@@ -477,7 +479,7 @@ def test_every_way_to_give_a_picture_gives_the_same_pixels(tmp_path):
     ]  # fmt: skip
 
     for source in sources:
-        (encoded,) = model.encode(source)
+        (encoded,) = encode(model, source)
 
         assert_close(encoded.tensors["pixel_values"], expected, rtol=0, atol=0)
 
@@ -487,9 +489,9 @@ def test_a_tensor_of_decimals_is_ready_for_the_model():
     pixels = torch.randn(2, 3, 8, 8)
     model = vit(dtype=torch.float64)
 
-    assert len(model.encode(pixels)) == 2
+    assert len(encode(model, pixels)) == 2
     for given in (pixels[0], {"pixel_values": pixels[:1]}, {"pixel_values": pixels[0]}):
-        (encoded,) = model.encode(given)
+        (encoded,) = encode(model, given)
         assert_close(encoded.tensors["pixel_values"], pixels[:1].double(), rtol=0, atol=0)
 
 
@@ -508,7 +510,7 @@ def test_the_model_sees_the_picture_that_its_processor_made(options):
     """Nothing is resized here, so undoing the normalization must give the picture itself, whatever its constants."""
     model = vit(prepare=processor(**options))
 
-    (encoded,) = model.encode(drawn(8, 8))
+    (encoded,) = encode(model, drawn(8, 8))
 
     assert_array_equal(encoded.image, drawn(8, 8))  # float32 keeps 255 levels apart
 
@@ -518,7 +520,7 @@ def test_a_resized_picture_is_seen_as_it_was_resized():
     bare = processor(do_normalize=False)
     expected = bare(images=drawn(30, 20), input_data_format="channels_last", return_tensors="np")["pixel_values"][0]
 
-    (encoded,) = vit().encode(drawn(30, 20))
+    (encoded,) = encode(vit(), drawn(30, 20))
 
     # bicubic resizing may overshoot full light, which no picture shows
     assert_allclose(encoded.image, 255 * np.clip(expected, 0, 1).transpose(1, 2, 0), rtol=0, atol=0.5 + 1e-3)
@@ -529,7 +531,7 @@ def test_grey_models_read_and_see_grey():
     grey = drawn(8, 8)[..., 0]
     model = vit(prepare=processor(image_mean=[0.5], image_std=[0.25]), channels=1)
 
-    (encoded,) = model.encode(grey)
+    (encoded,) = encode(model, grey)
 
     assert encoded.tensors["pixel_values"].shape == (1, 1, 8, 8)
     assert_array_equal(encoded.image, np.repeat(grey[..., None], 3, axis=2))
@@ -543,7 +545,7 @@ def test_colours_that_nobody_knows_are_not_shown():
     own = vit(prepare=lambda images, **_: {"pixel_values": pixels})
 
     assert seen(vit(prepare=None), pixels) is None
-    (encoded,) = own.encode(drawn())
+    (encoded,) = encode(own, drawn())
     assert encoded.image is None
     assert_close(encoded.tensors["pixel_values"], pixels, rtol=0, atol=0)
     assert "image" not in lignite.explain(own, drawn(), method="occlusion")
@@ -556,10 +558,10 @@ def test_colours_that_nobody_knows_are_not_shown():
 def test_grey_and_black_are_what_the_processor_makes_of_such_pictures(options):
     """Grey is one half, between the levels 127 and 128; the processor is linear in them."""
     model = vit(prepare=processor(**options), dtype=torch.float64)
-    (encoded,) = model.encode(drawn())
+    (encoded,) = encode(model, drawn())
 
     def processed(level: int) -> torch.Tensor:
-        return model.encode(np.full((8, 8, 3), level, np.uint8))[0].tensors["pixel_values"]
+        return encode(model, np.full((8, 8, 3), level, np.uint8))[0].tensors["pixel_values"]
 
     pixels = encoded.tensors["pixel_values"]
     rounded = {"rtol": 0, "atol": 1e-6}  # processors compute in float32
@@ -685,9 +687,9 @@ def test_a_model_of_texts_explains_no_name_of_an_image(tmp_path, monkeypatch, te
     model = headed("bert", "BertForSequenceClassification")
 
     with pytest.raises(InputError, match=r"is the name of an image.*a model of images \('tiny-digits'"):
-        model.encode(text)
+        encode(model, text)
 
-    assert model.encode({"words": text.split()})
+    assert encode(model, {"words": text.split()})
 
 
 def test_a_text_about_an_image_is_a_text():
@@ -695,7 +697,7 @@ def test_a_text_about_an_image_is_a_text():
     model = headed("bert", "BertForSequenceClassification")
 
     for text in ("the plot was cat.png", "plot.pngs", "png"):
-        assert model.encode(text)
+        assert encode(model, text)
 
 
 @pytest.mark.parametrize(
@@ -710,7 +712,7 @@ def test_a_text_about_an_image_is_a_text():
 def test_addresses_and_streams_have_their_own_words(given, message):
     """What opens them is one call away."""
     with pytest.raises(InputError, match=message):
-        vit().encode(given)
+        encode(vit(), given)
 
 
 def test_a_folder_of_folders_names_one_that_holds_images(tmp_path):
@@ -719,7 +721,7 @@ def test_a_folder_of_folders_names_one_that_holds_images(tmp_path):
     folder_of(tmp_path / "cats", a=drawn())
 
     with pytest.raises(InputError, match=r"holds no image.*name one of the folders in it, such as .*cats"):
-        vit().encode(tmp_path)
+        encode(vit(), tmp_path)
 
 
 @pytest.mark.parametrize(("highest", "white"), [(200, 255), (1000, 1023), (4000, 4095), (16000, 16383)])
@@ -742,7 +744,7 @@ def test_transparency_is_read_as_the_processor_reads_it(mode):
         picture.info["transparency"] = 3
     prepare = processor(do_convert_rgb=True)
 
-    (encoded,) = vit(prepare=prepare).encode(picture)
+    (encoded,) = encode(vit(prepare=prepare), picture)
 
     own = prepare(images=picture, return_tensors="pt")["pixel_values"]
     assert_close(encoded.tensors["pixel_values"], own.to(encoded.tensors["pixel_values"].dtype), rtol=0, atol=0)
@@ -753,7 +755,7 @@ def test_transparency_that_a_processor_does_not_know_is_said():
     clear = Image.new("RGBA", (8, 8), (200, 10, 10, 0))
 
     with pytest.warns(UserWarning, match="transparent parts.*they are read as white"):
-        vit().encode(clear)
+        encode(vit(), clear)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        vit().encode(Image.new("RGBA", (8, 8), (200, 10, 10, 255)))  # nothing shines through
+        encode(vit(), Image.new("RGBA", (8, 8), (200, 10, 10, 255)))  # nothing shines through

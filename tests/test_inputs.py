@@ -11,6 +11,7 @@ from transformers import ByT5Tokenizer, GPT2Config, GPT2ForSequenceClassificatio
 
 import lignite
 from lignite.errors import InputError, OptionError
+from lignite.inputs.encode import encode
 
 TEXT = "the plot was thin, but acting was superb"
 
@@ -57,7 +58,7 @@ def test_tensors_are_explained_as_the_model_answers_them(model, edit):
     why = lignite.explain(model, given, target=1, n_steps=2, baseline="mask", method="saliency")
 
     assert_close(why.value, own_answer(model, given)[1].item(), rtol=1e-5, atol=1e-6)  # float32
-    encoded = model.encode(given)[0].tensors
+    encoded = encode(model, given)[0].tensors
     assert encoded.keys() == given.keys()
 
 
@@ -78,7 +79,7 @@ def test_numbers_may_come_in_any_container(model, convert):
     """The same numbers are the same input."""
     given = dict(model.tokenizer(TEXT, return_tensors="pt"))
 
-    (encoded,) = model.encode({**{name: convert(tensor) for name, tensor in given.items()}, "position_ids": None})
+    (encoded,) = encode(model, {**{name: convert(tensor) for name, tensor in given.items()}, "position_ids": None})
 
     assert encoded.tensors.keys() == given.keys()
     for name, tensor in given.items():
@@ -89,9 +90,9 @@ def test_rows_of_several_lengths_are_several_inputs(model):
     """Tokenizers return lists of lists without padding; each row is read with its own words."""
     texts = ["the plot", TEXT, "thin"]
 
-    encoded = model.encode(model.tokenizer(texts))
+    encoded = encode(model, model.tokenizer(texts))
 
-    alone = [model.encode(text)[0] for text in texts]
+    alone = [encode(model, text)[0] for text in texts]
     for row, other in zip(encoded, alone, strict=True):
         assert row.tokens.word == other.tokens.word
         assert_close(row.tensors, other.tensors, rtol=0, atol=0)
@@ -116,7 +117,7 @@ def test_rows_of_several_lengths_are_several_inputs(model):
 def test_numbers_that_the_model_cannot_read_are_refused(model, edit, message):
     """Before they fail deep in a table, or are read as something else than they mean."""
     with pytest.raises(InputError, match=message) as caught:
-        model.encode({"input_ids": [[5, 6, 7]], **edit})
+        encode(model, {"input_ids": [[5, 6, 7]], **edit})
 
     assert "\n" not in str(caught.value)
 
@@ -162,7 +163,7 @@ def test_a_token_that_the_model_cannot_read_is_refused_by_name(unresized, ask):
 def test_a_text_with_a_token_that_the_model_cannot_read_is_refused_by_name(unresized):
     """The id alone would send the user looking for another tokenizer."""
     with pytest.raises(InputError, match=r"token '\[PAD\]' \(\d+\) is outside.*resize_token_embeddings"):
-        unresized.encode("thin[PAD]")
+        encode(unresized, "thin[PAD]")
 
 
 WORDS = ["the", "superb", "plot", "wasn't", "3.14", "thin", "."]
@@ -193,7 +194,7 @@ def test_words_told_apart_before_stay_the_words(make_tokenizer, as_encoding):
         given.pop("token_type_ids", None)
     else:
         given = {"words": WORDS}
-    (encoded,) = model.encode(given)
+    (encoded,) = encode(model, given)
 
     if tokenizer.is_fast:
         assert list(encoded.tokens.word) == [-1 if word is None else word for word in encoding.word_ids()]
@@ -207,8 +208,8 @@ def test_words_of_a_pair_are_counted_on(model):
     """Numbers begin anew in a tokenizer's second text; here a number is one word of the whole input."""
     pair = (["thin", "plot"], ["was", "it", "superb"])
 
-    (encoded,) = model.encode({"words": pair})
-    (again,) = model.encode(model.tokenizer(*pair, is_split_into_words=True))
+    (encoded,) = encode(model, {"words": pair})
+    (again,) = encode(model, model.tokenizer(*pair, is_split_into_words=True))
 
     assert encoded.tokens.word[:4] == (-1, 0, 1, -1)
     assert encoded.tokens.word == again.tokens.word
@@ -226,7 +227,7 @@ def test_words_of_a_pair_are_counted_on(model):
 
 def test_a_text_with_one_word_at_its_start_is_no_list_of_words(model):
     """Offsets that grow are those of a text, whose words are ours."""
-    (encoded,) = model.encode(model.tokenizer("don't"))
+    (encoded,) = encode(model, model.tokenizer("don't"))
 
     assert set(encoded.tokens.word) == {-1, 0}
 
@@ -235,7 +236,7 @@ def test_a_text_with_one_word_at_its_start_is_no_list_of_words(model):
 def test_what_is_no_list_of_words_is_refused(model, words):
     """With an example of one."""
     with pytest.raises(InputError, match=r"a word of the text is empty|give \{'words'"):
-        model.encode({"words": words})
+        encode(model, {"words": words})
 
 
 CHAT = [{"role": "user", "content": "thin film"}]
@@ -258,7 +259,7 @@ def talker():
 
 def test_a_chat_is_written_by_its_template(talker):
     """With the beginning of the answer, and the start token once, as the template's own tokens are."""
-    (encoded,) = talker.encode(CHAT)
+    (encoded,) = encode(talker, CHAT)
 
     own = talker.tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, return_dict=True)
     assert encoded.tensors["input_ids"].tolist() == [own["input_ids"]]
@@ -270,7 +271,7 @@ def test_an_answer_that_has_begun_is_continued(talker):
     """Where the last message is the assistant's, it is the one that goes on, as in transformers' pipelines."""
     begun = [*CHAT, {"role": "assistant", "content": "superb"}]
 
-    (encoded,) = talker.encode(begun)
+    (encoded,) = encode(talker, begun)
 
     assert encoded.tokens.input.endswith("assistant: superb")
 
@@ -298,16 +299,16 @@ def test_a_start_token_that_the_text_already_has_is_not_doubled(talker):
     prompt = talker.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
 
     with pytest.warns(UserWarning, match=r"already begins with '<\|end\|>', .* a second time"):
-        (encoded,) = talker.encode(prompt)
+        (encoded,) = encode(talker, prompt)
 
-    assert encoded.tensors["input_ids"].tolist() == talker.encode(CHAT)[0].tensors["input_ids"].tolist()
+    assert encoded.tensors["input_ids"].tolist() == encode(talker, CHAT)[0].tensors["input_ids"].tolist()
     assert encoded.tensors["attention_mask"].shape == encoded.tensors["input_ids"].shape
 
 
 def test_special_tokens_written_at_both_ends_are_not_doubled(model):
     """As people write for BERT."""
     with pytest.warns(UserWarning, match="a second time"):
-        (encoded,) = model.encode("[CLS] thin plot [SEP]")
+        (encoded,) = encode(model, "[CLS] thin plot [SEP]")
 
     assert encoded.tokens.text == ("[CLS]", "thin", "plot", "[SEP]")
 
@@ -325,7 +326,7 @@ def test_messages_that_cannot_be_written_are_refused(talker, given, message):
     talker.tokenizer.chat_template = "{% if not messages[0].content %}{{ raise_exception('no content') }}{% endif %}"
     try:
         with pytest.raises(InputError, match=message) as caught:
-            talker.encode(given)
+            encode(talker, given)
     finally:
         talker.tokenizer.chat_template = TEMPLATE
 
@@ -335,7 +336,7 @@ def test_messages_that_cannot_be_written_are_refused(talker, given, message):
 def test_a_tokenizer_without_a_chat_template_says_so(model):
     """There is no usual way to write messages."""
     with pytest.raises(InputError, match="has no chat template"):
-        model.encode(CHAT)
+        encode(model, CHAT)
 
 
 def test_a_hidden_token_between_others_stays_a_token(model):

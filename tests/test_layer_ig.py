@@ -24,10 +24,10 @@ from lignite.attribution.layer_ig import (
     derivative_inside,
 )
 from lignite.attribution.quadrature import spread
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask
-from lignite.models.stack import Stack
-from lignite.models.start import starts_of
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.stack import Stack
+from lignite.models.hold import at_rest
+from lignite.targets.ask import ask
 from lignite.tolerance import ROUNDED_SHARE
 
 ROUNDED = {"rtol": 1e-10, "atol": 1e-12}

@@ -46,7 +46,8 @@ from transformers.utils import logging as chatter
 import lignite
 import lignite.zoo
 from lignite.errors import ModelError, OptionError
-from lignite.models.loading import load, wrap
+from lignite.inputs.encode import encode
+from lignite.models.load import load, wrap
 
 SHARED = Path(__file__).parents[2] / "shared"
 TINY = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 12, "intermediate_size": 20}
@@ -340,7 +341,7 @@ def test_the_tokenizer_comes_along(tmp_path):
     model = load(str(tmp_path))
 
     assert model.tokenizer("superb")["input_ids"] == word_piece()("superb")["input_ids"]
-    assert model.encode("superb")[0].tokens.text[0] == "[CLS]"
+    assert encode(model, "superb")[0].tokens.text[0] == "[CLS]"
 
 
 def test_a_broken_tokenizer_is_an_error_now(tmp_path):
@@ -461,7 +462,7 @@ def test_a_cached_hub_model_loads_offline(tmp_path):
     saved(home / "snapshots" / commit, BertModel, BERT)
     (home / "refs").mkdir()
     (home / "refs" / "main").write_text(commit)
-    program = "from lignite.models.loading import load; m = load('org/model'); print(m.revision, m.max_length)"
+    program = "from lignite.models.load import load; m = load('org/model'); print(m.revision, m.max_length)"
 
     answer = subprocess.run(
         [sys.executable, "-c", program],
@@ -560,7 +561,7 @@ def test_a_wrapped_network_is_the_same_object_unchanged():
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
 
     model = wrap(network, word_piece(), name="mine")
-    model.encode("superb")
+    encode(model, "superb")
 
     assert model.network is network
     assert network.training
@@ -761,7 +762,7 @@ def test_a_real_classifier_is_loaded_whole():
     model = load(SHARED / "models" / "sst-minilm", device="cpu")
 
     with torch.no_grad():
-        logits = model.network(**model.encode("A superb film, warm and funny.")[0].tensors).logits[0]
+        logits = model.network(**encode(model, "A superb film, warm and funny.")[0].tensors).logits[0]
 
     assert type(model.network) is BertForSequenceClassification
     assert (model.dtype, model.max_length) == (torch.float32, 512)

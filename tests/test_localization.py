@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import average_precision_score, jaccard_score
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics.localization import (
+from lignite.metrics.readings.localization import (
     DISTRACTED,
     MEASURES,
     enlarge,

@@ -18,13 +18,16 @@ from tests.test_untouched import snapshot
 from tests.tiny_tokenizers import byte_level
 from torch import nn
 
+from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods import METHODS
 from lignite.methods.attention import reading
-from lignite.models.attention import at_rest
-from lignite.models.prediction import Row, ask, predict, replace_tokens
-from lignite.models.stack import Stack
+from lignite.models.hold import at_rest
 from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target
+from lignite.targets.ask import ask
+from lignite.targets.edits import replace_tokens
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row
 
 BUDGET = 2.0**26
 RUNS_HERE = sorted(METHODS.keys() - {"ca-lig", "relevance-flow", "attnlrp"})

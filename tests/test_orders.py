@@ -11,8 +11,10 @@ from torch.testing import assert_close
 import lignite
 from lignite.attribution.orders import in_both_orders
 from lignite.errors import OptionError
-from lignite.models.prediction import ask, predict, replace_tokens
 from lignite.request import ExplainRequest, Target
+from lignite.targets.ask import ask
+from lignite.targets.edits import replace_tokens
+from lignite.targets.predict import predict
 
 TEXT = "the plot was thin"
 OPTIONS = {"method": "relevance-flow", "tol": 1e-3}

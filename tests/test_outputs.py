@@ -15,9 +15,12 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertPreTrainedModel
 
 import lignite
+from lignite.blocks.attention import attention_function
 from lignite.errors import InputError, LigniteError, ModelError, OptionError
-from lignite.models.attention import attention_function
-from lignite.models.prediction import ask, bytes_per_token, predict, remove_tokens
+from lignite.targets.ask import ask
+from lignite.targets.edits import remove_tokens
+from lignite.targets.predict import predict
+from lignite.targets.rows import bytes_per_token
 
 TEXTS = ["the plot was thin", "people", "nothing at all but acting it says", "thin was the plot"]
 """Three lengths, in no order, one of them twice."""

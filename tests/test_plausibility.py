@@ -5,7 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics.plausibility import (
+from lignite.inputs.tokens import Tokens
+from lignite.metrics.readings.plausibility import (
     Rationale,
     plausibility,
     rationale_from_flags,
@@ -15,7 +16,6 @@ from lignite.metrics.plausibility import (
     span_f1,
     top,
 )
-from lignite.models.tokens import Tokens
 
 EXACT = {"rtol": 1e-12, "atol": 1e-15}  # float64 on a handful of numbers
 

@@ -6,7 +6,10 @@ from numpy.testing import assert_allclose
 from tests.headed_models import headed
 
 import lignite
-from lignite.models.prediction import ask, predict, replace_tokens
+from lignite.inputs.encode import encode
+from lignite.targets.ask import ask
+from lignite.targets.edits import replace_tokens
+from lignite.targets.predict import predict
 
 TEXT = "the plot was thin"
 COUNTING = [
@@ -48,7 +51,7 @@ def test_positions_are_handed_over_only_where_they_would_be_counted_anew():
     roberta, bert = headed(*COUNTING[0]), headed("bert", "BertForSequenceClassification")
     given = {"input_ids": torch.tensor([[2, 9, 10, 3]]), "position_ids": torch.tensor([[5, 6, 7, 8]])}
 
-    (counted,), (kept,), (usual,) = roberta.encode(TEXT), roberta.encode(given), bert.encode(TEXT)
+    (counted,), (kept,), (usual,) = encode(roberta, TEXT), encode(roberta, given), encode(bert, TEXT)
 
     first = roberta.tokenizer.pad_token_id + 1
     assert counted.tensors["position_ids"].tolist() == [list(range(first, first + len(counted.tokens)))]

@@ -5,8 +5,8 @@ import transformers
 from tests.architectures import ARCHITECTURES, randomize
 
 import lignite
-from lignite.models.attention import at_rest
-from lignite.models.recording import record
+from lignite.blocks.record import record
+from lignite.models.hold import at_rest
 
 
 def look_up(part, _):

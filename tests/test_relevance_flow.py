@@ -14,13 +14,15 @@ from torch.testing import assert_close
 import lignite
 from lignite.attribution.layer_ig import Precision
 from lignite.attribution.relevance_flow import pull_back
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.ends import ends_of
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask, predict, replace_tokens
-from lignite.models.stack import Stack
-from lignite.models.start import starts_of
+from lignite.models.hold import at_rest
 from lignite.request import ExplainRequest, Target
+from lignite.targets.ask import ask
+from lignite.targets.edits import replace_tokens
+from lignite.targets.predict import predict
 
 TEXT = "plot was thin"
 TIGHT = {"tol": 2e-6, "max_steps": 1000}

@@ -10,8 +10,9 @@ from tests.bag_of_words import asked, bag_of_words, oracle
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.metrics.robustness import infidelity, max_sensitivity
-from lignite.models.prediction import ask, predict
+from lignite.metrics.asking.robustness import infidelity, max_sensitivity
+from lignite.targets.ask import ask
+from lignite.targets.predict import predict
 
 pytest.importorskip("captum")
 

@@ -10,9 +10,11 @@ from tests.architectures import ARCHITECTURES, randomize
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.metrics.faithfulness import removable
-from lignite.metrics.sanity import compare_explanations, stages, weight_randomization
-from lignite.models.prediction import ask, filler, predict, replace_tokens
+from lignite.metrics.asking.faithfulness import removable
+from lignite.metrics.asking.sanity import compare_explanations, stages, weight_randomization
+from lignite.targets.ask import ask
+from lignite.targets.edits import filler, replace_tokens
+from lignite.targets.predict import predict
 
 TEXTS = ["The plot was thin, but the acting was superb.", "A dull, joyless film."]
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
+from lignite.blocks.baselines import hold_against_another_input
+from lignite.blocks.stack import Stack
 from lignite.errors import ModelError, OptionError
-from lignite.models.attention import at_rest
-from lignite.models.prediction import ask
-from lignite.models.stack import Stack
-from lignite.models.start import hold_against_another_input
+from lignite.models.hold import at_rest
 from lignite.request import Target
+from lignite.targets.ask import ask
 
 ROUNDED = {"rtol": 0, "atol": 1e-9}
 """Float64 sums in another order; some families keep rotary angles in float32."""

@@ -8,7 +8,7 @@ import scipy.stats
 from numpy.testing import assert_allclose
 
 from lignite.errors import InputError, OptionError
-from lignite.metrics.statistics import compare, holm, interval, random_relevances, rank_correlation
+from lignite.metrics.readings.statistics import compare, holm, interval, random_relevances, rank_correlation
 
 EXACT = {"rtol": 1e-12, "atol": 0}  # float64 on a handful of numbers
 SKEWED = np.random.default_rng(5).exponential(size=30)

@@ -10,8 +10,9 @@ from tests.tiny_tokenizers import word_piece
 
 import lignite
 from lignite.errors import InputError, LigniteError, ModelError, OptionError
-from lignite.models.prediction import ask, predict
 from lignite.request import Target
+from lignite.targets.ask import ask
+from lignite.targets.predict import predict
 
 TEXT = "the plot was thin"
 IDS = dict(word_piece().get_vocab())

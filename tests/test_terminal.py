@@ -17,8 +17,8 @@ import lignite
 from lignite.apps import cli, terminal
 from lignite.apps.spoken import Spoken
 from lignite.errors import FileError, GapWarning, LigniteWarning, warn
-from lignite.views.explanation_terminal import print_explanation
-from lignite.views.terminal import print_flow
+from lignite.views.explanation.terminal import print_explanation
+from lignite.views.flow.terminal import print_flow
 from lignite.wording import harmless, one_line
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202eoverride\u2066\u2028\u200b\x00\x7f"

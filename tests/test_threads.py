@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
-from lignite.models.attention import at_rest, configurations, intercepted, own_calls, seen_as, standing_in
-from lignite.models.prediction import ask, predict
+from lignite.blocks.attention import configurations, intercepted
+from lignite.models.hold import at_rest, own_calls, seen_as, standing_in
+from lignite.targets.ask import ask
+from lignite.targets.predict import predict
 
 TEXT = "the plot was thin"
 

@@ -42,11 +42,11 @@ from transformers import logging as transformers_logging
 
 import lignite
 from lignite.errors import InputError
-from lignite.models.images import image_tokens
-from lignite.models.inputs import encode
-from lignite.models.loading import load, wrap
-from lignite.models.pieces import readable
-from lignite.models.tokens import Tokens
+from lignite.inputs.encode import encode
+from lignite.inputs.pictures import image_tokens
+from lignite.inputs.pieces import readable
+from lignite.inputs.tokens import Tokens
+from lignite.models.load import load, wrap
 
 TEXT = "I don't think it's superb... 3.14 zebras!"
 WORDS = ["I", "don't", "think", "it's", "superb", "...", "3.14", "zebras", "!"]
@@ -92,7 +92,7 @@ def words_in(tokens):
 @pytest.mark.parametrize("make_tokenizer", TOKENIZERS)
 def test_words_are_the_same_for_every_tokenizer(make_tokenizer):
     """Word results of two models can only be compared if both mean the same words."""
-    tokens = gpt2(make_tokenizer()).encode(TEXT)[0].tokens
+    tokens = encode(gpt2(make_tokenizer()), TEXT)[0].tokens
 
     assert words_in(tokens) == WORDS
 
@@ -100,7 +100,7 @@ def test_words_are_the_same_for_every_tokenizer(make_tokenizer):
 @pytest.mark.parametrize("make_tokenizer", TOKENIZERS)
 def test_offsets_point_at_the_text_of_each_token(make_tokenizer):
     """Labels and highlights cut the text by them; spaces that a tokenizer packs into a token stay out."""
-    tokens = gpt2(make_tokenizer()).encode(TEXT)[0].tokens
+    tokens = encode(gpt2(make_tokenizer()), TEXT)[0].tokens
 
     cut = [TEXT[start:stop] for start, stop in zip(tokens.start, tokens.stop, strict=True) if start >= 0]
 
@@ -114,7 +114,7 @@ def test_ids_are_those_of_the_tokenizer(make_tokenizer):
     """Special tokens included, in the tokenizer's own way."""
     tokenizer = make_tokenizer()
 
-    encoded = gpt2(tokenizer).encode(TEXT)[0]
+    encoded = encode(gpt2(tokenizer), TEXT)[0]
 
     assert encoded.tensors["input_ids"].tolist() == [tokenizer(TEXT)["input_ids"]]
     assert encoded.tensors["input_ids"].dtype == torch.int64
@@ -124,7 +124,7 @@ def test_ids_are_those_of_the_tokenizer(make_tokenizer):
 
 def test_byte_level_tokens_show_real_characters():
     """Byte alphabets make `Ã©` of é; a reader wants é, the mark of a word start, and cut characters named as bytes."""
-    tokens = gpt2(byte_level()).encode("superb café\n😀")[0].tokens
+    tokens = encode(gpt2(byte_level()), "superb café\n😀")[0].tokens
 
     assert "é" in "".join(tokens.text)
     assert "Ã" not in "".join(tokens.text)
@@ -142,7 +142,7 @@ def test_pieces_of_other_tokenizers_are_left_alone():
 
 def test_a_lone_start_mark_belongs_to_the_word_it_starts():
     """Sentencepiece writes `▁` apart before unusual words; summed over words nothing may be left over."""
-    tokens = gpt2(sentence_piece()).encode("was 3.14")[0].tokens
+    tokens = encode(gpt2(sentence_piece()), "was 3.14")[0].tokens
 
     mark = tokens.text.index("▁")
 
@@ -151,7 +151,7 @@ def test_a_lone_start_mark_belongs_to_the_word_it_starts():
 
 def test_special_tokens_are_flagged_and_placeholders_are_not():
     """[MASK] and [UNK] stand for text, at a place in it; a [SEP] that somebody types does not."""
-    tokens = bert(word_piece()).encode("was [MASK] ж [SEP] good")[0].tokens
+    tokens = encode(bert(word_piece()), "was [MASK] ж [SEP] good")[0].tokens
 
     special = dict(zip(tokens.text, tokens.special, strict=True))
 
@@ -166,7 +166,7 @@ def test_special_tokens_are_flagged_and_placeholders_are_not():
 
 def test_one_token_for_all_roles_is_still_special():
     """GPT-2's unknown token is also its start and end: excepting it as unknown would lose the flag."""
-    tokens = gpt2(byte_level()).encode("superb<|end|>")[0].tokens
+    tokens = encode(gpt2(byte_level()), "superb<|end|>")[0].tokens
 
     assert tokens.special == (False,) * (len(tokens) - 1) + (True,)
 
@@ -174,7 +174,7 @@ def test_one_token_for_all_roles_is_still_special():
 @pytest.mark.parametrize("make_tokenizer", [word_piece, sentence_piece])
 def test_a_pair_has_two_segments_and_one_input(make_tokenizer):
     """Offsets count in the joined text, so that one string serves every label."""
-    tokens = gpt2(make_tokenizer()).encode(("What was it?", "Superb, I say."))[0].tokens
+    tokens = encode(gpt2(make_tokenizer()), ("What was it?", "Superb, I say."))[0].tokens
 
     assert tokens.input == "What was it?\nSuperb, I say."
     assert words_in(tokens) == ["What", "was", "it", "?", "Superb", ",", "I", "say", "."]
@@ -187,14 +187,14 @@ def test_a_pair_has_two_segments_and_one_input(make_tokenizer):
 
 def test_a_single_text_has_no_segments():
     """The coordinate exists for pairs alone."""
-    assert bert(word_piece()).encode("superb")[0].tokens.segment is None
+    assert encode(bert(word_piece()), "superb")[0].tokens.segment is None
 
 
 def test_a_list_gives_one_result_per_item():
     """Texts and pairs may be mixed; a list of two texts is no pair."""
     model = bert(word_piece())
 
-    encoded = model.encode(["was good", ("was", "good"), "superb"])
+    encoded = encode(model, ["was good", ("was", "good"), "superb"])
 
     assert [each.tokens.input for each in encoded] == ["was good", "was\ngood", "superb"]
     assert all(each.tensors["input_ids"].shape[0] == 1 for each in encoded)
@@ -207,7 +207,7 @@ def test_encoded_tensors_are_labelled_like_their_text(make_tokenizer, text):
     tokenizer = make_tokenizer()
     model = gpt2(tokenizer)
 
-    mine, theirs = model.encode(text)[0].tokens, model.encode(tokenizer(text, return_tensors="pt"))[0].tokens
+    mine, theirs = encode(model, text)[0].tokens, encode(model, tokenizer(text, return_tensors="pt"))[0].tokens
 
     assert theirs.text == mine.text
     assert theirs.word == mine.word
@@ -220,7 +220,7 @@ def test_words_of_bare_ids_follow_the_marks():
     """Without offsets the pieces are joined as their marks say."""
     tokenizer = sentence_piece()
 
-    tokens = gpt2(tokenizer).encode({"input_ids": tokenizer("it's superb, ж!")["input_ids"]})[0].tokens
+    tokens = encode(gpt2(tokenizer), {"input_ids": tokenizer("it's superb, ж!")["input_ids"]})[0].tokens
 
     numbers = [word for word in tokens.word if word >= 0]
     starts = [
@@ -235,7 +235,7 @@ def test_word_pieces_of_bare_ids_are_joined():
     """`##` continues a word; without offsets everything else starts one, punctuation inside words included."""
     tokenizer = word_piece()
 
-    tokens = bert(tokenizer).encode({"input_ids": tokenizer("superb don't")["input_ids"]})[0].tokens
+    tokens = encode(bert(tokenizer), {"input_ids": tokenizer("superb don't")["input_ids"]})[0].tokens
 
     assert tokens.text == ("[CLS]", "s", "##u", "##p", "##er", "##b", "don", "'", "t", "[SEP]")
     assert tokens.word == (-1, 0, 0, 0, 0, 0, 1, 2, 3, -1)
@@ -244,7 +244,7 @@ def test_word_pieces_of_bare_ids_are_joined():
 def test_slow_tokenizers_have_words_without_offsets():
     """ByT5 reads bytes and reports no offsets; the space before a word, a token of its own, belongs to the word."""
     torch.manual_seed(0)
-    tokens = gpt2(ByT5Tokenizer(extra_ids=3)).encode("I don't.")[0].tokens
+    tokens = encode(gpt2(ByT5Tokenizer(extra_ids=3)), "I don't.")[0].tokens
 
     assert tokens.text == (*"I don't.", "</s>")
     assert tokens.word == (0, 1, 1, 1, 1, 1, 1, 2, -1)
@@ -308,21 +308,21 @@ class Modulo(torch.nn.Module):
 
 def test_special_tokens_that_nobody_can_see_are_named_by_their_role():
     """CANINE marks start and end by code points for private use."""
-    tokens = byte_reader(CanineTokenizer()).encode("ab")[0].tokens
+    tokens = encode(byte_reader(CanineTokenizer()), "ab")[0].tokens
 
     assert tokens.text == ("[CLS]", "a", "b", "[SEP]")
 
 
 def test_slow_tokenizers_tell_pairs_apart():
     """They report no segments; the texts are read one after the other."""
-    tokens = gpt2(ByT5Tokenizer(extra_ids=3)).encode(("ab", "cde"))[0].tokens
+    tokens = encode(gpt2(ByT5Tokenizer(extra_ids=3)), ("ab", "cde"))[0].tokens
 
     assert tokens.segment == (0, 0, -1, 1, 1, 1, -1)
 
 
 def test_ids_without_a_tokenizer_are_labelled_by_number():
     """Nothing else is known about them."""
-    tokens = bert().encode({"input_ids": torch.tensor([[7, 5, 9]])})[0].tokens
+    tokens = encode(bert(), {"input_ids": torch.tensor([[7, 5, 9]])})[0].tokens
 
     assert tokens.text == ("7", "5", "9")
     assert tokens.word == (-1, -1, -1)
@@ -336,10 +336,10 @@ def test_padding_on_the_right_changes_no_number(make_model):
     texts = ["It was superb.", "The plot was thin, but the acting was superb.", "A café"]
     batch = tokenizer(texts, padding=True, return_tensors="pt")
 
-    rows = model.encode(batch)
+    rows = encode(model, batch)
 
     for row, text in zip(rows, texts, strict=True):
-        alone = model.encode(text)[0]
+        alone = encode(model, text)[0]
         kept = row.tokens.keep()
         with torch.no_grad():
             padded = model.network(**row.tensors).last_hidden_state[0, list(kept.position)]
@@ -355,7 +355,7 @@ def test_positions_of_roberta_are_left_to_itself():
     network = RobertaModel(RobertaConfig(vocab_size=50, max_position_embeddings=20, pad_token_id=1, **TINY)).eval()
     ids = torch.tensor([[1, 1, 5, 6, 7]])
 
-    row = wrap(network).encode({"input_ids": ids, "attention_mask": (ids != 1).long()})[0]
+    row = encode(wrap(network), {"input_ids": ids, "attention_mask": (ids != 1).long()})[0]
 
     with torch.no_grad():
         padded = network(**row.tensors).last_hidden_state[0, 2:]
@@ -368,7 +368,7 @@ def test_keep_drops_padding_from_every_label():
     tokenizer = word_piece(padding_side="left")
     batch = tokenizer([("was", "good"), ("It was superb", "it says nothing")], padding=True, return_tensors="pt")
 
-    tokens = bert(tokenizer).encode(batch)[0].tokens
+    tokens = encode(bert(tokenizer), batch)[0].tokens
     kept = tokens.keep()
 
     assert tokens.padding[0]
@@ -388,11 +388,11 @@ def test_empty_token_types_stay_away_from_models_without_them():
     """GPT-2 would look zeros up among its words and add the first one's embedding to every token."""
     tokenizer = word_piece()
 
-    encoded = gpt2(tokenizer).encode("superb")[0]
+    encoded = encode(gpt2(tokenizer), "superb")[0]
 
     assert "token_type_ids" in tokenizer("superb")
     assert "token_type_ids" not in encoded.tensors
-    assert "token_type_ids" in bert(tokenizer).encode("superb")[0].tensors
+    assert "token_type_ids" in encode(bert(tokenizer), "superb")[0].tensors
 
 
 @pytest.mark.parametrize(
@@ -437,19 +437,19 @@ def test_bad_input_is_refused_in_one_line(inputs, message):
 def test_text_without_a_tokenizer_is_refused():
     """Only now is the tokenizer missed: tensors need none."""
     with pytest.raises(InputError, match="tiny-bert has no tokenizer"):
-        bert().encode("superb")
+        encode(bert(), "superb")
 
 
 def test_text_for_a_model_of_images_is_the_name_of_one():
     """No tokenizer would help; a text of another meaning fails as a name that leads nowhere."""
     with pytest.raises(InputError, match=r"there is no image 'cat\.png': check the path"):
-        image_model(ViTModel, ViTConfig, size=8).encode("cat.png")
+        encode(image_model(ViTModel, ViTConfig, size=8), "cat.png")
 
 
 def test_a_tokenizer_of_another_model_is_noticed():
     """Its ids would fall outside the embeddings, deep in the network."""
     with pytest.raises(InputError, match="outside the vocabulary"):
-        bert(byte_level(), vocab_size=20).encode("superb")
+        encode(bert(byte_level(), vocab_size=20), "superb")
 
 
 def test_a_stored_truncation_does_not_cut():
@@ -459,7 +459,7 @@ def test_a_stored_truncation_does_not_cut():
     backend.enable_padding(length=30)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", pad_token="[PAD]")
 
-    tokens = bert(tokenizer).encode("was it was it was")[0].tokens
+    tokens = encode(bert(tokenizer), "was it was it was")[0].tokens
 
     assert tokens.text == ("[CLS]", "was", "it", "was", "it", "was", "[SEP]")
 
@@ -469,7 +469,7 @@ def test_long_text_is_refused_without_chatter(caplog):
     transformers_logging.enable_propagation()
     try:
         with pytest.raises(InputError):
-            bert(word_piece(model_max_length=12)).encode("superb " * 30)
+            encode(bert(word_piece(model_max_length=12)), "superb " * 30)
     finally:
         transformers_logging.disable_propagation()
 
@@ -494,7 +494,7 @@ def test_image_tokens_are_as_many_as_the_states(kind, config_kind, size, prefix)
     model = image_model(kind, config_kind, size=size, **options)
     rows, cols = (2, 2) if kind in (CLIPVisionModel, SiglipVisionModel) else (2, 3)  # DINOv2 reads sizes it never saw
 
-    encoded = model.encode({"pixel_values": torch.randn(2, 3, 4 * rows, 4 * cols)})
+    encoded = encode(model, {"pixel_values": torch.randn(2, 3, 4 * rows, 4 * cols)})
 
     with torch.no_grad():
         states = model.network(**encoded[1].tensors).last_hidden_state
@@ -517,7 +517,7 @@ def test_a_patch_is_labelled_by_where_it_lies():
     with torch.no_grad():
         difference = model.network.embeddings(changed) - model.network.embeddings(pixels)
 
-    tokens = model.encode({"pixel_values": pixels[0]})[0].tokens
+    tokens = encode(model, {"pixel_values": pixels[0]})[0].tokens
     moved = difference[0].abs().sum(-1).nonzero().flatten().tolist()
     assert [tokens.text[place] for place in moved] == ["r1c0"]
 
@@ -526,7 +526,7 @@ def test_pixels_beyond_the_last_whole_patch_are_left_out():
     """A convolution with stride drops them, so there is no token to label."""
     model = image_model(Dinov2Model, Dinov2Config, size=8)
 
-    encoded = model.encode({"pixel_values": torch.randn(1, 3, 16, 9)})[0]
+    encoded = encode(model, {"pixel_values": torch.randn(1, 3, 16, 9)})[0]
 
     with torch.no_grad():
         states = model.network(**encoded.tensors).last_hidden_state
@@ -552,7 +552,7 @@ def test_unknown_image_models_are_counted_not_guessed():
     flags = [module.training for module in network.modules()]
     state = {name: value.clone() for name, value in network.state_dict().items()}
 
-    tokens = wrap(network).encode({"pixel_values": torch.randn(1, 3, 8, 8)})[0].tokens
+    tokens = encode(wrap(network), {"pixel_values": torch.randn(1, 3, 8, 8)})[0].tokens
 
     assert image_tokens(network.config, 8, 8) is None
     assert tokens.text == ("t0", "t1", "t2", "t3", "t4")
@@ -567,14 +567,14 @@ def test_models_without_a_row_of_tokens_are_refused():
     network = ConvNextModel(ConvNextConfig(hidden_sizes=[4, 4, 4, 4], depths=[1, 1, 1, 1], num_channels=3)).eval()
 
     with pytest.raises(InputError, match="row of tokens"):
-        wrap(network).encode({"pixel_values": torch.randn(1, 3, 32, 32)})
+        encode(wrap(network), {"pixel_values": torch.randn(1, 3, 32, 32)})
 
 
 @pytest.mark.parametrize("size", [(8, 12), (8, 8)])
 def test_a_model_that_can_read_no_image_says_so(size):
     """DINOv2 stretches its positions to any size, by a square root: from an oblong they cannot be stretched at all."""
     with pytest.raises(InputError, match=r"made for images of 8 × 12 pixels.*square image_size"):
-        image_model(Dinov2Model, Dinov2Config).encode({"pixel_values": torch.zeros(1, 3, *size)})
+        encode(image_model(Dinov2Model, Dinov2Config), {"pixel_values": torch.zeros(1, 3, *size)})
 
 
 @pytest.mark.parametrize(
@@ -589,7 +589,7 @@ def test_a_model_that_can_read_no_image_says_so(size):
 def test_bad_images_are_refused(pixels, message):
     """Before the network fails on them in its own words."""
     with pytest.raises(InputError, match=message):
-        image_model(ViTModel, ViTConfig).encode({"pixel_values": pixels})
+        encode(image_model(ViTModel, ViTConfig), {"pixel_values": pixels})
 
 
 def test_decimals_take_the_type_of_the_model_and_whole_numbers_keep_theirs():
@@ -597,8 +597,8 @@ def test_decimals_take_the_type_of_the_model_and_whole_numbers_keep_theirs():
     model = image_model(ViTModel, ViTConfig)
     model.network.double()
 
-    image = model.encode({"pixel_values": torch.zeros(1, 3, 8, 12)})[0]
-    text = bert(word_piece()).encode("superb")[0]
+    image = encode(model, {"pixel_values": torch.zeros(1, 3, 8, 12)})[0]
+    text = encode(bert(word_piece()), "superb")[0]
 
     assert image.tensors["pixel_values"].dtype == torch.float64
     assert {tensor.dtype for tensor in text.tensors.values()} == {torch.int64}
@@ -608,7 +608,7 @@ def test_decimals_take_the_type_of_the_model_and_whole_numbers_keep_theirs():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real models lie beside the checkout")
 def test_a_real_tokenizer_gives_real_words():
     """The vocabulary of BERT, with capitals, accents and a split word."""
-    tokens = load(str(SHARED / "models" / "sst-minilm")).encode("Isn't it superbly anti-climactic?")[0].tokens
+    tokens = encode(load(str(SHARED / "models" / "sst-minilm")), "Isn't it superbly anti-climactic?")[0].tokens
 
     assert words_in(tokens) == ["Isn't", "it", "superbly", "anti-climactic", "?"]
     assert tokens.text[0] == "[CLS]"

@@ -16,8 +16,8 @@ from lignite.attribution import layer as engine
 from lignite.attribution.attend import Scoring
 from lignite.attribution.target_path import ClosedForm
 from lignite.attribution.trial import TRIAL_TOLERANCE
+from lignite.blocks.routes import RecordedBlock
 from lignite.errors import OptionError, SplitError
-from lignite.models.splitting import RecordedBlock
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
 

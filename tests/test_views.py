@@ -17,11 +17,11 @@ from rich.console import Console
 from tests.sample_flow import sample_flow
 
 from lignite.errors import FileError, OptionError
-from lignite.views.page import flow_frame, flow_html, save_page
+from lignite.views.flow.facts import relative_gaps, shares, worst_gaps
+from lignite.views.flow.page import flow_frame, flow_html, save_page
+from lignite.views.flow.picture import draw_flow, save_picture
+from lignite.views.flow.terminal import print_flow
 from lignite.views.palette import diverging
-from lignite.views.picture import draw_flow, save_picture
-from lignite.views.summary import relative_gaps, shares, worst_gaps
-from lignite.views.terminal import print_flow
 
 HOSTILE = (
     "</script><script>alert(1)</script>",

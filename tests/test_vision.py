@@ -16,13 +16,16 @@ from torch.testing import assert_close
 from transformers import ViTImageProcessorPil
 
 import lignite
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.stack import Stack
 from lignite.errors import InputError, ModelError, OptionError
-from lignite.models.attention import at_rest
-from lignite.models.images import filled
-from lignite.models.prediction import ask, cover, predict
-from lignite.models.stack import Stack
-from lignite.models.start import starts_of
+from lignite.inputs.encode import encode
+from lignite.inputs.pictures import filled
+from lignite.models.hold import at_rest
 from lignite.request import EXPLAIN_METHODS
+from lignite.targets.ask import ask
+from lignite.targets.edits import cover
+from lignite.targets.predict import predict
 
 PATCH = 4
 OWN = (12, 12)
@@ -145,7 +148,7 @@ def test_the_grid_of_the_configuration_is_the_one_found_by_touching_pixels(name,
     """
     model = model_of(name, own)
     pixels = pixels_of(size)
-    (encoded,) = model.encode({"pixel_values": pixels})
+    (encoded,) = encode(model, {"pixel_values": pixels})
     tokens = encoded.tokens
     patches = [place for place, row in enumerate(tokens.row) if row >= 0]
     touched = pixels.repeat(len(patches) + 1, 1, 1, 1)
@@ -177,7 +180,7 @@ def test_patches_of_two_sides_are_labelled_by_both():
     """Some models cut oblong patches: heights and widths must not be mixed up."""
     network = network_of("beit", (12, 16), patch_size=(6, 4), use_relative_position_bias=False)
 
-    (encoded,) = lignite.wrap(network).encode({"pixel_values": pixels_of((12, 16))})
+    (encoded,) = encode(lignite.wrap(network), {"pixel_values": pixels_of((12, 16))})
 
     last = len(encoded.tokens) - 1
     assert encoded.tokens.text[last] == "r1c3"
@@ -189,13 +192,13 @@ def test_only_the_square_tables_of_positions_are_stretched():
     model = model_of("vit", OBLONG)
 
     with pytest.raises(InputError, match=r"12 × 12 pixels, but vit reads 8 × 16: resize it"):
-        model.encode({"pixel_values": pixels_of((12, 12))})
+        encode(model, {"pixel_values": pixels_of((12, 12))})
 
 
 def test_an_image_smaller_than_a_patch_is_refused():
     """A convolution would return no token at all, or fail in its own words."""
     with pytest.raises(InputError, match=r"3 × 12 pixels, is smaller than one patch of dinov2: enlarge it"):
-        model_of("dinov2").encode({"pixel_values": pixels_of((3, 12))})
+        encode(model_of("dinov2"), {"pixel_values": pixels_of((3, 12))})
 
 
 # Explanations
@@ -214,7 +217,7 @@ def test_every_layer_adds_up_to_what_the_model_says(name, own, size):
         # tol, the promise; GapWarning is an error here, so nothing larger was found either
         assert_allclose(result.layer_ig.sum("token"), expected, rtol=1e-3, atol=1e-6)
         assert_allclose(result.gap, result.layer_ig.sum("token") - expected, rtol=0, atol=1e-9)
-        assert result.sizes["token"] == len(model.encode({"pixel_values": pixels})[0].tokens)
+        assert result.sizes["token"] == len(encode(model, {"pixel_values": pixels})[0].tokens)
 
 
 @every_oblong_case
@@ -416,7 +419,7 @@ def test_a_masked_autoencoder_with_a_head_is_loaded(tmp_path, task):
     mine = lignite.explain(model, {"pixel_values": pixels}, target="dog")
     theirs = lignite.explain(twin, {"pixel_values": pixels}, target="dog")
     assert_allclose(mine.relevance, theirs.relevance, rtol=0, atol=1e-9)  # the same weights, both in float64
-    assert len(model.encode({"pixel_values": pixels_of(OTHER)})[0].tokens) == 1 + 8
+    assert len(encode(model, {"pixel_values": pixels_of(OTHER)})[0].tokens) == 1 + 8
 
 
 def test_a_masked_autoencoder_without_a_head_says_so(tmp_path):
@@ -559,7 +562,7 @@ def test_the_start_is_that_image_run_through_the_model(name, level):
     """States of every layer against those that the model itself reports for an image made by hand."""
     model = model_of(name)
     image = np.random.default_rng(0).integers(0, 256, (*OWN, 3), dtype=np.uint8)
-    pixels = model.encode(image)[0].tensors["pixel_values"]
+    pixels = encode(model, image)[0].tensors["pixel_values"]
     mean, scale = (
         torch.tensor(part, dtype=torch.float64).view(3, 1, 1) for part in ([0.5, 0.4, 0.3], [0.25, 0.3, 0.35])
     )

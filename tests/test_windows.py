@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.models.targets import chances
-from lignite.windows import cut
+from lignite.inputs.windows import cut
+from lignite.targets.objective import chances
 
 SHORT = "A superb film, though thin."
 LONG = (

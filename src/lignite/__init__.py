@@ -1,13 +1,7 @@
 """Explain transformers with exact, certified layer-wise integrated gradients."""
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-
-try:
-    __version__ = version("lignite")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0.0.0"
 
 from lignite import errors
 from lignite.errors import (
@@ -24,14 +18,15 @@ from lignite.errors import (
 )
 from lignite.request import Target
 from lignite.results import open, save  # registers Dataset.lignite as well
+from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from lignite.checks import CheckReport, LayerCheck, check
-    from lignite.evaluations import Evaluation, evaluate
-    from lignite.explanations import explain, fit_fusion
-    from lignite.flows import flow
-    from lignite.metrics.agreement import agreement, agreement_between
-    from lignite.models.loading import Model, load, wrap
+    from lignite.api.check import CheckReport, LayerCheck, check
+    from lignite.api.evaluate import Evaluation, evaluate
+    from lignite.api.explain import explain, fit_fusion
+    from lignite.api.flow import flow
+    from lignite.metrics.readings.agreement import agreement, agreement_between
+    from lignite.models.load import Model, load, wrap
 
 __all__ = [
     "CheckReport", "Evaluation", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck", "LigniteError",
@@ -42,19 +37,19 @@ __all__ = [
 
 # torch and transformers take seconds to import; saved results and the command line's help need neither.
 _IMPORTED_ON_USE = {
-    "CheckReport": "lignite.checks",
-    "Evaluation": "lignite.evaluations",
-    "LayerCheck": "lignite.checks",
-    "Model": "lignite.models.loading",
-    "agreement": "lignite.metrics.agreement",
-    "agreement_between": "lignite.metrics.agreement",
-    "check": "lignite.checks",
-    "evaluate": "lignite.evaluations",
-    "explain": "lignite.explanations",
-    "fit_fusion": "lignite.explanations",
-    "flow": "lignite.flows",
-    "load": "lignite.models.loading",
-    "wrap": "lignite.models.loading",
+    "CheckReport": "lignite.api.check",
+    "Evaluation": "lignite.api.evaluate",
+    "LayerCheck": "lignite.api.check",
+    "Model": "lignite.models.load",
+    "agreement": "lignite.metrics.readings.agreement",
+    "agreement_between": "lignite.metrics.readings.agreement",
+    "check": "lignite.api.check",
+    "evaluate": "lignite.api.evaluate",
+    "explain": "lignite.api.explain",
+    "fit_fusion": "lignite.api.explain",
+    "flow": "lignite.api.flow",
+    "load": "lignite.models.load",
+    "wrap": "lignite.models.load",
 }
 
 

@@ -5,7 +5,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from lignite.checks import CheckReport, LayerCheck, ranges
+from lignite.api.check import CheckReport, LayerCheck, ranges
 from lignite.request import DETAILS, MAPS
 from lignite.wording import one_line
 

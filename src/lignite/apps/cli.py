@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lignite import __version__
 from lignite.apps.arguments import parse_fusion, parse_names, parse_numbers, parse_weights, read_lines, read_text
 from lignite.apps.outputs import PAGES, Look, check_outputs, is_explanation, planned, show, write
 from lignite.apps.spoken import Spoken
@@ -33,6 +32,7 @@ from lignite.request import (
     Target,
     check_choice,
 )
+from lignite.version import VERSION
 from lignite.wording import one_line
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def main() -> None:
 
 def _print_version(wanted: bool) -> bool:
     if wanted:
-        print(f"lignite {__version__}")
+        print(f"lignite {VERSION}")
         raise typer.Exit
     return wanted
 
@@ -407,7 +407,7 @@ def flow(
         if head is not None and isinstance(n_heads, int):
             _check_head(head, n_heads)  # before the work, not after
         with terminal.working("flow through layers") as progress:
-            from lignite.flows import flow as compute
+            from lignite.api.flow import flow as compute
 
             results = compute(loaded, inputs, memory=memory, progress=progress, **asdict(request))
         _deliver(terminal, results, outputs, Look(map=map, head=head, top=top))
@@ -626,7 +626,7 @@ def explain(
         with terminal.working(f"loading {model}"):
             loaded = _load(model, device, dtype, revision, trust_remote_code, task)
         with terminal.working("explaining") as progress:
-            from lignite.explanations import explain as compute
+            from lignite.api.explain import explain as compute
 
             wanted = None if asked == Target() else asked
             results = compute(loaded, inputs, target=wanted, memory=memory, progress=progress, **asdict(request))
@@ -734,7 +734,7 @@ def _look(
     for option, given in (("words", words), ("special", special), ("smooth", smooth)):
         if given is not None:
             raise OptionError(f"--{option} arranges the tokens of an explanation; this result is a flow.")
-    from lignite.views.summary import maps_in
+    from lignite.views.flow.facts import maps_in
 
     map = _choose_map(map, head, maps_in(result))
     if head is not None:
@@ -788,7 +788,7 @@ def check(
         with terminal.working(f"loading {model}"):
             loaded = _load(model, device, dtype, revision, trust_remote_code, task)
         with terminal.working("checking layers") as progress:
-            from lignite.checks import check as examine
+            from lignite.api.check import check as examine
 
             report = examine(loaded, length=length, text=text, memory=memory, progress=progress)
     from lignite.apps.check_table import print_check
@@ -861,7 +861,7 @@ def _load(
     trust_remote_code: bool,
     task: str | None,
 ) -> Any:
-    from lignite.models.loading import load
+    from lignite.models.load import load
 
     model = load(name, device=device, dtype=dtype, revision=revision, trust_remote_code=trust_remote_code, task=task)
     logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice about kernels is not for this reader
@@ -904,7 +904,7 @@ def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.
 
 def _are_images(results: Sequence["xr.Dataset"]) -> bool:
     """Explanations of images can be compared in one picture."""
-    from lignite.views.image import is_image
+    from lignite.views.patches.facts import is_image
 
     return all(is_explanation(result) and is_image(result) for result in results)
 

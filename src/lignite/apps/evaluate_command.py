@@ -235,8 +235,8 @@ def evaluate(
         with terminal.working(f"loading {model}"):
             loaded = _load(model, device, dtype, revision, trust_remote_code, task)
         with terminal.working("explaining and measuring") as progress:
-            from lignite.evaluations import DEFAULT_METHODS
-            from lignite.evaluations import evaluate as compute
+            from lignite.api.evaluate import DEFAULT_METHODS
+            from lignite.api.evaluate import evaluate as compute
 
             result = compute(
                 loaded,
@@ -272,6 +272,6 @@ def evaluate(
         result.save(path)
         terminal.note(f"wrote {path}")
     if not quiet:
-        from lignite.views.evaluation import print_evaluation
+        from lignite.views.evaluation.terminal import print_evaluation
 
         print_evaluation(result, console=terminal.out)

@@ -93,19 +93,19 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
     picture = ending in PICTURES
     if is_explanation(results[0]):
         if picture:
-            from lignite.views.explanation_picture import save_explanation_picture
+            from lignite.views.explanation.picture import save_explanation_picture
 
             save_explanation_picture(results, path, words=look.words, special=look.special, smooth=look.smooth)
         else:
-            from lignite.views.explanation_page import save_explanation_page
+            from lignite.views.explanation.page import save_explanation_page
 
             save_explanation_page(results, path, words=look.words, special=look.special, smooth=look.smooth)
     elif picture:
-        from lignite.views.picture import save_picture
+        from lignite.views.flow.picture import save_picture
 
         save_picture(results[0], path, map=look.map, head=look.head)
     else:
-        from lignite.views.page import save_page
+        from lignite.views.flow.page import save_page
 
         save_page(results[0], path)
 
@@ -113,11 +113,11 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     """Print a result."""
     if is_explanation(result):
-        from lignite.views.explanation_terminal import TOP, print_explanation
+        from lignite.views.explanation.terminal import TOP, print_explanation
 
         print_explanation(result, console=console, k=look.top or TOP, words=look.words, special=look.special)
         return
-    from lignite.views.terminal import print_flow
+    from lignite.views.flow.terminal import print_flow
 
     shown = result if look.head is None else result.sel(head=[look.head])
     print_flow(shown, console=console, k=look.top, map=look.map)

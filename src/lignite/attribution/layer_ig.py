@@ -44,7 +44,7 @@ block keeps some 24 vectors of its width, a node two, and twice the budget may b
 
 @runtime_checkable
 class Layers(Protocol):
-    """What the mathematics needs of a model on a batch of rows; `lignite.models.stack.Stack` offers it.
+    """What the mathematics needs of a model on a batch of rows; `lignite.blocks.stack.Stack` offers it.
 
     `states` has one entry per layer, and last the states that leave the last block. Points never interact.
     """

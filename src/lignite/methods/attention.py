@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.layer_ig import gradient_at
+from lignite.blocks.baselines import hold_against_another_input
+from lignite.blocks.stack import Stack
 from lignite.methods.stacks import Scores, every_row, explain_stacks
-from lignite.models.loading import Model
-from lignite.models.prediction import Row
-from lignite.models.stack import Stack
-from lignite.models.start import hold_against_another_input
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.rows import Row
 
 Heads = Float[Tensor, "row head target source"]
 Combine = Callable[[Heads, Heads], Float[Tensor, "row target source"]]

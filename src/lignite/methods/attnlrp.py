@@ -16,10 +16,11 @@ from lignite.errors import OptionError
 from lignite.methods.gradients import gradient_x_input
 from lignite.methods.optional import load_optional
 from lignite.methods.stacks import Scores
-from lignite.models.attention import at_rest
-from lignite.models.loading import Model
-from lignite.models.prediction import Row, predict
+from lignite.models.hold import at_rest
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row
 
 REMEDY = "install a release of lxt that knows your transformers; its licence keeps it out of lignite's dependencies"
 SAME_ANSWER = 1e-3

@@ -9,19 +9,20 @@ from torch import Tensor
 
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.attribution.layer_ig import LayerIG, Precision, along_each_layer, along_input
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.replay import Start
+from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.attention import reading
 from lignite.methods.ends import beside, ends_of
 from lignite.methods.stacks import Scores, explain_stacks, points_at_once
-from lignite.metrics.faithfulness import faithfulness
-from lignite.models.images import reads_images
-from lignite.models.leap import warn_of_leaps
-from lignite.models.loading import Model
-from lignite.models.prediction import Row, fillers
-from lignite.models.replay import Start
-from lignite.models.stack import Stack
-from lignite.models.start import starts_of
+from lignite.metrics.asking.faithfulness import faithfulness
+from lignite.models.facts import reads_images
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.edits import fillers
+from lignite.targets.rows import Row
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Shares of content among which ``fusion="auto"`` chooses."""

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from lignite.methods.stacks import Scores
-from lignite.models.loading import Model
-from lignite.models.prediction import Row
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.rows import Row
 
 
 def random(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:

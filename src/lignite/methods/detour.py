@@ -6,12 +6,14 @@ from functools import wraps
 import numpy as np
 
 from lignite.errors import BypassError, LigniteError
+from lignite.inputs.pictures import IMAGE_FILLS
 from lignite.methods.perturbation import kernel_shap, occlusion, shapley
 from lignite.methods.stacks import Method, Scores
-from lignite.models.images import IMAGE_FILLS
-from lignite.models.loading import Model
-from lignite.models.prediction import Row, check_repeats, is_image
+from lignite.models.load import Model
 from lignite.request import TOKEN_BASELINES, ExplainRequest
+from lignite.targets.ask import check_repeats
+from lignite.targets.edits import is_image
+from lignite.targets.rows import Row
 
 _READ_NO_STATES: dict[str, Callable[..., list[Scores]]] = {
     "occlusion": occlusion,

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from lignite.attribution.layer_ig import at_both_ends
 from lignite.attribution.orders import in_both_orders
+from lignite.blocks.baselines import special_tokens
+from lignite.blocks.stack import Stack
 from lignite.methods.stacks import points_at_once
-from lignite.models.stack import Stack
-from lignite.models.start import special_tokens
 from lignite.request import ExplainRequest
 
 SHARE_OF_THE_PATH = 0.5

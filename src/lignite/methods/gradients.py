@@ -10,16 +10,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.layer_ig import along_each_layer, gradient_at
+from lignite.blocks.baselines import hold_against_another_input
+from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.ca_lig import precision_of
 from lignite.methods.optional import load_optional
 from lignite.methods.stacks import Scores, averaged, every_row, explain_stacks, start_of
-from lignite.models.leap import warn_of_leaps
-from lignite.models.loading import Model
-from lignite.models.prediction import Row
-from lignite.models.stack import Stack
-from lignite.models.start import hold_against_another_input
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.rows import Row
 
 
 @averaged

@@ -11,9 +11,9 @@ from lignite.methods.chance import seed_of
 from lignite.methods.optional import load_optional
 from lignite.methods.presence import Game, games_of, relevance_of, values_of, values_of_states
 from lignite.methods.stacks import Scores, averaged
-from lignite.models.loading import Model
-from lignite.models.prediction import Row
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.rows import Row
 
 COMPARE = "install lignite[compare]"
 

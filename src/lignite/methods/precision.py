@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lignite.blocks.attention import NAME, configurations, intercepted
+from lignite.blocks.fitting import SAME
+from lignite.blocks.routes import HALF
 from lignite.errors import ModelError
-from lignite.models.attention import NAME, at_rest, configurations, intercepted, own_calls
 from lignite.models.failures import FOREIGN
-from lignite.models.fitting import SAME
-from lignite.models.loading import Model
-from lignite.models.prediction import Row, predict, run
-from lignite.models.splitting import HALF
-from lignite.models.targets import values
+from lignite.models.hold import at_rest, own_calls
+from lignite.models.load import Model
+from lignite.targets.objective import values
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row, run
 
 
 def in_float32(model: Model, rows: Sequence[Row]) -> tuple[Model, list[Row]]:

@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Bool
 
 from lignite.errors import BypassError, OptionError
+from lignite.inputs.pictures import IMAGE_FILLS
 from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
-from lignite.models.images import IMAGE_FILLS
-from lignite.models.loading import Model
-from lignite.models.prediction import Row, cover, filler, is_image, predict, replace_tokens
+from lignite.models.load import Model
 from lignite.request import TOKEN_BASELINES, ExplainRequest
+from lignite.targets.edits import cover, filler, is_image, replace_tokens
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row
 
 ROWS_AT_ONCE = 1024
 """Inputs prepared at a time; how many of them run together is left to the memory budget."""

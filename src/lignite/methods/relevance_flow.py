@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_source
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.record import record
+from lignite.blocks.routes import block_of
+from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.ca_lig import precision_of
 from lignite.methods.ends import beside, ends_of, orders_of
 from lignite.methods.stacks import Scores, averaged, explain_stacks
-from lignite.models.attention import switches_undone
-from lignite.models.leap import warn_of_leaps
-from lignite.models.loading import Model
-from lignite.models.prediction import Row
-from lignite.models.recording import record
-from lignite.models.splitting import block_of
-from lignite.models.stack import Stack
-from lignite.models.start import starts_of
+from lignite.models.hold import switches_undone
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
+from lignite.targets.rows import Row
 
 
 @averaged

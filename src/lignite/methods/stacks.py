@@ -8,15 +8,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lignite.models.fitting import padded_rows
-from lignite.models.loading import Model
-from lignite.models.prediction import Row, batches, bytes_per_token, check_said_again
-from lignite.models.replay import Start
-from lignite.models.stack import LengthError, Stack
-from lignite.models.start import starts_of
-from lignite.models.targets import chances
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.fitting import padded_rows
+from lignite.blocks.replay import Start
+from lignite.blocks.stack import LengthError, Stack
+from lignite.models.load import Model
 from lignite.request import ExplainRequest
 from lignite.results.schema import EXPLAIN
+from lignite.targets.ask import check_said_again
+from lignite.targets.objective import chances
+from lignite.targets.rows import Row, batches, bytes_per_token
 
 Scores = dict[str, np.ndarray]
 """Variables of one row's result, over its kept tokens."""

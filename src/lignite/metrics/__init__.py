@@ -1,1 +1,1 @@
-"""Measures that read nothing but results."""
+"""Measures of explanations: `readings` need results alone, `asking` needs the model, `registry` names them all."""

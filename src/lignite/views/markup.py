@@ -81,4 +81,4 @@ def _measure(value: float, signed: bool = False) -> str:
 
 
 def _source(name: str) -> str:
-    return files("lignite.views").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("lignite.views").joinpath("web", name).read_text(encoding="utf-8")

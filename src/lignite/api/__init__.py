@@ -1,0 +1,1 @@
+"""What users call: flow, explain, evaluate, check."""

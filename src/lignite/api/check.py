@@ -1,0 +1,366 @@
+"""Check: what each layer of a model offers, how exactly, and what a run will cost."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lignite.attribution.layer import attribute_layer
+from lignite.attribution.plan import Plan, choose_plan, make_room
+from lignite.attribution.quadrature import NODES_PER_PANEL
+from lignite.blocks.fitting import record_fitted
+from lignite.blocks.record import BlockCall
+from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.calls import public
+from lignite.errors import InputError, OptionError, SplitError
+from lignite.inputs.encode import encode
+from lignite.memory import memory_budget
+from lignite.models.facts import number_of
+from lignite.models.hold import at_rest, switches_undone
+from lignite.models.load import Model, as_model
+from lignite.request import DETAILS, MAPS, FlowRequest
+
+LENGTH = 128
+"""Tokens of the input where none is given, or all that the model reads if that is less."""
+
+IMAGE_SIZE = 224
+"""Pixels of a side, where the configuration names no size."""
+
+TIMED_TARGETS = 4
+"""Plans that pay for every target are timed on so many and scaled up."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """What one layer offers.
+
+    Attributes
+    ----------
+    route
+        ``"interface"``, ``"projection"`` or ``"definition"`` (see docs/method.md), or ``"refused"`` where the block
+        cannot be replayed and nothing about it could be trusted.
+    error
+        Largest relative difference between the split and the model's own output, over tokens.
+    trial
+        Largest relative difference of one target's scores from the definition, through the model's own block.
+    target_plan, shared_plan
+        How the target-token path and paths that all targets share are computed.
+    maps, details
+        What may be asked of this layer; details split `whole`.
+    refused
+        Why better routes were refused, one line each.
+    seconds, working_bytes
+        Estimates for all targets and the maps it offers, other options at their defaults.
+    """
+
+    layer: int
+    name: str
+    route: str
+    error: float
+    trial: float
+    target_plan: str
+    shared_plan: str
+    n_heads: int
+    maps: tuple[str, ...]
+    details: tuple[str, ...]
+    refused: tuple[str, ...]
+    seconds: float
+    working_bytes: int
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Layers of one kind offer the same at the same price; the numbers in their reasons may differ."""
+        reasons = tuple(re.sub(r"\d\S*", "", line) for line in self.refused)
+        return self.route, self.target_plan, self.shared_plan, self.n_heads, self.maps, self.details, reasons
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a model offers, layer by layer, on one input.
+
+    `seconds` and `working_bytes` estimate a run over all layers with default options on `n_tokens` tokens;
+    `model_bytes` is the model itself. Python and its libraries take some 500 MB beside these.
+    """
+
+    model: str
+    revision: str | None
+    network: str
+    device: str
+    dtype: str
+    n_tokens: int
+    layers: tuple[LayerCheck, ...]
+    model_bytes: int
+    working_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        return sum((layer.seconds for layer in self.layers), start=0.0)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every layer can be explained, and its split reproduces the model."""
+        return all(layer.route != "refused" for layer in self.layers)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer offers every map and every detail."""
+        return self.exact and all(layer.maps == MAPS and layer.details == DETAILS for layer in self.layers)
+
+    @property
+    def verdict(self) -> str:
+        """The report in one or two sentences."""
+        refused = [layer.layer for layer in self.layers if layer.route == "refused"]
+        if len(refused) == len(self.layers):
+            return "No layer can be explained: none can be replayed exactly."
+        if refused:
+            rest = [layer.layer for layer in self.layers if layer.route != "refused"]
+            return f"{_name(refused).capitalize()} cannot be explained; leave out with --layers {ranges(rest)}."
+        worst = max(max(layer.error, layer.trial) for layer in self.layers)
+        exact = f"as the model itself to {worst:.0e}" if worst else "as the model itself to the last bit"
+        if self.complete:
+            which = f"All {len(self.layers)} layers offer" if len(self.layers) > 1 else "Its only layer offers"
+            sentence = f"{which} every map and detail, {exact}."
+        else:
+            lacking: dict[str, list[int]] = {}
+            for layer in self.layers:
+                lacking.setdefault(_lack(layer), []).append(layer.layer)
+            parts = [f"{_name(layers)} {lack}" for lack, layers in lacking.items() if lack]
+            sentence = f"Every layer can be explained, {exact}; {'; '.join(parts)}."
+        if len({layer.n_heads for layer in self.layers}) > 1:
+            sentence += " Layers differ in their number of heads: ask for those of one kind at a time."
+        return sentence
+
+    def groups(self) -> list[tuple[LayerCheck, ...]]:
+        """Layers of one kind together, in the order of the first of each."""
+        found: dict[tuple[Any, ...], list[LayerCheck]] = {}
+        for layer in self.layers:
+            found.setdefault(layer.kind, []).append(layer)
+        return [tuple(layers) for layers in found.values()]
+
+
+@public
+def check(
+    model: Any,
+    *,
+    length: int | None = None,
+    text: str | None = None,
+    memory: int | float | str | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Take every block apart, compare it with the model, and time one layer of each kind.
+
+    Parameters
+    ----------
+    length
+        Tokens of the input, drawn at random from the vocabulary; 128 by default, or all that the model reads if that
+        is less. Image models get one random image of their own size.
+    text
+        An input to check on instead: routes, plans and nodes can depend on it.
+    memory
+        For intermediate tensors, as in `lignite.flow`.
+    progress
+        Called with the layers finished and their number.
+
+    Raises
+    ------
+    InputError
+        If the input is too long for the model.
+    ModelError
+        If the model has no blocks.
+
+    Examples
+    --------
+    >>> import lignite
+    >>> report = lignite.check(lignite.load("tiny-sentiment"), length=8)
+    >>> report.layers[0].route, report.complete
+    ('interface', True)
+    """
+    model = as_model(model)
+    if text is not None and length is not None:
+        raise OptionError(f"length={length} and text are both given; a text has its own length, give one of the two.")
+    budget = memory_budget(model.device, memory)
+    layers: list[LayerCheck] = []
+    with at_rest(model.network), switches_undone(model.network):
+        (encoded,) = encode(model, text if text is not None else _random_input(model, length))
+        calls, encoded = record_fitted(model, encoded)
+        kept = ~torch.tensor(encoded.tokens.padding, device=model.device)
+        measured: dict[tuple[Any, ...], tuple[float, int]] = {}
+        for done, call in enumerate(calls):
+            layers.append(_check_layer(model, call, kept, budget, measured))
+            if progress:
+                progress(done + 1, len(calls))
+        recorded = 4 * sum(call.states.nbytes for call in calls)  # what enters and leaves, for both recordings
+    results = _result_bytes(layers, int(kept.sum()), calls[0].states.element_size())
+    return CheckReport(
+        model=model.name,
+        revision=model.revision,
+        network=type(model.network).__name__,
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+        n_tokens=int(kept.sum()),
+        layers=tuple(layers),
+        model_bytes=_weight_bytes(model.network),
+        working_bytes=recorded + results + max(layer.working_bytes for layer in layers),
+    )
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, runs joined: as `--layers` reads them.
+
+    Examples
+    --------
+    >>> ranges([0, 1, 2, 5, 7, 8])
+    '0-2,5,7,8'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
+
+
+def _check_layer(
+    model: Model, call: BlockCall, kept: Tensor, budget: float, measured: dict[tuple[Any, ...], tuple[float, int]]
+) -> LayerCheck:
+    started = time.perf_counter()
+    targets = kept.nonzero()[:, 0]
+    try:
+        block = block_of(model, call, kept)
+        tried = [_try(block, start, targets, budget) for start in (None, torch.zeros_like(block.states))]
+        tried[0] = _try(block, None, targets, budget) if tried[0][2] != block.route else tried[0]
+    except SplitError as error:
+        return LayerCheck(
+            layer=call.layer, name=call.name, route="refused", error=float("nan"), trial=float("nan"), target_plan="",
+            shared_plan="", n_heads=0, maps=(), details=(), refused=(str(error),), seconds=0.0, working_bytes=0,
+        )  # fmt: skip
+    plan = choose_plan(block, None)
+    preparation = time.perf_counter() - started
+    details = {"interface": DETAILS, "projection": ("heads",), "definition": ()}[block.route]
+    result = LayerCheck(
+        layer=call.layer,
+        name=call.name,
+        route=block.route,
+        error=block.error,
+        trial=max(trial for _, trial, _ in tried),
+        target_plan=tried[0][0],
+        shared_plan=tried[1][0],
+        n_heads=block.n_heads,
+        maps=MAPS if block.heads is not None else ("whole",),
+        details=details,
+        refused=tuple(block.refused),
+        seconds=0.0,
+        working_bytes=0,
+    )
+    if result.kind not in measured:
+        measured[result.kind] = _time(block, plan, targets, result.maps, budget), _room(block, plan, targets, budget)
+    seconds, size = measured[result.kind]
+    return replace(result, seconds=preparation + seconds, working_bytes=size)
+
+
+def _try(block: RecordedBlock, start: Tensor | None, targets: Tensor, budget: float) -> tuple[str, float, str]:
+    """The plan that holds against the model itself for a few targets, how well, and the block's route by then."""
+    request = FlowRequest(maps=_offered(block), n_steps=2, baseline="target_token" if start is None else "zero")
+    try:
+        found = attribute_layer(block, start, _some(targets), request, budget=budget, seed=block.layer)
+    except OptionError:
+        if len(_offered(block)) == len(request.maps):
+            raise
+        return _try(block, start, targets, budget)  # its heads were not what they seemed
+    return found.plan, max(found.trial.values()), block.route
+
+
+def _offered(block: RecordedBlock) -> tuple[str, ...]:
+    return ("attention", "mlp", "whole") if block.heads is not None else ("whole",)
+
+
+def _some(targets: Tensor) -> Tensor:
+    return targets[:: max(1, len(targets) // TIMED_TARGETS)][:TIMED_TARGETS]
+
+
+def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ...], budget: float) -> float:
+    """Seconds for every target under default options.
+
+    One panel of nodes is run on the block itself, and targets that it leaves outside the tolerance are taken to need
+    one bisection, which is two more panels.
+    """
+    some = targets
+    if not plan.name.startswith("closed-form"):  # the others pay for every target by itself
+        some = _some(targets)
+    attribute_layer(block, None, some[:1], FlowRequest(maps=maps, n_steps=1), budget=budget)  # warm up
+    started = time.perf_counter()
+    scores = attribute_layer(block, None, some, FlowRequest(maps=maps, n_steps=NODES_PER_PANEL), budget=budget)
+    if block.states.device.type == "cuda":
+        torch.cuda.synchronize(block.states.device)
+    elapsed = time.perf_counter() - started
+    missed = sum(len(rows) for rows in scores.missed.values()) / (len(scores.missed) * len(some))
+    return elapsed * len(targets) / len(some) * (1 + 2 * missed)
+
+
+def _room(block: RecordedBlock, plan: Plan, targets: Tensor, budget: float) -> int:
+    """Bytes of the largest piece that is computed at once, and of the block's copy where it is half-precision."""
+    sizes = []
+    for name in _offered(block):
+        room = make_room(block, plan, name, len(targets), budget)
+        n_targets = max(1, min(len(targets), (room.budget - room.per_node) // room.per_target))
+        per_node = room.per_node + n_targets * room.per_target
+        sizes.append(per_node * max(1, min(NODES_PER_PANEL, room.budget // per_node)))
+    copied = _weight_bytes(block.module) if block.model_dtype != block.states.dtype else 0
+    return int(max(sizes)) + copied
+
+
+def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:
+    if length is not None and length < 1:
+        raise OptionError(f"length={length} must be a number of tokens, at least 1.")
+    generator = torch.Generator().manual_seed(0)
+    network, config = model.network, model.config
+    if getattr(network, "main_input_name", "input_ids") == "pixel_values":
+        config = getattr(config, "vision_config", None) or config
+        size = getattr(config, "image_size", None) or IMAGE_SIZE
+        height, width = (size, size) if isinstance(size, int) else size[-2:]
+        channels = number_of(config, "num_channels", 3)
+        return {"pixel_values": torch.rand(1, channels, height, width, generator=generator)}
+    try:
+        embeddings = network.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        embeddings = None
+    if not isinstance(embeddings, nn.Embedding):
+        raise InputError(f"{model.name} has no vocabulary to draw an input from; give a text to check it on.")
+    ordinary = torch.ones(embeddings.num_embeddings, dtype=torch.bool)
+    settings = config.get_text_config()
+    special = [getattr(settings, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "decoder_start")]
+    special += getattr(model.tokenizer, "all_special_ids", [])
+    ordinary[[token for token in special if isinstance(token, int) and 0 <= token < len(ordinary)]] = False
+    words = ordinary.nonzero()[:, 0]
+    n_tokens = length or min(LENGTH, model.max_length or LENGTH)
+    ids = words[torch.randint(len(words), (1, n_tokens), generator=generator)]
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _result_bytes(layers: Sequence[LayerCheck], n_tokens: int, item: int) -> int:
+    """The scores themselves, twice: as they are collected and as they are stacked."""
+    n_maps = sum((layer.n_heads + 2 if layer.n_heads else 1) for layer in layers)
+    return 2 * n_maps * n_tokens**2 * max(item, 4)
+
+
+def _weight_bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+
+
+def _lack(layer: LayerCheck) -> str:
+    if layer.maps != MAPS:
+        return f"offer {', '.join(layer.maps)} alone (ask with --maps {','.join(layer.maps)})"
+    missing = [name for name in DETAILS if name not in layer.details]
+    return f"offer every map, but not the detail {', '.join(missing)}" if missing else ""
+
+
+def _name(layers: Sequence[int]) -> str:
+    word = "layers" if len(layers) > 1 else "layer"
+    return f"{word} {ranges(layers)}"

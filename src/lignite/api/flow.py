@@ -1,0 +1,363 @@
+"""Flow: how much each source token gives to each target token inside every layer, and through which head."""
+
+import json
+import platform
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+import xarray as xr
+from torch import Tensor
+
+from lignite.attribution.baselines import constant_baseline, given_baseline
+from lignite.attribution.layer import LayerScores, attribute_layer
+from lignite.blocks.fitting import chance_named, record_fitted
+from lignite.blocks.record import record_states
+from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.calls import public
+from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
+from lignite.inputs.encode import encode, is_list
+from lignite.inputs.pictures import is_folder
+from lignite.inputs.tokens import Encoded, role_id, without_role
+from lignite.memory import memory_budget
+from lignite.models.facts import reads_images
+from lignite.models.hold import at_rest, switches_undone
+from lignite.models.load import Model, as_model
+from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
+from lignite.results.build import build_flow
+from lignite.results.certificate import certificates
+from lignite.results.schema import FLOW, PICTURE
+from lignite.version import VERSION
+from lignite.wording import quoted
+
+Progress = Callable[[int, int], None]
+
+
+@public
+def flow(
+    model: Any,
+    inputs: Any,
+    *,
+    layers: int | Iterable[int] | None = None,
+    targets: int | Iterable[int] | None = None,
+    maps: str | Iterable[str] = MAPS,
+    baseline: str | Tensor | np.ndarray = "target_token",
+    mlp_baseline: str = "attention_start",
+    self_term: str = "measured",
+    readout: str = "displacement",
+    composition: str = "product",
+    detail: str | Iterable[str] | None = None,
+    tol: float = 1e-3,
+    n_steps: int | None = None,
+    max_steps: int = 256,
+    plan: str = "auto",
+    memory: int | float | str | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Set-to-set integrated gradients inside the layers of a transformer (:arxiv:`2606.21564`; docs/method.md).
+
+    Parameters
+    ----------
+    model
+        From `lignite.load` or `lignite.wrap`, or what `wrap` takes; bit-identical afterwards.
+    inputs
+        A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), an image (file, folder, Pillow image
+        or array, for models of images), ids, tensors of the model's own (``{"input_ids": …}``,
+        ``{"pixel_values": …}``), or a list.
+    layers, targets
+        Blocks and target tokens to explain, as numbers from 0 (layers also from the end: -1); all by default.
+    maps
+        Some of ``"attention"`` (states to heads), ``"mlp"`` (heads to states), ``"whole"`` (states to states) and
+        ``"composed"`` (attention, then mlp).
+    baseline
+        Start of the path: ``"target_token"`` (every source starts as the target's own state), ``"zero"``, ``"mean"``
+        (of the layer's states), ``"pad"`` or ``"mask"`` (states of an input whose words are all that token), or a
+        tensor ``[d]``, ``[token, d]`` or ``[layer, token, d]``.
+    mlp_baseline
+        Start of the path from heads to states: ``"attention_start"`` (heads at the start of the path above) or
+        ``"zero"``.
+    self_term
+        The diagonal under the target-token baseline: ``"measured"`` (zero by construction), ``"zero_ratio"`` (share of
+        self as in a zero-baseline run) or ``"map_ratio"`` (share of self in the attention weights).
+    readout
+        ``"displacement"``: how far a target moves. ``"projection"``: how far along its total move; signed and smooth.
+    composition
+        ``"product"``, or ``"conserving"``: heads divided by their displacement first.
+    detail
+        ``"heads"`` and ``"circuits"`` split `whole` exactly, by head and by value, key, query and residual.
+    tol, n_steps, max_steps
+        Gap allowed per displacement; a fixed number of nodes instead; the most nodes a target may take.
+    plan
+        ``"auto"``, or one that is required: ``"shared"``, ``"closed-form"``, ``"target-batches"``, ``"definition"``.
+    memory
+        For intermediate tensors: bytes or a text such as ``"2 GiB"``; results do not depend on it.
+    progress
+        Called with the layers finished and their number.
+
+    Returns
+    -------
+    A Dataset as laid out in docs/results-layout.md, or a list of them for a list of inputs.
+
+    Raises
+    ------
+    InputError
+        If an input cannot be explained as given; nothing is ever truncated.
+    OptionError
+        If an option is unknown, contradicts another, or is not available for this model.
+    ModelError
+        If the model has no blocks that can be replayed.
+
+    Warns
+    -----
+    GapWarning
+        Once, if scores of some targets miss more of their displacement than `tol`.
+
+    Examples
+    --------
+    >>> model = lignite.load("tiny-sentiment")
+    >>> result = lignite.flow(model, "A superb film.", layers=1, maps="whole")
+    >>> result.whole.sel(layer=1, target=2).dims
+    ('source',)
+    """
+    given = isinstance(baseline, Tensor | np.ndarray)
+    if not given:
+        check_choice("baseline", baseline, BASELINES)
+    request = FlowRequest(
+        layers=as_numbers("layers", layers),
+        targets=as_numbers("targets", targets),
+        maps=as_names("maps", maps),
+        baseline="tensor" if given else str(baseline),
+        mlp_baseline=mlp_baseline,
+        self_term=self_term,
+        readout=readout,
+        composition=composition,
+        detail=as_names("detail", detail),
+        tol=tol,
+        n_steps=n_steps,
+        max_steps=max_steps,
+        plan=plan,
+    )
+    model = as_model(model)
+    budget = memory_budget(model.device, memory)
+    missed: list[str] = []
+    results = []
+    with at_rest(model.network):
+        start = _as_tensor(baseline) if given else None
+        encoded = encode(model, inputs)
+        for number, item in enumerate(encoded):
+            report = _report(progress, number, len(encoded))
+            with switches_undone(model.network), chance_named(model, item):
+                results.append(_flow_of_one(model, item, request, start, budget, report, missed))
+    if missed:
+        warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning)
+    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
+    single = len(results) == 1 and not several
+    return results[0] if single else results
+
+
+def _as_tensor(baseline: Any) -> Tensor:
+    try:
+        return torch.as_tensor(baseline).clone()  # a tensor made in inference mode has no gradient
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise OptionError(
+            f"baseline={quoted(baseline)} holds no numbers ({error}); give a tensor of decimals."
+        ) from error
+
+
+def _flow_of_one(
+    model: Model,
+    encoded: Encoded,
+    request: FlowRequest,
+    start: Tensor | None,
+    budget: float,
+    report: Progress | None,
+    missed: list[str],
+) -> xr.Dataset:
+    calls, encoded = record_fitted(model, encoded)
+    tokens = encoded.tokens
+    kept = ~torch.tensor(tokens.padding, device=model.device)
+    layers = _choose_layers(request, len(calls))
+    targets = _choose_targets(request, tokens)
+    baselines = _token_baseline(model, encoded, request)
+    finished: list[LayerScores] = []
+    places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
+    for done, layer in enumerate(layers):
+        block = block_of(model, calls[layer], kept)
+        baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
+        finished.append(_attribute(block, baseline, places, request, budget, seed + layer))
+        if report:
+            report(done + 1, len(layers))
+    variables = {
+        name: _stack([scores.variables[name] for scores in finished], name, kept) for name in finished[0].variables
+    }
+    if encoded.image is not None:
+        variables[PICTURE] = encoded.image
+    result = build_flow(
+        tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
+        attrs=_attributes(model, tokens.input, request, layers, finished, budget),
+    )  # fmt: skip
+    missed.extend(missed_in(result))
+    return result
+
+
+def seed_of(encoded: Encoded) -> int:
+    """What trials are drawn with: the same for the same input, another for another."""
+    seen = repr(encoded.tokens.text).encode()
+    return zlib.crc32(seen if encoded.image is None else seen + encoded.image.tobytes())
+
+
+def _attribute(
+    block: RecordedBlock, baseline: Tensor | None, targets: Tensor, request: FlowRequest, budget: float, seed: int
+) -> LayerScores:
+    """One layer's maps; errors say which layer it is."""
+    try:
+        return attribute_layer(block, baseline, targets, request, budget=budget, seed=seed)
+    except (OptionError, NotFiniteError) as error:
+        raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
+
+
+def _choose_layers(request: FlowRequest, n_layers: int) -> list[int]:
+    if request.layers is None:
+        return list(range(n_layers))
+    outside = [layer for layer in request.layers if not -n_layers <= layer < n_layers]
+    if outside:
+        raise OptionError(f"layers={outside} are not in this model, which has layers 0 to {n_layers - 1}.")
+    return sorted({layer % n_layers for layer in request.layers})
+
+
+def _choose_targets(request: FlowRequest, tokens: Any) -> list[int]:
+    present = list(tokens.keep().position)
+    if request.targets is None:
+        return present
+    outside = [target for target in request.targets if target not in present]
+    if outside:
+        beside = " without padding" if any(tokens.padding) else ""
+        raise OptionError(
+            f"targets={outside} are not in this input, whose tokens{beside} are {present[0]} to {present[-1]}."
+        )
+    return list(request.targets)
+
+
+def _token_baseline(model: Model, encoded: Encoded, request: FlowRequest) -> list[Tensor] | None:
+    """States of an input whose words are all one token, run through the model; special tokens stay."""
+    if request.baseline not in ("pad", "mask"):
+        return None
+    token = role_id(model, request.baseline)
+    others = "use 'target_token', 'zero' or 'mean'"
+    if "input_ids" not in encoded.tensors:
+        raise OptionError(f"baseline={request.baseline!r} replaces words, and this input has none; {others}.")
+    if token is None:
+        raise OptionError(f"{without_role(model, request.baseline)}: for the baseline, {others}.")
+    special = torch.tensor(encoded.tokens.special, device=model.device)
+    ids = torch.where(special, encoded.tensors["input_ids"], token)
+    return record_states(model.network, {**encoded.tensors, "input_ids": ids})
+
+
+def _baseline(
+    request: FlowRequest,
+    start: Tensor | None,
+    token_baselines: list[Tensor] | None,
+    block: RecordedBlock,
+    kept: Tensor,
+    layer: int,
+    n_layers: int,
+) -> Tensor | None:
+    if request.baseline == "target_token":
+        return None
+    if start is not None:
+        return given_baseline(start, block.states, layer, n_layers)
+    if token_baselines is not None:
+        return token_baselines[layer].to(block.states)
+    return constant_baseline(request.baseline, block.states, kept)
+
+
+def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
+    """Layers in the axes of the result's layout; engines have targets first. Padding is left out of the sources."""
+    if len({layer.shape for layer in layers}) > 1:
+        raise ModelError(
+            f"The chosen layers differ in their number of heads, so {name} fits no array; pass layers= of one kind."
+        )
+    dims = FLOW.variables[name]
+    ours = ("layer", "target", *(dim for dim in dims if dim not in ("layer", "target")))
+    stacked = torch.stack(list(layers)).permute([ours.index(dim) for dim in dims])
+    if "source" in dims:
+        stacked = stacked.index_select(dims.index("source"), kept.nonzero()[:, 0])
+    return stacked.cpu().numpy()
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a result depends on."""
+    return {
+        "lignite": VERSION,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "xarray": xr.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _attributes(
+    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores], budget: float
+) -> dict[str, str | int | float]:
+    return {
+        "lignite_version": VERSION,
+        "model": model.name,
+        "revision": model.revision or "",
+        "text": text,
+        "request": request.to_json(),
+        "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
+        "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
+        "trials": json.dumps({str(layer): scores.trial for layer, scores in zip(layers, finished, strict=True)}),
+        "versions": json.dumps(versions()),
+        "tol": request.tol,
+    }
+
+
+def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, n_layers: progress(number * n_layers + done, n_inputs * n_layers)
+
+
+def missed_in(result: xr.Dataset) -> list[str]:
+    """What the certificate of a flow says is missed, a line for each layer and map."""
+    found = [each for each in certificates(result) if not each.kept]
+    lines = []
+    for place, layer in enumerate(result["layer"].values.tolist()):
+        for each in found:
+            wide = ~each.within.isel(layer=place)
+            rows = wide.any("head") if "head" in wide.dims else wide
+            if rows.any():
+                lines.append(f"layer {layer}, {each.prefix[:-1]}: {_named(result, rows.values)} of {len(rows)}")
+    return lines
+
+
+def _named(result: xr.Dataset, chosen: np.ndarray) -> str:
+    """Targets by their token and position, the first three of them."""
+    labels = zip(result["target_token"].values[chosen], result["target"].values[chosen], strict=True)
+    names = [f"{str(token)!r} ({position})" for token, position in labels]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _has_experts(model: Model) -> bool:
+    config = model.config.get_text_config()
+    return any(getattr(config, name, None) for name in ("num_local_experts", "num_experts", "n_routed_experts"))
+
+
+def _gap_message(missed: list[str], request: FlowRequest, *, experts: bool) -> str:
+    shown = "; ".join(missed[:5]) + (f"; and {len(missed) - 5} more maps" if len(missed) > 5 else "")
+    if request.n_steps:
+        remedy = f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
+    elif experts:
+        remedy = (
+            "Its experts are chosen anew along the path, and no number of nodes closes the gap that such a jump "
+            "leaves: read these scores with their gap."
+        )
+    elif request.baseline == "target_token":
+        remedy = f"Raise max_steps above {request.max_steps}."
+    else:
+        remedy = f"Raise max_steps above {request.max_steps}, or use baseline='target_token', whose path is smooth."
+    return f"Scores miss more than {request.tol:g} of their displacement in {shown}. {remedy}"

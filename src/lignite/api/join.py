@@ -1,0 +1,120 @@
+"""Explanations of overlapping windows are put together into one of the whole text."""
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from lignite.inputs.tokens import Tokens
+from lignite.inputs.windows import Window
+from lignite.inputs.words import number_words
+from lignite.results.build import build_explanation
+from lignite.results.schema import EXPLAIN, PICTURE, TOKEN_AXIS
+from lignite.targets.objective import chances
+
+UNJOINED = frozenset(
+    name for name, dims in EXPLAIN.variables.items() if {"target", "source"} & set(dims) or name == PICTURE
+)
+"""Variables over pairs of tokens know no pair from two windows, and a text has no picture; all others are joined."""
+
+
+def join(
+    text: str, windows: Sequence[Window], results: Sequence[xr.Dataset], tokens: Sequence[Tokens], link: str
+) -> xr.Dataset:
+    """One explanation of the whole text; `link` makes probabilities of logits.
+
+    What is explained is the mean of the windows' values: each window's scores count one n-th, so that a token that
+    stands in two windows has the sum of what it does in both, and all scores add up to the mean displacement. Special
+    tokens, of which each window has its own, are added up at the ends of the text.
+    """
+    n_characters = len(text)
+    places = [_keys(known, window, n_characters) for window, known in zip(windows, tokens, strict=True)]
+    order = sorted({key for keys in places for key in keys})
+    index = {key: place for place, key in enumerate(order)}
+    variables = _joined(results, places, index, link)
+    first = results[0]
+    attrs = dict(first.attrs)
+    attrs |= {"text": text, "value": float(np.mean([one.attrs["value"] for one in results]))}
+    if "logit" in variables and attrs["prediction"]:
+        attrs["prediction"] = str(first["class"].values[int(np.argmax(variables["logit"]))])
+    attrs["windows"] = json.dumps(
+        [
+            {"start": window.start, "stop": window.stop, "value": one.attrs["value"], "tokens": len(keys)}
+            for window, one, keys in zip(windows, results, places, strict=True)
+        ]
+    )
+    words = number_words(text)
+    special = [key.start < 0 or key.start > n_characters for key in order]
+    joined = Tokens(
+        text=tuple(key.text for key in order),
+        position=tuple(range(len(order))),
+        word=tuple(
+            -1 if own else next((word for word in words[key.start : key.stop] if word >= 0), -1)
+            for key, own in zip(order, special, strict=True)
+        ),
+        special=tuple(special),
+        start=tuple(-1 if own else key.start for key, own in zip(order, special, strict=True)),
+        stop=tuple(-1 if own else key.stop for key, own in zip(order, special, strict=True)),
+        padding=(False,) * len(order),
+        input=text,
+    )
+    classes = [str(name) for name in first["class"].values] if "logit" in first else None
+    return build_explanation(tokens=joined, variables=variables, classes=classes, attrs=attrs)
+
+
+class _Key(NamedTuple):
+    """What makes a token the same in two windows; in the order of the text."""
+
+    start: int
+    stop: int
+    repetition: int  # several tokens may spell one character
+    text: str
+
+
+def _keys(known: Tokens, window: Window, n_characters: int) -> list[_Key]:
+    """Special tokens stand before the text or after it, in the order they have in their window."""
+    leading = next((place for place, special in enumerate(known.special) if not special), len(known))
+    keys: list[_Key] = []
+    for place, text in enumerate(known.text):
+        if known.special[place]:
+            key = _Key(
+                -1 if place < leading else n_characters + 1, place - (0 if place < leading else len(known)), 0, text
+            )
+        else:
+            start, stop = known.start[place] + window.start, known.stop[place] + window.start
+            repetition = sum(other[:2] == (start, stop) for other in keys)
+            key = _Key(start, stop, repetition, text)
+        keys.append(key)
+    return keys
+
+
+def _joined(
+    results: Sequence[xr.Dataset], places: Sequence[Sequence[_Key]], index: dict[_Key, int], link: str
+) -> dict[str, np.ndarray]:
+    """Every variable by its axes: along tokens each window counts one n-th, without them windows are averaged."""
+    variables: dict[str, np.ndarray] = {}
+    for name in map(str, results[0]):
+        dims = EXPLAIN.variables[name]
+        if TOKEN_AXIS in dims:
+            variables[name] = _sum(name, results, places, index)
+        elif name not in UNJOINED and not name.endswith("probability"):
+            variables[name] = np.asarray(np.mean([one[name].transpose(*dims).values for one in results], axis=0))
+    for before in ("", "start_"):
+        if f"{before}logit" in variables:
+            variables[f"{before}probability"] = chances(variables[f"{before}logit"], link)
+    return variables
+
+
+def _sum(
+    name: str, results: Sequence[xr.Dataset], places: Sequence[Sequence[_Key]], index: dict[_Key, int]
+) -> np.ndarray:
+    """Along tokens; standard errors of windows, which are drawn apart, add up by their squares."""
+    dims, squared = EXPLAIN.variables[name], name == "layer_ig_error"
+    first = results[0][name].transpose(..., TOKEN_AXIS)
+    total = np.zeros((*first.shape[:-1], len(index)), dtype=first.dtype)
+    for one, keys in zip(results, places, strict=True):
+        part = one[name].transpose(..., TOKEN_AXIS).values / len(results)
+        total[..., [index[key] for key in keys]] += part**2 if squared else part  # no token stands twice in a window
+    return np.moveaxis(np.sqrt(total) if squared else total, -1, dims.index(TOKEN_AXIS))

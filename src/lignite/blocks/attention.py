@@ -1,0 +1,190 @@
+"""One attention function, registered once with transformers, through which every block can be taken apart."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import eager_mask
+
+from lignite.attribution.attend import Scoring, heads_of
+from lignite.attribution.block import Projections
+from lignite.models.hold import modules_of, seen_as
+
+NAME = "lignite"
+
+
+@dataclass(frozen=True, eq=False)
+class AttendCall:
+    """What a block hands to attention: after position codes and query or key norms, before the softmax."""
+
+    projections: Projections
+    scoring: Scoring
+
+
+Handler = Callable[[AttendCall], Float[Tensor, "point token head d_value"]]
+
+_handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", default=None)
+
+
+def attention_function(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Plain softmax attention, unless a handler captures the call or answers it with heads of its own."""
+    call = attend_call(module, query, key, value, attention_mask, scaling, dropout, **options)
+    handler = _handler.get()
+    return (compute if handler is None else handler)(call).contiguous(), None  # as transformers' own are: some view it
+
+
+def attend_call(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **options: Any,
+) -> AttendCall:
+    """What an attention function is handed, in the words of the mathematics."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    bias = _additive(attention_mask, query.dtype)
+    position_bias = options.get("position_bias")
+    if position_bias is not None:
+        bias = position_bias if bias is None else bias + position_bias
+    if bias is not None:
+        bias = bias[..., : key.shape[2]]
+        bias = bias[0] if bias.ndim == 4 and bias.shape[0] == 1 else bias
+    return AttendCall(
+        Projections(query, key, value),
+        Scoring(scale=float(scale), bias=bias, softcap=options.get("softcap"), sinks=options.get("s_aux")),
+    )
+
+
+AttentionInterface.register(NAME, attention_function)
+AttentionMaskInterface.register(NAME, eager_mask)
+
+
+def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    if mask is None or mask.dtype.is_floating_point:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask.bool(), torch.finfo(dtype).min)
+
+
+def compute(call: AttendCall) -> Float[Tensor, "point token head d_value"]:
+    """Attention as the definition has it, differentiable in everything."""
+    return heads_of(*call.projections, call.scoring)
+
+
+_onlooker: ContextVar["Callable[[OwnCall], Tensor] | None"] = ContextVar("lignite_attention_onlooker", default=None)
+
+READABLE = ("eager", "sdpa")
+"""Attention functions of transformers whose masks are understood as they are handed over."""
+
+
+@dataclass(frozen=True, eq=False)
+class OwnCall:
+    """A block's call of the attention function that its model chose by name."""
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def heads(self) -> Float[Tensor, "point token head d_value"]:
+        """What the function answers."""
+        return self.function(*self.args, **self.kwargs)[0]
+
+    def attended(self) -> AttendCall:
+        """What it was handed; `sdpa` makes a causal mask by itself where it is given none."""
+        call = attend_call(*self.args, **self.kwargs)
+        query, key, _ = call.projections
+        causal = self.kwargs.get("is_causal")
+        causal = getattr(self.args[0], "is_causal", True) if causal is None else causal
+        mask = self.args[4] if len(self.args) > 4 else self.kwargs.get("attention_mask")
+        if self.name != "sdpa" or mask is not None or not causal or query.shape[2] == 1:
+            return call
+        later = query.new_full((1, query.shape[2], key.shape[2]), torch.finfo(query.dtype).min).triu(1)
+        bias = later if call.scoring.bias is None else call.scoring.bias + later
+        return replace(call, scoring=replace(call.scoring, bias=bias))
+
+
+@contextmanager
+def observed(see: Callable[[OwnCall], Tensor]) -> Iterator[None]:
+    """Let `see` answer a block's first call of its own attention function; it can ask that function itself.
+
+    Nothing is put in the place of that function, whichever it is: transformers' table is asked for it as ever, and what
+    the table answers is called. Other threads' calls pass through untouched.
+    """
+    ask, met = AttentionInterface.get_interface, False
+    token = _onlooker.set(see)
+
+    def answer(table: AttentionInterface, name: str, *default: Any, **options: Any) -> Callable[..., Any]:
+        own: Callable[..., Any] = ask(table, name, *default, **options)
+        watch = _onlooker.get()
+        if watch is None:
+            return own
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal met
+            if met:
+                return own(*args, **kwargs)
+            met = True
+            return watch(OwnCall(name, own, args, kwargs)).contiguous(), None
+
+        return call
+
+    AttentionInterface.get_interface = answer
+    try:
+        yield
+    finally:
+        AttentionInterface.get_interface = ask
+        _onlooker.reset(token)
+
+
+@contextmanager
+def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every: bool = False) -> Iterator[None]:
+    """Run modules with these `configurations` on `attention_function`, for this thread alone.
+
+    `handler` answers the first attention call of a block; later ones (cross-attention) are computed as usual. With
+    `every` it answers all of them.
+    """
+    answered = False
+
+    def once(call: AttendCall) -> Tensor:
+        nonlocal answered
+        if answered or handler is None:
+            return compute(call)
+        answered = True
+        return handler(call)
+
+    token = _handler.set(handler if every else once)
+    try:
+        with seen_as("_attn_implementation_internal", configs, NAME):
+            yield
+    finally:
+        _handler.reset(token)
+
+
+def configurations(module: nn.Module) -> list[Any]:
+    """Every configuration that parts of a module read their attention implementation from, once."""
+    found: dict[int, Any] = {}
+    for part in modules_of(module):
+        config = getattr(part, "config", None)
+        nested = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
+        for candidate in (config, *nested):
+            if candidate is not None and "_attn_implementation_internal" in getattr(candidate, "__dict__", {}):
+                found[id(candidate)] = candidate
+    return list(found.values())

@@ -1,0 +1,222 @@
+"""Where the paths of an explanation start: the states of an input that says nothing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from lignite.blocks.replay import Start, another_input, certified
+from lignite.blocks.stack import Stack
+from lignite.errors import OptionError
+from lignite.inputs.pictures import IMAGE_FILLS, averaged, filled, patches_masked
+from lignite.models.facts import patch_size, reads_images, vocabulary_size
+from lignite.models.hold import own_calls
+from lignite.models.load import Model
+from lignite.request import TOKEN_BASELINES
+from lignite.targets.edits import filler, fillers
+
+MEAN_EMBEDDING = "mean-embedding"
+VECTORS_AT_ONCE = 8192
+"""Embeddings that are added up at a time: a large vocabulary is not copied as a whole."""
+
+
+def usual_baseline(model: Model) -> str:
+    """Where paths start if nobody says where, by what was measured on models of each kind (docs/results.md).
+
+    For images ``"mean"``, or ``"blur"`` where patches have no fixed size; of texts the mask, or else a pad token that
+    stands for nothing else; where there is neither, as in most decoders, the mean embedding, or zero where ids are not
+    looked up in a table.
+    """
+    if reads_images(model.network):
+        return "mean" if patch_size(model.network) else "blur"
+    names = fillers(model)
+    if "mask" in names or ("pad" in names and not _ends_texts(model)):
+        return names[0]
+    return "zero" if vocabulary_size(model.network) is None else MEAN_EMBEDDING
+
+
+def _ends_texts(model: Model) -> bool:
+    """Whether the pad token is the one that begins or ends texts: to the model a word with a meaning."""
+    role = getattr(model.tokenizer, "pad_token_id", None)
+    return role in (getattr(model.tokenizer, "bos_token_id", None), getattr(model.tokenizer, "eos_token_id", None))
+
+
+def starts_of(
+    stack: Stack, names: Sequence[str], *, keep_special: bool, through: bool, every_layer: bool = True
+) -> list[Start]:
+    """Baselines, each held against the model itself at its end of the path.
+
+    A name of `TOKEN_BASELINES` stands for an input whose words are all that token, ``"mean-embedding"`` for one whose
+    words are all read as the mean of the vocabulary's embeddings, ``"blur"``, ``"grey"`` and ``"black"`` for an image
+    whose pixels are all that, ``"mean"`` for one whose patches are all its average patch; these are run through the
+    model. ``"zero"``, and for texts ``"mean"`` (of a row's tokens, special ones and positions included), are states:
+    with `through` those of the first layer are run through the model, otherwise every layer has its own. With
+    `keep_special`, special tokens of the input start as themselves; those of an image do in any case, since no pixel
+    reaches them below the first block.
+
+    Raises
+    ------
+    BypassError
+        If the model's answer is no function of the states that enter a layer; of the first alone unless `every_layer`.
+    """
+
+    def make() -> tuple[list[Start], list[Start]]:
+        starts = [_start_of(stack, name, keep_special=keep_special, through=through) for name in names]
+        ends = [start for start in starts if start.value is not None]
+        return starts, ends if len(ends) == len(starts) else [*ends, another_input(stack)]
+
+    starts = certified(stack, make, every_layer=every_layer)
+    stack.said = [start.choices for start in starts]
+    return starts
+
+
+def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> None:
+    """Check, for methods without a baseline, that the answer is a function of the states that enter each layer.
+
+    Raises
+    ------
+    BypassError
+        If it is not.
+    """
+    certified(stack, lambda: ([], [another_input(stack)]), every_layer=every_layer)
+
+
+def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> Start:
+    if name != "zero" and (name != "mean" or "pixel_values" in stack.tensors):
+        with given_start(stack, name, keep_special=keep_special) as others:
+            seen = stack.see(**others)
+        return Start(seen.states, seen.value, seen.choices)
+    first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
+    if through:
+        with torch.no_grad():
+            rows = torch.arange(len(first), device=first.device)
+            return Start([states.detach() for states in stack.trace(first, rows)[0]], None)
+    return Start([first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))], None)
+
+
+@contextmanager
+def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapping[str, Tensor]]:
+    """The baseline as an input: what the model is given in place of the same tensors of the rows, while this lasts.
+
+    Raises
+    ------
+    OptionError
+        If the baseline is no input, but states (``"zero"``, of texts ``"mean"``), or not known for this kind of input.
+    """
+    image = "pixel_values" in stack.tensors
+    if name == "mask" and image:
+        with patches_masked(stack.network):
+            yield {}
+    elif name in IMAGE_FILLS:
+        if not image:
+            raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
+        yield {"pixel_values": filled(stack.model, stack.tensors["pixel_values"], name)}
+    elif name == "mean" and image:
+        yield {"pixel_values": averaged(stack.model, stack.tensors["pixel_values"])}
+    elif name in TOKEN_BASELINES:
+        yield {"input_ids": blank_ids(stack, name, keep_special=keep_special)}
+    elif name == MEAN_EMBEDDING:
+        with _read_as_mean(stack, _words(stack, name, keep_special=keep_special)):
+            yield {}
+    else:
+        raise OptionError(f"baseline={name!r} is no input; name one of 'mask', 'pad', 'eos', {MEAN_EMBEDDING!r}.")
+
+
+def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "row token"]:
+    """The rows' ids with their words replaced by a token of `TOKEN_BASELINES`."""
+    replaced = _words(stack, name, keep_special=keep_special)
+    try:
+        blank = filler(stack.model, name)
+    except OptionError as error:
+        raise OptionError(f"{error} As a baseline, {MEAN_EMBEDDING!r} needs no token.") from error
+    return torch.where(replaced, blank, stack.tensors["input_ids"])
+
+
+def special_tokens(stack: Stack) -> Bool[Tensor, "row token"]:
+    special = torch.zeros_like(stack.kept)
+    for number, row in enumerate(stack.rows):
+        special[number, : row.n_tokens] = torch.tensor(row.encoded.tokens.special, device=special.device)
+    return special
+
+
+def mean_embedding(model: Model) -> Float[Tensor, " d"]:
+    """Mean of what the model reads for each token that its tokenizer knows, special ones left out.
+
+    The table itself is asked, since some families scale what they read from it.
+
+    Raises
+    ------
+    OptionError
+        If the model has no table of embeddings.
+    """
+    rows = vocabulary_size(model.network)
+    if rows is None:
+        raise _no_table(model)
+    table: nn.Module = model.network.get_input_embeddings()
+    # Rows behind the tokenizer's tokens fill the table up to a round size, and were never trained.
+    numbers = torch.arange(rows if model.tokenizer is None else min(rows, len(model.tokenizer)), device=model.device)
+    special = getattr(model.tokenizer, "all_special_ids", [])
+    words = numbers[~torch.isin(numbers, numbers.new_tensor(special))]
+    with torch.no_grad():
+        total = torch.stack([table(some).double().sum(0) for some in words.split(VECTORS_AT_ONCE)]).sum(0)
+    return (total / len(words)).to(model.dtype)
+
+
+def _no_table(model: Model) -> OptionError:
+    return OptionError(
+        f"baseline={MEAN_EMBEDDING!r}: {type(model.network).__name__} does not look its tokens up in a table of "
+        "embeddings; use 'zero' or 'mean'."
+    )
+
+
+@contextmanager
+def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[None]:
+    """Let the model read the mean embedding at some places of the rows' ids, whatever stands there.
+
+    A decoder that reads the same text one place later reads it there.
+    """
+    ids, vector, table = stack.tensors["input_ids"], mean_embedding(stack.model), stack.network.get_input_embeddings()
+    later = nn.functional.pad(places[:, :-1], (1, 0))
+    answered: list[nn.Module] = []
+
+    def answer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        read = args[0] if args else None
+        if read is None or read.shape != ids.shape:
+            return output
+        if torch.equal(read, ids):
+            answered.append(module)
+            return torch.where(places[..., None], vector, output)
+        return torch.where(later[..., None], vector, output) if torch.equal(read[:, 1:], ids[:, :-1]) else output
+
+    shared = [part for part in stack.network.modules() if getattr(part, "weight", None) is table.weight]
+    tables = [table, *(part for part in shared if isinstance(part, nn.Embedding) and part is not table)]
+    hooks = [each.register_forward_hook(own_calls(answer)) for each in tables]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not answered:
+        raise _no_table(stack.model)
+
+
+def _words(stack: Stack, name: str, *, keep_special: bool) -> Bool[Tensor, "row token"]:
+    """Places that a baseline of words changes."""
+    if "input_ids" not in stack.tensors:
+        raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'blur', 'zero' or 'mean'.")
+    return stack.kept & ~special_tokens(stack) if keep_special else stack.kept
+
+
+def _constant(stack: Stack, layer: int, name: str) -> Tensor:
+    states = stack.states[layer]
+    if name == "zero":
+        return torch.zeros_like(states)
+    kept = stack.kept[..., None].to(states)
+    return ((states * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)).expand_as(states).contiguous()
+
+
+def _with_special(stack: Stack, start: Tensor, *, keep_special: bool) -> Tensor:
+    stays = ~stack.kept | special_tokens(stack) if keep_special else ~stack.kept
+    return torch.where(stays[..., None], stack.states[0], start)

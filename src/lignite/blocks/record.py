@@ -1,0 +1,411 @@
+"""Find the stack of blocks, and record each block's exact call in one forward pass of the untouched model."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import isfinite
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lignite.blocks.attention import READABLE, configurations, intercepted
+from lignite.errors import BypassError, ModelError, NotFiniteError
+from lignite.models.facts import size_options
+from lignite.models.hold import Captured, own_calls
+
+_CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
+
+_COUNTS = (
+    "num_hidden_layers", "encoder_layers", "num_encoder_layers", "num_layers", "n_layer", "n_layers",
+    "decoder_layers", "num_decoder_layers",
+)  # fmt: skip
+"""Names under which configurations say how many blocks a stack has."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCall:
+    """One call of one block: its arguments, the states that entered and the states that left.
+
+    `states_at` says where the states stand among the arguments: 0 or a keyword. `masked` is the same call made on
+    lignite's attention function: there masks are additive floats whatever attention the model was loaded with. It is
+    None where the model's own masks are understood, or where it does not run on a function it does not know.
+    """
+
+    layer: int
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    states_at: int | str
+    states: Float[Tensor, "token d"]
+    output: Float[Tensor, "token d"]
+    masked: "BlockCall | None" = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How states lie in a tensor: which axis holds the rows, which the tokens, and the shape of what is left."""
+
+    row: int
+    token: int
+    rest: tuple[int, ...]
+
+    def read(self, tensor: Tensor) -> Float[Tensor, "row token d"]:
+        """States as rows of tokens."""
+        return tensor if self.is_plain else tensor.movedim((self.row, self.token), (0, 1)).flatten(2)
+
+    def write(self, states: Float[Tensor, "row token d"]) -> Tensor:
+        """The tensor in which such states lie."""
+        if self.is_plain:
+            return states
+        return states.unflatten(2, self.rest).movedim((0, 1), (self.row, self.token)).contiguous()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the tensor is ``[row, token, d]``, as everything that takes a block apart expects."""
+        return (self.row, self.token, len(self.rest)) == (0, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """One call of a block as it was met, whatever the shape of its states."""
+
+    name: str
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    states_at: int | str
+    states: Tensor
+    output: Tensor
+    handed: tuple[Tensor, Tensor]  # the very tensors that entered and left
+
+
+@dataclass(eq=False)
+class Called:
+    """What a list of modules was called with: its outermost calls, and the lists in whose blocks they happened."""
+
+    name: str
+    calls: list[Met] = field(default_factory=list)
+    within: set[str] = field(default_factory=set)
+
+    @property
+    def n_modules(self) -> int:
+        return len({id(call.module) for call in self.calls})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.calls[0].states.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The blocks that are explained, in the order of their calls; `layout` says how their states lie."""
+
+    name: str
+    calls: list[Met]
+    layout: Layout
+
+
+def body_of(network: nn.Module) -> nn.Module:
+    """The stack whose blocks are explained: the encoder of an encoder-decoder, else the model without its head."""
+    if getattr(getattr(network, "config", None), "is_encoder_decoder", False):
+        encoder: nn.Module = cast(Any, network).get_encoder()
+        return encoder
+    body = getattr(network, "base_model", network)
+    main_input = getattr(network, "main_input_name", "input_ids")
+    return body if main_input in inspect.signature(body.forward).parameters else network
+
+
+def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
+    """Run the model on one input as the user loaded it; and once more for its masks, where they are not understood.
+
+    Use it inside `at_rest`. Both runs leave the model as it was.
+
+    Raises
+    ------
+    ModelError
+        If no stack of blocks is found in the model; the message names what was found.
+    NotFiniteError
+        If a state is NaN or infinite; the message names the first layer and any such weight.
+    """
+    calls = _run(network, tensors)
+    if all(config._attn_implementation in READABLE for config in configurations(network)):
+        return calls
+    try:
+        with intercepted(configurations(network)):
+            masked = _run(network, tensors)
+    except (LookupError, ValueError, NotImplementedError):
+        return calls  # some look attention up in tables of their own (ModernBERT before transformers 5.1)
+    return [replace(call, masked=other) for call, other in zip(calls, masked, strict=True)]
+
+
+def record_states(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[Float[Tensor, "token d"]]:
+    """States that enter each block, for one input; use it inside `at_rest`."""
+    return [call.states for call in _run(network, tensors)]
+
+
+def _run(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
+    blocks = find_blocks(network, tensors)
+    if not blocks.layout.is_plain:
+        raise ModelError(
+            f"The blocks of {type(network).__name__} ({blocks.name!r}) carry states "
+            f"{list(blocks.calls[0].states.shape)}, not [1, token, d]: they cannot be taken apart. lignite.explain "
+            "reads such models."
+        )
+    _check_finite(network, blocks.calls)
+    return [_as_block_call(layer, call) for layer, call in enumerate(blocks.calls)]
+
+
+def _as_block_call(layer: int, call: Met) -> BlockCall:
+    kwargs = {key: None if key in _CACHES else value for key, value in call.kwargs.items()}
+    return BlockCall(layer, call.name, call.module, call.args, kwargs, call.states_at, call.states[0], call.output[0])
+
+
+# Which list is the stack
+
+
+def find_blocks(network: nn.Module, tensors: Mapping[str, Tensor]) -> Blocks:
+    """The outermost list of modules whose blocks carry the states from the embeddings to the head.
+
+    Use it inside `at_rest`.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or none with as many blocks as the configuration says; the message names what was found.
+    """
+    body = body_of(network)
+    return blocks_under(network, body, lambda: _run_as_far_as(network, body, tensors), n_tokens_of(tensors))
+
+
+def _run_as_far_as(network: nn.Module, body: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Run the network until its body has answered: what a head hands to the body is part of what the model does."""
+
+    def leave(*_: Any) -> None:
+        raise Captured(None)
+
+    handle = body.register_forward_hook(own_calls(leave)) if body is not network else None
+    try:
+        network(**_accepted(network, tensors))
+    except Captured:
+        pass
+    finally:
+        if handle is not None:
+            handle.remove()
+
+
+def n_tokens_of(tensors: Mapping[str, Tensor]) -> int | None:
+    """Tokens of an input, where its shape tells; an image's depend on the model."""
+    return next((tensors[name].shape[1] for name in ("input_ids", "inputs_embeds") if name in tensors), None)
+
+
+def blocks_under(network: nn.Module, root: nn.Module, run: Callable[[], Any], n_tokens: int | None) -> Blocks:
+    """The stack among the lists below one module, found while the model runs."""
+    members = _members(root)
+    if not members:
+        raise BypassError(
+            f"{type(network).__name__} has no list of blocks (an nn.ModuleList) to explain. "
+            "Give a transformer model whose layers stand in such a list."
+        )
+    with torch.no_grad(), _recording(members) as called:
+        run()
+    found = {name: each for name, each in called.items() if each.calls and layout_of(each.shape, n_tokens)}
+    if not found:
+        raise BypassError(
+            f"No block of {type(network).__name__} maps states [1, token, d] to states of the same shape, so none can "
+            "be explained. Give a transformer whose layers keep the number of tokens and the width."
+        )
+    chains = [each for each in found.values() if _is_chain(members, each, run)]
+    chosen = _choose(chains, set(found), counts_of(network, root), n_tokens)
+    if chosen is None:
+        raise BypassError(
+            f"{type(network).__name__} has no list of blocks that carry the states from the embeddings to the head, as "
+            f"many as its configuration says ({' or '.join(map(str, counts_of(network, root))) or 'any number'}). "
+            f"Found: {_described(found.values())}."
+        )
+    layout = layout_of(chosen.shape, n_tokens)
+    assert layout is not None
+    calls = []
+    for call in chosen.calls:  # where tokens are merged, what follows belongs to the head
+        if call.states.shape != chosen.calls[0].states.shape:
+            break
+        calls.append(call)
+    return Blocks(chosen.name, calls, layout)
+
+
+def _described(found: Any) -> str:
+    return ", ".join(f"{each.name!r} called {len(each.calls)} times with {list(each.shape)}" for each in found)
+
+
+def counts_of(network: nn.Module, root: nn.Module) -> tuple[int, ...]:
+    """How many blocks the configuration says a stack has; nothing where it does not say."""
+    config = getattr(root, "config", None) or getattr(network, "config", None)
+    owners = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
+    numbers = [getattr(owner, name, None) for owner in owners for name in _COUNTS]
+    return tuple(dict.fromkeys(each for each in numbers if isinstance(each, int) and not isinstance(each, bool)))
+
+
+def _choose(chains: Sequence[Called], found: set[str], counts: Sequence[int], n_tokens: int | None) -> Called | None:
+    outermost = [each for each in chains if not each.within & found]
+    for some in (outermost, chains):
+        fitting = [each for each in some if not counts or {len(each.calls), each.n_modules} & set(counts)]
+        if not fitting:
+            continue
+        best = max(fitting, key=lambda each: len(each.calls))
+        before = outermost[: outermost.index(best)] if best in outermost else []
+        # A stack may stand behind another one that merges the tokens: then the first one is explained, up to there.
+        early = [each for each in before if each.shape[1] == n_tokens != best.shape[1]]
+        return early[0] if early else best
+    return None
+
+
+def layout_of(shape: tuple[int, ...], n_tokens: int | None) -> Layout | None:
+    """How the states of one row lie in a tensor of this shape; None if they do not.
+
+    Examples
+    --------
+    >>> layout_of((1, 7, 16), 7), layout_of((4, 1, 7, 16), 7), layout_of((7, 1, 16), 7)
+    (Layout(row=0, token=1, rest=(16,)), Layout(row=1, token=2, rest=(4, 16)), Layout(row=1, token=0, rest=(16,)))
+    """
+    usual = len(shape) == 3 and shape[0] == 1
+    for row, token in ((0, 1), (1, 2), (1, 0), (0, 2)) if len(shape) in (3, 4) else ():
+        if shape[row] == 1 and shape[token] == n_tokens:
+            return Layout(row, token, tuple(size for axis, size in enumerate(shape) if axis not in (row, token)))
+    return Layout(0, 1, shape[2:]) if usual else None
+
+
+def _is_chain(members: "Mapping[str, list[tuple[str, nn.Module]]]", called: Called, run: Callable[[], Any]) -> bool:
+    """Whether every block works on what the one before it made: parts side by side are no stack."""
+    calls = called.calls
+    if all(_follows(before, after) for before, after in pairwise(calls)):
+        return True
+    with torch.no_grad(), _recording({called.name: members[called.name]}, shaken=calls[0].module) as again:
+        run()
+    moved = again[called.name].calls
+    return len(moved) == len(calls) and not any(
+        _same(one.states, other.states) for one, other in zip(calls[1:], moved[1:], strict=True)
+    )
+
+
+def _follows(before: Met, after: Met) -> bool:
+    return before.handed[1] is after.handed[0] or _same(before.output, after.states)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and bool(torch.equal(one, other))
+
+
+def _members(root: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
+    """Modules of every list below one, by name; a list of lists holds what these hold."""
+
+    def inside(name: str, part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+        for number, child in enumerate(cast(nn.ModuleList, part)):
+            if isinstance(child, nn.ModuleList):
+                yield from inside(f"{name}.{number}", child)
+            else:
+                yield f"{name}.{number}", child
+
+    lists = {name: part for name, part in root.named_modules() if isinstance(part, nn.ModuleList)}
+    inner = {id(child) for part in lists.values() for child in part if isinstance(child, nn.ModuleList)}
+    found = {name: list(inside(name, part)) for name, part in lists.items() if id(part) not in inner}
+    return {name: members for name, members in found.items() if members}
+
+
+def _accepted(body: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    parameters = inspect.signature(body.forward).parameters
+    named = {name: tensor for name, tensor in tensors.items() if name in parameters}
+    accepted: dict[str, Any] = named or dict(tensors)  # a wrapped forward names nothing
+    if "use_cache" in parameters:
+        accepted["use_cache"] = False
+    return accepted | size_options(body, tensors)
+
+
+@contextmanager
+def _recording(
+    members: "Mapping[str, list[tuple[str, nn.Module]]]", shaken: nn.Module | None = None
+) -> Iterator[dict[str, Called]]:
+    """Note the calls of every list's modules; the first output of one that is `shaken` is changed."""
+    called = {name: Called(name) for name in members}
+    open_calls: list[tuple[str, nn.Module, Any]] = []
+    handles = []
+
+    def on_entry(name: str) -> Any:
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inner = any(name == other for other, _, _ in open_calls)
+            found = None if inner else find_states(args, kwargs)
+            open_calls.append((name, module, None if found is None else (found, args, kwargs)))
+
+        return enter
+
+    def on_exit(name: str, place: str) -> Any:
+        def leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            own = max(number for number, (other, _, _) in enumerate(open_calls) if other == name)
+            _, _, entered = open_calls.pop(own)
+            result = first_tensor(output)
+            if entered is None or result is None or result.shape != entered[0][1].shape:
+                return None
+            (states_at, given), args, kwargs = entered
+            kept, left = given.clone(), result.clone()  # without their graphs: nobody records with gradients
+            called[name].calls.append(Met(place, module, args, kwargs, states_at, kept, left, (given, result)))
+            called[name].within |= {other for other, around, _ in open_calls if around is not module}
+            if module is shaken and len(called[name].calls) == 1:
+                return with_first(output, result + torch.arange(result.shape[-1]).to(result).cos())
+            return None
+
+        return leave
+
+    try:
+        for name, some in members.items():
+            for place, block in some:
+                handles.append(block.register_forward_pre_hook(own_calls(on_entry(name)), with_kwargs=True))
+                handles.append(block.register_forward_hook(own_calls(on_exit(name, place)), with_kwargs=True))
+        yield called
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def find_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str, Tensor] | None:
+    """Where a block's states stand among its arguments, and they; None if it takes none for one input."""
+    place, value = (0, args[0]) if args else ("hidden_states", kwargs.get("hidden_states"))
+    if isinstance(value, Tensor) and value.ndim in (3, 4) and value.dtype.is_floating_point and 1 in value.shape[:2]:
+        return place, value
+    return None
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """A block's states among what it returns."""
+    result = output[0] if isinstance(output, tuple | list) and output else output
+    return result if isinstance(result, Tensor) else None
+
+
+def with_first(output: Any, states: Tensor) -> Any:
+    """What a block returns, with other states."""
+    return states if isinstance(output, Tensor) else as_output(output, [states, *output[1:]])
+
+
+def as_output(output: Any, parts: Sequence[Any]) -> Any:
+    """Parts in the kind of tuple or list that a block returns."""
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:
+    """Every call's states at once, since reading a number waits for the device: a norm is finite if all of it is."""
+    passed = [calls[0].states, *(call.output for call in calls)]  # a block carries on what enters it
+    largest = [torch.linalg.vector_norm(each, ord=torch.inf) for each in passed]
+    finite = [isfinite(size) for size in torch.stack(largest).tolist()]
+    if all(finite):
+        return
+    layer = max(0, finite.index(False) - 1)
+    broken = [name for name, weight in network.named_parameters() if not torch.isfinite(weight).all()]
+    cause = (
+        f"these weights are not finite: {', '.join(broken[:3])}{' …' if len(broken) > 3 else ''}. "
+        "Load a sound checkpoint."
+        if broken
+        else "all weights are finite: the numbers overflow. Load the model in float32 (dtype='float32')."
+    )
+    raise NotFiniteError(f"States of layer {layer} ({calls[layer].name}) contain NaN or infinity; {cause}")

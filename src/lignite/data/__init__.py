@@ -1,0 +1,1 @@
+"""Examples and human evidence, read from files."""

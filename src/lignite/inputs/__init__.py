@@ -1,0 +1,1 @@
+"""Whatever a user gives becomes tensors and named tokens."""

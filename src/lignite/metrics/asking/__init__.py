@@ -1,0 +1,1 @@
+"""Measures that ask the model again."""

@@ -1,0 +1,187 @@
+"""Hold a model as it is while it is explained: what stands in for its parts is seen by one thread, and taken back."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lignite.models.failures import named_failures
+
+_one_at_a_time = threading.RLock()
+
+
+class Captured(BaseException):
+    """Leaves a block as soon as the wanted tensors are known. Not an Exception, so that no block can catch it."""
+
+    def __init__(self, content: Any):
+        super().__init__()
+        self.content = content
+
+
+_NOTHING = object()
+
+
+class _Seen:
+    """An attribute that one thread sees with another value, on some objects; everybody else sees what they hold."""
+
+    def __init__(self, name: str, owner: type, things: Sequence[Any], value: Any):
+        self.name, self.value, self.thread = name, value, threading.get_ident()
+        self.things = frozenset(map(id, things))
+        found = (parent.__dict__[name] for parent in owner.__mro__ if name in parent.__dict__)
+        self.before = next(found, _NOTHING)  # a default of the class, or another such view
+
+    def __get__(self, thing: Any, owner: type | None = None) -> Any:
+        if thing is not None and threading.get_ident() == self.thread and id(thing) in self.things:
+            return self.value
+        if isinstance(self.before, _Seen):
+            return self.before.__get__(thing, owner)
+        if thing is not None and self.name in thing.__dict__:
+            return thing.__dict__[self.name]
+        if self.before is _NOTHING:
+            raise AttributeError(self.name)
+        return self.before
+
+    def __set__(self, thing: Any, value: Any) -> None:
+        thing.__dict__[self.name] = value
+
+    def __delete__(self, thing: Any) -> None:
+        del thing.__dict__[self.name]
+
+
+@contextmanager
+def seen_as(name: str, things: Sequence[Any], value: Any) -> Iterator[None]:
+    """Let this thread read another value of an attribute; the objects are not touched, other threads see what is there.
+
+    A model is often in use by others while it is explained: a configuration that changed under their eyes would give
+    them half of one attention and half of another.
+    """
+    by_class: dict[type, list[Any]] = {}
+    for thing in things:
+        by_class.setdefault(type(thing), []).append(thing)
+    with ExitStack() as restored:
+        for owner, some in by_class.items():
+            view = _Seen(name, owner, some, value)
+            restored.callback(_put_back, owner, name, owner.__dict__.get(name, _NOTHING))
+            setattr(owner, name, view)
+        yield
+
+
+def _put_back(owner: type, name: str, before: Any) -> None:
+    if before is _NOTHING:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, before)
+
+
+def own_calls(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that answers in this thread alone: others may be running the same module."""
+    thread = threading.get_ident()
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs) if threading.get_ident() == thread else None
+
+    return called
+
+
+@contextmanager
+def standing_in(name: str, others: Mapping[nn.Module, Any]) -> Iterator[None]:
+    """Let each module answer to a method's name with another function, in this thread; others call its own.
+
+    What somebody else had set is put back.
+    """
+    thread = threading.get_ident()
+    before = {module: module.__dict__[name] for module in others if name in module.__dict__}
+
+    def instead_of(own: Any, other: Any) -> Any:
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            return (other if threading.get_ident() == thread else own)(*args, **kwargs)
+
+        return answer
+
+    try:
+        for module, other in others.items():
+            module.__dict__[name] = instead_of(getattr(module, name), other)
+        yield
+    finally:
+        for module in others:
+            module.__dict__.pop(name, None)
+            if module in before:
+                module.__dict__[name] = before[module]
+
+
+_at_rest: list[tuple[nn.Module, list[nn.Module]]] = []
+"""Models that are held, innermost last."""
+
+
+@contextmanager
+def at_rest(network: nn.Module) -> Iterator[None]:
+    """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
+
+    Masked autoencoders, which hide and shuffle most patches even then, see all of them in order.
+
+    Evaluation mode is this thread's alone. requires_grad is put back on the way out, also after an exception or Ctrl-C.
+    Inference mode and autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half
+    precision. What the model itself raises leaves as one `ModelError`.
+    """
+    device = next((weight.device.type for weight in network.parameters()), "cpu")
+    quiet = torch.autocast(device, enabled=False)
+    with _one_at_a_time, named_failures(network), torch.inference_mode(False), quiet:
+        if any(held is network for held, _ in _at_rest):
+            yield
+            return
+        modules = list(network.modules())
+        held = network, modules
+        trained = [module for module in modules if module.training]
+        compiled = [module for module in modules if module._compiled_call_impl is not None]  # blind to stand-ins
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        maskers = [module for module in modules if hasattr(type(module), "random_masking")]
+        _at_rest.append(held)
+        try:
+            for weight in learning:
+                weight.requires_grad_(False)
+            with (
+                seen_as("training", trained, False),
+                seen_as("_compiled_call_impl", compiled, None),
+                standing_in("random_masking", dict.fromkeys(maskers, _everything_in_order)),
+            ):
+                yield
+        finally:
+            for weight in learning:
+                weight.requires_grad_(True)
+            _at_rest.remove(held)
+
+
+def modules_of(network: nn.Module) -> list[nn.Module]:
+    """Every module of a network; of one that is at rest those it came with, which are looked for once."""
+    for held, modules in _at_rest:
+        if held is network:
+            return modules
+    return list(network.modules())
+
+
+@contextmanager
+def switches_undone(network: nn.Module) -> Iterator[None]:
+    """Put back the attention that a model exchanges for another one by itself, for good, where an input is short.
+
+    BigBird does so; what it says of the next, longer input would otherwise depend on who came before.
+    """
+    changing = [part for part in modules_of(network) if hasattr(type(part), "set_attention_type")]
+    within = {id(part): part for parent in changing for part in parent.modules()}.values()
+    before = [(part, part.__dict__.get("attention_type", _NOTHING), dict(part._modules)) for part in within]
+    try:
+        yield
+    finally:
+        for part, kind, parts in before:
+            if kind is not _NOTHING:
+                part.__dict__["attention_type"] = kind
+            part._modules.update(parts)
+
+
+def _everything_in_order(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """A masked autoencoder's masking, off: all patches, none of them masked, and the order that restores theirs."""
+    n_rows, n_patches, _ = sequence.shape
+    order = torch.arange(n_patches, device=sequence.device).expand(n_rows, -1)
+    return sequence, torch.zeros(n_rows, n_patches, device=sequence.device), order

@@ -1,0 +1,1 @@
+"""Work that takes long and goes on where it was stopped."""

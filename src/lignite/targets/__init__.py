@@ -1,0 +1,1 @@
+"""What is explained of a model's output, and how models are asked."""

@@ -1,0 +1,167 @@
+"""Ask a model about inputs: settle what is explained of each, and refuse a model that answers by chance."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lignite.errors import ModelError, NotFiniteError, OptionError
+from lignite.inputs.encode import encode
+from lignite.inputs.tokens import Encoded, Tokens
+from lignite.memory import memory_budget
+from lignite.models.hold import at_rest
+from lignite.models.load import Model
+from lignite.models.outputs import row_of
+from lignite.request import Target
+from lignite.targets.objective import Objective, Wanted, as_target, check_decoder, choices_of, outlook, resolve, values
+from lignite.targets.rows import Row, batches, bytes_per_token, collate, run
+
+REPEATED = 1e-5
+"""Largest relative difference between two answers to one input that still is rounding (a graphics card's sums)."""
+
+
+def ask(model: Model, inputs: Any, target: Wanted = None, *, twice: bool = True) -> list[Row]:
+    """Encode inputs and settle what is explained of each; with `Target.steps`, one row for every generated token.
+
+    The model is asked `twice` about one input, since answers by chance have no explanation; whoever asks it again
+    anyway compares what it says then (`check_said_again`).
+    """
+    wanted = target if callable(target) and not isinstance(target, Target) else as_target(target)
+    with at_rest(model.network), torch.no_grad():
+        encoded = encode(model, inputs)
+        for item in encoded:
+            check_decoder(model, item)
+        if isinstance(wanted, Target) and wanted.steps is not None:
+            return [row for item in encoded for row in _continue(model, item, wanted.steps)]
+        return _ask_all(model, encoded, wanted, twice)
+
+
+def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted, twice: bool) -> list[Row]:
+    function = wanted if callable(wanted) and not isinstance(wanted, Target) else None
+    unsettled = [Row(item, Objective("function" if function else "", "", function=function)) for item in encoded]
+    settled: dict[int, Row] = {}
+    max_tokens = memory_budget(model.device) / bytes_per_token(model, gradient=False)
+    for places in batches(model, unsettled, max_tokens):
+        outputs = run(model.network, collate(model, [unsettled[place] for place in places]))
+        length = max(len(encoded[place].tokens) for place in places)
+        for number, place in enumerate(places):
+            own = row_of(outputs, number, len(places))
+            settled[place] = _settle(model, encoded[place], own, wanted, length)
+        if twice and len(settled) == len(places):
+            _check_repeats(model, settled[places[0]], outputs if len(places) == 1 else None)
+    return [settled[place] for place in range(len(encoded))]
+
+
+def _check_repeats(model: Model, row: Row, outputs: Any) -> None:
+    """Ask about one input twice: what a model says by chance cannot be explained.
+
+    Raises
+    ------
+    ModelError
+        If the answers differ.
+    """
+    first = _answer(run(model.network, row.encoded.tensors) if outputs is None else outputs, row.objective)
+    check_repeated(model, first, _answer(run(model.network, row.encoded.tensors), row.objective), "answers")
+
+
+def check_repeated(model: Model, first: Tensor, again: Tensor, what: str) -> None:
+    """Refuse a model whose `what` differ when it is asked twice about one input."""
+    miss = float((first - again).abs().max())
+    if miss > REPEATED * max(1.0, float(first.abs().max())):
+        raise ModelError(
+            f"{type(model.network).__name__} does not repeat itself: asked twice about one input, its {what} differ "
+            f"by {miss:.2g}. Something in its forward pass is random even in evaluation mode, such as dropout that is "
+            "not told training=self.training; make it repeatable, for an answer by chance has no explanation."
+        )
+
+
+def answered(row: Row, value: Tensor, choices: Tensor | None) -> tuple[float, ...]:
+    """What is compared when a model is asked about a row again: F, and the choices that stand beside it.
+
+    F alone may be the same by chance: dropout on logits leaves half of them as they were. Of a vocabulary the choices
+    that the row's outlook lists are looked at.
+    """
+    if choices is None or row.outlook is None:
+        listed: list[int] = []
+    elif row.objective.kind == "span":
+        listed = [place for place, padding in enumerate(row.encoded.tokens.padding) if not padding]
+    else:
+        listed = list(row.outlook.numbers)
+    beside = [] if choices is None else choices[listed].tolist()
+    return float(value), *beside
+
+
+def check_said_again(model: Model, rows: Sequence[Row], again: Sequence[tuple[float, ...]]) -> None:
+    """Compare what a model says of some rows (`answered`) with what it said when it was asked about them first.
+
+    Company in a batch rounds otherwise, so what differs is asked about once more by itself.
+
+    Raises
+    ------
+    ModelError
+        If the model does not repeat itself.
+    """
+    for row, answer in zip(rows, again, strict=True):
+        if row.answer is not None and not _is_same(row.answer, answer):
+            check_repeats(model, row)
+
+
+def check_repeats(model: Model, row: Row) -> None:
+    """Ask about one input twice, and refuse a model that answers differently."""
+    with at_rest(model.network), torch.no_grad():
+        _check_repeats(model, row, None)
+
+
+def _is_same(first: Sequence[float], again: Sequence[float]) -> bool:
+    allowed = REPEATED * max([1.0, *(abs(each) for each in first if math.isfinite(each))])
+    return all(one == other or abs(one - other) <= allowed for one, other in zip(first, again, strict=True))
+
+
+def _answer(outputs: Any, objective: Objective) -> Tensor:
+    """All choices of one row, or its function's value."""
+    return values(outputs, [objective]) if objective.function else choices_of(outputs, [objective]).float()
+
+
+def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length: int) -> Row:
+    objective = resolve(model, encoded, outputs, wanted, length=length)
+    value = values(outputs, [objective])
+    if not torch.isfinite(value).all():
+        raise NotFiniteError(
+            f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
+            "(dtype='float32'), or check its weights."
+        )
+    row = Row(encoded, objective, outlook(model, outputs, objective))
+    choices = None if objective.function else choices_of(outputs, [objective])[0]
+    return replace(row, answer=answered(row, value, choices))
+
+
+def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
+    """Greedy continuation, one row per generated token."""
+    for step in range(steps):
+        outputs = run(model.network, encoded.tensors)
+        row = _settle(model, encoded, outputs, None, len(encoded.tokens))
+        if step == 0:
+            _check_repeats(model, row, outputs)
+        if row.objective.kind != "next" or getattr(model.config, "is_encoder_decoder", False):
+            raise OptionError(
+                f"steps={steps} needs a model that continues texts; {type(model.network).__name__} does not."
+            )
+        yield row
+        assert row.objective.index is not None
+        ids = torch.cat(
+            [encoded.tensors["input_ids"], encoded.tensors["input_ids"].new_tensor([[row.objective.index]])], 1
+        )
+        mask = torch.ones_like(ids)
+        mask[:, :-1] = encoded.tensors.get("attention_mask", mask[:, :-1])
+        (longer,) = encode(model, {"input_ids": ids, "attention_mask": mask})
+        known = encoded.tokens
+        columns = {name: getattr(known, name) + getattr(longer.tokens, name)[-1:] for name in _LABELS}
+        # Places in the text belong to the text that was given; what the model has added has none.
+        columns |= {name: (*getattr(known, name), -1) for name in ("word", "start", "stop")}
+        encoded = Encoded(longer.tensors, Tokens(**columns, input=known.input))
+
+
+_LABELS = ("text", "position", "special", "padding")

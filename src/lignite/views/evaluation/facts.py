@@ -1,0 +1,202 @@
+"""What every view of an evaluation shows: its columns, its facts in words, its curves and their colours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+
+from lignite.wording import one_line
+
+COLOURS = ("#c45d16", "#2a6fae", "#1f8a62", "#a0457f", "#8a6d00", "#5b9bcd", "#4f4f4f", "#d18b2c")
+"""Told apart with most colour blindness; beyond eight, dashes tell the rest apart. `random` is a grey dotted line."""
+DASHES = ("", "6 3", "2 2", "8 3 2 3")
+GREY = "#8f8f8f"
+
+ACCURACY = "accuracy"
+WITHOUT_REMOVAL = "nothing removed: human evidence, completeness, cost"
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """What the views read of an evaluation; :class:`lignite.api.evaluate.Evaluation` offers it."""
+
+    @property
+    def table(self) -> pd.DataFrame: ...
+    @property
+    def curves(self) -> pd.DataFrame: ...
+    @property
+    def tests(self) -> pd.DataFrame: ...
+    @property
+    def skipped(self) -> pd.DataFrame: ...
+    @property
+    def attrs(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One mean. `best`: no other method's mean is better; `beside`: "+" or "-" where the reference is surely beaten, or
+    surely beats; `bar`: where the interval lies between the least and the largest of its column, in [0, 1].
+    """
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    best: bool
+    beside: str
+    bar: tuple[float, float, float]
+
+    @property
+    def half(self) -> float:
+        """Half the width of the interval."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric under one fill, a cell per method."""
+
+    metric: str
+    fill: str
+    better: str
+    meaning: str
+    cells: dict[str, Cell]
+
+    @property
+    def n(self) -> str:
+        """Number of examples; the range where methods differ. Methods without any show it by an empty cell."""
+        sizes = [cell.n for cell in self.cells.values() if cell.n] or [0]
+        return str(max(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)}-{max(sizes)}"
+
+
+def columns_of(evaluation: Measured) -> list[Column]:
+    """The table by fill and metric, with what a reader wants to know of every cell."""
+    table, told = evaluation.table, evaluation.attrs["metrics"]
+    columns = [
+        _column(str(metric), str(fill), rows, told.get(metric, {}), _marks(evaluation, str(metric), str(fill)))
+        for (metric, fill), rows in table.groupby(["metric", "fill"], sort=False)
+    ]
+    order = list(evaluation.attrs["fills"])
+    return sorted(columns, key=lambda column: order.index(column.fill) if column.fill in order else len(order))
+
+
+def _column(metric: str, fill: str, rows: pd.DataFrame, told: Mapping[str, str], marks: Mapping[str, str]) -> Column:
+    better = told.get("better", "")
+    means = rows["mean"].to_numpy()
+    known = means[np.isfinite(means)]
+    best = {"higher": np.max, "lower": np.min}.get(better)
+    top = float(best(known)) if best is not None and len(known) else np.nan
+    edges = rows[["low", "high", "mean"]].to_numpy(dtype=np.float64)
+    edges = np.append(edges[np.isfinite(edges)], 0.0)
+    least, size = float(edges.min()), float(np.ptp(edges)) or 1.0
+    cells = {}
+    for row in rows.itertuples(index=False):
+        ends = [
+            row.low if np.isfinite(row.low) else row.mean,
+            row.mean,
+            row.high if np.isfinite(row.high) else row.mean,
+        ]
+        low, middle, high = ((end - least) / size for end in ends)
+        cells[str(row.method)] = Cell(
+            mean=row.mean,
+            low=row.low,
+            high=row.high,
+            n=int(row.n),
+            best=bool(row.mean == top),
+            beside=marks.get(str(row.method), ""),
+            bar=(low, middle, high),
+        )
+    return Column(metric, fill, better, told.get("meaning", ""), cells)
+
+
+def _marks(evaluation: Measured, metric: str, fill: str) -> dict[str, str]:
+    """Methods that differ from the reference by more than chance, corrected for the number compared."""
+    tests, better = evaluation.tests, evaluation.attrs["metrics"].get(metric, {}).get("better", "")
+    if not better:
+        return {}
+    sign = 1 if better == "higher" else -1
+    level = 1 - float(evaluation.attrs["confidence"])
+    some = tests[(tests["metric"] == metric) & (tests["fill"] == fill) & (tests["p_holm"] < level)]
+    return {str(row.method): "+" if sign * row.difference > 0 else "-" for row in some.itertuples(index=False)}
+
+
+def facts(evaluation: Measured) -> dict[str, str]:
+    """What was measured on what, in words."""
+    attrs = evaluation.attrs
+    model = one_line(str(attrs["model"])) + (f" @ {attrs['revision']}" if attrs["revision"] else "")
+    told = {
+        "model": model,
+        "weights": f"sha256 {attrs['model_sha256']}",
+        "data": f"{one_line(str(attrs['data']))}, {attrs['n_examples']} examples",
+    }
+    if np.isfinite(attrs["accuracy"]):
+        told["accuracy"] = f"{attrs['accuracy']:.3f} on these examples"
+    told |= {
+        "explained": str(attrs["target"]),
+        "removed tokens": " and ".join(attrs["fills"]) + f", curves of {attrs['steps']} steps",
+        "seed": str(attrs["seed"]),
+        "lignite": str(attrs["lignite_version"]),
+    }
+    if attrs.get("command"):
+        told["command"] = one_line(str(attrs["command"]))
+    return told
+
+
+def reasons(evaluation: Measured) -> list[tuple[int, str, str]]:
+    """Why examples are missing: how many, under which method (all where empty), and the reason of the first."""
+    skipped = evaluation.skipped
+    if not len(skipped):
+        return []
+    found = []
+    for method, rows in skipped.groupby("method", sort=False):
+        first = rows.iloc[0]
+        found.append((len(rows), str(method), f"example {first['id']}: {first['reason']}"))
+    return found
+
+
+def written_number(value: float) -> str:
+    """Three digits after the point where that tells something.
+
+    Examples
+    --------
+    >>> written_number(0.5731), written_number(12.34), written_number(0.00041), written_number(0.0)
+    ('0.573', '12.3', '4.1e-04', '0.000')
+    """
+    if not np.isfinite(value):
+        return "-"
+    if value != 0 and abs(value) < 5e-4:
+        return f"{value:.1e}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+
+
+def shown_curves(curves: pd.DataFrame, measure: str = "probability") -> pd.DataFrame:
+    """The curves of one measure; of another where there is none, as of a regression, which has no probability.
+
+    Accuracies of images stand beside them.
+    """
+    present = [name for name in dict.fromkeys(curves["measure"]) if name != ACCURACY] or [ACCURACY]
+    chosen = measure if measure in present else present[0]
+    return curves[curves["measure"].isin([chosen, ACCURACY])]
+
+
+def limits_of(measured: str, means: np.ndarray) -> tuple[float, float]:
+    """Least and largest value that the axis of a curve shows."""
+    if measured in ("probability", ACCURACY):
+        return 0.0, 1.0
+    known = means[np.isfinite(means)]
+    least, largest = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return (least, largest) if largest > least else (least - 0.5, least + 0.5)
+
+
+def line_styles(evaluation: Measured) -> dict[str, tuple[str, str]]:
+    """Colour and dashes of each method's line."""
+    styles, number = {}, 0
+    for method in dict.fromkeys(str(name) for name in evaluation.table["method"]):
+        if method == "random":
+            styles[method] = (GREY, "1 3")
+            continue
+        styles[method] = (COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)])
+        number += 1
+    return styles

@@ -1,0 +1,105 @@
+"""An evaluation as a page, and the files that show it."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+
+from lignite.errors import FileError
+from lignite.files import write_whole
+from lignite.views.drawing import ENDINGS, save_figure
+from lignite.views.evaluation.facts import (
+    WITHOUT_REMOVAL,
+    Measured,
+    columns_of,
+    facts,
+    limits_of,
+    line_styles,
+    reasons,
+    shown_curves,
+    written_number,
+)
+from lignite.views.evaluation.picture import draw_curves
+from lignite.views.labels import model_title
+from lignite.views.markup import render, write_page
+from lignite.wording import one_line, shorten
+
+
+def save_evaluation(evaluation: Measured, path: str | os.PathLike[str]) -> None:
+    """Write the table (.csv), the page (.html) or the curves (.png, .svg, .pdf)."""
+    path = Path(path)
+    ending = path.suffix.lower()
+    if ending == ".csv":
+        write_whole(path, _told(evaluation).to_csv(index=False).encode(errors="backslashreplace"))
+    elif ending in (".html", ".htm"):
+        write_page(evaluation_html(evaluation), path)
+    elif ending in ENDINGS:
+        save_figure(draw_curves(evaluation), path, dpi=200)
+    else:
+        raise FileError(f"{path}: unknown ending {ending!r}; use .json, .csv, .html, {', '.join(ENDINGS)}.")
+
+
+def _told(evaluation: Measured) -> pd.DataFrame:
+    """The table with what every number means, for it may be read far from here."""
+    metrics = evaluation.attrs["metrics"]
+    columns = {
+        what: [metrics.get(name, {}).get(what, "") for name in evaluation.table["metric"]]
+        for what in ("better", "meaning")
+    }
+    return evaluation.table.assign(**columns)
+
+
+def evaluation_html(evaluation: Measured) -> str:
+    """One page that needs nothing else: the table with its intervals, curves, tests, and what was left out."""
+    columns = columns_of(evaluation)
+    return render(
+        "evaluate.html.j2",
+        styles=("base.css", "evaluate.css"),
+        scripts=(),
+        title=shorten(f"{model_title(str(evaluation.attrs['model']))}: evaluation", 80),
+        facts=facts(evaluation),
+        percent=f"{100 * float(evaluation.attrs['confidence']):g} %",
+        reference=one_line(str(evaluation.attrs["reference"])),
+        without_removal=WITHOUT_REMOVAL,
+        fills=list(dict.fromkeys(column.fill for column in columns)),
+        columns=columns,
+        methods=list(dict.fromkeys(str(name) for name in evaluation.table["method"])),
+        number=written_number,
+        plots=list(_plots(evaluation)),
+        styles_of=line_styles(evaluation),
+        tests=list(evaluation.tests.itertuples(index=False)),
+        requests=evaluation.attrs["methods"],
+        versions=evaluation.attrs["versions"],
+        reasons=reasons(evaluation),
+    )
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """One panel of the page: lines as points in a square of 100, y downwards, with its ticks."""
+
+    title: str
+    lines: dict[str, str]
+    ticks: list[tuple[float, str]]
+
+
+def _plots(evaluation: Measured) -> Iterator[_Plot]:
+    curves = shown_curves(evaluation.curves)
+    for (measured, fill), some in curves.groupby(["measure", "fill"], sort=False):
+        least, largest = limits_of(str(measured), some["mean"].to_numpy())
+        for curve, rows in some.groupby("curve", sort=False):
+            lines = {
+                str(method): " ".join(
+                    f"{100 * share:.2f},{100 * (largest - mean) / (largest - least):.2f}"
+                    for share, mean in zip(line["share"], line["mean"], strict=True)
+                    if np.isfinite(mean)
+                )
+                for method, line in rows.groupby("method", sort=False)
+            }
+            ticks = [
+                (100 * (1 - place), f"{least + place * (largest - least):.2g}") for place in (0.0, 0.25, 0.5, 0.75, 1.0)
+            ]
+            yield _Plot(f"{curve}, {measured}, {fill}", lines, ticks)

@@ -1,0 +1,257 @@
+"""An explanation as a picture for print: the shaded text, a bar per token, a heat map of the layers; no browser."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from rich.cells import cell_len
+
+from lignite.errors import OptionError
+from lignite.views.drawing import DIVERGING, STYLE, boxed, fonts_for, picture_ending, save_figure
+from lignite.views.explanation.facts import Piece, arrange, layer_map, likeliest, limit_of, pieces, question
+from lignite.views.explanation.sheet import MARGIN, Sheet
+from lignite.views.labels import format_score, visible_token
+from lignite.views.palette import COLD, WARM
+from lignite.views.patches.facts import is_image
+from lignite.views.patches.picture import draw_images
+from lignite.wording import shorten
+
+WIDTH = 7.2  # inches, at least; more where the tokens need it
+WIDEST = 13.0
+TEXT_POINTS = 11.0
+LINE = 0.27  # inches from one line of text to the next
+PITCH = 0.135  # inches per token in the panels: a 6.5 point label fits
+LABEL_POINTS = 6.5
+LABEL_CHARACTERS = 16
+BARS_HEIGHT = 1.1
+ROW_HEIGHT = 0.17
+
+
+def draw_explanation(
+    results: xr.Dataset | Sequence[xr.Dataset],
+    *,
+    words: bool = True,
+    special: str = "show",
+    smooth: bool = False,
+    scale: str | None = None,
+) -> Figure:
+    """Draw the text in the colours of its relevance, the same as bars, and the layers as a heat map.
+
+    Colours end at the largest score of the text, and at the largest of all layers in the heat map. `words` and
+    `special` as in `print_explanation`. A figure without a window; a character that no installed font can draw stands
+    as □.
+
+    An image lies under the colours of its patches, and small ones under it show every layer; several explanations of
+    images stand side by side. `smooth` mixes the colours of neighbouring patches instead of showing their edges.
+    `scale` is ``"shared"`` or ``"own"``: whether the layers of one explanation (by default they do), or the
+    explanations beside each other (by default they do not, for methods differ in their unit), share one scale of
+    colours.
+    """
+    return _draw(results, words=words, special=special, smooth=smooth, scale=scale, keep_characters=False)
+
+
+def save_explanation_picture(
+    results: xr.Dataset | Sequence[xr.Dataset],
+    path: str | Path,
+    *,
+    words: bool = True,
+    special: str = "show",
+    smooth: bool = False,
+    scale: str | None = None,
+    dpi: int = 150,
+) -> Path:
+    """Draw an explanation into a .png, .svg or .pdf file; the same result gives the same bytes."""
+    path = Path(path)
+    keep = picture_ending(path) == ".svg"
+    figure = _draw(results, words=words, special=special, smooth=smooth, scale=scale, keep_characters=keep)
+    return save_figure(figure, path, dpi=dpi)
+
+
+def _draw(
+    results: xr.Dataset | Sequence[xr.Dataset],
+    *,
+    words: bool,
+    special: str,
+    smooth: bool,
+    scale: str | None,
+    keep_characters: bool,
+) -> Figure:
+    if scale not in (None, "shared", "own"):
+        raise OptionError(f"scale={scale!r}: expected 'shared' or 'own'.")
+    datasets = [results] if isinstance(results, xr.Dataset) else list(results)
+    if not datasets:
+        raise OptionError("there is no explanation to draw: give at least one.")
+    arranged = [arrange(dataset, words=words, special=special) for dataset in datasets]
+    if all(is_image(dataset) for dataset in arranged):
+        return draw_images(arranged, smooth=smooth, scale=scale, keep_characters=keep_characters)
+    if len(arranged) > 1:
+        raise OptionError(
+            f"{len(arranged)} explanations: a picture shows one text, or several explanations of images. Draw each "
+            "text into a file of its own, or lay all of them out on one page (.html)."
+        )
+    return _draw_text(arranged[0], keep_characters=keep_characters)
+
+
+def _draw_text(dataset: xr.Dataset, *, keep_characters: bool) -> Figure:
+    found = pieces(dataset)
+    labels = _labels(dataset)
+    asked = question(dataset)
+    everything = [*(piece.text for piece in found), *labels, asked.name, asked.prediction, *_class_names(dataset)]
+    families, undrawable = fonts_for("".join(everything))
+    with matplotlib.rc_context(STYLE | {"font.family": families}):
+        sheet = _TextSheet(labels=labels, families=families, undrawable=undrawable, keep_characters=keep_characters)
+        sheet.head(dataset)
+        values = dataset.relevance.values.astype(np.float64)
+        sheet.text(found, values / limit_of(values))
+        sheet.panels(dataset, values, labels)
+        return sheet.finish()
+
+
+def _labels(dataset: xr.Dataset) -> list[str]:
+    return [shorten(visible_token(str(token)), LABEL_CHARACTERS) for token in dataset.token.values]
+
+
+def _class_names(dataset: xr.Dataset) -> list[str]:
+    return [name for name, _ in likeliest(dataset, 4)]
+
+
+class _TextSheet(Sheet):
+    """The text and the panels of its tokens."""
+
+    def __init__(
+        self, *, labels: Sequence[str], families: list[str], undrawable: frozenset[str], keep_characters: bool
+    ) -> None:
+        n_tokens = len(labels)
+        self.panel_left = 0.75
+        self.panel_right = 1.0
+        inner = float(np.clip(n_tokens * PITCH, WIDTH - self.panel_left - self.panel_right, WIDEST))
+        self.inner = min(inner, max(n_tokens * 0.6, 2.0))
+        needed = n_tokens * PITCH * 0.98 / self.inner
+        self.step = next(step for step in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, n_tokens) if step >= needed)
+        self.label_height = 0.15 + 0.0098 * LABEL_POINTS * max(map(cell_len, labels))
+        super().__init__(
+            max(WIDTH, self.inner + self.panel_left + self.panel_right),
+            families=families, undrawable=undrawable, keep_characters=keep_characters,
+        )  # fmt: skip
+
+    def text(self, found: Sequence[Piece], shares: Float[np.ndarray, " token"]) -> None:
+        """Words in lines; what does not fit at all is broken between characters."""
+        left, right = MARGIN, self.width - MARGIN
+        blank = self.inches("a a", TEXT_POINTS) - self.inches("aa", TEXT_POINTS)
+        x = left
+        for group in _unbreakable(found):
+            widths = [self.inches(piece.text, TEXT_POINTS) for piece in group]
+            if x > left and x + sum(widths) > right:
+                x = left
+                self.top += LINE
+            for piece, width in zip(group, widths, strict=True):
+                if piece.index is None and not piece.text.strip():
+                    x += blank if x > left else 0
+                    continue
+                for part, size in self._parts(piece.text, width, right - left):
+                    if x > left and x + size > right:
+                        x = left
+                        self.top += LINE
+                    if piece.index is not None:
+                        self._shade(x, size, float(shares[piece.index]), part)
+                    else:
+                        self.write(x, part, TEXT_POINTS, color="#1d1f23")
+                    x += size
+        self.top += LINE
+
+    def _parts(self, text: str, width: float, room: float) -> list[tuple[str, float]]:
+        if width <= room:
+            return [(text, width)]
+        length = max(1, int(len(text) * room / width * 0.95))
+        cut = [text[at : at + length] for at in range(0, len(text), length)]
+        return [(part, self.inches(part, TEXT_POINTS)) for part in cut]
+
+    def _shade(self, x: float, width: float, share: float, text: str) -> None:
+        colour = DIVERGING(0.5 + 0.5 * share)
+        if abs(share) >= 0.02:
+            self.box(x, width, 0.82 * LINE, colour)
+        self.write(x, text, TEXT_POINTS, color=ink_on(colour) if abs(share) >= 0.02 else "#1d1f23")
+
+    def panels(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], labels: Sequence[str]) -> None:
+        labels = [boxed(label, self.replaced) for label in labels]
+        name = layer_map(dataset)
+        axes = self.add_axes(self.panel_left, self.top, self.inner, BARS_HEIGHT)
+        _bars(axes, values)
+        self.top += BARS_HEIGHT
+        if name is None:
+            self._token_axis(axes, labels)
+            self.top += self.label_height + 0.1
+            return
+        axes.tick_params(axis="x", bottom=False, labelbottom=False)
+        axes.spines["bottom"].set_visible(False)
+        scores = dataset[name].transpose("layer", "token").values.astype(np.float64)
+        height = float(np.clip(len(scores) * ROW_HEIGHT, 0.5, 5.5))
+        self.top += 0.12
+        heat = self.add_axes(self.panel_left, self.top, self.inner, height)
+        limit = limit_of(scores)
+        image = {"cmap": DIVERGING, "aspect": "auto", "interpolation": "none"}
+        heat.imshow(scores, norm=Normalize(-limit, limit), **image)  # type: ignore[arg-type]
+        every = max(1, round(len(scores) * 0.12 / height))
+        layers = [str(layer) for layer in dataset.layer.values]
+        heat.set_yticks(range(0, len(layers), every), layers[::every])
+        heat.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
+        heat.set_ylabel("layer" if name == "layer_relevance" else "layer, before fusion", fontsize=7)
+        self._token_axis(heat, labels)
+        bar = self.add_axes(self.panel_left + self.inner + 0.12, self.top, 0.1, height)
+        bar.imshow(np.linspace(1, -1, 255)[:, None], extent=(0, 1, -limit, limit), norm=Normalize(-1, 1), **image)  # type: ignore[arg-type]
+        bar.set_xticks([])
+        bar.yaxis.tick_right()
+        bar.set_yticks([-limit, 0, limit], [format_score(-limit), "0", format_score(limit)])
+        bar.tick_params(length=2, width=0.4, pad=2, labelsize=LABEL_POINTS)
+        self.top += height + self.label_height + 0.1
+
+    def _token_axis(self, axes: Axes, labels: list[str]) -> None:
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.tick_params(axis="x", length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS, rotation=90)
+        axes.set_xticks(range(0, len(labels), self.step), labels[:: self.step], parse_math=False, fontsize=LABEL_POINTS)
+        if self.step > 1:
+            axes.set_xlabel(f"every {self.step}th token is labelled", fontsize=LABEL_POINTS, color="#666")
+            self.label_height += 0.12
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever reads better on this colour (its relative luminance decides, as in WCAG)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#ffffff"
+
+
+def _bars(axes: Axes, values: Float[np.ndarray, " token"]) -> None:
+    limit = limit_of(values)
+    colours = [WARM[2] if value > 0 else COLD[2] for value in values]
+    axes.bar(range(len(values)), np.nan_to_num(values), color=colours, width=0.8 if len(values) < 200 else 1.0)
+    axes.axhline(0, color="#1d1f23", linewidth=0.5)
+    axes.set_xlim(-0.5, len(values) - 0.5)
+    low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
+    axes.set_ylim(low - 0.06 * limit, high + 0.06 * limit)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
+    axes.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
+    axes.set_ylabel("relevance", fontsize=7)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _unbreakable(found: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces that stand together without a blank; each blank is a group of its own."""
+    groups: list[list[Piece]] = []
+    for piece in found:
+        blank = piece.index is None and not piece.text.strip()
+        if blank or not groups or not groups[-1][-1].text.strip():
+            groups.append([piece])
+        else:
+            groups[-1].append(piece)
+    return groups

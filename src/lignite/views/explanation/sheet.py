@@ -1,0 +1,135 @@
+"""A figure that grows downwards, line by line and panel by panel, and starts with what is explained."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
+
+from lignite.views.drawing import boxed
+from lignite.views.explanation.facts import certificate_text, likeliest, question, seams, settings
+from lignite.views.labels import format_score, format_share, model_title
+from lignite.wording import one_line
+
+MARGIN = 0.35
+MEASURE_DPI = 600  # fine enough that hinting rounds no width
+
+
+class Sheet:
+    """Everything is placed in inches from the upper left corner; `top` is how far it has grown.
+
+    Text and boxes are collected first: their place in the figure is known once its height is.
+    """
+
+    def __init__(self, width: float, *, families: list[str], undrawable: frozenset[str], keep_characters: bool) -> None:
+        self.width = width
+        self.families = families
+        self.undrawable = undrawable
+        self.replaced: frozenset[str] = frozenset() if keep_characters else undrawable
+        self.top = 0.3
+        self.figure = Figure(figsize=(self.width, 1.0), facecolor="white", dpi=MEASURE_DPI)
+        self.canvas = FigureCanvasAgg(self.figure)
+        self.items: list[tuple[str, dict[str, Any]]] = []
+        self.axes: list[tuple[Axes, float, float, float, float]] = []
+
+    def write(self, left: float, text: str, size: float, **how: Any) -> None:
+        text = boxed(text, self.replaced)
+        self.items.append(("text", {"left": left, "top": self.top, "text": text, "size": size, **how}))
+
+    def box(self, left: float, width: float, height: float, colour: Any) -> None:
+        """A box behind a line of text."""
+        place = {"left": left, "top": self.top, "width": width, "height": height}
+        self.items.append(("box", {**place, "colour": colour}))
+
+    def add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        axes = self.figure.add_axes((0, 0, 1, 1), label=str(len(self.axes)))
+        self.axes.append((axes, left, top, width, height))
+        return axes
+
+    def inches(self, text: str, size: float, *, weight: str = "normal") -> float:
+        properties = FontProperties(family=self.families, size=size, weight=weight)
+        drawable = boxed(text, self.undrawable)
+        width, _, _ = self.canvas.get_renderer().get_text_width_height_descent(drawable, properties, ismath=False)
+        return float(width) / MEASURE_DPI
+
+    def head(self, dataset: xr.Dataset) -> None:
+        """The question, the prediction, the method, and what the scores miss."""
+        asked = question(dataset)
+        model = model_title(str(dataset.attrs.get("model", "")))
+        number = f", {asked.unit} {format_score(asked.value)}" if np.isfinite(asked.value) else ""
+        classes = ", ".join(f"{name} {format_share(share)}" for name, share in likeliest(dataset, 4))
+        self.line(f"{model} · {asked.name}{number}", 11.0, weight="bold")
+        if classes or asked.prediction:
+            self.line(f"prediction: {classes or asked.prediction}", 8.5, color="#333")
+        self.line(method_line(dataset), 8.5, color="#333")
+        if cut := seams(dataset):
+            self.line(f"read in {cut}", 7.5, color="#666")
+        self.line(f"certificate: {certificate_text(dataset)}", 7.5, color="#666")
+        self.boxes_explained()
+        self.top += 0.2
+
+    def boxes_explained(self) -> None:
+        if self.replaced:
+            self.line("□: no installed font has this character", 7.5, color="#666")
+
+    def line(self, text: str, size: float, **how: Any) -> None:
+        """A line, or several where the sheet is narrower."""
+        for line in self.wrapped(text, size, self.width - 2 * MARGIN, weight=how.get("weight", "normal")):
+            self.write(MARGIN, line, size, **how)
+            self.top += 0.0185 * size
+
+    def wrapped(self, text: str, size: float, room: float, *, weight: str = "normal") -> list[str]:
+        """The text in lines of at most `room` inches, broken at blanks and, where a word is longer, within it."""
+        return _wrap(text, lambda part: self.inches(part, size, weight=weight) <= room)
+
+    def finish(self) -> Figure:
+        height = self.top
+        self.figure.set_size_inches(self.width, height)
+        self.figure.set_dpi(100)
+        for axes, left, top, width, tall in self.axes:
+            axes.set_position((left / self.width, 1 - (top + tall) / height, width / self.width, tall / height))
+        for kind, item in self.items:
+            x, y = item.pop("left") / self.width, 1 - item.pop("top") / height
+            if kind == "box":
+                corner = (x, y - 0.065 / height)  # below the baseline, where p and g end
+                patch = Rectangle(
+                    corner, item["width"] / self.width, item["height"] / height, transform=self.figure.transFigure,
+                    facecolor=item["colour"], linewidth=0, zorder=1,
+                )  # fmt: skip
+                self.figure.add_artist(patch)
+            else:
+                text, size = item.pop("text"), item.pop("size")
+                self.figure.text(x, y, text, fontsize=size, va="baseline", parse_math=False, zorder=2, **item)
+        return self.figure
+
+
+def method_line(dataset: xr.Dataset) -> str:
+    """The method and what tells its variants apart, in one line."""
+    chosen = settings(dataset)
+    return ", ".join([chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())])
+
+
+def _wrap(text: str, fits: Callable[[str], bool]) -> list[str]:
+    lines: list[str] = []
+    for word in one_line(text).split(" "):
+        if lines and fits(f"{lines[-1]} {word}"):
+            lines[-1] += f" {word}"
+        else:
+            lines += _broken(word, fits)
+    return lines
+
+
+def _broken(word: str, fits: Callable[[str], bool]) -> list[str]:
+    """A word in parts that fit; one that fits as it is."""
+    parts = []
+    while len(word) > 1 and not fits(word):
+        length = max(1, bisect_left(range(len(word)), True, key=lambda at: not fits(word[: at + 1])))
+        parts.append(word[:length])
+        word = word[length:]
+    return [*parts, word]

@@ -1,0 +1,243 @@
+"""A flow as text: readable at any width, with and without colour, in a terminal and in a pipe."""
+
+import numpy as np
+import xarray as xr
+from rich.cells import cell_len
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lignite.metrics.readings.agreement import agreement
+from lignite.views.flow.facts import (
+    SPLITS,
+    TITLES,
+    Score,
+    choose_map,
+    displacement_of,
+    options,
+    own_share,
+    plans,
+    relative_gaps,
+    strongest,
+    token_axis,
+    worst_gaps,
+)
+from lignite.views.labels import format_score, format_share
+from lignite.views.palette import COLD, WARM
+from lignite.views.writer import TOKEN_CELLS, Writer, fold
+from lignite.wording import one_line, shorten
+
+TOKENS_SHOWN = 64  # more would push the scores off the screen
+FLOWS_SHOWN = 72
+TOKEN_LEAST = 4
+LAYER_CELLS = 72  # width of one layer's table
+SPLIT_CELLS = 10  # more of it where flows are split by head or circuit
+
+
+def print_flow(
+    dataset: xr.Dataset, *, console: Console | None = None, k: int | None = None, map: str | None = None
+) -> None:
+    """Print what a flow holds, its strongest scores per layer, and how far to trust it.
+
+    `k` scores are shown per layer: five, or fewer where there are many layers. `map` is the map to rank, by default the
+    first of whole, composed, attention, mlp that the result holds.
+    """
+    console = console or Console()
+    writer = Writer(console)
+    map = choose_map(dataset, map)
+    layers = dataset.layer.values
+    per_layer = k if k is not None else max(1, min(5, FLOWS_SHOWN // max(1, len(layers))))
+    for part in (
+        _heading(dataset, writer),
+        _tokens(dataset, writer),
+        _flows(dataset, map, per_layer, writer),
+        _layers(dataset, map, writer),
+        _certificate(dataset, writer),
+    ):
+        console.print(part)
+        console.print()
+
+
+def _heading(dataset: xr.Dataset, writer: Writer) -> RenderableType:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    model = str(dataset.attrs.get("model", ""))
+    if revision := dataset.attrs.get("revision"):
+        model += f" @ {revision}"
+    facts.add_row("model", Text(writer.plain(one_line(model)), style="bold"))
+    if text := str(dataset.attrs.get("text", "")):
+        words = one_line(text)
+        cut = shorten(words, 600)
+        note = f" ({len(words)} characters, the middle left out)" if cut != words else ""
+        facts.add_row("text", Text(writer.plain(cut + note)))
+    named = [f"{name}={value}" for name, value in options(dataset).items()]
+    used = plans(dataset)
+    planned = [name + _layer_note(layers, dataset.sizes["layer"]) for name, layers in used.items()]
+    for title, entries in (("options", named), ("plans", planned)):
+        if entries:
+            pieces = [Text(writer.plain(one_line(entry))) for entry in entries]
+            facts.add_row(title, fold(pieces, writer.width - 9))
+    return facts
+
+
+def _layer_note(layers: list[int], n_layers: int) -> str:
+    if len(set(layers)) == n_layers:
+        return ""
+    return f" (layers {', '.join(map(str, sorted(set(layers))))})"
+
+
+def _tokens(dataset: xr.Dataset, writer: Writer) -> RenderableType:
+    axis = token_axis(dataset)
+    positions = dataset[axis].values
+    left_out = len(positions) - TOKENS_SHOWN
+    head = TOKENS_SHOWN * 3 // 4 if left_out > 0 else len(positions)
+    tail = TOKENS_SHOWN - head if left_out > 0 else 0
+    special = dataset[f"{axis}_special"].values
+    pieces = []
+    for index in [*range(head), *range(len(positions) - tail, len(positions))]:
+        if left_out > 0 and index == len(positions) - tail:
+            first, last = positions[head], positions[index - 1]
+            pieces.append(Text(writer.plain(f"… {left_out} left out (positions {first} to {last}) …"), style="italic"))
+        token = Text(writer.token(str(dataset[f"{axis}_token"].values[index])), style="dim" if special[index] else "")
+        pieces.append(Text.assemble((f"{positions[index]} ", "dim"), token))
+    count = f"{len(positions)} tokens"
+    if dataset.sizes["target"] != len(positions):
+        count += f", {dataset.sizes['target']} of them targets"
+    return Group(Text(count, style="bold"), Padding(fold(pieces, writer.width - 2), (0, 0, 0, 2)))
+
+
+def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer) -> RenderableType:
+    title = Text(writer.plain(f"{TITLES[map]}: {'strongest flow' if k == 1 else f'{k} strongest flows'} of each layer"))
+    title.stylize("bold")
+    between = " between different tokens" if "source" in dataset[map].dims else ""
+    shown = k * dataset.sizes["layer"]
+    total = dataset[map].size - (_own_cells(dataset, map) if between else 0)
+    note = Text(f"{min(shown, total):,} of {total:,} scores{between}; share: of what moved the target", style="dim")
+    width = min(LAYER_CELLS + (SPLIT_CELLS if map in SPLITS else 0), writer.width)
+    flows = {int(layer): strongest(dataset, map=map, layer=int(layer), k=k) for layer in dataset.layer.values}
+    sizes = {layer: max((abs(flow.score) for flow in found), default=1.0) for layer, found in flows.items()}
+    if k == 1:  # a lone bar is compared with those of the other layers
+        sizes = dict.fromkeys(sizes, max(sizes.values(), default=1.0))
+    tables = [_layer_flows(flows[layer], map, layer, sizes[layer], width, writer) for layer in flows]
+    if k == 1:
+        return Group(title, note, *tables)
+    if writer.width > 2 * width:
+        return Group(title, note, Columns(tables, padding=(0, 2, 1, 0), width=width))
+    return Group(title, note, *(Padding(table, (0, 0, 1, 0)) for table in tables))
+
+
+def _own_cells(dataset: xr.Dataset, map: str) -> int:
+    own = int((dataset.target.values[:, None] == dataset.source.values[None, :]).sum())
+    return dataset[map].size // (dataset.sizes["target"] * dataset.sizes["source"]) * own
+
+
+def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width: int, writer: Writer) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.width = width
+    split = SPLITS.get(map)
+    table.add_column(width=9, style="dim")
+    table.add_column(ratio=1, no_wrap=True, overflow=writer.overflow)
+    if split is not None:
+        table.add_column(width=8 if split == "circuit" else 7, no_wrap=True, style="dim")
+    table.add_column(justify="right", no_wrap=True, width=9)
+    table.add_column(justify="right", no_wrap=True, width=9)
+    table.add_column(width=8 if width >= 60 else 1, no_wrap=True, overflow="crop")
+    room = width - sum(column.width + 1 for column in table.columns if column.width)
+    for rank, flow in enumerate(flows):
+        colour = WARM[2] if flow.score > 0 else COLD[2]
+        table.add_row(
+            f"layer {layer}" if rank == 0 else "",
+            _arrow(flow, room, writer),
+            *([str(flow.circuit) if split == "circuit" else f"head {flow.head}"] if split is not None else []),
+            Text(format_score(flow.score), style=f"bold {colour}"),
+            Text(format_share(flow.share) if flow.share == flow.share else "", style="dim"),
+            Text(writer.measure(abs(flow.score) / largest, 8) if width >= 60 else "", style=colour),
+        )
+    if not flows:
+        table.add_row(f"layer {layer}", Text("every score is zero", style="italic dim"))
+    return table
+
+
+def _arrow(flow: Score, room: int, writer: Writer) -> Text:
+    """Source to target in `room` cells: positions are never cut, tokens share what they leave."""
+    source = f"head {flow.head}" if flow.source is None else f"{flow.source} "
+    arrow, target = f" {writer.arrow} ", f"{flow.target} "
+    left = room - len(source + arrow + target)
+    if flow.source is None:
+        return Text.assemble(source, (arrow, "dim"), (target, "dim"), writer.token(flow.target_token, left))
+    to_source = writer.token(flow.source_token or "", max(TOKEN_LEAST, left - TOKEN_CELLS, left // 2))
+    to_target = writer.token(flow.target_token, max(TOKEN_LEAST, left - cell_len(to_source)))
+    return Text.assemble((source, "dim"), to_source, (arrow, "dim"), (target, "dim"), to_target)
+
+
+def _layers(dataset: xr.Dataset, map: str, writer: Writer) -> RenderableType:
+    """One row per layer: size of the change, what stays on the diagonal, agreement of the two routes, gap."""
+    displacement = displacement_of(dataset, map)
+    own = own_share(dataset, map)
+    compared = agreement(dataset, first="composed", second="whole") if {"composed", "whole"} <= set(dataset) else None
+    gap = relative_gaps(dataset, map)
+    gap = None if gap is None else gap.max([dim for dim in gap.dims if dim != "layer"])
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("layer", justify="right")
+    if displacement is not None:
+        table.add_column("displacement", justify="right")
+    if own is not None:
+        table.add_column("diagonal", justify="right")
+    if gap is not None:
+        table.add_column("worst gap", justify="right")
+    if compared is not None:
+        table.add_column("r", justify="right")
+        table.add_column("r\noff-diag.", justify="right")
+        table.add_column("rank r\noff-diag.", justify="right")
+        table.add_column("L2\nrelative", justify="right")
+    known = [column for column in (displacement, own, gap) if column is not None]
+    for layer in dataset.layer.values:
+        row = [str(layer)]
+        if displacement is not None:
+            row.append(f"{float(displacement.sel(layer=layer).median()):.3g}")
+        if own is not None:
+            row.append(writer.share(float(own.sel(layer=layer))))
+        if gap is not None:
+            row.append(writer.share(float(gap.sel(layer=layer))))
+        if compared is not None:
+            row += _agreement(compared.sel(layer=layer))
+        table.add_row(*row)
+    if compared is not None and dataset.sizes["layer"] > 1:
+        table.add_row("mean", *([""] * len(known)), *_agreement(compared, prefix="mean_"), style="bold")
+    title = Text(f"{map} by layer", style="bold")
+    note = "displacement: median over targets; diagonal: share of all magnitude that a token gives itself"
+    if compared is not None:
+        note += "; r, L2: agreement of composed with whole"
+    return Group(title, Text(writer.plain(note), style="dim"), table)
+
+
+def _agreement(compared: xr.Dataset, *, prefix: str = "") -> list[str]:
+    cells = (("pearson", "with"), ("pearson", "without"), ("spearman", "without"))
+    correlations = [float(compared[prefix + name].sel(diagonal=diagonal)) for name, diagonal in cells]
+    distance = float(compared[f"{prefix}l2_relative"].sel(diagonal="with"))
+    return [f"{value:+.2f}" if np.isfinite(value) else "-" for value in correlations] + [f"{distance:.2f}"]
+
+
+def _certificate(dataset: xr.Dataset, writer: Writer) -> RenderableType:
+    tol = float(dataset.attrs.get("tol", 1e-3))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table.add_column("map")
+    table.add_column("worst gap", justify="right")
+    table.add_column("at", overflow="fold")
+    table.add_column(f"within {100 * tol:.2g} %", justify="right")
+    for worst in worst_gaps(dataset):
+        head = f", head {worst.head}" if worst.head is not None else ""
+        kept = worst.within == worst.total
+        table.add_row(
+            worst.map,
+            writer.share(worst.relative),
+            Text(f"layer {worst.layer}{head}, target {worst.target} {writer.token(worst.target_token)}"),
+            Text(f"{worst.within:,} of {worst.total:,}", style="" if kept else f"bold {WARM[2]}"),
+        )
+    if not table.rows:
+        return Text("This result stores no gaps: nothing certifies its scores.", style="italic")
+    note = Text(writer.plain("gap: what the scores of a target miss of its displacement"), style="dim")
+    return Group(Text("certificate", style="bold"), note, table)
