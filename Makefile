@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SENTENCE := The plot was thin, but the acting was superb.
-STUDIES := hatexplain toxic-spans swahili newsgroups
+STUDIES := hatexplain toxic-spans amharic movies newsgroups
 IMAGE_STUDIES := fmnist-scenes fmnist-scenes-mae flowers-pets
 BENCHES := budget scaling llama memory
 
@@ -63,11 +63,11 @@ picture: $(READY) ## redraw the pictures of the README
 	$(BIN)/lignite explain --model tiny-digits --quiet -o docs/images/explain-image.png
 
 tables: $(READY) ## train the study models and measure every method again (hours; needs ../shared)
-	$(BIN)/python studies/data.py
-	$(BIN)/python studies/image_data.py
-	@for name in $(STUDIES); do $(BIN)/python studies/train.py $$name || exit 1; done
-	@for name in $(IMAGE_STUDIES); do $(BIN)/python studies/train_images.py $$name || exit 1; done
-	$(BIN)/python studies/tables.py
+	$(BIN)/python recipes/data.py
+	$(BIN)/python recipes/image_data.py
+	@for name in $(STUDIES); do $(BIN)/python recipes/train.py $$name || exit 1; done
+	@for name in $(IMAGE_STUDIES); do $(BIN)/python recipes/train_images.py $$name || exit 1; done
+	$(BIN)/python recipes/tables.py
 
 measure: $(READY) ## measure the numbers of docs/method.md again
 	$(BIN)/python docs/measure.py

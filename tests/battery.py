@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tests.architectures import ARCHITECTURES, Architecture, full_precision
-from tests.definition import Definition, EagerBlock, eager_blocks, eager_network
+from tests.kit.architectures import ARCHITECTURES, Architecture, full_precision
+from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_network
 from torch import Tensor
 
 import lignite

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tests.architectures import randomize
 from tests.battery import DOCUMENT, FAMILIES
-from tests.tiny_tokenizers import word_piece
+from tests.kit.architectures import randomize
+from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto as auto
 

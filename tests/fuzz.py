@@ -57,7 +57,7 @@ VALUES: list[Any] = [
 
 def tiny() -> lignite.Model:
     """A classifier that answers in a millisecond."""
-    from tests.tiny_tokenizers import word_piece
+    from tests.kit.tiny_tokenizers import word_piece
 
     torch.manual_seed(0)
     tokenizer = word_piece()

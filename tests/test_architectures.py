@@ -5,7 +5,7 @@ import functools
 
 import pytest
 import torch
-from tests.architectures import ARCHITECTURES, LENGTH, Architecture, full_precision, full_precision_norms
+from tests.kit.architectures import ARCHITECTURES, LENGTH, Architecture, full_precision, full_precision_norms
 from torch import Tensor, nn
 from torch.testing import assert_close
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.architectures import ARCHITECTURES
 from tests.battery import HEADER, LENGTH, blocks_of, examine, read_table, scores_of
-from tests.wide import mostly_wide
+from tests.kit.architectures import ARCHITECTURES
+from tests.kit.wide import mostly_wide
 
 import lignite
 from lignite.attribution.layer import attribute_layer

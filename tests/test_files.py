@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from tests.sample_explanation import sample_explanation
-from tests.sample_flow import sample_flow
+from tests.kit.sample_explanation import sample_explanation
+from tests.kit.sample_flow import sample_flow
 
 import lignite
 from lignite.api import evaluate as evaluations

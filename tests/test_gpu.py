@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from tests.architectures import ARCHITECTURES
+from tests.kit.architectures import ARCHITECTURES
 
 import lignite
 

@@ -9,9 +9,9 @@ import psutil
 import pytest
 import torch
 import xarray as xr
-from tests.architectures import ARCHITECTURES, full_precision
-from tests.tiny_tokenizers import byte_level, word_piece
-from tests.wide import wide
+from tests.kit.architectures import ARCHITECTURES, full_precision
+from tests.kit.tiny_tokenizers import byte_level, word_piece
+from tests.kit.wide import wide
 
 import lignite
 

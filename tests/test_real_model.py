@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from tests.wide import wide
+from tests.kit.wide import wide
 
 import lignite
 from lignite.errors import GapWarning

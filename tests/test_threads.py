@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from tests.headed_models import headed
+from tests.kit.headed_models import headed
 from torch import Tensor
 from torch.testing import assert_close
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.architectures import ARCHITECTURES, Architecture, full_precision
-from tests.definition import Definition, EagerBlock, eager_blocks, eager_network
-from tests.tiny_tokenizers import word_piece
+from tests.kit.architectures import ARCHITECTURES, Architecture, full_precision
+from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_network
+from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor
 from torch.testing import assert_close
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.architectures import ARCHITECTURES
-from tests.definition import Definition, eager_blocks, eager_network
+from tests.kit.architectures import ARCHITECTURES
+from tests.kit.definition import Definition, eager_blocks, eager_network
 from torch import nn
 from torch.testing import assert_close
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 import transformers
 from numpy.testing import assert_allclose, assert_array_equal
-from tests.architectures import full_precision, randomize
-from tests.headed_models import headed
+from tests.kit.architectures import full_precision, randomize
+from tests.kit.headed_models import headed
 from tests.test_untouched import Interruption, snapshot
 from torch import Tensor, nn
 from torch.testing import assert_close

@@ -1,0 +1,491 @@
+"""Measure every method on every set, and write the tables of docs/results.md.
+
+    python recipes/tables.py [STUDY ...] [--shared FOLDER] [--limit N] [--fresh]
+
+Each study is one call of `lignite.evaluate`, the function behind `lignite evaluate`. What it found is kept in
+out/tables: STUDY.json holds all scores, STUDY.jsonl the finished explanations, so that an interrupted run goes on where
+it stopped. Tables replace what stands between <!-- STUDY --> and <!-- end of STUDY --> in the document.
+"""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import lignite
+from data import ROOT, prepared, shared_folder
+from lignite.api.evaluate import Evaluation, evaluate
+
+TOL = 0.01
+"""Gap allowed to every method that integrates: an order of tokens does not change with it, and time does."""
+INTEGRATING = ("ca-lig", "relevance-flow", "ig")
+CHOICES = (
+    "ca-lig:layer_weights=all",
+    "ca-lig:layer_weights=lower-half",
+    "ca-lig:layer_weights=lower-third",
+    "ca-lig:layer_weights=all,path=layer",
+    "ca-lig:layer_weights=lower-third,path=layer",
+    "ca-lig:layer_weights=lower-third,baseline=pad",
+    "ca-lig:layer_weights=lower-third,baseline=mask+pad",
+    "ca-lig:layer_weights=lower-third,baseline=zero",
+    "ca-lig:layer_weights=all,fusion=0.7",
+    "ca-lig:layer_weights=all,fusion=0.3",
+    "ca-lig:layer_weights=all,fusion=0",
+    "ca-lig:layer_weights=all,fusion=auto",
+    "ca-lig:aggregate=rollout,fusion=0.5",
+    "ca-lig:aggregate=last",
+    "ca-lig:layer_weights=lower-third,ends=true",
+    "ca-lig:layer_weights=lower-third,ends=true,baseline=mask+pad",
+    "relevance-flow:baseline=mask",
+    "relevance-flow:baseline=pad",
+    "relevance-flow:baseline=mask+pad",
+    "relevance-flow:ends=true",
+    "relevance-flow:ends=true,baseline=mask+pad",
+    "relevance-flow:orders=true",
+    "relevance-flow:orders=true,baseline=mask+pad",
+    "ig:baseline=mask",
+    "ig:baseline=zero",
+    "ig:baseline=mask+pad",
+)
+"""CA-LIG and relevance flow with their options changed, and their nearest rivals."""
+SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
+"""What the best of these has to beat: as many predictions from one baseline, or half from each of two."""
+CHEAP = (
+    "ca-lig",
+    "ca-lig:ends=true",
+    "ca-lig:ends=true,baseline=mask+pad",
+    "relevance-flow",
+    "relevance-flow:ends=true,baseline=mask+pad",
+    "relevance-flow:orders=true,baseline=mask+pad",
+    "ig:baseline=mask",
+    "ig:baseline=zero",
+    "gradient-x-input",
+    "saliency",
+    "attention-rollout",
+    "attention-last",
+    "attention-x-gradient",
+    "grad-cam",
+    "random",
+)
+MOST = (*CHEAP, "deeplift", "sequential-ig")
+ALL = (*MOST, *SAMPLED, "kernel-shap:n_samples=10")
+"""The last four ask the model hundreds of times for one text: they cost more than all others together."""
+FEW = (
+    "ca-lig",
+    "relevance-flow",
+    "relevance-flow:orders=true,baseline=mask+pad",
+    "ig:baseline=mask",
+    "gradient-x-input",
+    "saliency",
+    "attention-rollout",
+    "attention-x-gradient",
+    "grad-cam",
+    "random",
+)
+"""For people's evidence, which differences between the variants of a method do not touch."""
+LONG = tuple(method for method in FEW if "orders" not in method)
+"""For texts of hundreds of tokens, where orders take minutes each."""
+PADDED = (
+    "ca-lig",
+    "ca-lig:baseline=pad",
+    "relevance-flow",
+    "relevance-flow:baseline=pad",
+    "relevance-flow:baseline=mask+pad",
+    "ig:baseline=mask",
+    "ig:baseline=pad",
+    "attention-x-gradient",
+    "random",
+)
+"""How much of a difference between methods is one between baseline and fill."""
+FAITHFULNESS = (
+    "insertion-minus-deletion",
+    "comprehensiveness",
+    "sufficiency",
+    "log-odds",
+    "decision-flip",
+    "area-between",
+)
+PLAUSIBILITY = ("token-f1", "iou-f1", "auprc")
+SIGNS = ("sign-agreement", "sign-agreement-balanced")
+COST = ("completeness-gap", "seconds")
+
+IMAGE_CHOICES = (
+    "ca-lig:layer_weights=all,baseline=blur",
+    "ca-lig:layer_weights=lower-third,baseline=blur",
+    "ca-lig:layer_weights=all,baseline=blur,path=layer",
+    "ca-lig:layer_weights=all,baseline=blur,fusion=0.5",
+    "ca-lig:layer_weights=all,baseline=blur,fusion=0",
+    "ca-lig:aggregate=rollout,baseline=blur,fusion=0.5",
+    "ca-lig:aggregate=last,baseline=blur",
+    "ca-lig:layer_weights=all,baseline=grey",
+    "ca-lig:layer_weights=all,baseline=black",
+    "ca-lig:layer_weights=all,baseline=zero",
+    "ca-lig:layer_weights=all,baseline=mean",
+    "ca-lig:layer_weights=lower-third,baseline=mean",
+    "ca-lig:layer_weights=all,baseline=mean,path=layer",
+    "ca-lig:layer_weights=all,baseline=mean,fusion=0.7",
+    "ca-lig:layer_weights=all,baseline=mean,fusion=0.5",
+    "ca-lig:layer_weights=all,baseline=mean,fusion=auto",
+    "ca-lig:layer_weights=all,baseline=blur+black",
+    "ca-lig:layer_weights=all,baseline=blur+mean",
+    "ca-lig:layer_weights=lower-third,ends=true,baseline=mean",
+    "ca-lig:layer_weights=lower-third,ends=true,baseline=blur+mean",
+    "relevance-flow:baseline=blur",
+    "relevance-flow:baseline=mean",
+    "relevance-flow:baseline=black",
+    "relevance-flow:baseline=blur+mean",
+    "relevance-flow:ends=true,baseline=mean",
+    "relevance-flow:ends=true,baseline=blur+mean",
+    "relevance-flow:ends=true,baseline=blur+black",
+    "ig:baseline=blur",
+    "ig:baseline=black",
+    "ig:baseline=mean",
+)
+IMAGE_METHODS = (
+    "ca-lig",
+    "ca-lig:layer_weights=all,path=layer",
+    "ca-lig:ends=true",
+    "ca-lig:baseline=blur",
+    "relevance-flow",
+    "relevance-flow:ends=true",
+    "relevance-flow:baseline=black",
+    "ig:baseline=mean",
+    "ig:baseline=blur",
+    "ig:baseline=black",
+    "ig:baseline=zero",
+    "gradient-x-input",
+    "saliency",
+    "occlusion",
+    "attention-rollout",
+    "attention-last",
+    "attention-x-gradient",
+    "grad-cam",
+    "random",
+)
+REMOVAL = ("insertion-minus-deletion", "comprehensiveness", "positive-perturbation", "negative-perturbation")
+PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
+BESIDE = ("distractor-mass", "object-share")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One table: a set, a model, methods and metrics."""
+
+    title: str
+    data: str
+    split: str = "test"
+    methods: tuple[str, ...] = MOST
+    metrics: tuple[str, ...] = (*FAITHFULNESS, *COST)
+    fills: tuple[str, ...] = ("mask", "pad")
+    limit: int
+    of_label: bool = False
+    """Whether the label people gave is explained, not the predicted one: evidence was marked for that."""
+    columns: tuple[str, ...] = ()
+    """Of images: what is known of their places."""
+    trained: str = ""
+    """Name of the model's folder, where it is not that of the data."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model's folder."""
+        return self.trained or ("sst-minilm" if self.data in ("sst", "movies") else self.data)
+
+    @property
+    def of_images(self) -> bool:
+        return self.methods in (IMAGE_CHOICES, IMAGE_METHODS)
+
+    @property
+    def things(self) -> str:
+        return "pictures" if self.of_images else "texts"
+
+
+def evidence(title: str, data: str, methods: tuple[str, ...] = FEW) -> Study:
+    """Agreement with what people marked, of explanations of the label that they marked it for."""
+    return Study(
+        title=f"{title}, human evidence", data=data, methods=methods, metrics=PLAUSIBILITY, limit=40, of_label=True
+    )
+
+
+WITH_SIGNS = (*FAITHFULNESS, *SIGNS, *COST)
+STUDIES = {
+    "choose-sst": Study(
+        title="SST, dev", data="sst", split="dev", methods=(*CHOICES, *SAMPLED), metrics=WITH_SIGNS, limit=30
+    ),
+    "choose-hatexplain": Study(title="HateXplain, dev", data="hatexplain", split="dev", methods=CHOICES, limit=20),
+    "sst": Study(title="SST", data="sst", methods=ALL, metrics=WITH_SIGNS, limit=40),
+    "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, limit=30),
+    "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
+    "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
+    "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=LONG, fills=("mask",), limit=30),
+    "newsgroups-pad": Study(
+        title="20 Newsgroups, removed tokens become [PAD]",
+        data="newsgroups",
+        methods=PADDED,
+        fills=("pad",),
+        limit=10,
+    ),
+    "movies": Study(title="Movie reviews", data="movies", methods=LONG, fills=("mask",), limit=20),
+    "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
+    "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
+    "movies-evidence": evidence("Movie reviews", "movies", LONG),
+    "choose-scenes": Study(
+        title="Fashion scenes, dev",
+        data="fmnist-scenes",
+        split="dev",
+        methods=IMAGE_CHOICES,
+        metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
+        fills=("blur", "grey", "black"),
+        limit=60,
+        of_label=True,
+        columns=("mask", "distractor"),
+    ),
+    "scenes": Study(
+        title="Fashion scenes",
+        data="fmnist-scenes",
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, "untouched-accuracy", *PLACES, *BESIDE, *COST),
+        fills=("blur", "grey", "black"),
+        limit=100,
+        of_label=True,
+        columns=("mask", "distractor"),
+    ),
+    "scenes-mae": Study(
+        title="Fashion scenes, encoder pre-trained as a masked autoencoder",
+        data="fmnist-scenes",
+        trained="fmnist-scenes-mae",
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, "untouched-accuracy", *PLACES, *BESIDE, *COST),
+        fills=("black",),
+        limit=100,
+        of_label=True,
+        columns=("mask", "distractor"),
+    ),
+    "mosaics": Study(
+        title="Fashion mosaics",
+        data="fmnist-mosaics",
+        trained="fmnist-scenes",
+        methods=IMAGE_METHODS,
+        metrics=("grid-pointing-game",),
+        fills=("black",),
+        limit=100,
+        of_label=True,
+        columns=("cells",),
+    ),
+    "flowers-pets": Study(
+        title="Flowers and pets",
+        data="flowers-pets",
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, "untouched-accuracy", *COST),
+        fills=("blur", "black"),
+        limit=40,
+        of_label=True,
+    ),
+    "pets": Study(
+        title="Pets, their outlines",
+        data="pets",
+        trained="flowers-pets",
+        methods=IMAGE_METHODS,
+        metrics=PLACES,
+        fills=("black",),
+        limit=40,
+        of_label=True,
+        columns=("mask",),
+    ),
+    "flower-mosaics": Study(
+        title="Flower mosaics",
+        data="flower-mosaics",
+        trained="flowers-pets",
+        methods=IMAGE_METHODS,
+        metrics=("grid-pointing-game",),
+        fills=("black",),
+        limit=40,
+        of_label=True,
+        columns=("cells",),
+    ),
+}
+
+
+def examples(study: Study) -> Any:
+    """What a study draws from: texts, of evidence only those in which people marked some; or a file of pictures."""
+    if study.of_images:
+        return ROOT / "out" / "data" / f"{study.data}-{study.split}.jsonl"
+    rows = prepared(study.data, study.split)
+    return [row for row in rows if row["rationale"]] if study.of_label else rows
+
+
+def count(study: Study) -> int:
+    """How many examples a study draws from."""
+    found = examples(study)
+    return len(found.read_text("utf-8").splitlines()) if isinstance(found, Path) else len(found)
+
+
+def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, seed: int) -> Evaluation:
+    """Measure one study, or what an earlier run of it left to do."""
+    folder = shared / "models" if study.model == "sst-minilm" else ROOT / "out" / "models"
+    began, last = time.monotonic(), [0.0]
+
+    def show(done: int, total: int) -> None:
+        if time.monotonic() - last[0] > 30 or done == total:
+            last[0] = time.monotonic()
+            print(f"{name}: {done} of {total} explanations, {last[0] - began:.0f} s", file=sys.stderr, flush=True)
+
+    return evaluate(
+        lignite.load(folder / study.model),
+        examples(study),
+        study.methods,
+        study.metrics,
+        label=None if "cells" in study.columns else "label",
+        **{column: column for column in study.columns},
+        rationale="rationale" if set(study.metrics) & set(PLAUSIBILITY) else None,
+        polarity="polarity" if set(study.metrics) & set(SIGNS) else None,
+        explain_label=study.of_label,
+        fills=study.fills,
+        limit=limit or study.limit,
+        seed=seed,
+        options={base: {"tol": TOL} for base in INTEGRATING if any(m.split(":")[0] == base for m in study.methods)},
+        resume=out / f"{name}.jsonl",
+        progress=show,
+    )
+
+
+def number(value: float, *, digits: str = ".3f") -> str:
+    """With a true minus sign, and a dash where there is none."""
+    return "–" if value != value else f"{value:{digits}}".replace("-", "−")
+
+
+def heading(metric: str, better: str) -> str:
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(better, "")
+    return f"{metric.replace('-minus-', ' − ').replace('-', ' ')}{arrow}"
+
+
+def table(found: Evaluation, fill: str) -> list[str]:
+    """Markdown: methods by the metrics of one fill; the best mean in bold, * where it differs from the reference."""
+    rows = found.table[found.table["fill"] == fill]
+    metrics = list(dict.fromkeys(rows["metric"]))
+    better = {metric: found.attrs["metrics"][metric]["better"] for metric in metrics}
+    best = {
+        metric: (some["mean"].max() if better[metric] == "higher" else some["mean"].min())
+        for metric, some in rows.groupby("metric")
+        if better[metric]
+    }
+    tests = found.tests[(found.tests["fill"] == fill) & (found.tests["p_holm"] < 0.05)]
+    different = set(zip(tests["method"], tests["metric"], strict=True))
+    cells = rows.set_index(["method", "metric"])
+    lines = [
+        f"| method | {' | '.join(heading(metric, better[metric]) for metric in metrics)} |",
+        f"| --- |{' --- |' * len(metrics)}",
+    ]
+    for method in dict.fromkeys(rows["method"]):
+        line = []
+        for metric in metrics:
+            cell = cells.loc[(method, metric)]
+            if metric in COST:
+                line.append(number(cell["mean"], digits=".2g"))
+                continue
+            mean = f"**{number(cell['mean'])}**" if cell["mean"] == best.get(metric) else number(cell["mean"])
+            star = r"\*" if (method, metric) in different else ""
+            line.append(f"{mean}{star} [{number(cell['low'])}, {number(cell['high'])}]")
+        lines.append(f"| `{method}` | {' | '.join(line)} |")
+    return lines
+
+
+def markdown(name: str, study: Study, found: Evaluation) -> str:
+    """The tables of a study under a line that says what was measured, and how to do it again."""
+    attrs = found.attrs
+    kind = "texts with marked evidence" if study.of_label and not study.of_images else study.things
+    explained = "their label" if study.of_label else "the predicted class"
+    shown, accuracy = f"{attrs['n_examples']}", f"accuracy on these {study.things} {number(attrs['accuracy'])}"
+    if "cells" in study.columns:  # each mosaic is explained once for every class in it
+        shown = f"{attrs['n_examples'] // 4}"
+        explained, accuracy = "each of their four classes", "not trained on mosaics"
+    versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
+    lines = [
+        f"{shown} of {count(study)} {study.split} {kind} of `{study.data}`, drawn with seed "
+        f"{attrs['seed']}; {explained} is explained. Model `{study.model}`, sha256 of its weights "
+        f"`{attrs['model_sha256'][:16]}…`, {accuracy}. Means with "
+        f"{attrs['confidence']:.0%} bootstrap "
+        rf"intervals; best in bold; \* differs from `{attrs['reference']}` (paired bootstrap, Holm, p < 0.05). "
+        f"{versions}.",
+        "",
+        f"    python recipes/tables.py {name}",
+    ]
+    if len(found.skipped):
+        reasons = found.skipped.groupby(["method", "reason"]).size()
+        lines += ["", "Not computed:", ""]
+        lines += [f"- {n} × `{method or 'every method'}`: {reason}" for (method, reason), n in reasons.items()]
+    for fill in dict.fromkeys(found.table["fill"]):
+        removed = (
+            f"Removed patches and pixels become `{fill}`:"
+            if study.of_images
+            else f"Removed tokens become `[{fill.upper()}]`:"
+        )
+        what = removed if fill else "Nothing removed:"
+        lines += ["", what, "", *table(found, fill)]
+    return "\n".join(lines)
+
+
+def insert(document: Path, name: str, title: str, content: str) -> None:
+    """Put the tables in their place, or at the end of the document if they have none yet."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    block = f"{begin}\n\n{content}\n\n{end}"
+    text = document.read_text("utf-8") if document.is_file() else "# Results\n"
+    if begin in text:
+        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.DOTALL)
+    else:
+        text = f"{text.rstrip()}\n\n## {title}\n\n{block}\n"
+    document.write_text(text, encoding="utf-8")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the methods and write the tables.")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"{', '.join(STUDIES)} (default: all)")
+    parser.add_argument("--shared", type=Path, help="folder with data/ and models/ (default: LIGNITE_SHARED)")
+    parser.add_argument("--limit", type=int, help="texts of each set; fewer than the tables of the document have")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="forget what earlier runs finished")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "tables")
+    parser.add_argument("--document", type=Path, help="default: docs/results.md, or out/results.md with --limit")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.studies if name not in STUDIES]
+    if unknown:
+        parser.error(f"no study is called {', '.join(unknown)}. Known: {', '.join(STUDIES)}.")
+    return arguments
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Files that a study needs and that the other scripts make."""
+    data = {f"{STUDIES[name].data}-{STUDIES[name].split}.jsonl" for name in names}
+    models = {STUDIES[name].model for name in names} - {"sst-minilm"}
+    paths = [ROOT / "out" / "data" / file for file in sorted(data)]
+    paths += [ROOT / "out" / "models" / model for model in sorted(models)]
+    return [str(path) for path in paths if not path.exists()]
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    names = arguments.studies or list(STUDIES)
+    if absent := missing(names):
+        raise SystemExit(f"There is no {', '.join(absent)}. Make them with recipes/data.py and recipes/train.py.")
+    document = arguments.document or ROOT / ("out" if arguments.limit else "docs") / "results.md"
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        study, journal = STUDIES[name], arguments.out / f"{name}.jsonl"
+        if arguments.fresh:
+            journal.unlink(missing_ok=True)
+        found = run(
+            name, study, shared_folder(arguments.shared), arguments.out, limit=arguments.limit, seed=arguments.seed
+        )
+        found.save(arguments.out / f"{name}.json")
+        insert(document, name, study.title, markdown(name, study, found))
+        print(f"{name}: written to {document}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

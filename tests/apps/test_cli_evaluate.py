@@ -1,0 +1,165 @@
+"""The command `lignite evaluate`: typed options reach the function, and what goes wrong is one line."""
+
+import csv
+import json
+
+import pytest
+from tests.api.test_evaluate import ROWS, Explainer
+from typer.testing import CliRunner
+
+from lignite.api import evaluate as evaluations
+from lignite.api.evaluate import Evaluation
+from lignite.apps import cli, evaluate_command
+
+QUICK = ("--methods", "occlusion", "--metrics", "deletion", "--steps", "2")
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(evaluate_command.sys, "argv", ["lignite", "evaluate", "my data.jsonl"])
+
+
+@pytest.fixture
+def explainer(monkeypatch):
+    stand_in = Explainer()
+    monkeypatch.setattr(evaluations, "explain_rows", stand_in)
+    return stand_in
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+def run(*args):
+    return CliRunner().invoke(cli.app, ["evaluate", *map(str, args)])
+
+
+def test_the_table_is_printed_and_written(explainer, data, tmp_path):
+    """In every format at once; what was written goes to standard error."""
+    names = ["told.json", "told.csv", "told.html", "told.png"]
+
+    result = run(data, *QUICK, *(part for name in names for part in ("-o", tmp_path / name)))
+
+    assert result.exit_code == 0, result.stderr
+    assert "occlusion" in result.stdout
+    assert "random" in result.stdout
+    assert [f"wrote {tmp_path / name}" for name in names] == result.stderr.splitlines()
+    with (tmp_path / "told.csv").open() as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"occlusion", "random"}
+    told = Evaluation.open(tmp_path / "told.json")
+    assert told.attrs["command"] == "lignite evaluate 'my data.jsonl'"
+
+
+def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch):
+    """One library, two ways in."""
+    asked = {}
+    compute = evaluations.evaluate
+
+    def listen(model, examples, methods, metrics, **options):
+        asked.update(options, examples=examples, methods=methods, metrics=metrics)
+        return compute(model, examples, methods, metrics, **options)
+
+    monkeypatch.setattr(evaluations, "evaluate", listen)
+
+    result = run(
+        data, "--methods", "ca-lig:baseline=zero,fusion=0.7,ig", "--methods", "occlusion",
+        "--metrics", "deletion,auprc",
+        "--text", "text", "--label", "label", "--rationale", "why", "--polarity", "signs", "--limit", 3, "--seed", 2,
+        "--fills", "mask,delete", "--steps", 3, "--confidence", 0.9, "--reference", "ig", "--target", "positive",
+        "--against", "negative", "--resume", tmp_path / "run.jsonl", "-q",
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == ""
+    expected = {
+        "methods": "ca-lig:baseline=zero,fusion=0.7,ig,occlusion", "metrics": "deletion,auprc", "text": "text",
+        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": ("mask", "delete"),
+        "steps": 3, "confidence": 0.9, "reference": "ig", "target": ("positive", "negative"), "explain_label": False,
+        "resume": tmp_path / "run.jsonl", "examples": str(data), "pair": None, "memory": None,
+        "image": "image", "mask": None, "distractor": None, "boxes": None, "cells": None, "smooth": False,
+    }  # fmt: skip
+    assert {name: value for name, value in asked.items() if name != "progress"} == expected
+    assert [request.method for request, _ in explainer.asked] == ["ca-lig", "ig", "occlusion", "random"]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("--text", "review"), 2, "no column 'review'"),
+        (("--methods", "igg"), 2, "Did you mean 'ig'"),
+        (("--metrics", "auprc"), 2, "needs human evidence"),
+        (("--label", "id"), 2, "the label 'a' is none of this model's classes"),
+        (("--against", "positive"), 2, "--against needs --target"),
+        (("-o", "table.xlsx"), 2, "names no format"),
+        (("-o", "/none/table.csv"), 1, "there is no folder"),
+        (("--resume", "/none/run.jsonl"), 1, "there is no folder"),
+        (("--fills", "blank"), 2, "--fills blank"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_an_exit_code(explainer, data, args, code, said):
+    """Nothing is computed, and nobody reads a traceback."""
+    result = run(data, *QUICK, *args)
+
+    assert result.exit_code == code
+    assert len(result.stderr.splitlines()) == 1
+    assert said in result.stderr
+    assert explainer.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.jsonl", "", "holds no example"),
+        ("cut.jsonl", '{"text": "A film."}\n{"text": "A fi', "line 2: is cut off"),
+        ("data.txt", "A film.", "names no known format"),
+    ],
+)
+def test_a_data_set_that_cannot_be_read_is_one_line(explainer, tmp_path, name, content, said):
+    """Which file, which line, what to do."""
+    (tmp_path / name).write_text(content)
+
+    result = run(tmp_path / name, *QUICK)
+
+    assert result.exit_code in (1, 2)
+    assert len(result.stderr.splitlines()) == 1
+    assert said in result.stderr
+
+
+def test_a_second_run_goes_on_from_the_first(explainer, data, tmp_path):
+    """The same command again costs nothing."""
+    run(data, *QUICK, "--resume", tmp_path / "run.jsonl")
+    explainer.asked.clear()
+
+    result = run(data, *QUICK, "--resume", tmp_path / "run.jsonl")
+
+    assert result.exit_code == 0, result.stderr
+    assert explainer.asked == []
+
+
+def test_a_cut_line_is_told_in_one_line(explainer, data, tmp_path):
+    """A run that was killed while it wrote."""
+    path = tmp_path / "run.jsonl"
+    run(data, *QUICK, "--resume", path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+    result = run(data, *QUICK, "--resume", path)
+
+    assert result.exit_code == 0, result.stderr
+    assert "lignite: warning: " in result.stderr
+    assert "1 line was cut off" in result.stderr
+
+
+def test_real_explanations_are_measured(data, tmp_path):
+    """Nothing stands in here: on the bundled model, integrated gradients find what the model relies on."""
+    path = tmp_path / "told.json"
+
+    result = run(data, "--methods", "ig:n_steps=8", "--metrics", "insertion", "--steps", "4", "-q", "-o", path)
+
+    assert result.exit_code == 0, result.stderr
+    found = Evaluation.open(path).table.set_index("method")["mean"]
+    assert found["ig:n_steps=8"] > found["random"]

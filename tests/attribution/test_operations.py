@@ -1,0 +1,113 @@
+"""What a flow takes of a machine: tensor operations and waits for the device, the cost of short inputs; and memory."""
+
+import contextlib
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.kit.architectures import ARCHITECTURES
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import lignite
+from lignite.request import MAPS
+
+LENGTH = 39  # as many positions as the tiny model has, less one
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
+VIEWS = ("view", "t", "transpose", "expand", "select", "slice", "unsqueeze", "squeeze", "detach", "permute", "alias",
+         "_unsafe_view", "split_with_sizes", "split", "unbind", "diagonal", "reshape", "_reshape_alias")  # fmt: skip
+
+
+class Counted(TorchDispatchMode):
+    """Counts what reaches the device; `waits` are reads of it, for which the host stands still."""
+
+    def __init__(self):
+        super().__init__()
+        self.operations, self.waits = Counter(), 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        self.operations[name] += 1
+        indexes = args[1] if name in ("index", "index_put_") else ()
+        by_mask = any(index is not None and index.dtype == torch.bool for index in indexes)
+        self.waits += by_mask or name in WAITS
+        return function(*args, **(kwargs or {}))
+
+    @property
+    def total(self) -> int:
+        return sum(self.operations.values())
+
+    @property
+    def launched(self) -> int:
+        """Those that compute or move anything; views cost the host alone."""
+        return sum(count for name, count in self.operations.items() if name not in VIEWS)
+
+
+@contextlib.contextmanager
+def counting(monkeypatch):
+    """Reads of whole tensors do not show among the operations of a CPU."""
+    with Counted() as counted, monkeypatch.context() as patch:
+        for name in ("tolist", "numpy", "cpu"):
+            read = getattr(Tensor, name)
+
+            def noted(tensor, *args, read=read, **options):
+                counted.waits += 1
+                return read(tensor, *args, **options)
+
+            patch.setattr(Tensor, name, noted)
+        yield counted
+
+
+def cost_of(monkeypatch, n_layers: int, **options) -> Counted:
+    bert = ARCHITECTURES["bert"]
+    architecture = replace(bert, config={**bert.config, "num_hidden_layers": n_layers})
+    model, inputs = lignite.wrap(architecture.build(seed=0, dtype=torch.float32)), architecture.inputs(length=LENGTH)
+    lignite.flow(model, inputs, **options)  # what is kept from call to call is there
+    with counting(monkeypatch) as counted:
+        lignite.flow(model, inputs, **options)
+    return counted
+
+
+@pytest.mark.parametrize(("maps", "operations", "launches"), [(MAPS, 435, 220), (("whole",), 300, 130)])
+def test_a_layer_takes_few_operations_and_waits_little(maps, operations, launches, monkeypatch):
+    """A launch costs microseconds and a wait empties the queue; a GPU is idle meanwhile. Every check is in the count.
+
+    A plain forward pass of one layer takes 39, of which 12 compute.
+    """
+    one, three = (cost_of(monkeypatch, n_layers, maps=maps, tol=0.1) for n_layers in (1, 3))
+
+    assert (three.total - one.total) / 2 <= operations
+    assert (three.launched - one.launched) / 2 <= launches
+    assert (three.waits - one.waits) / 2 <= 4
+
+
+def peak_of(run) -> int:
+    """The most bytes that tensors took at once beyond those that were there."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        run()
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
+
+
+def test_memory_is_kept_or_the_result_says_what_was_taken():
+    """Attention alone is 1.6 MB here, four heads by 320 tokens by 320, and a closed form has a dozen such tensors."""
+    llama, length = ARCHITECTURES["llama"], 320
+    short = replace(llama, config={**llama.config, "max_position_embeddings": length, "num_hidden_layers": 1})
+    model, inputs = lignite.wrap(short.build(dtype=torch.float32)), short.inputs(length=length)
+    options = {"maps": "whole", "n_steps": 3, "tol": 0.5}
+    expected = lignite.flow(model, inputs, **options)
+    flows, peaks = [], []
+    for memory in ("1 MiB", "16 MiB"):
+        peaks.append(peak_of(lambda memory=memory: flows.append(lignite.flow(model, inputs, memory=memory, **options))))
+
+    taken = [json.loads(flow.attrs["memory"])["taken"] for flow in flows]
+    assert peaks[0] <= taken[0]  # one pass of the block, which is not divided
+    assert taken[1] <= 2**24
+    assert peaks[1] <= 2**24
+    for flow in flows:
+        np.testing.assert_allclose(flow.whole, expected.whole, rtol=0, atol=1e-5 * float(abs(expected.whole).max()))

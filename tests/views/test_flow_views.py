@@ -1,0 +1,658 @@
+"""Views show what the Dataset holds: the numbers as they are, what is left out said, untrusted text kept as text."""
+
+import base64
+import html
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import xarray as xr
+from rich.cells import cell_len
+from rich.console import Console
+from tests.kit.sample_flow import sample_flow
+
+from lignite.errors import FileError, OptionError
+from lignite.views.flow.facts import relative_gaps, shares, worst_gaps
+from lignite.views.flow.page import flow_frame, flow_html, save_page
+from lignite.views.flow.picture import draw_flow, save_picture
+from lignite.views.flow.terminal import print_flow
+from lignite.views.palette import diverging
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    "[bold]x[/bold]",
+    "\x1b[31mred",
+    "ሰላም",
+    "日本語",
+    "$x_1$",
+    "{{ 7*7 }}",
+    "\n",
+)
+
+
+def printed(dataset: xr.Dataset, *, width: int = 80, **options) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_flow(dataset, console=console, **options)
+    return console.file.getvalue()
+
+
+def plant(dataset: xr.Dataset, *, map: str = "whole", value: float, **place: int) -> xr.Dataset:
+    """The same result with one score replaced."""
+    planted = dataset.copy(deep=True)
+    planted[map].loc[place] = value
+    return planted
+
+
+class Elements(HTMLParser):
+    """What a browser would make of a page: its elements, and the text inside each script."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: dict[str, str] = {}
+        self._script = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._script = dict(attrs).get("id", "code") if tag == "script" else ""
+
+    def handle_endtag(self, tag):
+        self._script = ""
+
+    def handle_data(self, data):
+        if self._script:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+
+# Colour
+
+
+def lab(colour: np.ndarray) -> np.ndarray:
+    """CIELAB of linear sRGB under D65, from the definition."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = (to_xyz @ colour) / np.array([0.9505, 1.0, 1.089])
+    f = [np.cbrt(t) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29 for t in (x, y, z)]
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+# Viénot, Brettel & Mollon (1999): what remains of linear RGB without red or without green cones.
+BLINDNESS = {
+    "full sight": np.eye(3),
+    "no red cones": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+    "no green cones": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+}
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("sight", BLINDNESS)
+def test_for_and_against_look_different_to_every_eye(sight, dark):
+    """A sign that only some readers can see is no sign."""
+    colours = [lab(BLINDNESS[sight] @ linear(colour)) for colour in diverging(dark=dark)]
+
+    distances = [np.linalg.norm(colours[step] - colours[-1 - step]) for step in range(5)]
+
+    assert (
+        min(distances) > 12
+    )  # CIE76; about 2.3 is just noticeable, neighbouring map colours are told apart from 10 on
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_magnitude_is_lightness(dark):
+    """So the scale survives a grey print: neutral is the lightest colour on paper, the darkest on a dark screen."""
+    lightness = [lab(linear(colour))[0] for colour in diverging(dark=dark)]
+
+    outward = np.diff(lightness[5:]), np.diff(lightness[5::-1])
+
+    for steps in outward:
+        assert (steps > 0).all() if dark else (steps < 0).all()
+
+
+# Terminal
+
+
+@pytest.mark.parametrize("map", ["whole", "composed"])
+def test_the_strongest_flow_of_a_layer_is_named_with_sign_and_number(map):
+    """The sentence a reader takes away."""
+    dataset = plant(sample_flow(), map=map, value=-1234.0, layer=1, target=2, source=5)
+
+    lines = printed(dataset, map=map).splitlines()
+
+    strongest = next(line for line in lines if line.startswith("layer 1 "))
+    assert "5 plot → 2 un" in strongest
+    assert "-1.23e+03" in strongest
+
+
+def test_a_flow_through_a_head_names_the_head():
+    """Attention scores belong to one head each."""
+    dataset = plant(sample_flow(), map="attention", value=99.0, layer=2, head=1, target=0, source=7)
+
+    strongest = next(line for line in printed(dataset, map="attention").splitlines() if line.startswith("layer 2 "))
+
+    assert re.search(r"7 nobody → 0 \[CLS\]\s+head 1\s+\+99\.0", strongest)
+
+
+def test_the_share_is_of_the_targets_displacement():
+    """Scores of different targets are comparable only as shares."""
+    dataset = plant(sample_flow(), value=50.0, layer=0, target=3, source=1)
+    dataset.whole_displacement.loc[{"layer": 0, "target": 3}] = 200.0
+
+    strongest = next(line for line in printed(dataset).splitlines() if line.startswith("layer 0 "))
+
+    assert "+50.0" in strongest
+    assert "25.0 %" in strongest
+
+
+def test_what_a_token_keeps_for_itself_is_not_ranked_but_reported():
+    """The diagonal dominates under the zero baseline and would fill every list."""
+    dataset = sample_flow(layers=(4,), tokens=["a", "b"], details=False)
+    dataset["whole"][0] = [[9.0, 1.0], [0.0, 0.0]]
+
+    text = printed(dataset)
+
+    assert "0 a → 0 a" not in text
+    assert "1 b → 0 a" in text
+    assert "90.0 %" in next(line for line in text.splitlines() if re.match(r"\s+4 ", line))
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("map", ["whole", "attention", "whole_circuits", "mlp"])
+def test_no_line_is_wider_than_the_terminal(width, map):
+    """A wrapped or cropped table cannot be read: number and bar of every layer must fit."""
+    dataset = sample_flow(tokens=[*HOSTILE, "a" * 70, "b"])
+
+    lines = printed(dataset, width=width, map=map).splitlines()
+
+    assert max(cell_len(line) for line in lines) <= width
+    rows = [found for line in lines for found in re.findall(r"layer \d .*?[+-]\d\S* +[\d.]+ % +█{8}", line)]
+    assert len(rows) == 3
+
+
+def test_many_tokens_are_abridged_and_the_omission_is_counted():
+    """Never cut silently: the reader learns how many tokens are missing and which."""
+    dataset = sample_flow(tokens=[f"t{i}" for i in range(512)], layers=(0,), n_heads=1, details=False)
+
+    text = printed(dataset)
+
+    assert "512 tokens" in text
+    assert "448 left out (positions 48 to 495)" in text
+    assert "511 t511" in text
+    assert len(text.splitlines()) < 80
+
+
+def test_many_layers_are_all_named():
+    """With many layers each one shows fewer flows, and the heading says how many."""
+    dataset = sample_flow(layers=range(48), details=False)
+
+    text = printed(dataset)
+
+    assert all(re.search(rf"^layer {layer} ", text, re.MULTILINE) for layer in range(48))
+    assert "48 of 4,320 scores" in text  # 48 layers of 10 x 9 pairs of different tokens
+    assert printed(dataset, k=3).count(" → ") == 3 * 48
+
+
+def test_text_from_a_model_cannot_command_the_terminal():
+    """A token is untrusted: escape sequences and markup are shown, not obeyed."""
+    dataset = sample_flow(tokens=HOSTILE, layers=(0,))
+    dataset.attrs["text"] = "\x1b[2J[red]text[/red]"
+    dataset.attrs["model"] = "evil\x1b]0;title\x07"
+
+    text = printed(dataset, width=200, k=60)
+
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    assert "[bold]x[/bold]" in text
+    assert r"\x1b[31mred" in text
+    assert "[red]text[/red]" in text
+
+
+def test_an_ascii_terminal_gets_ascii():
+    """Output must not fail in a pipe with an old encoding."""
+    buffer = io.BytesIO()
+    console = Console(file=io.TextIOWrapper(buffer, encoding="ascii"), width=100, color_system=None)
+
+    print_flow(sample_flow(tokens=HOSTILE), console=console)
+
+    console.file.flush()
+    assert b"->" in buffer.getvalue()
+    assert rb"\u1230\u120b\u121d" in buffer.getvalue()
+
+
+def test_colour_only_repeats_the_sign():
+    """Without colour nothing is lost: the same characters are printed."""
+    dataset = sample_flow()
+    console = Console(file=io.StringIO(), width=80, color_system="truecolor", force_terminal=True)
+
+    print_flow(dataset, console=console)
+
+    coloured = console.file.getvalue()
+    assert "\x1b[" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == printed(dataset)
+
+
+# Certificate
+
+
+def test_the_worst_gap_is_found_where_it_is():
+    """The certificate names layer, head and target, and counts the others."""
+    dataset = sample_flow()
+    dataset["attention_gap"] = dataset.attention_gap * 0
+    dataset["attention_displacement"] = xr.full_like(dataset.attention_displacement, 4.0)
+    dataset.attention_gap.loc[{"layer": 1, "head": 0, "target": 6}] = -0.5
+
+    worst = next(gap for gap in worst_gaps(dataset) if gap.map == "attention")
+
+    assert (worst.layer, worst.head, worst.target, worst.target_token) == (1, 0, 6, "bored")
+    assert worst.relative == 0.125  # 0.5 / 4
+    assert (worst.within, worst.total) == (59, 60)  # 3 layers, 2 heads, 10 targets, one of them wrong
+
+
+def test_a_target_that_did_not_move_is_judged_by_its_layer():
+    """0 / 0 is no error, and a speck of dust over nothing is a small one."""
+    dataset = sample_flow(layers=(0,), tokens=["a", "b", "c"], details=False)
+    dataset["whole_displacement"][0] = [0.0, 2.0, 2.0]
+    dataset["whole_gap"][0] = [0.0, 0.0, 0.02]
+
+    resting = relative_gaps(dataset, "whole")
+    dataset["whole_gap"][0] = [1e-6, 0.0, 0.0]
+    dusty = relative_gaps(dataset, "whole")
+
+    np.testing.assert_allclose(resting[0], [0, 0, 0.01], rtol=1e-6)  # float32
+    np.testing.assert_allclose(dusty[0], [1e-6 / (1e-3 * 2), 0, 0], rtol=1e-6)
+
+
+def test_shares_of_a_row_add_up_to_one_but_for_its_gap():
+    """The unit that makes targets comparable."""
+    dataset = sample_flow(dtype="float64")
+
+    total = shares(dataset.whole, dataset.whole_displacement).sum("source")
+
+    gap = dataset.whole_gap / dataset.whole_displacement
+    xr.testing.assert_allclose(total, 1 + gap)
+
+
+def test_gaps_of_a_negative_total_are_judged_by_its_size():
+    """A product of maps may add up to less than nothing; its gap is no smaller for that."""
+    dataset = sample_flow(layers=(0,), tokens=["a", "b", "c"], details=False)
+    dataset["composed_displacement"][0] = [-4.0, 2.0, 2.0]
+    dataset["composed_gap"][0] = [1.0, 0.5, -0.5]
+
+    relative = relative_gaps(dataset, "composed")
+
+    np.testing.assert_array_equal(relative[0], [0.25, 0.25, 0.25])
+
+
+def test_a_target_that_moved_nowhere_has_no_shares():
+    """A decoder's first token sees itself alone: dividing its rounding by its rounding says nothing."""
+    displacement = xr.DataArray([[1e-9, 2.0, -4.0]], dims=("layer", "target"))
+    scores = xr.DataArray(np.ones((1, 3, 2)), dims=("layer", "target", "source"))
+
+    found = shares(scores, displacement)
+
+    np.testing.assert_array_equal(found[0, :, 0], [np.nan, 0.5, -0.25])
+
+
+# Picture
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_title(loc="left").startswith("layer")]
+
+
+def test_a_cell_shows_the_score_of_its_target_row_and_source_column():
+    """A transposed heat map tells the opposite story."""
+    dataset = sample_flow(layers=(3, 7))
+
+    drawn = panels(draw_flow(dataset, map="composed"))
+
+    assert [axes.get_title(loc="left") for axes in drawn] == ["layer 3", "layer 7"]
+    for axes, layer in zip(drawn, (3, 7), strict=True):
+        image = axes.images[0]
+        np.testing.assert_array_equal(image.get_array(), dataset.composed.sel(layer=layer).astype("float64"))
+        assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first target stands on top
+    assert drawn[0].get_yticklabels()[5].get_text() == "plot 5"
+    assert drawn[1].get_xticklabels()[7].get_text() == "nobody 7"
+
+
+def test_one_head_or_all_of_them():
+    """A split map is drawn part by part or added up, and the shares of the sum are taken after adding."""
+    dataset = sample_flow(dtype="float64")
+
+    one = panels(draw_flow(dataset, map="attention", head=1))[2].images[0].get_array()
+    summed = panels(draw_flow(dataset, map="attention"))[2].images[0].get_array()
+    share = panels(draw_flow(dataset, map="attention", values="share"))[2].images[0].get_array()
+
+    layer = dataset.isel(layer=2)
+    total = layer.attention.values.sum(0)
+    np.testing.assert_array_equal(one, layer.attention.values[1])
+    np.testing.assert_allclose(summed, total)
+    np.testing.assert_allclose(share, total / layer.attention_displacement.values.sum(0)[:, None])
+
+
+def test_all_layers_share_one_scale_around_zero_that_the_diagonal_does_not_set():
+    """The same colour is the same number everywhere; a token's own share would drown the others."""
+    dataset = sample_flow(dtype="float64")
+    for token in range(10):
+        dataset.whole.loc[{"layer": 1, "target": token, "source": token}] = 1e6
+
+    drawn = panels(draw_flow(dataset, map="whole"))
+
+    others = np.abs(dataset.whole.values[:, ~np.eye(10, dtype=bool)])
+    limits = {(axes.images[0].norm.vmin, axes.images[0].norm.vmax) for axes in drawn}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low == -high
+    np.testing.assert_allclose(high, np.quantile(others, 0.995))
+
+
+def test_the_colour_bar_states_its_limits():
+    """A scale that clips must say so."""
+    figure = draw_flow(sample_flow(), map="whole")
+
+    label = figure.axes[-1].get_ylabel().replace("\n", " ")
+
+    assert "colours end at 99.5 % of magnitudes off the diagonal" in label
+    assert "cells lie beyond" in label
+
+
+@pytest.mark.parametrize(("ending", "start"), [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_the_same_result_gives_the_same_picture_file(tmp_path, ending, start):
+    """Pictures can be kept under version control: no time, no random name."""
+    dataset = sample_flow()
+
+    first = save_picture(dataset, tmp_path / f"first{ending}").read_bytes()
+    second = save_picture(dataset, tmp_path / f"second{ending}").read_bytes()
+
+    assert first.startswith(start)
+    assert first == second
+
+
+def test_text_in_an_svg_stays_text(tmp_path):
+    """It can be searched, and the reader's fonts draw what ours cannot."""
+    dataset = sample_flow(tokens=HOSTILE)
+
+    svg = save_picture(dataset, tmp_path / "flow.svg").read_text()
+
+    assert ">ሰላም 3</text>" in svg
+    assert ">$x_1$ 5</text>" in svg  # dollar signs would start a formula
+    assert "alert(1)</script>" not in svg
+
+
+def test_a_character_without_a_glyph_is_replaced_and_explained(tmp_path):
+    """Warnings are errors here: an unknown script must not stop a run, nor vanish without a word."""
+    dataset = sample_flow(tokens=["\U000f1234", "b"])  # private use: no font has it
+
+    figure = draw_flow(dataset)
+    save_picture(dataset, tmp_path / "flow.png")
+    save_picture(dataset, tmp_path / "flow.pdf")
+    svg = save_picture(dataset, tmp_path / "flow.svg").read_text()
+
+    assert panels(figure)[0].get_yticklabels()[0].get_text() == "□ 0"
+    assert any("no installed font" in text.get_text() for text in figure.texts)
+    assert ">\U000f1234 0</text>" in svg
+
+
+def test_long_texts_label_every_nth_token_and_say_so():
+    """Labels that overlap are no labels."""
+    dataset = sample_flow(tokens=[f"t{i}" for i in range(200)], layers=(0, 1), n_heads=1, details=False)
+
+    figure = draw_flow(dataset)
+
+    first = panels(figure)[0]
+    step = np.diff(first.get_yticks())[0]
+    height = first.get_position().height * figure.get_figheight()
+    assert height / 200 * step > 6.5 / 72  # inches between labels: more than their 6.5 points
+    assert any(f"every {step:.0f}th token is labelled" in text.get_text() for text in figure.texts)
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    """A library call must not restyle the user's own figures."""
+    before = dict(matplotlib.rcParams)
+
+    draw_flow(sample_flow())
+
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"map": "mpl"}, "whole, composed"),
+        ({"layers": [9]}, "0 to 2"),
+        ({"map": "attention", "head": 7}, "0, 1"),
+        ({"map": "whole", "head": 0}, "not split by head"),
+        ({"map": "whole_circuits", "circuit": "vale"}, "value, key"),
+        ({"values": "percent"}, "'share'"),
+        ({"scale": "log"}, "'layer'"),
+    ],
+)
+def test_an_unknown_choice_is_answered_with_the_known_ones(options, expected):
+    """One line that says what to do."""
+    with pytest.raises(OptionError, match=expected):
+        draw_flow(sample_flow(), **options)
+
+
+@pytest.mark.parametrize(("save", "path"), [(save_picture, "flow.jpg"), (save_page, "flow.txt")])
+def test_an_unknown_ending_is_refused(tmp_path, save, path):
+    """The ending chooses the format; a surprise would be a wrong file."""
+    with pytest.raises(FileError, match=path):
+        save(sample_flow(), tmp_path / path)
+
+
+@pytest.mark.parametrize(("save", "path"), [(save_picture, "flow.png"), (save_page, "flow.html")])
+def test_a_missing_folder_is_one_clear_error(tmp_path, save, path):
+    """A path that cannot be written is the user's to mend."""
+    with pytest.raises(FileError, match="there is no folder"):
+        save(sample_flow(), tmp_path / "nowhere" / path)
+
+
+# Page
+
+
+def decoded(page: str) -> tuple[dict, dict[str, np.ndarray]]:
+    """Description and maps of a page, `layer, part, target, column`, read as a browser would."""
+    scripts = Elements(page).scripts
+    meta = json.loads(scripts["meta"])
+    maps = {}
+    for entry in meta["maps"]:
+        kind = {"float32": "<f4", "float16": "<f2"}[entry["encoding"]]
+        maps[entry["name"]] = np.array(
+            [
+                [
+                    np.frombuffer(base64.b64decode(scripts[f"data-{entry['name']}-{layer}-{part}"]), kind).astype("f8")
+                    / 2.0**exponent
+                    for part, exponent in enumerate(exponents)
+                ]
+                for layer, exponents in enumerate(entry["exponents"])
+            ]
+        )
+        for name in ("displacement", "gap"):
+            if f"data-{entry['name']}-{name}" in scripts:
+                raw = base64.b64decode(scripts[f"data-{entry['name']}-{name}"])
+                maps[f"{entry['name']}_{name}"] = np.frombuffer(raw, "<f4")
+    return meta, maps
+
+
+def test_the_page_holds_exactly_the_numbers_of_the_result():
+    """What is read off the page is what was computed, to the last bit of float32."""
+    dataset = sample_flow(layers=(2, 3, 5), targets=[1, 4, 8])
+
+    meta, maps = decoded(flow_html(dataset))
+
+    assert meta["layers"] == [2, 3, 5]
+    assert meta["targets"] == [1, 4, 8]
+    for name in ("whole", "composed", "mlp", "attention", "whole_heads", "whole_circuits"):
+        expected = dataset[name]
+        if name in ("attention", "whole_heads", "whole_circuits"):
+            expected = expected.transpose("layer", ..., "target", "source")
+        np.testing.assert_array_equal(maps[name].ravel(), expected.values.ravel())
+    for name in ("whole", "composed", "mlp", "attention"):
+        np.testing.assert_array_equal(maps[f"{name}_displacement"], dataset[f"{name}_displacement"].values.ravel())
+        np.testing.assert_array_equal(maps[f"{name}_gap"], dataset[f"{name}_gap"].values.ravel())
+
+
+@pytest.mark.parametrize("size", [1e-20, 1.0, 1e20])
+def test_rounded_scores_keep_three_digits_whatever_their_size(size):
+    """float16 reaches from 6e-8 to 65504 only; each block is shifted into its range by a power of two."""
+    dataset = sample_flow(dtype="float64")
+    dataset["whole"] = dataset.whole * size
+    full = sum(
+        dataset[name].size for name in ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
+    )
+
+    meta, maps = decoded(flow_html(dataset, max_bytes=full * 4))  # float32 in base64 takes 16 / 3 bytes a number
+
+    assert {entry["encoding"] for entry in meta["maps"]} == {"float16"}
+    expected = dataset.whole.values[:, None].reshape(maps["whole"].shape)
+    # Half a unit in the last of 11 bits; below 2^-29 of the largest score float16 has no normal numbers left.
+    np.testing.assert_allclose(maps["whole"], expected, rtol=2.0**-11, atol=2.0**-38 * np.abs(expected).max())
+
+
+def test_a_large_result_fits_its_budget_and_says_what_it_gave_up():
+    """A page that freezes is no page; a map that is silently missing is worse."""
+    dataset = sample_flow(tokens=[f"t{i}" for i in range(128)], layers=(0, 1), n_heads=4)
+    budget = 300_000  # bytes: two maps of float16 in base64 are 175 kB, heads of attention alone 350 kB
+
+    page = flow_html(dataset, max_bytes=budget)
+
+    meta, maps = decoded(page)
+    scores = {name: text for name, text in Elements(page).scripts.items() if re.fullmatch(r"data-\w+-\d+-\d+", name)}
+    assert sum(map(len, scores.values())) <= 1.01 * budget  # base64 fills up its last group of four
+    assert [entry["name"] for entry in meta["maps"]] == ["whole", "composed", "attention", "mlp"]
+    assert "rounded to three digits" in page
+    assert "heads of attention are added up" in page
+    assert "map whole_heads is left out" in page
+    assert "map whole_circuits is left out" in page
+    total = dataset.attention.values.astype("f8").sum(1).reshape(maps["attention"].shape)
+    # float16 of a float32 sum of four heads: each error is 2^-24 of the largest at most.
+    np.testing.assert_allclose(maps["attention"], total, rtol=2.0**-11 + 1e-6, atol=2.0**-22 * np.abs(total).max())
+
+
+def test_512_tokens_cost_little_more_than_their_scores():
+    """Twelve layers of BERT length: the page must open."""
+    n_tokens = 512
+    dataset = sample_flow(tokens=["t"] * n_tokens, layers=(0,), n_heads=1, details=False)[
+        ["whole", "whole_displacement", "whole_gap"]
+    ]
+    dataset = xr.concat([dataset.assign_coords(layer=[layer]) for layer in range(12)], "layer", data_vars="minimal")
+
+    page = flow_html(dataset)
+
+    scores = 12 * n_tokens**2 * 4 * 4 / 3  # float32, in base64
+    assert scores < len(page) < scores + 400_000  # and a frame of script, style, labels, displacements and gaps
+
+
+def test_the_page_asks_nothing_of_the_network():
+    """It opens on a train, from an attachment, in a sandbox: all of it is in the file."""
+    page = flow_html(sample_flow())
+
+    elements = Elements(page)
+    attributes = {name for _, attrs in elements.tags for name in attrs}
+    policy = next(attrs["content"] for tag, attrs in elements.tags if attrs.get("http-equiv"))
+    assert not attributes & {"src", "href", "srcset", "data", "action", "background"}
+    assert not {tag for tag, _ in elements.tags} & {"link", "iframe", "img", "object", "embed", "base"}
+    assert not re.search(r"https?:|//\w+\.\w+/|@import|url\(|fetch\(|XMLHttpRequest|import\(", page)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_a_hostile_token_stays_a_token():
+    """Tokens come from anybody's text; none may end a script or begin one."""
+    harmless = sample_flow(tokens=["a"] * len(HOSTILE))
+    hostile = sample_flow(tokens=HOSTILE)
+    hostile.attrs |= {"text": HOSTILE[0], "model": HOSTILE[0], "request": json.dumps({"baseline": HOSTILE[0]})}
+
+    elements = Elements(flow_html(hostile))
+
+    expected = [tag for tag, _ in Elements(flow_html(harmless)).tags]
+    extra = {"readout", "tr", "td", "span", "b"}  # options differ
+    assert [tag for tag, _ in elements.tags if tag not in extra] == [tag for tag in expected if tag not in extra]
+    tokens = json.loads(elements.scripts["meta"])["tokens"]
+    assert tokens[0] == HOSTILE[0]
+    assert tokens[2] == r"\x1b[31mred"
+    assert tokens[6] == "{{ 7*7 }}"
+
+
+def test_colours_of_the_page_end_where_the_picture_ends_them():
+    """One result, one scale, in print and on screen."""
+    dataset = sample_flow(dtype="float64")
+
+    limits = next(entry["limits"] for entry in decoded(flow_html(dataset))[0]["maps"] if entry["name"] == "whole")
+
+    others = np.abs(dataset.whole.values[:, ~np.eye(10, dtype=bool)])
+    special = dataset.source_special.values
+    plain = np.abs(dataset.whole.values[:, ~(np.eye(10, dtype=bool) | special[:, None] | special[None, :])])
+    np.testing.assert_allclose(limits["score-sum-all"]["shared"], np.quantile(others, 0.995))
+    np.testing.assert_allclose(limits["score-sum-all"]["layers"], [np.quantile(layer, 0.995) for layer in others])
+    np.testing.assert_allclose(limits["score-sum-plain"]["shared"], np.quantile(plain, 0.995))
+
+
+def test_the_page_states_certificate_and_agreement_without_script():
+    """The numbers that decide whether to believe the maps must not depend on a browser's mood."""
+    dataset = sample_flow()
+    dataset["whole_gap"] = dataset.whole_gap * 0
+    dataset["whole_displacement"] = xr.full_like(dataset.whole_displacement, 4.0)
+    dataset.whole_gap.loc[{"layer": 2, "target": 7}] = 0.5
+    dataset["composed"] = 2 * dataset.whole
+
+    text = re.sub(r"<script.*?</script>", "", flow_html(dataset), flags=re.DOTALL)
+
+    visible = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
+    assert "whole 12.5 % layer 2, target 7 nobody 29 of 30" in visible
+    assert "mean +1.00 +1.00 +1.00 +1.00" in visible  # twice a map correlates with it perfectly
+    assert "baseline target_token" in visible
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        pytest.param(sample_flow(layers=(0,), tokens=["only"]), id="one token"),
+        pytest.param(sample_flow(layers=(1, 4)), id="layers left out"),
+        pytest.param(sample_flow(pair=True), id="two texts"),
+        pytest.param(sample_flow(grid=(3, 4)), id="patches"),
+        pytest.param(sample_flow()[["mlp", "mlp_displacement", "mlp_gap"]], id="mlp alone"),
+        pytest.param(sample_flow()[["attention"]], id="no displacement"),
+        pytest.param(sample_flow() * 0, id="all zero"),
+    ],
+)
+def test_every_shape_of_result_can_be_shown(dataset, tmp_path):
+    """A view never fails on a valid result."""
+    dataset.attrs = sample_flow().attrs
+
+    page = flow_html(dataset)
+    save_picture(dataset, tmp_path / "flow.png")
+    text = printed(dataset)
+
+    decoded(page)
+    assert "layer" in text
+
+
+def test_a_frame_carries_the_whole_page():
+    """In a notebook the page lives in an iframe: its text survives the double quoting."""
+    dataset = sample_flow(tokens=HOSTILE)
+
+    frame = flow_frame(dataset, height=600)
+
+    (tag, attributes) = Elements(frame).tags[0]
+    assert tag == "iframe"
+    assert len(Elements(frame).tags) == 1
+    assert attributes["srcdoc"] == flow_html(dataset)
+    assert attributes["height"] == "600"
+
+
+def test_save_page_writes_the_page(tmp_path):
+    """The file is the page, in UTF-8."""
+    dataset = sample_flow(tokens=HOSTILE)
+
+    path = save_page(dataset, tmp_path / "flow.html")
+
+    assert isinstance(path, Path)
+    assert path.read_text(encoding="utf-8") == flow_html(dataset)
