@@ -117,6 +117,7 @@ def flow(
 
     Examples
     --------
+    >>> import lignite
     >>> model = lignite.load("tiny-sentiment")
     >>> result = lignite.flow(model, "A superb film.", layers=1, maps="whole")
     >>> result.whole.sel(layer=1, target=2).dims
