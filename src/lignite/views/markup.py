@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -18,11 +19,50 @@ from lignite.files import write_whole
 from lignite.views.labels import format_share, visible_token
 from lignite.wording import harmless
 
+WEB = files("lignite.views").joinpath("web")
+"""Templates, styles and scripts of the pages."""
 
-def render(template: str, *, styles: Sequence[str], scripts: Sequence[str], **values: Any) -> str:
-    """A page as text; every value is escaped, `styles` and `scripts` are files of ours beside the template."""
-    css, js = (Markup("\n".join(_source(name) for name in names)) for names in (styles, scripts))
-    return _environment().get_template(template).render(css=css, js=js, **values)
+_IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+)\.js";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
+
+
+def render(kind: str, *, styles: Sequence[str], script: str = "", **values: Any) -> str:
+    """A page as text; every value is escaped, the template `kind`, `styles` and the module `script` are files of ours.
+
+    The page opens with the module's `mount`.
+    """
+    css = Markup("\n".join(_source(name) for name in styles))
+    js = Markup(bundle(script, "page", then=f"page.open({script}.mount);")) if script else ""
+    return _environment().get_template(f"{kind}.html.j2").render(kind=kind, css=css, js=js, **values)
+
+
+def bundle(*modules: str, then: str) -> str:
+    """Modules of ours and all that they import as one script, for a page in a file cannot load others beside it.
+
+    Every module becomes a function that returns what it exports, so that its names stay its own; those that it imports
+    stand before it.
+    """
+    placed: dict[str, str] = {}
+    for module in modules:
+        _place(module, placed, ())
+    return "\n".join(['"use strict";', "(() => {", *placed.values(), then, "})();"])
+
+
+def _place(module: str, placed: dict[str, str], above: tuple[str, ...]) -> None:
+    if module in above:
+        raise ValueError(f"modules import each other in a circle: {' → '.join((*above, module))}; break it.")
+    if module in placed:
+        return
+    source = _source(f"{module}.js")
+    for _, needed in _IMPORT.findall(source):
+        _place(needed, placed, (*above, module))
+    body = _EXPORT.sub("", _IMPORT.sub(r"const { \1 } = \2;", source))
+    if strange := re.search(r"^(?:import|export)\b.*", body, re.MULTILINE):
+        raise ValueError(
+            f'{module}.js: {strange[0]!r} cannot be put in; write import {{ a }} from "./b.js"; or export const.'
+        )
+    exports = ", ".join(_EXPORT.findall(source))
+    placed[module] = f"const {module} = (() => {{\n{body}return {{ {exports} }};\n}})();"
 
 
 def write_page(page: str, path: Path) -> Path:
@@ -81,4 +121,4 @@ def _measure(value: float, signed: bool = False) -> str:
 
 
 def _source(name: str) -> str:
-    return files("lignite.views").joinpath("web", name).read_text(encoding="utf-8")
+    return WEB.joinpath(name).read_text(encoding="utf-8")

@@ -56,9 +56,8 @@ def evaluation_html(evaluation: Measured) -> str:
     """One page that needs nothing else: the table with its intervals, curves, tests, and what was left out."""
     columns = columns_of(evaluation)
     return render(
-        "evaluate.html.j2",
+        "evaluate",
         styles=("base.css", "evaluate.css"),
-        scripts=(),
         title=shorten(f"{model_title(str(evaluation.attrs['model']))}: evaluation", 80),
         facts=facts(evaluation),
         percent=f"{100 * float(evaluation.attrs['confidence']):g} %",

@@ -71,7 +71,7 @@ def explanation_html(
     if not with_flow:
         notes.append(f"Relevance flows are left out: they would take more than {max_bytes / 1e6:,.0f} MB.")
     return render(
-        "explain.html.j2",
+        "explain",
         title=shorten(f"{title}: {first}" if first else title, 80),
         models=models,
         revision=str(datasets[0].attrs.get("revision", "")) if len(models) == 1 else "",
@@ -89,7 +89,7 @@ def explanation_html(
             "pictures": pictures,
         },
         styles=("base.css", "explain.css", "picture.css"),
-        scripts=("picture.js", "explain.js"),
+        script="explain",
     )
 
 

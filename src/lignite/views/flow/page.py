@@ -49,7 +49,7 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
     text = one_line(str(dataset.attrs.get("text", "")))
     model = one_line(str(dataset.attrs.get("model", "")))
     return render(
-        "flow.html.j2",
+        "flow",
         title=shorten(f"{model_title(model)}: {text}" if text else model_title(model), 80),
         model=model,
         revision=str(dataset.attrs.get("revision", "")),
@@ -66,7 +66,7 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
         blocks=packed.blocks,
         meta=_meta(dataset, packed) | {"grid": grid, "pictures": pictures, "overlay": overlay_colours()},
         styles=("base.css", "flow.css", "picture.css"),
-        scripts=("picture.js", "flow.js"),
+        script="flow",
     )
 
 

@@ -1,0 +1,72 @@
+/** Pages live in their own element: two of a kind in one document do not know of each other. */
+import assert from "node:assert/strict";
+import test from "node:test";
+import { fireWindow, grown, settled } from "./dom.mjs";
+import { given, load, payload } from "./given.mjs";
+
+const { bytes } = await load("kit");
+
+async function two(name, page) {
+  const { mount } = await load(name), roots = [grown(page.tree), grown(page.tree)];
+  const ends = roots.map((root) => mount(root, payload(page, bytes)));
+  await settled();
+  return { roots, ends };
+}
+const part = (root, name) => root.querySelector(`[data-name="${name}"]`);
+const written = (root) => JSON.stringify(root.textContent);
+
+test("a flow that is changed leaves the other as it was", async () => {
+  const { roots: [first, second] } = await two("flow", given.flow);
+  const before = written(second);
+  assert.equal(written(first), before);
+
+  Object.assign(part(first, "map"), { value: "attention" }).fire("change");
+  first.fire("keydown", { key: "ArrowRight" });
+  await settled();
+
+  assert.match(part(first, "heat-title").textContent, /^Layer 1: attention/);
+  assert.match(part(second, "heat-title").textContent, /^Layer 0: whole/);
+  assert.equal(written(second), before);
+});
+
+test("what two flows receive and give is chosen apart", async () => {
+  const { roots } = await two("flow", given.flow), names = roots.map((root) => root.querySelector("[value=gives]").name);
+
+  assert.notEqual(names[0], names[1]); // radios of one name exclude each other, wherever they stand
+});
+
+test("an explanation that is changed leaves the other as it was", async () => {
+  const { roots: [first, second] } = await two("explain", given.explanation);
+  const before = written(second);
+  assert.equal(written(first), before);
+
+  Object.assign(part(first, "row"), { value: "2" }).fire("change");
+  await settled();
+
+  assert.match(part(first, "legend-text").textContent, /layer 1/);
+  assert.equal(written(second), before);
+  Object.assign(part(second, "scale"), { value: "layer" }).fire("change"); // drawn again, it is still what it was
+  assert.doesNotMatch(part(second, "legend-text").textContent, /layer 1/);
+});
+
+test("a flow and an explanation share a document", async () => {
+  const { mount: mountFlow } = await load("flow"), { mount: mountExplanation } = await load("explain");
+  const roots = [grown(given.flow.tree), grown(given.explanation.tree)];
+  mountFlow(roots[0], payload(given.flow, bytes));
+  mountExplanation(roots[1], payload(given.explanation, bytes));
+  await settled();
+
+  assert.match(part(roots[0], "heat-title").textContent, /^Layer 0/);
+  assert.equal(part(roots[1], "asked").textContent.split(" ")[0], "positive");
+});
+
+test("a page that has ended no longer listens to the window", async () => {
+  const { roots: [first, second], ends } = await two("flow", given.flow);
+  for (const root of [first, second]) { root.clientWidth = 500; part(root, "heat-title").textContent = ""; }
+
+  ends[0]();
+  fireWindow("resize");
+
+  assert.equal(part(first, "heat-title").textContent, "");
+  assert.match(part(second, "heat-title").textContent, /^Layer 0/);
+});
