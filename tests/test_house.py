@@ -11,6 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "lignite"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 
 ROOMS = {
     "wording": set(),
@@ -181,3 +182,11 @@ def test_the_order_of_the_rooms_has_no_circle():
         assert free, f"a circle among {sorted(left)}"
         for room in free:
             del left[room]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(PACKAGE.parents[1])) for path in TESTS])
+def test_a_test_borrows_from_the_kit_and_from_no_other_test(path):
+    """What two files need stands in tests/kit; a test can then be read, moved or deleted by itself."""
+    borrowed = {name for name in imports_of(path) if name.startswith("tests.")}
+
+    assert [name for name in borrowed if ".test_" in name] == []

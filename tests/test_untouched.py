@@ -1,16 +1,15 @@
 """A model is bit-identical after a run, however the run ended: it belongs to the user."""
 
-import copy
 import json
 import subprocess
 import sys
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
 from tests.kit.architectures import ARCHITECTURES
 from tests.kit.definition import Definition, eager_blocks, eager_network
+from tests.kit.snapshots import Interruption, snapshot
 from torch import nn
 from torch.testing import assert_close
 
@@ -20,53 +19,6 @@ from lignite.errors import OptionError
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
 
 DIVERSE = ("bert", "gpt_oss", "t5", "deberta-v2", "falcon-rotary", "mamba", "vit")
-
-
-@dataclass
-class Snapshot:
-    """Everything about a model that a run could leave changed."""
-
-    tensors: dict[str, tuple[int, torch.Tensor]]
-    gradients: dict[str, torch.Tensor | None]
-    required: dict[str, bool]
-    training: dict[str, bool]
-    hooks: dict[str, list[list[Any]]]
-    attributes: dict[str, set[str]]
-    configurations: list[dict[str, Any]]
-
-    def assert_equal(self, other: "Snapshot") -> None:
-        assert self.tensors.keys() == other.tensors.keys()
-        for name, (place, tensor) in self.tensors.items():
-            assert place == other.tensors[name][0], f"{name} is another tensor"
-            assert_close(tensor, other.tensors[name][1], rtol=0, atol=0, msg=name)
-        assert self.gradients.keys() == other.gradients.keys()
-        for name, gradient in self.gradients.items():
-            assert (gradient is None) == (other.gradients[name] is None), name
-            if gradient is not None:
-                assert_close(gradient, other.gradients[name], rtol=0, atol=0, msg=name)
-        for field in ("required", "training", "hooks", "attributes", "configurations"):
-            assert getattr(self, field) == getattr(other, field), field
-
-
-def snapshot(network: nn.Module) -> Snapshot:
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    modules = dict(network.named_modules())
-    return Snapshot(
-        tensors={name: (tensor.data_ptr(), tensor.detach().clone()) for name, tensor in tensors.items()},
-        gradients={
-            name: None if p.grad is None else p.grad.clone() for name, p in network.named_parameters()
-        },
-        required={name: parameter.requires_grad for name, parameter in network.named_parameters()},
-        training={name: module.training for name, module in modules.items()},
-        hooks={
-            name: [list(value.items()) for key, value in vars(module).items() if key.endswith("_hooks")]
-            for name, module in modules.items()
-        },
-        attributes={name: set(vars(module)) for name, module in modules.items()},
-        configurations=[
-            copy.deepcopy(vars(module.config)) for module in modules.values() if hasattr(module, "config")
-        ],
-    )  # fmt: skip
 
 
 def lived_in(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -102,10 +54,6 @@ def test_a_run_leaves_the_model_as_it_was(name, baseline):
     run(network, name, baseline=baseline)
 
     before.assert_equal(snapshot(network))
-
-
-class Interruption(Exception):
-    """Raised by a hook of the user's."""
 
 
 @pytest.mark.parametrize("error", [Interruption, KeyboardInterrupt, MemoryError])

@@ -10,7 +10,7 @@ import transformers
 from numpy.testing import assert_allclose, assert_array_equal
 from tests.kit.architectures import full_precision, randomize
 from tests.kit.headed_models import headed
-from tests.test_untouched import Interruption, snapshot
+from tests.kit.snapshots import Interruption, snapshot
 from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import ViTImageProcessorPil

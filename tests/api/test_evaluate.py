@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import xarray as xr
 from rich.console import Console
+from tests.kit.explainer import ROWS, TEXTS, Explainer
 from tests.kit.headed_models import headed
 from tests.kit.tiny_tokenizers import byte_level
 
@@ -24,68 +24,17 @@ from lignite.metrics.readings.statistics import compare, interval
 from lignite.metrics.registry import METRICS, choose_metrics
 from lignite.request import ExplainRequest, Target
 from lignite.targets.ask import ask
-from lignite.targets.edits import filler, replace_tokens
 from lignite.targets.predict import predict
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.picture import draw_curves
 from lignite.views.evaluation.terminal import print_evaluation
 
-TEXTS = [
-    "A superb film.",
-    "The plot was thin and dull.",
-    "Not a bad idea, but a boring film.",
-    "Great fun for the whole family.",
-]
-ROWS = [
-    {"id": "a", "text": TEXTS[0], "label": "positive", "why": [[2, 8]], "signs": [[2, 8, 1]]},
-    {"id": "b", "text": TEXTS[1], "label": "negative", "why": [[22, 26]], "signs": [[13, 17, -1], [22, 26, -1]]},
-    {"id": "c", "text": TEXTS[2], "label": 0, "why": None, "signs": None},
-    {"id": "d", "text": TEXTS[3], "label": 1, "why": [[0, 9]], "signs": [[0, 5, 1], [6, 9, 1]]},
-]
 CHEAP = {"metrics": "deletion,insertion", "steps": 4}
 
 
 @pytest.fixture(scope="module")
 def model():
     return lignite.load("tiny-sentiment")
-
-
-class Explainer:
-    """Stands in for `lignite.explain`, so that these tests know what every explanation says, and who asked.
-
-    "occlusion" removes each token and asks the model, "random" draws numbers, "saliency" finds the first token best.
-    """
-
-    def __init__(self):
-        self.asked = []
-        self.fail = lambda method, text, missed: None
-
-    def __call__(self, model, rows, request, *, memory=None, missed=None):
-        for row in rows:
-            self.fail(request.method, row.encoded.tokens.input, missed)
-        self.asked.append((request, rows))
-        return [self.result(model, row, request.method) for row in rows]
-
-    def result(self, model, row, method):
-        n_tokens = len(row.encoded.tokens)
-        if method == "occlusion":
-            mask = filler(model, "mask")
-            edited = [replace_tokens(row, [place], mask) for place in range(n_tokens)]
-            told = predict(model, [row, *edited]).value.numpy()
-            relevance = told[0] - told[1:]
-        elif method == "random":
-            relevance = np.random.default_rng(n_tokens).standard_normal(n_tokens)
-        else:
-            relevance = -np.arange(n_tokens, dtype=np.float64)
-        result = xr.Dataset({"relevance": ("token", relevance)}, attrs={"kind": "explain", "value": 4.0})
-        if method == "ca-lig":
-            result["displacement"], result["gap"] = ("layer", [2.0, -4.0]), ("layer", [0.01, -0.1])
-        return result
-
-    @property
-    def explained(self):
-        """(method, text) of every single explanation."""
-        return [(request.method, row.encoded.tokens.input) for request, rows in self.asked for row in rows]
 
 
 @pytest.fixture

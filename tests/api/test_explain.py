@@ -14,8 +14,8 @@ import xarray as xr
 from numpy.testing import assert_allclose
 from tests.kit.architectures import ARCHITECTURES
 from tests.kit.headed_models import headed
+from tests.kit.snapshots import Snapshot, snapshot
 from tests.kit.tiny_tokenizers import byte_level, sentence_piece
-from tests.test_untouched import Snapshot, snapshot
 
 import lignite
 from lignite.errors import GapWarning, LigniteError, OptionError

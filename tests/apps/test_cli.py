@@ -3,14 +3,10 @@
 import inspect
 import json
 import logging
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +14,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
+from tests.kit.command_line import finished, run, started
 
 import lignite
 from lignite.api.check import ranges
@@ -42,32 +38,6 @@ def saved(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "flow.nc"
     lignite.save(lignite.flow(model, TEXT, detail="heads"), path)
     return path
-
-
-def run(*args, text=None):
-    return CliRunner().invoke(cli.app, [str(arg) for arg in args], input=text)
-
-
-@contextmanager
-def started(*command, **environment):
-    """A process of its own; it does not outlive the test."""
-    source = str(Path(lignite.__file__).parents[1])
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": source} | environment,
-    )  # fmt: skip
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def finished(*command, **environment):
-    with started(*command, **environment) as process:
-        out, err = process.communicate(timeout=300)
-    return process.returncode, out.decode(), err.decode()
 
 
 # What is computed

@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from tests.api.test_evaluate import ROWS, Explainer
+from tests.kit.explainer import ROWS, Explainer
 from typer.testing import CliRunner
 
 from lignite.api import evaluate as evaluations

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from tests.apps.test_cli import finished, run
+from tests.kit.command_line import finished, run
 from tests.kit.tiny_tokenizers import byte_level
 from transformers import GPT2Config, GPT2LMHeadModel
 

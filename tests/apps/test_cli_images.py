@@ -7,7 +7,7 @@ import pytest
 import torch
 import xarray as xr
 from PIL import Image
-from tests.apps.test_cli import run
+from tests.kit.command_line import run
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 import lignite

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from tests.attribution.test_layer_ig import ROUNDED, ROWS, TOKENS, bending_model, drawn, starts
 from tests.kit.headed_models import headed
+from tests.kit.stacks import ROUNDED, ROWS, TOKENS, bending_model, drawn, starts
 from torch.testing import assert_close
 
 import lignite

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.polynomial.legendre import leggauss
 from numpy.testing import assert_allclose
-from tests.attribution.test_layer_ig import ROUNDED, Blocks, bending_model, linear_model, sharp_model, starts
 from tests.kit.headed_models import headed
+from tests.kit.stacks import ROUNDED, Blocks, bending_model, linear_model, sharp_model, starts
 from torch.testing import assert_close
 
 import lignite

@@ -10,7 +10,7 @@ import transformers
 from numpy.testing import assert_allclose
 from tests.kit.architectures import ARCHITECTURES, full_precision
 from tests.kit.headed_models import headed
-from tests.test_untouched import snapshot
+from tests.kit.snapshots import snapshot
 from torch import Tensor
 from torch.testing import assert_close
 

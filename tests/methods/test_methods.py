@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 from tests.kit.architectures import full_precision
 from tests.kit.bag_of_words import bag_of_words
 from tests.kit.headed_models import headed
+from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import byte_level
-from tests.test_untouched import snapshot
 from torch import nn
 
 from lignite.blocks.stack import Stack

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from tests.kit.headed_models import headed
-from tests.test_untouched import snapshot
+from tests.kit.snapshots import snapshot
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 

@@ -11,9 +11,9 @@ import xarray as xr
 from rich.cells import cell_len
 from rich.color import Color
 from rich.console import Console
+from tests.kit.pages import BLINDNESS, HOSTILE, Elements, lab, linear
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
-from tests.views.test_flow_views import BLINDNESS, HOSTILE, Elements, lab, linear
 
 from lignite.errors import FileError, OptionError
 from lignite.views.explanation.facts import (

@@ -5,7 +5,6 @@ import html
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +13,7 @@ import pytest
 import xarray as xr
 from rich.cells import cell_len
 from rich.console import Console
+from tests.kit.pages import BLINDNESS, HOSTILE, Elements, lab, linear
 from tests.kit.sample_flow import sample_flow
 
 from lignite.errors import FileError, OptionError
@@ -22,17 +22,6 @@ from lignite.views.flow.page import flow_frame, flow_html, save_page
 from lignite.views.flow.picture import draw_flow, save_picture
 from lignite.views.flow.terminal import print_flow
 from lignite.views.palette import diverging
-
-HOSTILE = (
-    "</script><script>alert(1)</script>",
-    "[bold]x[/bold]",
-    "\x1b[31mred",
-    "ሰላም",
-    "日本語",
-    "$x_1$",
-    "{{ 7*7 }}",
-    "\n",
-)
 
 
 def printed(dataset: xr.Dataset, *, width: int = 80, **options) -> str:
@@ -48,50 +37,7 @@ def plant(dataset: xr.Dataset, *, map: str = "whole", value: float, **place: int
     return planted
 
 
-class Elements(HTMLParser):
-    """What a browser would make of a page: its elements, and the text inside each script."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: dict[str, str] = {}
-        self._script = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._script = dict(attrs).get("id", "code") if tag == "script" else ""
-
-    def handle_endtag(self, tag):
-        self._script = ""
-
-    def handle_data(self, data):
-        if self._script:
-            self.scripts[self._script] = self.scripts.get(self._script, "") + data
-
-
 # Colour
-
-
-def lab(colour: np.ndarray) -> np.ndarray:
-    """CIELAB of linear sRGB under D65, from the definition."""
-    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-    x, y, z = (to_xyz @ colour) / np.array([0.9505, 1.0, 1.089])
-    f = [np.cbrt(t) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29 for t in (x, y, z)]
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-def linear(colour: str) -> np.ndarray:
-    values = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-
-
-# Viénot, Brettel & Mollon (1999): what remains of linear RGB without red or without green cones.
-BLINDNESS = {
-    "full sight": np.eye(3),
-    "no red cones": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
-    "no green cones": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
-}
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -5,9 +5,9 @@ import unicodedata
 
 import numpy as np
 import pytest
+from tests.kit.pages import Elements
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
-from tests.views.test_flow_views import Elements
 
 from lignite.views.explanation.page import explanation_frame, explanation_html
 from lignite.views.flow.page import flow_frame, flow_html

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from rich.cells import cell_len
 from rich.console import Console
 from scipy.interpolate import RegularGridInterpolator
+from tests.kit.pages import BLINDNESS, Elements, lab
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation, sample_image_flow
-from tests.views.test_flow_views import BLINDNESS, Elements, lab
 
 from lignite.errors import OptionError
 from lignite.views.explanation.facts import arrange

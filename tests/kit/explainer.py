@@ -1,0 +1,59 @@
+"""Explanations that need no method, for tests of what is made of them."""
+
+import numpy as np
+import xarray as xr
+
+from lignite.targets.edits import filler, replace_tokens
+from lignite.targets.predict import predict
+
+TEXTS = [
+    "A superb film.",
+    "The plot was thin and dull.",
+    "Not a bad idea, but a boring film.",
+    "Great fun for the whole family.",
+]
+
+ROWS = [
+    {"id": "a", "text": TEXTS[0], "label": "positive", "why": [[2, 8]], "signs": [[2, 8, 1]]},
+    {"id": "b", "text": TEXTS[1], "label": "negative", "why": [[22, 26]], "signs": [[13, 17, -1], [22, 26, -1]]},
+    {"id": "c", "text": TEXTS[2], "label": 0, "why": None, "signs": None},
+    {"id": "d", "text": TEXTS[3], "label": 1, "why": [[0, 9]], "signs": [[0, 5, 1], [6, 9, 1]]},
+]
+
+
+class Explainer:
+    """Stands in for `lignite.explain`, so that these tests know what every explanation says, and who asked.
+
+    "occlusion" removes each token and asks the model, "random" draws numbers, "saliency" finds the first token best.
+    """
+
+    def __init__(self):
+        self.asked = []
+        self.fail = lambda method, text, missed: None
+
+    def __call__(self, model, rows, request, *, memory=None, missed=None):
+        for row in rows:
+            self.fail(request.method, row.encoded.tokens.input, missed)
+        self.asked.append((request, rows))
+        return [self.result(model, row, request.method) for row in rows]
+
+    def result(self, model, row, method):
+        n_tokens = len(row.encoded.tokens)
+        if method == "occlusion":
+            mask = filler(model, "mask")
+            edited = [replace_tokens(row, [place], mask) for place in range(n_tokens)]
+            told = predict(model, [row, *edited]).value.numpy()
+            relevance = told[0] - told[1:]
+        elif method == "random":
+            relevance = np.random.default_rng(n_tokens).standard_normal(n_tokens)
+        else:
+            relevance = -np.arange(n_tokens, dtype=np.float64)
+        result = xr.Dataset({"relevance": ("token", relevance)}, attrs={"kind": "explain", "value": 4.0})
+        if method == "ca-lig":
+            result["displacement"], result["gap"] = ("layer", [2.0, -4.0]), ("layer", [0.01, -0.1])
+        return result
+
+    @property
+    def explained(self):
+        """(method, text) of every single explanation."""
+        return [(request.method, row.encoded.tokens.input) for request, rows in self.asked for row in rows]
