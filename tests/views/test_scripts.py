@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.kit.pages import Elements
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation
-from tests.views.test_flow_views import Elements
 
 from lignite.views import markup
 from lignite.views.explanation.page import explanation_html
