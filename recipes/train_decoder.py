@@ -56,12 +56,12 @@ Document = list[str]
 class Recipe:
     special: Mapping[str, str]
     """Tokens that stand for no text. Only the start and the end of a document occur in training."""
-    epochs: int = 8
+    epochs: int = 6
     shortest: int = 24
     longest: int = 128
     """A piece of text is as many whole sentences as fit a room drawn between these, in tokens."""
-    batch_size: int = 48
-    learning_rate: float = 3e-3
+    batch_size: int = 16
+    learning_rate: float = 2e-3
     warm_up: float = 0.05
     weight_decay: float = 0.1
     final_rate: float = 0.02
@@ -71,7 +71,7 @@ FOUR = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_toke
 RECIPES = {
     "llama": Recipe(special=FOUR),
     "gpt2": Recipe(special=dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")),
-    "llama-sst": Recipe(special=FOUR, epochs=2, batch_size=16, learning_rate=5e-4, warm_up=0.1),
+    "llama-sst": Recipe(special=FOUR, epochs=2, learning_rate=5e-4, warm_up=0.1),
 }
 
 
