@@ -4,8 +4,8 @@
 
 Needs out/models/llama, gpt2 and llama-sst (train_decoder.py). Words are removed in three ways of which no baseline is
 one: they are deleted, hidden by the attention mask, or replaced by words drawn from the corpus. What is finished is
-kept in out/baselines, so that an interrupted run goes on where it stopped. Tables go to docs/results.md, between
-<!-- baselines-QUESTION --> and <!-- end of baselines-QUESTION -->.
+kept in out/baselines, so that an interrupted run goes on where it stopped. Tables go to
+docs/results/baselines.md, between <!-- baselines-QUESTION --> and <!-- end of baselines-QUESTION -->.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from lignite.models.hold import at_rest
 from lignite.request import TOKEN_BASELINES, ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
-from tables import insert, number
+from tables import insert, number, pages
 from train import processor
 from train_decoder import SOURCES, reviews, snippets
 from train_decoder import rows as lines_of
@@ -558,7 +558,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="QUESTION", help=f"{', '.join(QUESTIONS)} (default: all)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="only these, to out/baselines alone")
     parser.add_argument("--shared", type=Path, help="folder with data/ and models/ (default: LIGNITE_SHARED)")
-    parser.add_argument("--limit", type=int, help="texts per question, for a trial (written to out/results.md)")
+    parser.add_argument("--limit", type=int, help="texts per question, for a trial (written to out/results)")
     parser.add_argument("--workers", type=int, default=1, help="processes, one thread each (default: 1)")
     parser.add_argument("--fresh", action="store_true", help="forget what was finished")
     parser.add_argument("--finished", action="store_true", help="write tables of what is finished, measure nothing")
@@ -568,7 +568,6 @@ def main() -> None:
         parser.error(f"no question is called {', '.join(unknown)}. Known: {', '.join(QUESTIONS)}.")
     torch.set_num_threads(1)
     shared = shared_folder(arguments.shared)
-    document = ROOT / ("out" if arguments.limit else "docs") / "results.md"
     names = arguments.names or list(QUESTIONS)
     methods = {
         name: [each for each in QUESTIONS[name].methods if each in (arguments.methods or METHODS)] for name in names
@@ -592,7 +591,7 @@ def main() -> None:
             content += [f"`{method}`:", "", *table(known), ""] if known else []
         if not arguments.methods:
             title = f"Baselines: {QUESTIONS[name].title}"
-            insert(document, f"baselines-{name}", title, "\n".join(content).rstrip())
+            insert(pages(bool(arguments.limit)), f"baselines-{name}", title, "\n".join(content).rstrip())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python recipes/sanity.py [--shared FOLDER] [--limit N]
 
-Needs out/data/sst-dev.jsonl and out/models/label-random. The table goes to docs/results.md, between <!-- sanity --> and
-<!-- end of sanity -->.
+Needs out/data/sst-dev.jsonl and out/models/label-random. The table goes to docs/results/sanity.md, between
+<!-- sanity --> and <!-- end of sanity -->.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from lignite.metrics.readings.statistics import interval
 from lignite.request import ExplainRequest
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
-from tables import FEW, insert, number
+from tables import FEW, insert, number, pages
 
 METHODS = (*FEW, "occlusion")
 SEED = 0
@@ -87,7 +87,7 @@ def main() -> None:
         *table,
     ]
     trial = arguments.limit != LIMIT
-    insert(ROOT / ("out" if trial else "docs") / "results.md", "sanity", "Sanity", "\n".join(content))
+    insert(pages(trial), "sanity", "Sanity", "\n".join(content))
 
 
 if __name__ == "__main__":

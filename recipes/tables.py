@@ -1,10 +1,10 @@
-"""Measure every method on every set, and write the tables of docs/results.md.
+"""Measure every method on every set, and write the tables of docs/results.
 
     python recipes/tables.py [STUDY ...] [--shared FOLDER] [--limit N] [--fresh]
 
 Each study is one call of `lignite.evaluate`, the function behind `lignite evaluate`. What it found is kept in
 out/tables: STUDY.json holds all scores, STUDY.jsonl the finished explanations, so that an interrupted run goes on where
-it stopped. Tables replace what stands between <!-- STUDY --> and <!-- end of STUDY --> in the document.
+it stopped. Tables replace what stands between <!-- STUDY --> and <!-- end of STUDY --> on their page.
 """
 
 import argparse
@@ -430,27 +430,50 @@ def markdown(name: str, study: Study, found: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def insert(document: Path, name: str, title: str, content: str) -> None:
-    """Put the tables in their place, or at the end of the document if they have none yet."""
+PAGES = {
+    "choose-sst": "sst",
+    "choose-hatexplain": "hatexplain",
+    "hatexplain-evidence": "hatexplain",
+    "toxic-spans-evidence": "toxic-spans",
+    "movies-evidence": "movies",
+    "newsgroups-pad": "newsgroups",
+    "choose-scenes": "scenes",
+    "mosaics": "scenes",
+    "scenes-mae": "scenes",
+    "pets": "flowers-pets",
+}
+"""Where the tables of a study stand, if not on a page of its name."""
+
+
+def pages(trial: bool) -> Path:
+    """The folder of the pages; a trial leaves those of the documents alone."""
+    return ROOT / ("out" if trial else "docs") / "results"
+
+
+def insert(folder: Path, name: str, title: str, content: str) -> Path:
+    """Put tables in their place on their page, or at its end if they have none yet; return the page."""
+    page = folder / f"{'baselines' if name.startswith('baselines-') else PAGES.get(name, name)}.md"
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     block = f"{begin}\n\n{content}\n\n{end}"
-    text = document.read_text("utf-8") if document.is_file() else "# Results\n"
+    text = page.read_text("utf-8") if page.is_file() else f"# {title}\n"
     if begin in text:
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: block, text, flags=re.DOTALL)
     else:
         text = f"{text.rstrip()}\n\n## {title}\n\n{block}\n"
-    document.write_text(text, encoding="utf-8")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text, encoding="utf-8")
+    return page
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the methods and write the tables.")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"{', '.join(STUDIES)} (default: all)")
     parser.add_argument("--shared", type=Path, help="folder with data/ and models/ (default: LIGNITE_SHARED)")
-    parser.add_argument("--limit", type=int, help="texts of each set; fewer than the tables of the document have")
+    parser.add_argument("--limit", type=int, help="texts of each set; fewer than the tables of the documents have")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fresh", action="store_true", help="forget what earlier runs finished")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "tables")
-    parser.add_argument("--document", type=Path, help="default: docs/results.md, or out/results.md with --limit")
+    parser.add_argument("--pages", type=Path, help="default: docs/results, or out/results with --limit")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.studies if name not in STUDIES]
     if unknown:
@@ -472,7 +495,7 @@ def main() -> None:
     names = arguments.studies or list(STUDIES)
     if absent := missing(names):
         raise SystemExit(f"There is no {', '.join(absent)}. Make them with recipes/data.py and recipes/train.py.")
-    document = arguments.document or ROOT / ("out" if arguments.limit else "docs") / "results.md"
+    folder = arguments.pages or pages(trial=bool(arguments.limit))
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -483,8 +506,8 @@ def main() -> None:
             name, study, shared_folder(arguments.shared), arguments.out, limit=arguments.limit, seed=arguments.seed
         )
         found.save(arguments.out / f"{name}.json")
-        insert(document, name, study.title, markdown(name, study, found))
-        print(f"{name}: written to {document}", flush=True)
+        page = insert(folder, name, study.title, markdown(name, study, found))
+        print(f"{name}: written to {page}", flush=True)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def explain(
         image so), ``"mean"`` (every patch is the average patch of the image), ``"mask"`` (where the model has a mask
         token), ``"zero"``. ``"auto"``: the mask, or a pad token that is not also the start or the end of texts, or the
         mean embedding, the first that the model has; for images ``"mean"``, or ``"blur"`` where patches have no fixed
-        size (docs/results.md). The result names it.
+        size (docs/results). The result names it.
     path
         ``"input"``: one straight line at the embeddings, followed through all layers. ``"layer"``: a straight line in
         each layer's own states.
@@ -121,7 +121,7 @@ def explain(
     orders
         Average with what each token adds when tokens arrive in the order of their relevance, and in the opposite one
         (relevance-flow), for two more predictions per token; `relevance` still adds up. With baseline=("mask", "pad")
-        the most faithful explanation measured (docs/results.md).
+        the most faithful explanation measured (docs/results).
     detail
         ``"heads"`` keeps attention gradients (or relevance) by head; ``"relevance-flow"`` divides the relevance of
         every token over the tokens it came from.

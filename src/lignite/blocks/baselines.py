@@ -23,7 +23,7 @@ VECTORS_AT_ONCE = 8192
 
 
 def usual_baseline(model: Model) -> str:
-    """Where paths start if nobody says where, by what was measured on models of each kind (docs/results.md).
+    """Where paths start if nobody says where, by what was measured on models of each kind (docs/results).
 
     For images ``"mean"``, or ``"blur"`` where patches have no fixed size; of texts the mask, or else a pad token that
     stands for nothing else; where there is neither, as in most decoders, the mean embedding, or zero where ids are not

@@ -11,7 +11,7 @@ from lignite.methods.stacks import points_at_once
 from lignite.request import ExplainRequest
 
 SHARE_OF_THE_PATH = 0.5
-"""Weight of what is integrated along the path; the two ends, or orders, share the rest (docs/results.md)."""
+"""Weight of what is integrated along the path; the two ends, or orders, share the rest (docs/results)."""
 
 
 def ends_of(
