@@ -14,12 +14,12 @@ from contextlib import contextmanager
 import torch
 
 import lignite
-from lignite.attribution.layer import attribute_layer
+from lignite.attribution.integrals import Precision
+from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.blocks.record import record
 from lignite.blocks.routes import RecordedBlock, block_of
 from lignite.memory import memory_budget
 from lignite.models.hold import at_rest
-from lignite.request import FlowRequest
 from models import bert_base, llama_like, token_ids
 
 N_NODES = 8
@@ -62,7 +62,7 @@ def one_block(model: lignite.Model, n_tokens: int) -> Iterator[RecordedBlock]:
 def scaling(model: lignite.Model, lengths: tuple[int, ...], plans: tuple[str, ...]) -> None:
     """Cost per node in units of a plain forward pass of the block on the same nodes, done at once."""
     columns = [f"`{name}`, {plan}" for plan in plans for name in ("whole", "all maps")]
-    print(f"| tokens | forward, ms | {' | '.join(columns)} | plan C, `whole` | plan C / {plans[0]} |")
+    print(f"| tokens | forward, ms | {' | '.join(columns)} | definition, `whole` | definition / {plans[0]} |")
     print(f"| {' | '.join(['---'] * (len(columns) + 4))} |")
     for n_tokens in lengths:
         with one_block(model, n_tokens) as block:
@@ -93,10 +93,12 @@ def per_target(block: RecordedBlock, targets: torch.Tensor) -> float:
 def per_node(block: RecordedBlock, targets: torch.Tensor, *, maps: tuple[str, ...], plan: str) -> float:
     """CPU seconds of a node of the maps of one block, its share of choosing the plan included."""
     many = plan == "closed-form"
-    request = FlowRequest(maps=maps, n_steps=N_NODES if many else FEW_NODES, plan=plan)
+    options, precision = MapOptions(maps, plan=plan), Precision(n_steps=N_NODES if many else FEW_NODES)
     budget = memory_budget(torch.device("cpu"))
-    seconds = cpu_seconds(lambda: attribute_layer(block, None, targets, request, budget=budget), 3 if many else 1)
-    return seconds / (request.n_steps or 1)
+    seconds = cpu_seconds(
+        lambda: attribute_layer(block, None, targets, options, precision, budget=budget), 3 if many else 1
+    )
+    return seconds / (precision.n_steps or 1)
 
 
 def peak_memory() -> float:

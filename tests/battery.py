@@ -16,11 +16,11 @@ from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_net
 from torch import Tensor
 
 import lignite
-from lignite.attribution.layer import LayerScores, attribute_layer
+from lignite.attribution.integrals import Precision
+from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
 from lignite.blocks.record import record
 from lignite.blocks.routes import RecordedBlock, block_of
 from lignite.models.hold import at_rest
-from lignite.request import FlowRequest
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architectures.md"
 LENGTH = 6
@@ -39,7 +39,7 @@ Each row is a family of transformers as a tiny random model in float64: the rout
 (`interface`: at transformers' attention interface, `projection`: at the input of the output projection, `definition`:
 not at all, `whole` map alone), the plans that follow for the target-token and the zero baseline (docs/method.md), how
 far the divided block is from the model's own output, and the largest error of any `attention`, `mlp` or `whole` score
-against plan C, the definition, on the model's own eager blocks, relative to the largest score of its map.
+against the definition on the model's own eager blocks, relative to the largest score of its map.
 {len(ARCHITECTURES)} families; written by `python -m tests.battery --write docs/architectures.md`.
 
 """
@@ -107,8 +107,8 @@ def scores_of(block: RecordedBlock, *, from_zero: bool) -> LayerScores:
         "definition": {"maps": ("whole",)},
     }[block.route]
     baseline = torch.zeros_like(block.states) if from_zero else None
-    request = FlowRequest(n_steps=N_STEPS, baseline="zero" if from_zero else "target_token", **offered)
-    return attribute_layer(block, baseline, torch.tensor(TARGETS), request, budget=BUDGET)
+    options, precision = MapOptions(**offered), Precision(n_steps=N_STEPS)
+    return attribute_layer(block, baseline, torch.tensor(TARGETS), options, precision, budget=BUDGET)
 
 
 def largest_error(scores: LayerScores, truth: EagerBlock, *, from_zero: bool) -> float:

@@ -25,13 +25,13 @@ import torch
 import transformers
 from tests.battery import DOCUMENT, FAMILIES
 from tests.kit.architectures import randomize
+from tests.kit.oracle import attribute_one
 from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor, nn
 from transformers.models.auto import modeling_auto as auto
 
 import lignite
-from lignite.attribution.oracle import attribute_one
-from lignite.attribution.quadrature import gauss_legendre
+from lignite.attribution.rules import gauss_legendre
 
 TEXT = "the plot was thin but the acting was not"
 TARGET = 1

@@ -7,10 +7,11 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.wide import mostly_wide
 
 import lignite
-from lignite.attribution.layer import attribute_layer
+from lignite.attribution.integrals import Precision
+from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.blocks.routes import TOLERANCE
 from lignite.errors import OptionError
-from lignite.request import FlowRequest
+from lignite.request import MAPS
 
 OF_EVERY_KIND = (
     *("bert", "albert", "deberta-v2", "modernbert", "t5", "bart", "gpt2", "gpt_neox", "bloom", "falcon-alibi", "llama"),
@@ -98,7 +99,8 @@ def test_a_block_without_heads_says_what_it_offers(options):
 def attribute(name: str, **options):
     model, blocks = blocks_of(ARCHITECTURES[name], torch.float64)
     with lignite.models.hold.at_rest(model.network):
-        return attribute_layer(blocks[0], None, torch.arange(LENGTH), FlowRequest(n_steps=1, **options), budget=1e8)
+        chosen, once = MapOptions(**{"maps": MAPS} | options), Precision(n_steps=1)
+        return attribute_layer(blocks[0], None, torch.arange(LENGTH), chosen, once, budget=1e8)
 
 
 def test_the_promised_families_are_in_the_battery():

@@ -23,7 +23,7 @@ ROOMS = {
     "memory": set(),
     "tolerance": set(),
     "zoo": set(),
-    "attribution": {"request", "tolerance"},
+    "attribution": {"tolerance"},
     "models": {"files", "zoo"},
     "inputs": {"files", "models"},
     "targets": {"request", "memory", "models", "inputs"},

@@ -1,4 +1,4 @@
-"""Every fast plan returns what the definition does: plan C on the model's own eager blocks, at the same nodes.
+"""Every fast plan returns what the definition does, on the model's own eager blocks, at the same nodes.
 
 Nodes are few on purpose: two plans agree at any node or at none, whether the integral has converged or not.
 """
@@ -145,7 +145,7 @@ def test_maps_of_every_kind_of_block_equal_the_definition(name, baseline):
 
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
 def test_a_block_without_heads_still_has_its_whole_map(baseline):
-    """A state space offers no split, but plan C needs none."""
+    """A state space offers no split, but the definition needs none."""
     targets = (1, LENGTH - 1)
 
     flow = flow_of("mamba", baseline=baseline, targets=targets, maps="whole")

@@ -27,15 +27,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
-from lignite.attribution.layer_ig import (
-    Precision,
-    _InputPath,
-    along_each_layer,
-    along_input,
-    at_both_ends,
-    derivative_inside,
-)
-from lignite.attribution.quadrature import spread
+from lignite.attribution.layer_ig import Following, along_each_layer, along_input
+from lignite.attribution.orders import at_both_ends
+from lignite.attribution.rules import derivative_inside, spread
+from lignite.attribution.traced_path import TracedPath
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.stack import Stack
 from lignite.models.hold import at_rest
@@ -51,9 +46,9 @@ def test_in_a_linear_model_scores_are_gradient_times_difference_at_every_layer(p
     start = model.trace(starts(model, start_seed), torch.arange(ROWS))[0]
 
     if path == "input":
-        found = along_input(model, start[0], Precision())
+        found = along_input(model, start[0], Following())
     else:
-        found = along_each_layer(model, start, Precision(), wanted=range(4))
+        found = along_each_layer(model, start, Following(), wanted=range(4))
 
     expected = [(g * (end - begin)).sum(-1) for g, end, begin in zip(gradients, model.states, start, strict=True)]
     assert_close(found.scores, torch.stack(expected, 1), **ROUNDED)
@@ -69,9 +64,9 @@ def test_of_a_quadratic_form_scores_are_the_gradient_half_way(path, start_seed):
     start = starts(model, start_seed)
 
     if path == "input":
-        found = along_input(model, start, Precision())
+        found = along_input(model, start, Following())
     else:
-        found = along_each_layer(model, [start], Precision(), wanted=[0])
+        found = along_each_layer(model, [start], Following(), wanted=[0])
 
     middle, slope = ((model.first + start) / 2).flatten(1), model.first - start
     expected = ((middle @ form).unflatten(1, (TOKENS, WIDTH)) * slope).sum(-1)
@@ -99,7 +94,7 @@ def test_the_image_of_a_line_is_followed_where_it_bends(start_seed):
     model = bending_model()
     start = starts(model, start_seed)
 
-    found = along_input(model, start, Precision(tol=1e-12))
+    found = along_input(model, start, Following(tol=1e-12))
 
     for row in range(ROWS):
         x = polynomials(model, start, row)
@@ -120,7 +115,7 @@ def test_a_line_of_its_own_in_each_layer_does_not_follow_the_image(start_seed):
     model = bending_model()
     start = model.trace(starts(model, start_seed), torch.arange(ROWS))[0]
 
-    found = along_each_layer(model, start, Precision(), wanted=[1])
+    found = along_each_layer(model, start, Following(), wanted=[1])
 
     middle, slope = (model.states[1] + start[1]) / 2, model.states[1] - start[1]
     assert_close(found.scores[:, 0], (torch.einsum("tu,pud->ptd", MIXED, middle) * slope).sum(-1), **ROUNDED)
@@ -132,7 +127,7 @@ def test_a_fixed_number_of_nodes_is_that_number(n_steps):
     model = bending_model()
     start = starts(model, 10)
 
-    found = along_input(model, start, Precision(n_steps=n_steps))
+    found = along_input(model, start, Following(n_steps=n_steps))
 
     assert (found.n_nodes == n_steps).all()
     nodes, weights = leggauss(n_steps)
@@ -173,9 +168,9 @@ def test_every_layer_is_complete_within_the_tolerance(path):
     start = model.trace(starts(model, 12), torch.arange(ROWS))[0]
 
     if path == "input":
-        found = along_input(model, start[0], Precision(tol=tol, max_steps=1000))
+        found = along_input(model, start[0], Following(tol=tol, max_steps=1000))
     else:
-        found = along_each_layer(model, start, Precision(tol=tol, max_steps=1000), wanted=range(2))
+        found = along_each_layer(model, start, Following(tol=tol, max_steps=1000), wanted=range(2))
 
     tokens = (torch.tanh(steepness * model.states[1]) - torch.tanh(steepness * start[1])).sum(-1)
     size = torch.maximum(found.displacement.abs(), ROUNDED_SHARE * model.value.abs()[:, None])
@@ -193,9 +188,9 @@ def test_the_image_takes_no_more_nodes_than_its_line(sharpness, tol):
     start = starts(model, 12)
     every = model.trace(start, torch.arange(ROWS))[0]
 
-    image = along_input(model, start, Precision(tol=tol))
+    image = along_input(model, start, Following(tol=tol))
 
-    line = along_each_layer(model, every, Precision(tol=tol), wanted=[0])
+    line = along_each_layer(model, every, Following(tol=tol), wanted=[0])
     assert image.n_nodes[:, 0].tolist() == line.n_nodes[:, 0].tolist()
     assert (image.gap.abs() <= image.allowed).all()
 
@@ -228,10 +223,10 @@ def test_directions_of_large_rules_converge_up_to_the_ends(n_nodes, error):
 def test_long_rows_keep_fewer_nodes_whoever_is_in_the_batch():
     """At most 31 nodes of rows of more than 128 tokens, 63 of others; 24 nodes for each point that fits."""
     model = sharp_model(1.0)
-    path = _InputPath(model, starts(model, 12), model.value, 4, 1)
+    path = TracedPath(model, starts(model, 12), model.value, 4, 1)
     path.layers = SimpleNamespace(kept=torch.arange(200) < torch.tensor([[200], [128], [129], [3], [4]]))
 
-    groups = [(rows.tolist(), most) for rows, most in path.groups(torch.arange(5), 4)]
+    groups = [(rows.tolist(), most) for rows, most in path.groups(torch.arange(5))]
 
     assert groups == [([1], 63), ([3], 63), ([4], 63), ([0, 2], 31)]
 
@@ -240,7 +235,7 @@ def test_too_few_nodes_are_told():
     """What does not converge says so; it does not pass for a result."""
     model = sharp_model(40.0)
 
-    found = along_input(model, starts(model, 12), Precision(tol=1e-9, max_steps=24))
+    found = along_input(model, starts(model, 12), Following(tol=1e-9, max_steps=24))
 
     assert (found.gap.abs() > found.allowed).all()
     assert (found.n_nodes <= 24).all()
@@ -255,7 +250,7 @@ def test_how_many_points_run_at_once_changes_nothing(max_points, path, n_steps):
     start = model.trace(starts(model, 12), torch.arange(ROWS))[0]
 
     def run(points):
-        precision = Precision(max_points=points, n_steps=n_steps)
+        precision = Following(max_points=points, n_steps=n_steps)
         if path == "input":
             return along_input(model, start[0], precision)
         return along_each_layer(model, start, precision, wanted=range(2))
@@ -271,8 +266,8 @@ def test_padding_scores_nothing():
     model, gradients = linear_model(kept)
 
     for found in (
-        along_input(model, starts(model, 7), Precision(n_steps=4)),
-        along_each_layer(model, [starts(model, 7)] * 4, Precision(n_steps=4), wanted=range(4)),
+        along_input(model, starts(model, 7), Following(n_steps=4)),
+        along_each_layer(model, [starts(model, 7)] * 4, Following(n_steps=4), wanted=range(4)),
     ):
         assert not found.scores[~kept[:, None].expand(-1, 4, -1)].any()
         expected = (gradients[0] * (model.first - starts(model, 7))).sum(-1) * kept
@@ -289,7 +284,7 @@ def test_random_nodes_are_unbiased_and_know_their_error():
     slope = model.first - start
 
     runs = [
-        along_each_layer(model, [start], Precision(stochastic=True, n_steps=n_steps, seed=seed), wanted=[0])
+        along_each_layer(model, [start], Following(stochastic=True, n_steps=n_steps, seed=seed), wanted=[0])
         for seed in range(n_seeds)
     ]
 
@@ -311,9 +306,9 @@ def test_random_nodes_follow_the_image_without_bias():
     """At layer 1 each single node needs its direction; the mean over seeds is the exact integral there, too."""
     model, n_seeds = bending_model(), 60
     start = starts(model, 10)
-    exact = along_input(model, start, Precision(tol=1e-9)).scores
+    exact = along_input(model, start, Following(tol=1e-9)).scores
 
-    runs = [along_input(model, start, Precision(stochastic=True, n_steps=4, seed=seed)) for seed in range(n_seeds)]
+    runs = [along_input(model, start, Following(stochastic=True, n_steps=4, seed=seed)) for seed in range(n_seeds)]
 
     scores = torch.stack([run.scores for run in runs])
     assert ((scores.mean(0) - exact).abs() <= 4 * scores.std(0) / n_seeds**0.5).all()

@@ -11,26 +11,32 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from lignite.attribution.quadrature import (
+from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Goal, Nesting, Opened, Precision, integrate
+from lignite.attribution.panels import Panel, Piece, Row, refine
+from lignite.attribution.rules import (
     NESTED,
-    NODES_PER_PANEL,
     angles,
     coarse_weights,
     fejer,
     fresh,
     gauss_legendre,
     graded,
-    integrate,
-    integrate_nested,
     interleaved,
     spread,
     stretch,
 )
-from lignite.attribution.refinement import Panel, Piece, Row
 from lignite.tolerance import size_among_targets
 
 small_floats = st.floats(-10, 10)
 ROUNDING = 1e-12  # sums of up to 48 terms of order one, each rounded to 1e-16
+
+
+def goal_of(integrand, n_targets: int, *, size=None, power: int = 1, **precision) -> Goal:
+    """What the integrand says it comes to; sizes are those of a flow unless they are given."""
+    targets = torch.arange(n_targets)
+    displacement = integrand.level(1.0, targets)
+    size = size_among_targets(displacement, displacement.median()) if size is None else size
+    return Goal(displacement, targets, size, Precision(**precision), power)
 
 
 def apply(rule, function) -> float:
@@ -141,9 +147,8 @@ class Known:
         return torch.stack([self.level_of[target](a) for target in targets.tolist()])
 
     def integrate(self, **options):
-        targets = torch.arange(len(self.level_of))
         options = {"tol": 1e-4, "max_steps": 1000} | options
-        return integrate(self, self.level(1.0, targets), targets, **options)
+        return integrate(Bisecting(self, goal_of(self, len(self.level_of), **options)))
 
 
 def line(size=1.0):
@@ -248,12 +253,10 @@ def test_a_target_with_one_difficult_head_refines_until_all_its_heads_fit():
             a = torch.tensor(point, dtype=torch.float64)
             return torch.stack([level(a) for level, _ in functions]).expand(len(targets), -1)
 
-    targets = torch.arange(2)
-    displacement = Heads().level(1.0, targets)
-    result = integrate(Heads(), displacement, targets, tol=1e-4, max_steps=500)
+    result = integrate(Bisecting(Heads(), goal_of(Heads(), 2, tol=1e-4, max_steps=500)))
 
     assert result.converged.all()
-    assert (result.gap.abs() <= 1e-4 * displacement).all()
+    assert (result.gap.abs() <= 1e-4 * result.displacement).all()
 
 
 @pytest.mark.parametrize("n_steps", [1, 5, 33])
@@ -291,9 +294,8 @@ def test_errors_of_opposite_sign_do_not_excuse_each_other():
     # two, and is exact on the halves. After that cut the gap is zero, and the kinks are still wrong.
     bow = (lambda a: (a - 0.5) * (a - 0.5).abs() / 2 + 0.125), (lambda a: (a - 0.5).abs())
     integrand = Sources(kink(0.2), kink(0.8), bow)
-    targets = torch.tensor([0])
 
-    result = integrate(integrand, integrand.level(1.0, targets), targets, tol=1e-3, max_steps=1000)
+    result = integrate(Bisecting(integrand, goal_of(integrand, 1, tol=1e-3, max_steps=1000)))
 
     exact = torch.tensor([[0.8, 0.2, 0.25]], dtype=torch.float64)
     assert_close(result.scores["scores"], exact, rtol=0, atol=1e-3 * 1.25)
@@ -377,7 +379,6 @@ class Oscillation:
     """F(a) = sin(w a) of each row's frequency w, told by two sources; every evaluated node is counted."""
 
     frequency: Tensor
-    most: int = 63
     seen: list[int] = field(default_factory=list)
 
     def samples(self, targets, start, end, family):
@@ -385,6 +386,11 @@ class Oscillation:
 
     def level(self, point, targets):
         return torch.sin(point * self.frequency[targets])
+
+    def integrate(self, most=63, power=1, **precision):
+        n_rows = len(self.frequency)
+        goal = goal_of(self, n_rows, size=torch.ones(n_rows, dtype=torch.float64), power=power, **precision)
+        return integrate(Nesting(self, goal, most))
 
 
 class Seen:
@@ -456,11 +462,10 @@ def test_spread_nodes_resolve_a_turn_inside_the_path_better():
 @pytest.mark.parametrize("most", [7, 31, 63])
 def test_nested_panels_give_the_integral_and_say_how_far_they_are_off(power, most):
     """Frequencies from one node's worth to far more than one panel holds, in one batch."""
-    waves = Oscillation(torch.tensor([0.3, 4.0, 40.0, 130.0], dtype=torch.float64), most)
+    waves = Oscillation(torch.tensor([0.3, 4.0, 40.0, 130.0], dtype=torch.float64))
     exact = torch.sin(waves.frequency)
-    size = torch.ones(4, dtype=torch.float64)
 
-    found = integrate_nested(waves, exact, torch.arange(4), tol=1e-6, size=size, max_steps=3000, power=power)
+    found = waves.integrate(most, power, tol=1e-6, max_steps=3000)
 
     assert found.converged.all()
     shares = torch.tensor([0.25, 0.75], dtype=torch.float64)
@@ -497,9 +502,8 @@ def test_a_sum_that_is_right_by_chance_does_not_hide_wrong_parts(tol):
     They moved by √tol at most, and a rule of n/3 more nodes misses about that to the power 4/3.
     """
     waves = Opposition(torch.tensor([4.0, 12.0, 30.0], dtype=torch.float64))
-    whole = torch.ones(3, dtype=torch.float64)
 
-    found = integrate_nested(waves, whole, torch.arange(3), tol=tol, size=whole, max_steps=500)
+    found = waves.integrate(tol=tol, max_steps=500)
 
     exact = torch.sin(waves.frequency)
     missed = (found.scores["scores"] - torch.stack([exact, 1 - exact], -1)).abs()
@@ -510,7 +514,7 @@ def test_a_sum_that_is_right_by_chance_does_not_hide_wrong_parts(tol):
 
 def test_settled_scores_moved_by_the_root_of_tol_at_most():
     """Of their mass: a tenth of it asks for a `tol` of a hundredth, whatever the gap; a gap counts as it is."""
-    row = Row(0, whole_piece([0.0, 0.0], [0.0, 0.0]), np.array([1.0, 2.0]), np.array([4.0, 3.0]), np.zeros(2), 15)
+    row = Row(0, whole_piece([0.0, 0.0], [0.0, 0.0], mass=[4.0, 3.0]), np.array([1.0, 2.0]), np.zeros(2))
 
     measures = [
         row.measure(np.array(bound)) for bound in ([[0, 0], [0.4, 0.03]], [[0, 0.1], [0.4, 0]], [[0, np.nan], [0, 0]])
@@ -519,17 +523,17 @@ def test_settled_scores_moved_by_the_root_of_tol_at_most():
     assert measures == pytest.approx([0.01, 0.05, np.inf])
 
 
-def whole_piece(error, moved):
+def whole_piece(error, moved, n_nodes=15, mass=None):
     """A piece that stands for the whole path, without scores."""
     levels = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    panel = Panel(0.0, 1.0, 15, torch.tensor([0]), *levels, {"scores": torch.ones(1, 1, dtype=torch.float64)})
-    return Piece(panel, 0, np.array([error, moved]))
+    panel = Panel(0.0, 1.0, n_nodes, torch.tensor([0]), *levels, {"scores": torch.ones(1, 1, dtype=torch.float64)})
+    return Piece(panel, 0, np.array([error, moved]), None if mass is None else np.array(mass))
 
 
 def test_the_panel_that_misses_most_is_halved_first():
     """Where nodes are left for one panel alone, it is that one; within a factor of four of it, others go along."""
     root = whole_piece([1.0], [0.0])
-    row = Row(0, root, np.ones(1), np.ones(1), np.zeros(1), 15)
+    row = Row(0, root, np.ones(1), np.zeros(1))
     halves = [whole_piece([error], [0.0]) for error in (0.1, 0.3)]
     row.attach(root, *halves)
     quarters = [whole_piece([error], [0.0]) for error in (0.01, 0.2)]
@@ -543,8 +547,8 @@ def test_the_panel_that_misses_most_is_halved_first():
 
 def test_a_panel_answers_until_its_halves_are_better():
     """What replaces it has fewer nodes at first."""
-    root = whole_piece([0.2], [0.0])
-    row = Row(0, root, np.ones(1), np.ones(1), np.zeros(1), 63)
+    root = whole_piece([0.2], [0.0], n_nodes=63)
+    row = Row(0, root, np.ones(1), np.zeros(1))
     halves = [whole_piece([error], [0.0]) for error in (0.5, 0.01)]
 
     row.attach(root, *halves)
@@ -572,13 +576,9 @@ def test_the_rule_before_needs_no_nodes_of_its_own(family):
 def test_every_row_is_compared_with_its_own_scores():
     """Others may have ended before it."""
     frequencies = torch.tensor([1.0, 20.0, 35.0, 4.0, 28.0], dtype=torch.float64)
-    one = torch.ones(5, dtype=torch.float64)
 
     def nodes(frequency):
-        count = len(frequency)
-        return integrate_nested(
-            Opposition(frequency), one[:count], torch.arange(count), tol=1e-4, size=one[:count], max_steps=500
-        ).n_nodes.tolist()
+        return Opposition(frequency).integrate(tol=1e-4, max_steps=500).n_nodes.tolist()
 
     assert nodes(frequencies) == [nodes(each[None])[0] for each in frequencies]
 
@@ -594,9 +594,8 @@ class Restless(Seen):
 def test_scores_that_never_settle_end_with_the_nodes_there_are(monkeypatch):
     """The gap is then what is told of them."""
     monkeypatch.setattr(Opposition, "samples", lambda self, targets, start, end, family: Restless(self, targets))
-    one = torch.ones(1, dtype=torch.float64)
 
-    found = integrate_nested(Opposition(one), one, torch.arange(1), tol=1e-3, size=one, max_steps=100)
+    found = Opposition(torch.ones(1, dtype=torch.float64)).integrate(tol=1e-3, max_steps=100)
 
     assert found.n_nodes.item() == 63 + 2 * 15
     assert found.converged.all()
@@ -605,9 +604,8 @@ def test_scores_that_never_settle_end_with_the_nodes_there_are(monkeypatch):
 def test_rules_in_between_are_used():
     """A path that 31 nodes miss need not take 63."""
     waves = Oscillation(torch.linspace(1, 90, 90, dtype=torch.float64))
-    exact = torch.sin(waves.frequency)
 
-    found = integrate_nested(waves, exact, torch.arange(90), tol=1e-4, size=torch.ones_like(exact), max_steps=500)
+    found = waves.integrate(tol=1e-4, max_steps=500)
 
     assert set(found.n_nodes.tolist()) >= {15, 23, 47}
 
@@ -615,13 +613,10 @@ def test_rules_in_between_are_used():
 def test_rows_of_nested_panels_do_not_hear_of_each_other():
     """A row takes the nodes it needs whatever else is in the batch."""
     waves = Oscillation(torch.tensor([2.0, 90.0], dtype=torch.float64))
-    exact = torch.sin(waves.frequency)
     options = {"tol": 1e-5, "max_steps": 500}
 
-    together = integrate_nested(waves, exact, torch.arange(2), size=torch.ones(2, dtype=torch.float64), **options)
-    alone = integrate_nested(
-        Oscillation(waves.frequency[1:]), exact[1:], torch.arange(1), size=torch.ones(1, dtype=torch.float64), **options
-    )
+    together = waves.integrate(**options)
+    alone = Oscillation(waves.frequency[1:]).integrate(**options)
 
     assert together.n_nodes[1] == alone.n_nodes[0]
     assert_close(together.scores["scores"][1:], alone.scores["scores"], rtol=0, atol=ROUNDING)
@@ -633,9 +628,7 @@ def test_nested_panels_stop_at_max_steps_and_admit_it(max_steps):
     waves = Oscillation(torch.tensor([300.0], dtype=torch.float64))
     exact = torch.sin(waves.frequency)
 
-    found = integrate_nested(
-        waves, exact, torch.arange(1), tol=1e-9, size=torch.ones(1, dtype=torch.float64), max_steps=max_steps
-    )
+    found = waves.integrate(tol=1e-9, max_steps=max_steps)
 
     assert not found.converged.any()
     assert int(found.n_nodes) <= max_steps
@@ -646,14 +639,12 @@ def test_nested_panels_stop_at_max_steps_and_admit_it(max_steps):
 def test_a_path_keeps_its_rule_as_long_as_its_halves_are_worse(max_steps):
     """Sixty-three nodes see more of an oscillation than four panels of fifteen; eight panels see more than them."""
     waves = Oscillation(torch.tensor([150.0], dtype=torch.float64))
-    exact = torch.sin(waves.frequency)
-    options = {"tol": 1e-9, "size": torch.ones(1, dtype=torch.float64)}
 
-    found = integrate_nested(waves, exact, torch.arange(1), max_steps=max_steps, **options)
+    found = waves.integrate(tol=1e-9, max_steps=max_steps)
 
-    whole = integrate_nested(waves, exact, torch.arange(1), max_steps=63, **options)
+    whole = waves.integrate(tol=1e-9, max_steps=63)
     assert_close(found.gap, whole.gap, rtol=0, atol=0)
-    more = integrate_nested(waves, exact, torch.arange(1), max_steps=700, **options)
+    more = waves.integrate(tol=1e-9, max_steps=700)
     assert abs(more.gap) < abs(whole.gap) / 100
 
 
@@ -702,7 +693,6 @@ class Rough:
     rows: list
     dtype: torch.dtype
     spent: dict[int, int] = field(default_factory=dict)
-    most: int = 63
 
     def slopes(self, nodes, targets):
         for target in targets.tolist():
@@ -720,13 +710,19 @@ class Rough:
         a, zero = (torch.tensor(at, dtype=self.dtype) for at in (point, 0.0))
         return torch.stack([sum(each.level(a) - each.level(zero) for each in self.rows[t]) for t in targets.tolist()])
 
-    def integrate(self, engine, **options):
-        targets = torch.arange(len(self.rows))
-        total = self.level(1.0, targets)
-        size = total.abs().clamp_min(0.1)
-        if engine == "nested":
-            return integrate_nested(self, total, targets, size=size, **options)
-        return integrate(self, total, targets, size=size, **options)
+    def way(self, engine, **precision):
+        size = self.level(1.0, torch.arange(len(self.rows))).abs().clamp_min(0.1)
+        return engine(self, goal_of(self, len(self.rows), size=size, **precision))
+
+    def integrate(self, engine, **precision):
+        return integrate(self.way(engine, **precision))
+
+    def missed(self, engine, **precision):
+        """What the panels of the first row miss without their signs, relative to its size."""
+        way = self.way(engine, **precision)
+        (row,) = Opened(way).rows([0])
+        refine([row], way, tol=way.goal.precision.tol, max_steps=way.goal.precision.max_steps)
+        return row.missed
 
 
 class RoughSamples:
@@ -743,8 +739,7 @@ class RoughSamples:
         self.targets, self.slopes = self.targets[chosen], self.slopes[:, chosen]
 
 
-ENGINES = ["bisected", "nested"]
-"""`integrate` and `integrate_nested`."""
+ENGINES = [Bisecting, Nesting]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -774,7 +769,7 @@ def test_a_smaller_tolerance_never_gives_a_larger_gap(engine, row, max_steps):
 
     found = [Rough([row], torch.float64).integrate(engine, tol=tol, max_steps=max_steps) for tol in tols]
 
-    reached = [float(each.reached) for each in found]
+    reached = [Rough([row], torch.float64).missed(engine, tol=tol, max_steps=max_steps) for tol in tols]
     missed = [float((each.gap.abs() / each.allowed).max()) * tol for each, tol in zip(found, tols, strict=True)]
     assert all(after <= before * (1 + 1e-6) + ROUNDING for before, after in itertools.pairwise(reached))
     assert all(gap <= most * (1 + 1e-6) + ROUNDING for gap, most in zip(missed, reached, strict=True))

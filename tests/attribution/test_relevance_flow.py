@@ -12,7 +12,7 @@ from tests.kit.stacks import ROUNDED, Blocks, bending_model, linear_model, sharp
 from torch.testing import assert_close
 
 import lignite
-from lignite.attribution.layer_ig import Precision
+from lignite.attribution.layer_ig import Following
 from lignite.attribution.relevance_flow import pull_back
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.stack import Stack
@@ -44,7 +44,7 @@ def test_in_a_linear_model_multipliers_are_its_gradients(start_seed):
     model, gradients = linear_model()
     start = through(model, start_seed)
 
-    found = pull_back(model, start, Precision())
+    found = pull_back(model, start, Following())
 
     for layer, gradient in enumerate(gradients):
         assert_close(found.vectors[layer], gradient.expand_as(model.first), **ROUNDED)
@@ -58,7 +58,7 @@ def test_one_bend_by_hand():
     model = bending_model()
     start = through(model, 10)
 
-    found = pull_back(model, start, Precision())
+    found = pull_back(model, start, Following())
 
     mixed = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, -0.7], [0.5, -0.7, 0.0]], dtype=torch.float64)
     above = torch.einsum("tu,pud->ptd", mixed, (start[1] + model.states[1]) / 2)
@@ -72,7 +72,7 @@ def test_relevance_is_conserved_where_many_nodes_are_needed():
     model, tol = sharp_model(6.0), 1e-7
     start = through(model, 12)
 
-    found = pull_back(model, start, Precision(tol=tol))
+    found = pull_back(model, start, Following(tol=tol))
 
     assert (found.gap.abs() <= found.allowed).all()
     assert (found.n_nodes > 12).any()
@@ -84,7 +84,7 @@ def test_a_flow_that_does_not_converge_is_told():
     """Six nodes on a step."""
     model = sharp_model(60.0)
 
-    found = pull_back(model, through(model, 12), Precision(tol=1e-9, max_steps=6))
+    found = pull_back(model, through(model, 12), Following(tol=1e-9, max_steps=6))
 
     assert not (found.gap.abs() <= found.allowed).all()
 
@@ -95,7 +95,7 @@ def test_how_many_points_run_at_once_changes_nothing(max_points):
     model = sharp_model(3.0)
     start = through(model, 12)
 
-    few, many = (pull_back(model, start, Precision(max_points=points)) for points in (max_points, 1000))
+    few, many = (pull_back(model, start, Following(max_points=points)) for points in (max_points, 1000))
 
     assert_close(few.relevance, many.relevance, **ROUNDED)
 
@@ -105,7 +105,7 @@ def test_padding_carries_nothing():
     kept = torch.tensor([[True, True, False], [False, True, True]])
     model, _ = linear_model(kept)
 
-    found = pull_back(model, through(model, 7), Precision(n_steps=4))
+    found = pull_back(model, through(model, 7), Following(n_steps=4))
 
     assert not found.relevance[~kept[:, None].expand(-1, 4, -1)].any()
     assert all(not vectors[~kept].any() for vectors in found.vectors)
@@ -139,7 +139,7 @@ def test_multipliers_of_a_transformer_are_those_of_the_definition():
             vector = total
             expected.insert(0, (vector * (stack.states[layer] - start[layer])).sum(-1)[0])
 
-        found = pull_back(stack, start, Precision(tol=1e-8, max_steps=1000))
+        found = pull_back(stack, start, Following(tol=1e-8, max_steps=1000))
 
     # gaps of 1e-8 of the whole are left; single tokens miss by what their errors cancel
     assert_close(found.relevance[0], torch.stack(expected), rtol=0, atol=1e-6)

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from tests.kit.architectures import Architecture, full_precision
+from tests.kit.oracle import attribute_all, attribute_one
 from torch import Tensor, nn
 
-from lignite.attribution.oracle import attribute_all, attribute_one
 from lignite.attribution.plan import GRADED_POWER
-from lignite.attribution.quadrature import Rule, gauss_legendre, graded
+from lignite.attribution.rules import Rule, gauss_legendre, graded
 
 _OUTPUT_PROJECTION = re.compile(
     r"(attention|attn|SelfAttention|self_attention)\.(output\.dense|o_proj|out_proj|c_proj|o|dense|out_lin|Wo|wo)$"
@@ -103,7 +103,7 @@ def eager_blocks(architecture: Architecture, network: nn.Module, inputs: Mapping
 
 @dataclass(frozen=True, eq=False)
 class Definition:
-    """Maps of a block by plan C for some targets: every method returns scores and displacements, target first.
+    """Maps of a block by the definition for some targets: every method returns scores and displacements, target first.
 
     `baseline` is the start of the path, None for the target-token path. Nodes are those of the engine: a path that
     starts at nothing is graded, be it in the states or in the heads.

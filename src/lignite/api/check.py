@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lignite.attribution.layer import attribute_layer
-from lignite.attribution.plan import Plan, choose_plan, make_room
-from lignite.attribution.quadrature import NODES_PER_PANEL
+from lignite.attribution.integrals import NODES_PER_PANEL, Precision
+from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.plan import Plan, choose_chunking, choose_plan
 from lignite.blocks.fitting import record_fitted
 from lignite.blocks.record import BlockCall
 from lignite.blocks.routes import RecordedBlock, block_of
@@ -22,7 +22,7 @@ from lignite.memory import memory_budget
 from lignite.models.facts import number_of
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
-from lignite.request import DETAILS, MAPS, FlowRequest
+from lignite.request import DETAILS, MAPS
 
 LENGTH = 128
 """Tokens of the input where none is given, or all that the model reads if that is less."""
@@ -260,18 +260,21 @@ def _check_layer(
         working_bytes=0,
     )
     if result.kind not in measured:
-        measured[result.kind] = _time(block, plan, targets, result.maps, budget), _room(block, plan, targets, budget)
+        measured[result.kind] = (
+            _time(block, plan, targets, result.maps, budget),
+            _largest_piece(block, plan, targets, budget),
+        )
     seconds, size = measured[result.kind]
     return replace(result, seconds=preparation + seconds, working_bytes=size)
 
 
 def _try(block: RecordedBlock, start: Tensor | None, targets: Tensor, budget: float) -> tuple[str, float, str]:
     """The plan that holds against the model itself for a few targets, how well, and the block's route by then."""
-    request = FlowRequest(maps=_offered(block), n_steps=2, baseline="target_token" if start is None else "zero")
+    options, precision = MapOptions(_offered(block)), Precision(n_steps=2)
     try:
-        found = attribute_layer(block, start, _some(targets), request, budget=budget, seed=block.layer)
+        found = attribute_layer(block, start, _some(targets), options, precision, budget=budget, seed=block.layer)
     except OptionError:
-        if len(_offered(block)) == len(request.maps):
+        if len(_offered(block)) == len(options.maps):
             raise
         return _try(block, start, targets, budget)  # its heads were not what they seemed
     return found.plan, max(found.trial.values()), block.route
@@ -294,9 +297,10 @@ def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ..
     some = targets
     if not plan.name.startswith("closed-form"):  # the others pay for every target by itself
         some = _some(targets)
-    attribute_layer(block, None, some[:1], FlowRequest(maps=maps, n_steps=1), budget=budget)  # warm up
+    options, precision = MapOptions(maps), Precision(n_steps=NODES_PER_PANEL)
+    attribute_layer(block, None, some[:1], options, Precision(n_steps=1), budget=budget)  # warm up
     started = time.perf_counter()
-    scores = attribute_layer(block, None, some, FlowRequest(maps=maps, n_steps=NODES_PER_PANEL), budget=budget)
+    scores = attribute_layer(block, None, some, options, precision, budget=budget)
     if block.states.device.type == "cuda":
         torch.cuda.synchronize(block.states.device)
     elapsed = time.perf_counter() - started
@@ -304,16 +308,12 @@ def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ..
     return elapsed * len(targets) / len(some) * (1 + 2 * missed)
 
 
-def _room(block: RecordedBlock, plan: Plan, targets: Tensor, budget: float) -> int:
+def _largest_piece(block: RecordedBlock, plan: Plan, targets: Tensor, budget: float) -> int:
     """Bytes of the largest piece that is computed at once, and of the block's copy where it is half-precision."""
-    sizes = []
-    for name in _offered(block):
-        room = make_room(block, plan, name, len(targets), budget)
-        n_targets = max(1, min(len(targets), (room.budget - room.per_node) // room.per_target))
-        per_node = room.per_node + n_targets * room.per_target
-        sizes.append(per_node * max(1, min(NODES_PER_PANEL, room.budget // per_node)))
+    chunkings = [choose_chunking(block, plan, name, len(targets), budget) for name in _offered(block)]
+    largest = max(each.taken(NODES_PER_PANEL, len(targets)) for each in chunkings)
     copied = _weight_bytes(block.module) if block.model_dtype != block.states.dtype else 0
-    return int(max(sizes)) + copied
+    return int(largest) + copied
 
 
 def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import json
 import platform
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import xarray as xr
 from torch import Tensor
 
 from lignite.attribution.baselines import constant_baseline, given_baseline
-from lignite.attribution.layer import LayerScores, attribute_layer
+from lignite.attribution.integrals import Precision
+from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
 from lignite.blocks.fitting import chance_named, record_fitted
 from lignite.blocks.record import record_states
 from lignite.blocks.routes import RecordedBlock, block_of
@@ -214,8 +216,10 @@ def _attribute(
     block: RecordedBlock, baseline: Tensor | None, targets: Tensor, request: FlowRequest, budget: float, seed: int
 ) -> LayerScores:
     """One layer's maps; errors say which layer it is."""
+    options = MapOptions(**{item.name: getattr(request, item.name) for item in fields(MapOptions)})
+    precision = Precision(request.tol, request.max_steps, request.n_steps)
     try:
-        return attribute_layer(block, baseline, targets, request, budget=budget, seed=seed)
+        return attribute_layer(block, baseline, targets, options, precision, budget=budget, seed=seed)
     except (OptionError, NotFiniteError) as error:
         raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
 

@@ -1,10 +1,15 @@
 """The one place where tokens meet: softmax attention, and its derivative along a path."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+Pairs = Float[Tensor, "node head target source"]
+"""One number for every node, head, target and source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,10 +25,10 @@ class Scoring:
     softcap: float | None = None
     sinks: Float[Tensor, " head"] | None = None
 
-    def cap(self, logits: Tensor) -> Tensor:
+    def cap(self, logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
-    def cap_slope(self, logits: Tensor) -> Tensor | float:
+    def cap_slope(self, logits: Float[Tensor, "*any"]) -> Float[Tensor, "*any"] | float:
         return 1.0 if self.softcap is None else 1 - torch.tanh(logits / self.softcap) ** 2
 
     def weights(
@@ -53,48 +58,83 @@ def heads_of(
     return (weights @ value).transpose(1, 2)
 
 
-def repeat_groups(tensor: Tensor, n_heads: int) -> Tensor:
-    """Give every query head its own key or value head: ``[point, kv, ...]`` to ``[point, head, ...]``."""
+def repeat_groups(tensor: Float[Tensor, "point kv *any"], n_heads: int) -> Float[Tensor, "point head *any"]:
+    """Give every query head its own key or value head."""
     return tensor if tensor.shape[1] == n_heads else tensor.repeat_interleave(n_heads // tensor.shape[1], dim=1)
 
 
-class Point:
+class Point(ABC):
     """Nodes of a path, seen by some targets: what the derivative of attention along the path needs.
 
-    Subclasses know where the numbers come from; all tensors are ``[node, head, target, source]`` unless said otherwise.
+    Subclasses know where the numbers come from.
+
+    Parameters
+    ----------
+    logits
+        Scaled products of queries and keys, before soft cap and bias.
+    key_slope, query_slope
+        Derivatives of `logits` along the path: through the source's key, and through the target's own query, which is
+        None where the target stands still.
+    states, states_slope
+        The targets' own states and their derivative along the path, None where the target stands still.
     """
 
-    logits: Float[Tensor, "node head target source"]
-    """Scaled products of queries and keys, before soft cap and bias."""
+    def __init__(
+        self,
+        logits: Pairs,
+        key_slope: Float[Tensor, "*#node head target source"],
+        states: Float[Tensor, "node target d"],
+        query_slope: Pairs | None = None,
+        states_slope: Float[Tensor, "target d"] | None = None,
+    ):
+        self.logits, self.key_slope, self.query_slope = logits, key_slope, query_slope
+        self.states, self.states_slope = states, states_slope
+        self._attended: tuple[Tensor, Tensor] | None = None
 
-    key_slope: Float[Tensor, "node head target source"]
-    """Derivative of `logits` along the path through the source's key."""
-
-    query_slope: Float[Tensor, "node head target source"] | None
-    """Derivative of `logits` through the target's own query; None where the target stands still."""
-
-    states: Float[Tensor, "node target d"]
-    """The targets' own states."""
-
-    states_slope: Float[Tensor, "target d"] | None
-    """Derivative of `states` along the path; None where the target stands still."""
-
-    attended: tuple[Tensor, Tensor] | None = None
-
-    def attend(self, scoring: Scoring, targets: Int[Tensor, " target"]) -> tuple[Tensor, Tensor]:
-        """Attention weights ``[node, head, target, source]`` and heads ``[node, target, head, d_value]``."""
-        if self.attended is None:
+    def attend(
+        self, scoring: Scoring, targets: Int[Tensor, " target"]
+    ) -> tuple[Pairs, Float[Tensor, "node target head d_value"]]:
+        """Attention weights and heads."""
+        if self._attended is None:
             weights = scoring.weights(self.logits, targets)
-            self.attended = weights, self.mix(weights)
-        return self.attended
+            self._attended = weights, self.mix(weights)
+        return self._attended
 
-    def mix(self, weights: Float[Tensor, "node head target source"]) -> Float[Tensor, "node target head d_value"]:
+    @abstractmethod
+    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
         """Heads: values averaged with these weights."""
-        raise NotImplementedError
 
-    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Tensor, Tensor]:
+    @abstractmethod
+    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
         """Components of the sources' values along each target's direction, and their derivatives along the path."""
-        raise NotImplementedError
+
+
+@runtime_checkable
+class Path(Protocol):
+    """Where nodes of a path are evaluated for some targets, if the block can be taken apart."""
+
+    moves: bool
+    """Whether targets' own states move along their path."""
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point: ...
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]: ...
+
+
+class Remembering:
+    """A path that keeps the last nodes it was asked for, for maps that ask for the same ones in turn."""
+
+    def __init__(self, path: Path):
+        self.path, self.moves = path, path.moves
+        self.last: tuple[Tensor, Tensor, Point] | None = None
+
+    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point:
+        if self.last is None or self.last[0] is not nodes or self.last[1] is not targets:
+            self.last = nodes, targets, self.path.at(nodes, targets)
+        return self.last[2]
+
+    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+        return self.path.heads_at_start(targets)
 
 
 @dataclass(frozen=True)
@@ -104,13 +144,13 @@ class Circuits:
     `query` stands on the diagonal; None where the target's own query does not move.
     """
 
-    value: Float[Tensor, "node head target source"]
-    key: Float[Tensor, "node head target source"]
+    value: Pairs
+    key: Pairs
     query: Float[Tensor, "node head target"] | None
 
 
 def differentiate(
-    point: Point, weights: Tensor, directions: Float[Tensor, "node target head d_value"], scoring: Scoring
+    point: Point, weights: Pairs, directions: Float[Tensor, "node target head d_value"], scoring: Scoring
 ) -> Circuits:
     """Derivative of ⟨heads, directions⟩ along the path, divided among the sources (docs/method.md, "Shared path")."""
     along, along_slope = point.read(directions)
@@ -120,8 +160,12 @@ def differentiate(
 
 
 def differentiate_total(
-    point: Point, weights: Tensor, directions: Tensor, scoring: Scoring, targets: Int[Tensor, " target"]
-) -> Float[Tensor, "node head target source"]:
+    point: Point,
+    weights: Pairs,
+    directions: Float[Tensor, "node target head d_value"],
+    scoring: Scoring,
+    targets: Int[Tensor, " target"],
+) -> Pairs:
     """All circuits of `differentiate` at once, in fewer passes over memory."""
     along, along_slope = point.read(directions)
     total = _through_logits(point, weights, along, scoring)
@@ -132,7 +176,7 @@ def differentiate_total(
     return total
 
 
-def _through_logits(point: Point, weights: Tensor, along: Tensor, scoring: Scoring) -> Tensor:
+def _through_logits(point: Point, weights: Pairs, along: Pairs, scoring: Scoring) -> Pairs:
     """Derivative of ⟨heads, directions⟩ with respect to the logits before their cap."""
     through = weights * along
     through.addcmul_(weights, through.sum(-1, keepdim=True), value=-1)

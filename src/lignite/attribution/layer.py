@@ -8,31 +8,38 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lignite.attribution.attend import Path, Remembering
+from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.compose import compose
-from lignite.attribution.maps import (
-    AttentionByPaths,
-    AttentionMap,
-    MlpMap,
-    Path,
-    Remembering,
-    Room,
-    WholeByPaths,
-    WholeMap,
-    together,
-)
-from lignite.attribution.plan import GRADED_POWER, Plan, choose_plan, grading, make_room
-from lignite.attribution.quadrature import NODES_PER_PANEL, Integral, Opened, graded, panel_rule, started_rule
-from lignite.attribution.readout import Readout
+from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Goal, Integral, Opened, Precision
+from lignite.attribution.maps import AttentionMap, Chunking, Map, MlpMap, ThroughPost, WholeMap, together
+from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading
+from lignite.attribution.readout import READOUTS, Readout, of_targets
+from lignite.attribution.rules import graded, panel_rule, started_rule
 from lignite.attribution.self_term import complete_diagonal, own_share
 from lignite.attribution.trial import Draw, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
-from lignite.request import FlowRequest
+from lignite.tolerance import size_among_targets
 
 LIVE_WEIGHTS = 4
 """Tensors of the size of attention that a pass of a block keeps: logits, masked logits, weights, and their gradient."""
 
-AnyMap = AttentionMap | WholeMap | MlpMap | AttentionByPaths | WholeByPaths
+Ready = tuple[Map, Readout, int]
+"""A map that can be integrated, its readout, and the power by which its path is graded."""
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """Which maps of a layer are wanted, and what their numbers mean (docs/notation.md, choices)."""
+
+    maps: tuple[str, ...]
+    detail: tuple[str, ...] = ()
+    readout: str = "displacement"
+    mlp_baseline: str = "attention_start"
+    self_term: str = "measured"
+    composition: str = "product"
+    plan: str = "auto"
 
 
 @dataclass
@@ -66,7 +73,8 @@ def attribute_layer(
     block: Block,
     baseline: Float[Tensor, "token d"] | None,
     targets: Int[Tensor, " target"],
-    request: FlowRequest,
+    options: MapOptions,
+    precision: Precision,
     *,
     budget: float,
     seed: int = 0,
@@ -81,8 +89,8 @@ def attribute_layer(
         Start of the path; None for the target-token path.
     targets
         Tokens whose scores are wanted.
-    request
-        The options of the run.
+    options, precision
+        What is computed, and how exactly.
     budget
         Bytes that intermediate tensors may take.
     seed
@@ -99,16 +107,16 @@ def attribute_layer(
     """
     failed: tuple[str, ...] = ()
     while True:
-        _check_available(block, request)
-        plan, route = choose_plan(block, baseline, request.plan, without=failed), block.route
-        work = _Layer(block, baseline, targets, request, plan, budget)
+        _check_available(block, options)
+        plan, route = choose_plan(block, baseline, options.plan, without=failed), block.route
+        work = _Layer(block, baseline, targets, options, precision, plan, budget)
         result, complaint = _tried(work, seed)
         if block.route != route:
             continue  # a run from zero, for the self term, has already gone on by the next route
         if complaint is None:
             return result
-        if request.plan != "auto":
-            raise OptionError(f"plan={request.plan!r} does not hold for this layer: {complaint} Leave plan='auto'.")
+        if options.plan != "auto":
+            raise OptionError(f"plan={options.plan!r} does not hold for this layer: {complaint} Leave plan='auto'.")
         if plan.name.startswith("closed-form"):
             guessed = plan.name.startswith("closed-form (linear") and not failed
             failed = ("linear",) if guessed else ("closed-form",)
@@ -137,56 +145,60 @@ def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
     return result, f"tried at one target, {'; '.join(wrong)}." if wrong else None
 
 
-def _check_available(block: Block, request: FlowRequest) -> None:
+def _check_available(block: Block, options: MapOptions) -> None:
     why = f" ({block.refused[-1]})" if block.refused else ""
-    if block.heads is None and set(request.maps) != {"whole"}:
+    if block.heads is None and set(options.maps) != {"whole"}:
         raise OptionError(
             f"This layer offers the map 'whole' alone, since its block could not be split at its heads{why}; asked for "
-            f"{', '.join(request.maps)}. Pass maps=('whole',) or see `lignite check` for the reason."
+            f"{', '.join(options.maps)}. Pass maps=('whole',)."
         )
-    if "circuits" in request.detail and block.route != "interface":
+    if "circuits" in options.detail and block.route != "interface":
         raise OptionError(
             "detail='circuits' needs a block on transformers' attention interface; this one bypasses it, or computes "
             f"something beside it{why}. Leave circuits out; maps are offered all the same."
         )
-    if "heads" in request.detail and block.heads is None:
+    if "heads" in options.detail and block.heads is None:
         raise OptionError(f"detail='heads' needs a block with heads; this one offers none{why}. Leave detail out.")
 
 
 class _Layer:
-    """One layer under one request and plan: the ends of its paths, computed once, and the rows that are tried."""
+    """One layer by one plan: the ends of its paths, computed once, and the rows that are tried."""
 
     def __init__(
         self,
         block: Block,
         baseline: Float[Tensor, "token d"] | None,
         targets: Int[Tensor, " target"],
-        request: FlowRequest,
+        options: MapOptions,
+        precision: Precision,
         plan: Plan,
         budget: float,
     ):
         self.block, self.baseline, self.targets = block, baseline, targets
-        self.request, self.plan, self.budget = request, plan, budget
+        self.options, self.precision, self.plan, self.budget = options, precision, plan, budget
         self.everyone = len(targets) == len(block.states)
         self.numbers = list(range(len(targets))) if self.everyone else targets.tolist()
-        self.integrands: dict[str, AnyMap] = {}
+        self.integrands: dict[str, Map] = {}
         self.remembered: Remembering | None = None
-        self.rooms: dict[str, Room] = {}
+        self.chunkings: dict[str, Chunking] = {}
+        self.measured: tuple[Readout, Tensor, Tensor] | None = None
 
     @property
     def needed(self) -> list[str]:
         """Maps that are integrated: those that were asked for, and both halves of a composed one."""
-        maps = set(self.request.maps)
+        maps = set(self.options.maps)
         halves = {"attention", "mlp"} if "composed" in maps else set()
         return [name for name in ("attention", "mlp", "whole") if name in maps | halves]
 
     def tried(self, lot: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
         """Every map that was asked for, and what the trial says of it. Devices are waited for twice, not map by map."""
-        ready = self._at_once(lot) if self._fits_at_once else None
-        ready = ready or {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
+        if isinstance(self.plan.path, StraightPaths) or not self._fits_at_once:
+            ready = {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
+            for integrand, _, _ in ready.values():
+                integrand.watch(lot.row)
+        else:
+            ready = self._at_once(self.plan.path, lot)
         self.integrands = {name: integrand for name, (integrand, _, _) in ready.items()}
-        for integrand in self.integrands.values():
-            integrand.watched = lot.row if integrand.ready is None else None
         opened = {name: self._open(*each) for name, each in ready.items()}
         failing, shares = self._read(opened)
         integrals = {name: self._complete(name, one.close(failing[name]), lot) for name, one in opened.items()}
@@ -213,58 +225,55 @@ class _Layer:
     @property
     def _fits_at_once(self) -> bool:
         """Whether the first panels of all maps, which start where the target-token path does, are one piece."""
-        if self.baseline is not None or self.plan.path is None or self.request.mlp_baseline == "zero":
+        if self.baseline is not None or self.options.mlp_baseline == "zero":
             return False
-        return all(self._room(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
+        return all(self._chunking(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
 
-    def _at_once(self, lot: Draw) -> dict[str, tuple[AnyMap, Readout, int]]:
+    def _at_once(self, path: Path, lot: Draw) -> dict[str, Ready]:
         """First panels of all maps from one point, whose first node is the start, and one pass of `post`.
 
         The start weighs nothing and is where readouts begin.
         """
-        block, targets, states = self.block, self.targets, self.block.states
-        assert self.plan.path is not None
+        block, targets, states, power = self.block, self.targets, self.block.states, self.plan.power
         assert block.heads is not None
         assert block.scoring is not None
-        path = Remembering(self.plan.path)
-        rule = panel_rule(self.n_nodes, 0.0, 1.0, self.plan.power, states.dtype, states.device)
-        started = started_rule(self.n_nodes, self.plan.power, states.dtype, states.device)
+        path = Remembering(path)
+        rule = panel_rule(self.n_nodes, 0.0, 1.0, power, states.dtype, states.device)
+        started = started_rule(self.n_nodes, power, states.dtype, states.device)
         with torch.no_grad():
             heads = path.at(started[0], targets).attend(block.scoring, targets)[1][0]
         self.__dict__["heads_at_start"] = heads
-        found: dict[str, tuple[AnyMap, Readout, int]] = {}
+        found: dict[str, Ready] = {}
         if "attention" in self.needed:
             readout = self._readout(heads, block.heads)
-            attention = AttentionMap(block, path, readout, self._room("attention"))
-            attention.ready = attention.chunk(*started, targets, lot.row)
-            attention.seen = [attention.seen[0][1:]]
-            found["attention"] = attention, readout, self.plan.power
-        through: list[WholeMap | MlpMap] = []
+            attention = AttentionMap(block, path, readout, self._chunking("attention"))
+            attention.have_ready(attention.chunk(*started, targets, lot.row), started=True)
+            found["attention"] = attention, readout, power
+        through: dict[str, ThroughPost] = {}
         if "whole" in self.needed:
-            through.append(WholeMap(block, path, None, self._room("whole"), self.request.detail))
+            through["whole"] = WholeMap(block, path, None, self._chunking("whole"), self.options.detail)
         if "mlp" in self.needed:
-            through.append(MlpMap(block, self._among(block.heads, heads), None, self._room("mlp")))
+            through["mlp"] = MlpMap(block, self._among(block.heads, heads), None, self._chunking("mlp"))
         if through:
-            maps = [(one, *(started if one is through[0] else rule)) for one in through]
+            rules = [started, *[rule] * (len(through) - 1)]
+            maps = [(one, *own) for one, own in zip(through.values(), rules, strict=True)]
             scores = together(maps, targets, lot.row, lambda start: self._readout(start, block.output))
-            for one, some in zip(through, scores, strict=True):
-                one.ready = some
-            through[0].seen = [through[0].seen[0][1:]]
-            for one in through:
-                found["mlp" if isinstance(one, MlpMap) else "whole"] = one, one.readout, self.plan.power
+            for place, (name, one) in enumerate(through.items()):
+                one.have_ready(scores[place], started=place == 0)
+                found[name] = one, one.readout, power
         return {name: found[name] for name in self.needed}
 
     @property
     def n_nodes(self) -> int:
         """Nodes of the first panel."""
-        return self.request.n_steps or min(NODES_PER_PANEL, self.request.max_steps)
+        return self.precision.n_steps or min(NODES_PER_PANEL, self.precision.max_steps)
 
-    def _open(self, integrand: AnyMap, readout: Readout, power: int) -> Opened:
-        (displacement, size), request = readout.displacement_of(self.targets), self.request
-        return Opened(
-            integrand, displacement, self.targets, tol=request.tol, max_steps=request.max_steps,
-            n_steps=request.n_steps, power=power, size=size,
-        )  # fmt: skip
+    def _open(self, integrand: Map, readout: Readout, power: int) -> Opened:
+        if self.measured is None or self.measured[0] is not readout:  # maps to the block's output may share theirs
+            moved = of_targets(readout.displacement, self.targets)
+            self.measured = readout, moved, size_among_targets(moved, moved.median())
+        _, displacement, size = self.measured
+        return Opened(Bisecting(integrand, Goal(displacement, self.targets, size, self.precision, power)))
 
     def _read(self, opened: dict[str, Opened]) -> tuple[dict[str, list[bool]], dict[str, list[float]]]:
         """Which targets need more nodes, and each node's share of the watched target's scores: asked all at once."""
@@ -277,18 +286,18 @@ class _Layer:
         return failing, shares
 
     def _collect(self, integrals: dict[str, Integral]) -> LayerScores:
-        request, result = self.request, LayerScores(self.plan.name, memory=self.memory)
+        options, result = self.options, LayerScores(self.plan.name, memory=self.memory)
         for name, integral in integrals.items():
-            if name in request.maps:
+            if name in options.maps:
                 result.keep(name, integral)
-        if "composed" in request.maps:
+        if "composed" in options.maps:
             attention, mlp = integrals["attention"], integrals["mlp"]
             composed, total = compose(
                 attention.scores["scores"],
                 attention.displacement,
                 mlp.scores["scores"],
                 self.targets,
-                composition=request.composition,
+                composition=options.composition,
             )
             result.variables |= {"composed": composed, "composed_displacement": total}
             result.variables["composed_gap"] = composed.sum(-1) - total
@@ -298,7 +307,7 @@ class _Layer:
     def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:
         """What the gaps of all heads may come to where their scores are followed on."""
         allowed = attention.allowed
-        if self.request.composition != "product":
+        if self.options.composition != "product":
             allowed = torch.where(attention.displacement == 0, 0, allowed / attention.displacement)
         return (allowed * mlp.scores["scores"].abs()).sum(-1)
 
@@ -308,7 +317,7 @@ class _Layer:
             self.block, self.baseline, self.numbers[lot.row], lot,
             {name: torch.cat(one.seen) if len(one.seen) > 1 else one.seen[0] for name, one in self.integrands.items()},
             nodes, path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
-            heads_from_zero=self.request.mlp_baseline == "zero", readout=self.request.readout,
+            heads_from_zero=self.options.mlp_baseline == "zero", readout=self.options.readout,
             side_by_side=(len(nodes) + 1 + ("mlp" in nodes)) * self._pass_bytes <= self.budget,
         )  # fmt: skip
 
@@ -322,47 +331,39 @@ class _Layer:
     @property
     def memory(self) -> int:
         """Bytes of the largest piece of work: a map's largest chunk, or the trial's pass of the block."""
-        chunks = [self._room(name).taken(self.n_nodes, len(self.targets)) for name in self.needed]
+        chunks = [self._chunking(name).taken(self.n_nodes, len(self.targets)) for name in self.needed]
         return int(max(*chunks, self._pass_bytes))
 
     # Integrands
 
-    def _mlp(self) -> tuple[AnyMap, Readout, int]:
+    def _mlp(self) -> Ready:
         block, targets = self.block, self.targets
         assert block.heads is not None
-        from_zero = self.request.mlp_baseline == "zero"
+        from_zero = self.options.mlp_baseline == "zero"
         heads = torch.zeros_like(block.heads[targets]) if from_zero else self.heads_at_start
         with torch.no_grad():
             output = self._post(heads) if from_zero else self._post_of_start
-        room = self._room("mlp")
         readout, start = self._readout(output, block.output), self._among(block.heads, heads)
-        return MlpMap(block, start, readout, room), readout, self.heads_power
+        return MlpMap(block, start, readout, self._chunking("mlp")), readout, self.heads_power
 
-    def _states_to(self, name: str) -> tuple[AnyMap, Readout, int]:
+    def _states_to(self, name: str) -> Ready:
         """The map from states to heads, or to the block's output."""
-        block, plan, detail = self.block, self.plan, self.request.detail
-        room = self._room(name)
+        block, path, chunking = self.block, self.plan.path, self._chunking(name)
+        if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, len(self.targets)):
+            path = self._remembering(path)
         if name == "attention":
             assert block.heads is not None
             readout = self._readout(self.heads_at_start, block.heads)
-        else:
-            readout = self._readout(self._output_at_start(), block.output)
-        if plan.path is not None:
-            path = self._remembering(plan.path) if room.holds(self.n_nodes, len(self.targets)) else plan.path
-            if name == "attention":
-                return AttentionMap(block, path, readout, room), readout, plan.power
-            return WholeMap(block, path, readout, room, detail), readout, plan.power
-        assert plan.paths is not None
-        if name == "attention":
-            return AttentionByPaths(block, plan.paths, readout, room), readout, plan.power
-        return WholeByPaths(block, plan.paths, readout, room, detail), readout, plan.power
+            return map_to_heads(block, path, readout, chunking), readout, self.plan.power
+        readout = self._readout(self._output_at_start(), block.output)
+        return map_to_output(block, path, readout, chunking, self.options.detail), readout, self.plan.power
 
-    def _room(self, name: str) -> Room:
-        if name not in self.rooms:
-            self.rooms[name] = make_room(
+    def _chunking(self, name: str) -> Chunking:
+        if name not in self.chunkings:
+            self.chunkings[name] = choose_chunking(
                 self.block, self.plan, name, len(self.targets), self.budget, n_nodes=self.n_nodes
             )
-        return self.rooms[name]
+        return self.chunkings[name]
 
     def _remembering(self, path: Path) -> Path:
         """The path of all maps, which meets the same nodes in each of them."""
@@ -372,17 +373,16 @@ class _Layer:
     @cached_property
     def heads_power(self) -> int:
         """Grading of the path from heads to states; a target's own heads are no start at nothing."""
-        if "mlp" not in self.needed or self.request.mlp_baseline == "zero":
+        if "mlp" not in self.needed or self.options.mlp_baseline == "zero":
             return GRADED_POWER
         return 1 if self.baseline is None else grading(self.heads_at_start)
 
     @cached_property
     def heads_at_start(self) -> Float[Tensor, "target head d_value"]:
         """Every target's heads where its path starts."""
-        path = self.plan.path or self.plan.paths
-        assert path is not None
-        room = self._room("attention" if self.plan.path is not None else self.needed[0])
-        pieces = [rows for _, rows in room.chunks(1, len(self.targets))]
+        path = self.plan.path
+        chunking = self._chunking(self.needed[0] if isinstance(path, StraightPaths) else "attention")
+        pieces = [rows for _, rows in chunking.chunks(1, len(self.targets))]
         if len(pieces) == 1:
             return path.heads_at_start(self.targets)
         return torch.cat([path.heads_at_start(self.targets[rows]) for rows in pieces])
@@ -398,16 +398,16 @@ class _Layer:
             return self.block.post(states[None], heads[None], self.targets)[0]
 
     def _output_at_start(self) -> Float[Tensor, "target d"]:
-        paths = self.plan.paths
+        path = self.plan.path
         if self.baseline is not None:
             with torch.no_grad():
                 return self.block.as_loaded(self.baseline[None])[1][0, self.targets]
-        if paths is None or paths.through_heads:
-            return self._post_of_start
-        return paths.output_at_start(self.targets)
+        if isinstance(path, StraightPaths) and not path.through_heads:
+            return path.output_at_start(self.targets)
+        return self._post_of_start
 
     def _readout(self, start: Float[Tensor, "target *head d"], end: Float[Tensor, "token *head d"]) -> Readout:
-        return Readout(self.request.readout, self._among(end, start), end)
+        return READOUTS[self.options.readout](self._among(end, start), end)
 
     def _among(
         self, everyone: Float[Tensor, "token *any"], targets: Float[Tensor, "target *any"]
@@ -421,19 +421,21 @@ class _Layer:
 
     def _complete(self, name: str, integral: Integral, lot: Draw) -> Integral:
         """Put the self term that was asked for on the diagonal of a target-token map."""
-        if name == "mlp" or self.baseline is not None or self.request.self_term == "measured":
+        if name == "mlp" or self.baseline is not None or self.options.self_term == "measured":
             return integral
-        if self.request.self_term == "map_ratio":
+        if self.options.self_term == "map_ratio":
             share = self._attention_on_self(by_head=name == "attention")
         else:
-            request = replace(self.request, maps=(name,), baseline="zero", self_term="measured", plan="auto")
+            options = replace(self.options, maps=(name,), self_term="measured", plan="auto")
             zero = torch.zeros_like(self.block.states)
-            from_zero = attribute_layer(self.block, zero, self.targets, request, budget=self.budget, seed=lot.seed)
+            from_zero = attribute_layer(
+                self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=lot.seed
+            )
             share = own_share(from_zero.variables[name], self.targets)
         scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets)}
         return replace(integral, scores=scores)
 
-    def _attention_on_self(self, *, by_head: bool) -> Tensor:
+    def _attention_on_self(self, *, by_head: bool) -> Float[Tensor, "target *head"]:
         """How much each target attends to itself, by head or on average over heads."""
         block, targets = self.block, self.targets
         if block.route != "interface":

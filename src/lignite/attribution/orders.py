@@ -1,10 +1,42 @@
-"""What every token adds when tokens arrive in the order of their relevance, and in the opposite one."""
+"""What every token adds: alone and last of all, or when tokens arrive in the order of their relevance."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lignite.attribution.layer_ig import Layers
+from lignite.attribution.lines import Layers, every_row
+
+
+def at_both_ends(
+    layers: Layers, start: Float[Tensor, "row token d"], moves: Bool[Tensor, "row token"], max_points: int
+) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
+    """What each token does alone: added to an input where all others are blank, removed from the full one.
+
+    These are the ends of the integral over contexts whose middle integrated gradients sample (docs/method.md).
+
+    Parameters
+    ----------
+    start
+        States of the blank input at the first layer.
+    moves
+        Tokens that are not the same in both.
+
+    Returns
+    -------
+    F with the token alone − F of the blank input; F − F without the token.
+    """
+    added, removed = torch.zeros_like(moves, dtype=start.dtype), torch.zeros_like(moves, dtype=start.dtype)
+    rows, places = moves.nonzero(as_tuple=True)
+    with torch.no_grad():
+        blank = _blank(layers, start, max_points)
+        for some in range(0, len(rows), max_points):
+            row, place = rows[some : some + max_points], places[some : some + max_points]
+            points = torch.arange(len(row), device=row.device)
+            alone, missing = start[row], layers.states[0][row]
+            alone[points, place], missing[points, place] = missing[points, place], alone[points, place]
+            added[row, place] = layers.run(0, alone, row) - blank[row]
+            removed[row, place] = layers.value[row] - layers.run(0, missing, row)
+    return added, removed
 
 
 def in_both_orders(
@@ -31,10 +63,9 @@ def in_both_orders(
     Change of F when the token arrives, by falling and by rising relevance; each adds up to F − F of the blank input.
     """
     falling, rising = torch.zeros_like(relevance), torch.zeros_like(relevance)
-    rows = torch.arange(len(moves), device=moves.device)
     with torch.no_grad():
-        blank = torch.cat([layers.run(0, start[some], some) for some in rows.split(max_points)])
-        for row in rows[moves.any(1)].tolist():
+        blank = _blank(layers, start, max_points)
+        for row in moves.any(1).nonzero()[:, 0].tolist():
             places = moves[row].nonzero()[:, 0]
             order = places[relevance[row, places].argsort(descending=True, stable=True)]
             for found, arriving in ((falling, order), (rising, order.flip(0))):
@@ -44,9 +75,19 @@ def in_both_orders(
     return falling, rising
 
 
+def _blank(layers: Layers, start: Float[Tensor, "row token d"], max_points: int) -> Float[Tensor, " row"]:
+    """F of the blank input."""
+    pieces = every_row(layers).split(max_points)
+    return torch.cat([layers.run(0, start[some], some) for some in pieces])
+
+
 def _levels(
-    layers: Layers, start: Float[Tensor, "row token d"], row: int, arriving: Tensor, max_points: int
-) -> Float[Tensor, " fewer"]:
+    layers: Layers,
+    start: Float[Tensor, "row token d"],
+    row: int,
+    arriving: Int[Tensor, " place"],
+    max_points: int,
+) -> Float[Tensor, " level"]:
     """F when the first one of these places is filled, the first two, and so on up to all but the last."""
     full = layers.states[0][row]
     found = [layers.value.new_zeros(0)]

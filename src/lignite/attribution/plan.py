@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import repeat_groups
+from lignite.attribution.attend import Path, repeat_groups
+from lignite.attribution.black_box import StraightPaths
 from lignite.attribution.block import Block, Projections, Rotation
-from lignite.attribution.maps import Path, Room, StraightPaths
-from lignite.attribution.quadrature import NODES_PER_PANEL
+from lignite.attribution.integrals import NODES_PER_PANEL
+from lignite.attribution.maps import Chunking
 from lignite.attribution.shared_path import SharedPath
 from lignite.attribution.target_path import ClosedForm, Norm, TargetBatches
 from lignite.errors import OptionError
@@ -40,19 +41,25 @@ LIVE_KEYS = 10
 """Copies of all tokens' queries, keys, values and states that a run of `pre` in forward mode keeps: each with its slope
 before and after the norm, the projection and the position code."""
 
+LIVE_STATES = 6
+"""Copies of all tokens' states that a path through a black box keeps beside the block's own graph: its slope, its
+points and the sum that makes them, what leaves the block, the gradient, and its product with the slope."""
+
+GRAPH_AND_GRADIENT = 2
+"""A backward pass makes a gradient of the size of everything that the forward pass has kept."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """How one block's `attention` and `whole` maps are computed.
 
-    `name` is stored with the result; `power` grades the nodes as a = t ** power; `path` serves the fast maps, `paths`
-    those that take the block as a black box.
+    `name` is stored with the result; `power` grades the nodes as a = t ** power. A `path` that is a `StraightPaths`
+    takes the block as a black box.
     """
 
     name: str
     power: int
-    path: Path | None = None
-    paths: StraightPaths | None = None
+    path: Path | StraightPaths
 
 
 OTHER_MIXTURES = 6
@@ -81,25 +88,25 @@ def choose_plan(
             raise OptionError(f"plan={wanted!r} needs a block split at the attention interface, not {block.route!r}.")
         black_box = wanted == "definition" or block.route == "definition"
         paths = StraightPaths(block, baseline, through_heads=not black_box)
-        return Plan("definition" if black_box else "target-batches", grading(baseline), paths=paths)
+        return Plan("definition" if black_box else "target-batches", grading(baseline), paths)
     if baseline is not None:
         if wanted not in ("auto", "shared"):
             raise OptionError(
                 f"plan={wanted!r} is for baseline='target_token'; other baselines share one path ('shared')."
             )
-        return Plan("shared", grading(baseline), path=SharedPath(block, baseline))
+        return Plan("shared", grading(baseline), SharedPath(block, baseline))
     if wanted == "shared":
         raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
     passed_over = wanted == "target-batches" or "closed-form" in without
     found = None if passed_over else find_closed_form(block, seed=seed, without=without)
     if found is not None:
-        return Plan(found[0], 1, path=found[1])
+        return Plan(found[0], 1, found[1])
     if wanted == "closed-form":
         raise OptionError("plan='closed-form' does not hold for this block: its keys are no mixture of captured ones.")
-    return Plan("target-batches", 1, path=TargetBatches(block))
+    return Plan("target-batches", 1, TargetBatches(block))
 
 
-def grading(start: Tensor | None) -> int:
+def grading(start: Float[Tensor, "*any"] | None) -> int:
     """The power p by which nodes of a path from `start` are graded, a = t ** p; 1 is no grading."""
     return 1 if start is None or bool(start.any()) else GRADED_POWER
 
@@ -151,7 +158,7 @@ def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = 
     return f"closed-form ({norms[best]}{suffix})", forms[best]
 
 
-def _rotation(block: Block, states: Tensor) -> Rotation | None:
+def _rotation(block: Block, states: Float[Tensor, "token d"]) -> Rotation | None:
     try:
         return block.rotation(states[None])
     except (RuntimeError, ValueError, IndexError, AssertionError):
@@ -182,35 +189,33 @@ class _Mixture:
         return torch.maximum(error, _off(form.logits(keys, self.targets), self.logits))
 
 
-def _off(actual: Tensor, expected: Tensor) -> Float[Tensor, ""]:
+def _off(actual: Float[Tensor, "*any"], expected: Float[Tensor, "*any"]) -> Float[Tensor, ""]:
     return (actual - expected).abs().max() / expected.abs().max().clamp_min(1e-30)
 
 
-def make_room(
+def choose_chunking(
     block: Block, plan: Plan, map_name: str, n_targets: int, budget: float, *, n_nodes: int = NODES_PER_PANEL
-) -> Room:
+) -> Chunking:
     """How many nodes and targets of a map are computed at once within `budget` bytes.
 
     What `post` keeps for its backward pass is measured where its bound does not let all nodes and targets pass.
     """
-    n_tokens, item = len(block.states), block.states.element_size()
-    if plan.paths is not None:
-        per_path = block.path_bytes() + 6 * block.states.nbytes
-        return Room(budget, 0, per_path)
+    if isinstance(plan.path, StraightPaths):
+        return Chunking(budget, 0, block.path_bytes() + LIVE_STATES * block.states.nbytes)
     assert block.heads is not None
+    n_tokens, item = len(block.states), block.states.element_size()
     d_heads, width = block.heads.shape[1] * block.heads.shape[2], block.states.shape[1]
-    per_node, vectors = 0, LIVE_VECTORS * (d_heads + width) * item
+    vectors = LIVE_VECTORS * (d_heads + width) * item
     per_target = vectors if map_name == "mlp" else vectors + LIVE_PAIRS * block.n_heads * n_tokens * item
+    # queries, keys and values are as wide as the heads; states are kept before and after the norm
     every_key = LIVE_KEYS * n_tokens * (3 * d_heads + 2 * width) * item
-    if plan.name == "shared":
-        per_node = every_key
+    per_node = every_key if plan.name == "shared" else 0
     if plan.name == "target-batches":
         per_target += every_key
+    chunking = Chunking(budget, per_node, per_target)
     if map_name == "attention":
-        return Room(budget, per_node, per_target)
-    bounded = Room(budget, per_node, per_target + 2 * block.post_bound())
-    return (
-        bounded
-        if bounded.holds(2 * n_nodes, n_targets)
-        else replace(bounded, per_target=per_target + 2 * block.post_bytes())
-    )
+        return chunking
+    bounded = replace(chunking, per_target=per_target + GRAPH_AND_GRADIENT * block.post_bound())
+    if bounded.holds(2 * n_nodes, n_targets):  # both halves of a bisected panel
+        return bounded
+    return replace(chunking, per_target=per_target + GRAPH_AND_GRADIENT * block.post_bytes())

@@ -1,84 +1,120 @@
 """Turn the vector by which a target has moved into one number, and say in which direction that number grows."""
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Protocol, final, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-
-from lignite.tolerance import size_among_targets
 
 ROUNDINGS = 64
 """A change of a vector by less than so many roundings of its size is none: who sees itself alone stays where it is."""
 
 
-def unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-    """Vectors of length one; a vector that has not moved stays zero, so it explains nothing."""
-    return vectors / _length(vectors).clamp_min(1e-30)
+@runtime_checkable
+class Readout(Protocol):
+    """How far targets have moved from where their path starts, as one number for each target, or head of a target."""
 
-
-class Displacement(NamedTuple):
-    """How far every target moves, and the size by which a gap in that is measured."""
-
-    length: Float[Tensor, "target *head"]
-    size: Float[Tensor, "target *head"]
-
-
-class Readout:
-    """How far targets have moved from where their path starts.
-
-    ``"displacement"`` is the length of the change, ``"projection"`` its component along the total change. Both grow
-    from 0 to the same displacement; the second is smooth at the start of the path and may pass below zero. A target
-    that ends where it started explains nothing in either: along its path there is rounding to be found, no direction.
-
-    Parameters
-    ----------
-    start, end
-        Every target's vector at a = 0 and a = 1, ``[target, ..., d]``.
-    """
-
-    def __init__(self, kind: str, start: Float[Tensor, "target *head d"], end: Float[Tensor, "target *head d"]):
-        self.kind = kind
-        self._of: tuple[Tensor, Displacement] | None = None
-        self.start = start
-        change = end - start
-        self.moves = _length(change) > ROUNDINGS * torch.finfo(change.dtype).eps * torch.maximum(
-            _length(start), _length(end)
-        )
-        self.total = change * self.moves
-
-    @cached_property
-    def direction(self) -> Float[Tensor, "target *head d"]:
-        return unit(self.total)
-
-    @cached_property
+    @property
     def displacement(self) -> Float[Tensor, "target *head"]:
+        """The readout at the end of the path."""
+        ...
+
+    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+        """The readout of ``values [..., target, (head,) d]`` somewhere on the path."""
+        ...
+
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+        """Derivative of `level` with respect to `values`."""
+        ...
+
+
+@final
+class Distance:
+    """``"displacement"``: the length of the change. At the start of the path it has no gradient."""
+
+    def __init__(self, start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]):
+        self.start = start
+        self.moves, self.total = _change(start, end)
+
+    @cached_property
+    def displacement(self) -> Float[Tensor, "token *head"]:
         return torch.linalg.vector_norm(self.total, dim=-1)
 
-    def displacement_of(self, targets: Int[Tensor, " target"]) -> "Displacement":
-        """How far some targets move, and what that is measured by; kept for maps that share a readout."""
-        if self._of is None or self._of[0] is not targets:
-            moved = of_targets(self.displacement, targets)
-            self._of = targets, Displacement(moved, size_among_targets(moved, moved.median()))
-        return self._of[1]
-
-    def level(self, values: Tensor, targets: Tensor) -> Tensor:
-        """The readout of ``values [..., target, (head,) d]``."""
+    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
         moved = values - of_targets(self.start, targets)
-        if self.kind == "projection":
-            return (moved * of_targets(self.direction, targets)).sum(-1)
         return torch.linalg.vector_norm(moved * of_targets(self.moves, targets), dim=-1)
 
-    def gradient(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Derivative of `level` with respect to `values`, of the same shape."""
-        if self.kind == "projection":
-            return of_targets(self.direction, targets).expand_as(values)
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
         return unit((values - of_targets(self.start, targets)) * of_targets(self.moves, targets))
 
 
-def _length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
+@final
+class Projection:
+    """``"projection"``: the component of the change along the total one, of the same displacement.
+
+    It is smooth at the start of the path, and may pass below zero.
+    """
+
+    def __init__(self, start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]):
+        self.start = start
+        _, self.total = _change(start, end)
+
+    @cached_property
+    def direction(self) -> Float[Tensor, "token *head d"]:
+        return unit(self.total)
+
+    @cached_property
+    def displacement(self) -> Float[Tensor, "token *head"]:
+        return torch.linalg.vector_norm(self.total, dim=-1)
+
+    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+        moved = values - of_targets(self.start, targets)
+        return (moved * of_targets(self.direction, targets)).sum(-1)
+
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+        return of_targets(self.direction, targets).expand_as(values)
+
+
+READOUTS: dict[str, type[Distance] | type[Projection]] = {"displacement": Distance, "projection": Projection}
+
+
+@final
+class Weighed:
+    """The change of each token along a vector of its own, such as its multiplier: signed, in the unit of F."""
+
+    def __init__(
+        self, start: Float[Tensor, "token d"], end: Float[Tensor, "token d"], vectors: Float[Tensor, "token d"]
+    ):
+        self.start, self.vectors = start, vectors
+        self.displacement: Float[Tensor, " token"] = ((end - start) * vectors).sum(-1)
+
+    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+        return ((values - of_targets(self.start, targets)) * of_targets(self.vectors, targets)).sum(-1)
+
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+        return of_targets(self.vectors, targets).expand_as(values)
+
+
+def unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
+    """Vectors of length one; a vector that has not moved stays zero, so it explains nothing."""
+    return vectors / length(vectors).clamp_min(1e-30)
+
+
+def length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
     return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+
+
+def _change(
+    start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]
+) -> tuple[Bool[Tensor, "token *head 1"], Float[Tensor, "token *head d"]]:
+    """Which vectors move, and by how much.
+
+    A target that ends where it started explains nothing: along its path there is rounding to be found, no direction.
+    """
+    change = end - start
+    moves = length(change) > ROUNDINGS * torch.finfo(change.dtype).eps * torch.maximum(length(start), length(end))
+    return moves, change * moves
 
 
 def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Int[Tensor, " target"]) -> Shaped[Tensor, "target *any"]:

@@ -1,19 +1,20 @@
 """Relevance flow: the prediction's change, carried from the top to the input block by block, with nothing rescaled."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.black_box import map_to_output
 from lignite.attribution.block import Block
-from lignite.attribution.layer_ig import Layers, PointsOfRows, Precision, power_of
-from lignite.attribution.maps import WholeByPaths, WholeMap
-from lignite.attribution.plan import choose_plan, make_room
-from lignite.attribution.quadrature import Integral, integrate
-from lignite.attribution.readout import Readout
-from lignite.attribution.refinement import Scores
+from lignite.attribution.integrals import Bisecting, Goal, Integral, Precision, integrate
+from lignite.attribution.layer_ig import Following
+from lignite.attribution.lines import Layers, OfPoints, Points, every_row, gradient_of, power_of
+from lignite.attribution.panels import Scores
+from lignite.attribution.plan import choose_chunking, choose_plan
+from lignite.attribution.readout import Weighed
 from lignite.tolerance import size_beside_predictions, size_of_carried
 
 
@@ -36,7 +37,7 @@ class Multipliers:
 def pull_back(
     layers: Layers,
     start: Sequence[Float[Tensor, "row token d"]],
-    precision: Precision,
+    precision: Following,
     *,
     base: Float[Tensor, " row"] | None = None,
 ) -> Multipliers:
@@ -49,30 +50,26 @@ def pull_back(
     base
         F where paths start, if the model itself has said; otherwise it is replayed.
     """
-    n_layers = layers.n_layers
-    rows = torch.arange(len(layers.value), device=layers.value.device)
+    n_layers, rows = layers.n_layers, every_row(layers)
     if base is None:
         with torch.no_grad():
             base = torch.cat([layers.run(n_layers, start[-1][some], some) for some in rows.split(precision.max_points)])
     displacement = layers.value - base
     size = size_beside_predictions(displacement, layers.value, base)
     scale = torch.maximum(layers.value.abs(), base.abs())
-    share = Precision(
-        precision.tol / (n_layers + 1), precision.max_steps, precision.n_steps, precision.max_points
-    )  # gaps of the layers add up
+    share = replace(precision, tol=precision.tol / (n_layers + 1))  # gaps of the layers add up
     vectors: list[Tensor] = []
     sums: list[Tensor] = []
     nodes: list[Tensor] = []
-    below: Tensor | None = None
+    change, moved = displacement, _answer(layers, base)
     for layer in range(n_layers, -1, -1):
-        path = _PullBack(layers, layer, start, below, base, share.max_points)
-        change = displacement if below is None else _relevance(layers, layer + 1, start, below).sum(1)
-        found = integrate(
-            path, change, rows, tol=share.tol, max_steps=share.max_steps, n_steps=share.n_steps, size=size,
-            scale=scale, power=power_of(layers, layer, start[layer]),
-        )  # fmt: skip
-        below = found.scores["vectors"]
-        vectors.insert(0, below)
+        if vectors:
+            change = _relevance(layers, layer + 1, start, vectors[0]).sum(1)
+            moved = _block(layers, layer, start[layer + 1], vectors[0])
+        goal = Goal(change, rows, size, share, power_of(layers, layer, start[layer]), scale)
+        path = _PullBack(start[layer], layers.states[layer], layers.kept, moved, precision.max_points)
+        found = integrate(Bisecting(path, goal))
+        vectors.insert(0, found.scores["vectors"])
         sums.insert(0, found.scores["scores"])
         nodes.insert(0, found.n_nodes)
     relevance = torch.stack(sums, 1)
@@ -81,75 +78,63 @@ def pull_back(
     return Multipliers(vectors, relevance, displacement, gap, allowed, torch.stack(nodes, 1))
 
 
-def _relevance(layers: Layers, layer: int, start: Sequence[Tensor], vectors: Tensor) -> Float[Tensor, "row token"]:
+def _relevance(
+    layers: Layers,
+    layer: int,
+    start: Sequence[Float[Tensor, "row token d"]],
+    vectors: Float[Tensor, "row token d"],
+) -> Float[Tensor, "row token"]:
     return (vectors * (layers.states[layer] - start[layer])).sum(2) * layers.kept
 
 
-class _PullBack(PointsOfRows):
-    """One block, from the line between its two inputs; for the top layer the head, whose multiplier is one."""
+def _answer(layers: Layers, base: Float[Tensor, " row"]) -> OfPoints:
+    """How far F has come from where a row starts; its multiplier is one."""
+    return lambda states, index: layers.run(layers.n_layers, states, index) - base[index]
+
+
+def _block(
+    layers: Layers, layer: int, start_above: Float[Tensor, "row token d"], above: Float[Tensor, "row token d"]
+) -> OfPoints:
+    """How far what leaves a block has come, along the multipliers above it."""
+
+    def moved(states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+        change = layers.block(layer, states, index) - start_above[index]
+        weighed = above[index] * layers.kept[index][..., None]
+        return (weighed * change).sum((1, 2))
+
+    return moved
+
+
+class _PullBack(Points):
+    """One block, from the line between its two inputs: scores ``[row, token]``, and ``vectors [row, token, d]``."""
 
     def __init__(
         self,
-        layers: Layers,
-        layer: int,
-        start: Sequence[Tensor],
-        above: Float[Tensor, "row token d"] | None,
-        base: Float[Tensor, " row"],
+        start: Float[Tensor, "row token d"],
+        end: Float[Tensor, "row token d"],
+        kept: Bool[Tensor, "row token"],
+        moved: OfPoints,
         max_points: int,
     ):
-        super().__init__(layers, start[layer], max_points, layer)
-        self.layer, self.above, self.base = layer, above, base
-        self.start_above = None if above is None else start[layer + 1]
+        super().__init__(start, end, max_points)
+        self.kept, self.moved = kept, moved
 
-    def scores(self, nodes: Tensor, weights: Tensor, targets: Tensor) -> Scores:
+    def scores(
+        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " row"]
+    ) -> Scores:
         found = []
         for rows in self.pieces(len(nodes), targets):
             total = torch.zeros_like(self.start[rows])
-            for some in range(0, len(nodes), self.max_points):
-                part = slice(some, some + self.max_points)
-                with torch.enable_grad():
-                    leaf = self.states(nodes[part], rows).requires_grad_()
-                    value = self._value(leaf, rows.repeat(len(nodes[part])))
-                    (gradient,) = torch.autograd.grad(value.sum(), leaf)
-                total += torch.einsum("n,nrtd->rtd", weights[part], gradient.unflatten(0, (-1, len(rows))))
-            found.append(total * self.layers.kept[rows][..., None])
+            for first in range(0, len(nodes), self.max_points):
+                some = slice(first, first + self.max_points)
+                gradient = gradient_of(self.moved, self.states(nodes[some], rows), rows.repeat(len(nodes[some])))
+                total += torch.einsum("n,nrtd->rtd", weights[some], gradient.unflatten(0, (-1, len(rows))))
+            found.append(total * self.kept[rows][..., None])
         vectors = torch.cat(found)
         return {"scores": (vectors * self.slope[targets]).sum(2), "vectors": vectors}
 
-    def level(self, point: float, targets: Tensor) -> Tensor:
-        node = self.start.new_tensor([point])
-        with torch.no_grad():
-            levels = [self._value(self.states(node, rows), rows) for rows in self.pieces(1, targets)]
-        return torch.cat(levels)
-
-    def _value(self, states: Tensor, index: Tensor) -> Float[Tensor, " point"]:
-        """How far the path has come: 0 at its start."""
-        if self.above is None:
-            return self.layers.run(self.layer, states, index) - self.base[index]
-        assert self.start_above is not None
-        moved = self.layers.block(self.layer, states, index) - self.start_above[index]
-        weighed = self.above[index] * self.layers.kept[index][..., None]
-        return (weighed * moved).sum((1, 2))
-
-
-class Weighed(Readout):
-    """Readout of each target along its multiplier: signed, in the unit of F."""
-
-    def __init__(
-        self, start: Float[Tensor, "target d"], end: Float[Tensor, "target d"], vectors: Float[Tensor, "target d"]
-    ):
-        self.kind, self.start, self.vectors = "weighed", start, vectors
-        self.total = end - start
-
-    @property
-    def displacement(self) -> Float[Tensor, " target"]:
-        return (self.total * self.vectors).sum(-1)
-
-    def level(self, values: Tensor, targets: Tensor) -> Tensor:
-        return ((values - self.start[targets]) * self.vectors[targets]).sum(-1)
-
-    def gradient(self, values: Tensor, targets: Tensor) -> Tensor:
-        return self.vectors[targets].expand_as(values)
+    def level(self, point: float, targets: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
+        return self.values(self.moved, point, targets)
 
 
 def split_by_source(
@@ -175,16 +160,8 @@ def split_by_source(
     targets = torch.arange(len(start), device=start.device)
     plan = choose_plan(block, start)
     readout = Weighed(start_above, block.output, above)
-    room = make_room(block, plan, "whole", len(targets), budget)
+    chunking = choose_chunking(block, plan, "whole", len(targets), budget)
     detail = ("heads",) if heads and block.n_heads else ()
-    if plan.path is not None:
-        integrand: WholeMap | WholeByPaths = WholeMap(block, plan.path, readout, room, detail)
-    else:
-        assert plan.paths is not None
-        integrand = WholeByPaths(block, plan.paths, readout, room, detail)
-    found = integrate(
-        integrand, readout.displacement, targets, tol=precision.tol, max_steps=precision.max_steps,
-        n_steps=precision.n_steps, power=plan.power,
-        size=size_of_carried(readout.displacement, readout.displacement.new_tensor(even)),
-    )  # fmt: skip
-    return found
+    moved = readout.displacement
+    goal = Goal(moved, targets, size_of_carried(moved, moved.new_tensor(even)), precision, plan.power)
+    return integrate(Bisecting(map_to_output(block, plan.path, readout, chunking, detail), goal))

@@ -1,4 +1,4 @@
-"""Plan A: a path that all targets share, from a baseline that ignores the target. One sweep serves every target."""
+"""A path that all targets share, from a baseline that ignores the target. One sweep serves every target."""
 
 import warnings
 from functools import cache
@@ -8,27 +8,33 @@ import torch.autograd.forward_ad as forward
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.attend import Pairs, Point, repeat_groups
 from lignite.attribution.block import Block, Projections
 
 
 class SharedPoint(Point):
     """Nodes at which every source moves the same way whatever the target."""
 
-    def __init__(self, values: Projections, slopes: Projections, scale: float, targets: Tensor, states: Tensor):
+    def __init__(
+        self,
+        values: Projections,
+        slopes: Projections,
+        scale: float,
+        targets: Int[Tensor, " target"],
+        states: Float[Tensor, "node target d"],
+        states_slope: Float[Tensor, "target d"],
+    ):
         n_heads = values.query.shape[1]
         key, key_slope = repeat_groups(values.key, n_heads), repeat_groups(slopes.key, n_heads)
         self.value, self.value_slope = repeat_groups(values.value, n_heads), repeat_groups(slopes.value, n_heads)
         query = values.query[:, :, targets] * scale
-        self.logits = query @ key.mT
-        self.key_slope = query @ key_slope.mT
-        self.query_slope = (slopes.query[:, :, targets] * scale) @ key.mT
-        self.states = states
+        query_slope = slopes.query[:, :, targets] * scale
+        super().__init__(query @ key.mT, query @ key_slope.mT, states, query_slope @ key.mT, states_slope)
 
-    def mix(self, weights: Tensor) -> Tensor:
+    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
         return (weights @ self.value).transpose(1, 2)
 
-    def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
         directions = directions.transpose(1, 2)
         return directions @ self.value.mT, directions @ self.value_slope.mT
 
@@ -50,9 +56,8 @@ class SharedPath:
         assert self.block.scoring is not None
         states = self.states(nodes)
         values, slopes = slope_of(self.block, states, self.slope.expand_as(states))
-        point = SharedPoint(values, slopes, self.block.scoring.scale, targets, states[:, targets])
-        point.states_slope = self.slope[targets]
-        return point
+        scale = self.block.scoring.scale
+        return SharedPoint(values, slopes, scale, targets, states[:, targets], self.slope[targets])
 
     def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
         with torch.no_grad():

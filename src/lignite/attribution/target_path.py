@@ -1,4 +1,14 @@
-"""Plan B: every target has its own path, from its own state to the sources'. Closed forms make all of them cheap."""
+"""Every target has its own path, from its own state to the sources'. Closed forms make all of them cheap.
+
+The shapes of what is mixed, of all nodes n, heads h (1 where all heads have the same), targets j and sources i:
+
+    own, other, and their slopes     [n, 1 or h, j, i]   coefficients of the target's and of the source's vector
+    products: ⟨q_j, R_i k_j⟩          [h, j, 1], or [h, j, i] where a rotation R_i belongs to the source's position
+              ⟨q_j, R_i k_i⟩          [h, j, i]
+              ⟨q_j, R_i b⟩            [h, j, 1], or [h, j, i]
+    values                           [h, i, d_value]
+    directions                       [n, j, h, d_value], in `read` and `mix` turned to [n, h, j, d_value]
+"""
 
 from dataclasses import dataclass
 
@@ -6,10 +16,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.attend import Pairs, Point, repeat_groups
 from lignite.attribution.block import Block, Projections, Rotation
 from lignite.attribution.readout import of_targets
 from lignite.attribution.shared_path import slope_of
+
+Coefficients = Float[Tensor, "#node #head #target #source"]
+"""Numbers that weigh one of two vectors in their mixture, for every target and source."""
+
+Slopes = Float[Tensor, "*any"]
+"""Derivatives of coefficients along the path: as many, or a single one where all are the same."""
+
+Part = Float[Tensor, "*#node head target #source"]
+"""What one of two vectors gives: of the target the same for every source, unless the source's position turns it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +46,28 @@ class Norm:
 class Mixture:
     """What mixed states become after `pre`: ``k(a; j, i) = own * (k_j - b) + other * (k_i - b) + b``.
 
-    `own` and `other` are ``[node, 1 or head, target, source]``; the slopes are their derivatives along the path.
+    The slopes are derivatives of both along the path.
     """
 
-    own: Tensor
-    other: Tensor
-    own_slope: Tensor
-    other_slope: Tensor
+    own: Coefficients
+    other: Coefficients
+    own_slope: Slopes
+    other_slope: Slopes
 
-    def values(self, own: Tensor, other: Tensor) -> Tensor:
-        """Mixture of what two vectors give: ``[..., target, 1 or source]`` each."""
+    def values(self, own: Part, other: Part) -> Pairs:
+        """Mixture of what two vectors give."""
         return torch.addcmul(self.own * own, self.other, other)
 
-    def slopes(self, own: Tensor, other: Tensor) -> Tensor:
+    def slopes(self, own: Part, other: Part) -> Float[Tensor, "*node head target source"]:
         """Derivative of `values` along the path."""
         return torch.addcmul(self.own_slope * own, self.other_slope, other)
 
-    def normalised(self, spread: "Spread", targets: Tensor) -> "Mixture":
-        """The mixture after a norm that follows: divided by its own size, in units of the sizes of its two parts."""
+    def normalised(self, spread: "Spread", targets: Int[Tensor, " target"]) -> "Mixture":
+        """The mixture after a norm that follows: divided by its own size, in units of the sizes of its two parts.
+
+        square                  [node, 1 or head, target, source]   mean square of the mixture
+        own_size, other_size    [1 or head, target, 1], [1 or head, 1, source]
+        """
         square = spread.of(self, targets)
         size = square.sqrt()
         own_size, other_size = spread.size[..., targets, None], spread.size[..., None, :]
@@ -68,11 +91,11 @@ class Spread:
         self.square = self.gram.diagonal(dim1=-2, dim2=-1)
         self.size = (self.square + eps).sqrt()
 
-    def of(self, mixture: Mixture, targets: Tensor) -> Tensor:
+    def of(self, mixture: Mixture, targets: Int[Tensor, " target"]) -> Coefficients:
         own, other, cross = self.square[..., targets, None], self.square[..., None, :], self.gram[..., targets, :]
         return mixture.own**2 * own + 2 * mixture.own * mixture.other * cross + mixture.other**2 * other + self.eps
 
-    def slope(self, mixture: Mixture, targets: Tensor) -> Tensor:
+    def slope(self, mixture: Mixture, targets: Int[Tensor, " target"]) -> Coefficients:
         own, other, cross = self.square[..., targets, None], self.square[..., None, :], self.gram[..., targets, :]
         return 2 * (
             mixture.own * mixture.own_slope * own
@@ -88,10 +111,10 @@ class Straight(Mixture):
         a = nodes.view(-1, 1, 1, 1)
         super().__init__(1 - a, a, _FALLING, _RISING)
 
-    def values(self, own: Tensor, other: Tensor) -> Tensor:
+    def values(self, own: Part, other: Part) -> Pairs:
         return torch.lerp(own, other, self.other)
 
-    def slopes(self, own: Tensor, other: Tensor) -> Tensor:
+    def slopes(self, own: Part, other: Part) -> Float[Tensor, "*node head target source"]:
         return other - own
 
 
@@ -102,16 +125,14 @@ _FALLING, _RISING = torch.tensor(-1.0), torch.tensor(1.0)
 class PairPoint(Point):
     """Nodes of every target's own path, in closed form: all terms are target-by-source matrices."""
 
-    query_slope = None
-    states_slope = None
-
-    def __init__(self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Tensor, n_nodes: int):
-        self.logits = form.logits(keys, targets)
-        self.key_slope = keys.slopes(*form.products.of(targets)[:2])
+    def __init__(
+        self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Int[Tensor, " target"], n_nodes: int
+    ):
+        states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
+        super().__init__(form.logits(keys, targets), keys.slopes(*form.products.of(targets)[:2]), states)
         self.form, self.mixture, self.targets = form, values, targets
-        self.states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
 
-    def mix(self, weights: Tensor) -> Tensor:
+    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
         if isinstance(self.mixture, Straight) and self.form.sums_to_one:
             heads = self.mixture.values(self.form.value_of(self.targets), weights @ self.form.value)
             return self._with_bias(heads, weights)
@@ -120,12 +141,14 @@ class PairPoint(Point):
         other_sum = (weights * other) @ self.form.value if other.shape[-1] > 1 else other * (weights @ self.form.value)
         return self._with_bias(torch.addcmul(other_sum, own_sum, self.form.value_of(self.targets)), weights)
 
-    def _with_bias(self, heads: Float[Tensor, "node head target d_value"], weights: Tensor) -> Tensor:
+    def _with_bias(
+        self, heads: Float[Tensor, "node head target d_value"], weights: Pairs
+    ) -> Float[Tensor, "node target head d_value"]:
         if self.form.value_bias is not None:
             heads = heads + weights.sum(-1, keepdim=True) * self.form.value_bias[:, None]
         return heads.transpose(1, 2)
 
-    def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
         directions = directions.transpose(1, 2)
         own = (directions * self.form.value_of(self.targets)).sum(-1, keepdim=True)
         # head by head, so that no copy of the values is made for every node
@@ -138,7 +161,7 @@ class PairPoint(Point):
 
 
 class ClosedForm:
-    """Plan B where `pre` is one norm (or none) and linear maps: keys and values of a mixture, from those captured.
+    """Closed form where `pre` is one norm (or none) and linear maps: keys and values of a mixture, from those captured.
 
     Parameters
     ----------
@@ -229,28 +252,34 @@ class Products:
     They are as large as attention, so that only those of the targets last asked for are there.
     """
 
-    last: tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]] | None = None
+    last: tuple[Tensor, tuple[Part, Part, Part | None]] | None = None
 
-    def __init__(self, query: Float[Tensor, "head token d_key"], key: Tensor, bias: Tensor | None):
+    def __init__(
+        self,
+        query: Float[Tensor, "head token d_key"],
+        key: Float[Tensor, "1 kv token d_key"],
+        bias: Float[Tensor, "1 kv token d_key"] | None,
+    ):
         n_heads = len(query)
         self.query, self.key = query, repeat_groups(key, n_heads)[0]
         self.bias = None if bias is None else repeat_groups(bias, n_heads)[0, :, :1]
         if self.bias is not None:
             self.key = self.key - self.bias
 
-    def of(self, targets: Int[Tensor, " target"]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """``[head, target, 1 or source]`` each."""
+    def of(self, targets: Int[Tensor, " target"]) -> tuple[Part, Part, Part | None]:
         if self.last is None or self.last[0] is not targets:
             self.last = None
             self.last = targets, self._of(targets)
         return self.last[1]
 
-    def _of(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _of(self, targets: Int[Tensor, " target"]) -> tuple[Part, Part, Part | None]:
         query, own = self._chosen(self.query, targets), self._chosen(self.key, targets)
         bias = None if self.bias is None else query @ self.bias.mT
         return (query * own).sum(-1, keepdim=True), torch.bmm(query, self.key.mT), bias
 
-    def _chosen(self, by_head: Float[Tensor, "head token d"], targets: Tensor) -> Float[Tensor, "head target d"]:
+    def _chosen(
+        self, by_head: Float[Tensor, "head token d"], targets: Int[Tensor, " target"]
+    ) -> Float[Tensor, "head target d"]:
         return by_head if len(targets) == by_head.shape[1] else by_head[:, targets]
 
 
@@ -270,7 +299,7 @@ class RotatedProducts(Products):
         self.unrotated, self.turned, self.passed = parts
         self.key = self.unrotated * content.cos + self.turned * content.sin + self.passed
 
-    def _of(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _of(self, targets: Int[Tensor, " target"]) -> tuple[Part, Part, Part | None]:
         query = self._chosen(self.query, targets)
         own = (query * self._chosen(self.unrotated, targets)) @ self.cos.mT
         own = own + (query * self._chosen(self.turned, targets)) @ self.sin.mT
@@ -279,12 +308,14 @@ class RotatedProducts(Products):
 
 
 class BatchPoint(Point):
-    """Nodes of every target's own path, computed one path beside the other: ``[node * target]`` runs of `pre`."""
+    """Nodes of every target's own path, computed one path beside the other: ``[node * target]`` runs of `pre`.
 
-    query_slope = None
-    states_slope = None
+    states             [node, target, source, d]         flattened to [node * target, source, d] for `pre`
+    query              [node, head, target, 1, d_key]    each target's own, of its own path
+    keys and values    [node, head, target, source, d]   every source's, on each target's path
+    """
 
-    def __init__(self, block: Block, nodes: Tensor, targets: Tensor):
+    def __init__(self, block: Block, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]):
         assert block.scoring is not None
         n_nodes, n_targets = len(nodes), len(targets)
         own = block.states[targets]
@@ -293,28 +324,29 @@ class BatchPoint(Point):
         values, slopes = slope_of(block, states.flatten(0, 1), slope.expand_as(states).flatten(0, 1))
         n_heads = values.query.shape[1]
 
-        def by_head(tensor: Tensor) -> Tensor:
+        def by_head(
+            tensor: Float[Tensor, "path kv source d"],
+        ) -> Float[Tensor, "node head target source d"]:
             tensor = tensor.unflatten(0, (n_nodes, n_targets)).transpose(1, 2)
             return tensor.repeat_interleave(n_heads // tensor.shape[1], dim=1)
 
         rows = targets.repeat(n_nodes)
         own_query = values.query[torch.arange(len(rows), device=rows.device), :, rows]
         query = own_query.unflatten(0, (n_nodes, n_targets)).transpose(1, 2)[..., None, :] * block.scoring.scale
-        self.logits = (query @ by_head(values.key).mT).squeeze(-2)
-        self.key_slope = (query @ by_head(slopes.key).mT).squeeze(-2)
+        logits, key_slope = ((query @ by_head(each.key).mT).squeeze(-2) for each in (values, slopes))
+        super().__init__(logits, key_slope, own.expand(n_nodes, -1, -1))
         self.value, self.value_slope = by_head(values.value), by_head(slopes.value)
-        self.states = own.expand(n_nodes, -1, -1)
 
-    def mix(self, weights: Tensor) -> Tensor:
+    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
         return (weights[..., None, :] @ self.value).squeeze(-2).transpose(1, 2)
 
-    def read(self, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
         directions = directions.transpose(1, 2)[..., None]
         return (self.value @ directions).squeeze(-1), (self.value_slope @ directions).squeeze(-1)
 
 
 class TargetBatches:
-    """Plan B where no closed form holds: exact, and T times dearer in `pre` only."""
+    """Every target's path by itself, where no closed form holds: exact, and T times dearer in `pre` only."""
 
     moves = False
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lignite.attribution.block import Block
-from lignite.attribution.quadrature import Rule
-from lignite.attribution.readout import ROUNDINGS, unit
+from lignite.attribution.readout import ROUNDINGS, length, unit
+from lignite.attribution.rules import Rule
 
 TRIAL_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Largest difference of a row of scores from the definition, relative to its largest, by the coarsest precision in the
@@ -263,8 +263,8 @@ class _Run:
             direction = unit(total if projection else moved)
             if of_heads:  # heads that stand still have no direction, only rounding
                 assert own_end is not None
-                least = ROUNDINGS * torch.finfo(total.dtype).eps * _length(own_end)
-                direction = direction * (_length(total) > least) * self.factors
+                least = ROUNDINGS * torch.finfo(total.dtype).eps * length(own_end)
+                direction = direction * (length(total) > least) * self.factors
         return direction
 
     def rows(self, name: str) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"]]:
@@ -298,10 +298,6 @@ def _sizes(actual: np.ndarray, expected: np.ndarray, *, weight: float) -> tuple[
         rows = (actual - expected, expected, actual)
     first, second, third = (float(np.abs(row).max()) for row in rows)
     return first, second, third
-
-
-def _length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
-    return torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
 
 
 class _Coarsest(TorchDispatchMode):

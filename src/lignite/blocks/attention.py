@@ -32,18 +32,9 @@ Handler = Callable[[AttendCall], Float[Tensor, "point token head d_value"]]
 _handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", default=None)
 
 
-def attention_function(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **options: Any,
-) -> tuple[Tensor, None]:
+def attention_function(*handed: Any, **options: Any) -> tuple[Tensor, None]:
     """Plain softmax attention, unless a handler captures the call or answers it with heads of its own."""
-    call = attend_call(module, query, key, value, attention_mask, scaling, dropout, **options)
+    call = attend_call(*handed, **options)
     handler = _handler.get()
     return (compute if handler is None else handler)(call).contiguous(), None  # as transformers' own are: some view it
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.layer_ig import gradient_at
+from lignite.attribution.lines import gradient_at
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.methods.stacks import Scores, every_row, explain_stacks

@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
-from lignite.attribution.layer_ig import LayerIG, Precision, along_each_layer, along_input
+from lignite.attribution.layer_ig import Following, LayerIG, along_each_layer, along_input
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.leap import warn_of_leaps
 from lignite.blocks.replay import Start
@@ -49,9 +49,9 @@ def ca_lig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: f
     return found
 
 
-def precision_of(stack: Stack, request: ExplainRequest, budget: float) -> Precision:
+def precision_of(stack: Stack, request: ExplainRequest, budget: float) -> Following:
     """How finely the paths of a stack are followed."""
-    return Precision(
+    return Following(
         tol=request.tol,
         max_steps=request.max_steps,
         n_steps=request.n_steps,
@@ -96,7 +96,7 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
     return parts
 
 
-def _integrated(stack: Stack, start: Start, request: ExplainRequest, precision: Precision) -> LayerIG:
+def _integrated(stack: Stack, start: Start, request: ExplainRequest, precision: Following) -> LayerIG:
     if request.path == "input":
         return along_input(stack, start.states[0], precision, base=start.value, images=start.states)
     return along_each_layer(stack, start.states, precision, wanted=range(stack.n_layers + 1), base=start.value)

@@ -3,8 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lignite.attribution.layer_ig import at_both_ends
-from lignite.attribution.orders import in_both_orders
+from lignite.attribution.orders import at_both_ends, in_both_orders
 from lignite.blocks.baselines import special_tokens
 from lignite.blocks.stack import Stack
 from lignite.methods.stacks import points_at_once

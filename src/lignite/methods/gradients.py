@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lignite.attribution.layer_ig import along_each_layer, gradient_at
+from lignite.attribution.layer_ig import along_each_layer
+from lignite.attribution.lines import gradient_at
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.leap import warn_of_leaps
 from lignite.blocks.stack import Stack

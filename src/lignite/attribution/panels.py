@@ -29,7 +29,8 @@ DEEPEST = 40
 class Panel:
     """One piece of the path, evaluated for some rows; start and end are in the graded variable t.
 
-    `moved` is how far the scores are from those of a rule of fewer nodes, summed over sources, where one is known.
+    Of nested rules, `moved` is how far the scores are from those of the rule before, summed over sources. On the whole
+    path, `mass` is what that is compared with: the size of the scores, or of what they must add up to.
     """
 
     start: float
@@ -40,6 +41,7 @@ class Panel:
     level_end: Float[Tensor, " target *head"]
     scores: Scores
     moved: Float[Tensor, " target *head"] | None = None
+    mass: Float[Tensor, " target *head"] | None = None
 
     def error(self) -> Float[Tensor, " target *head"]:
         """What the scores of the panel miss of the change of the readout over it."""
@@ -48,14 +50,31 @@ class Panel:
 
 @runtime_checkable
 class Evaluation(Protocol):
-    """How a panel of a path is evaluated, with the same number of nodes whichever panel it is."""
+    """How panels of a path are evaluated; `n_nodes` are those of every half."""
 
     @property
     def n_nodes(self) -> int: ...
 
-    def panel(self, start: float, end: float, rows: Tensor, level_start: Tensor, level_end: Tensor) -> Panel: ...
+    def whole(self) -> Panel:
+        """The whole path by the first rule, for all rows."""
+        ...
 
-    def level(self, point: float, rows: Tensor) -> Float[Tensor, " target *head"]:
+    def nest(self, numbers: Sequence[int]) -> Panel | None:
+        """The whole path by the next rule, for these rows of the last one; None when there is none."""
+        ...
+
+    def panel(
+        self,
+        start: float,
+        end: float,
+        rows: Int[Tensor, " target"],
+        level_start: Float[Tensor, " target *head"],
+        level_end: Float[Tensor, " target *head"],
+    ) -> Panel:
+        """A part of the path, whose ends are given in t, for some rows."""
+        ...
+
+    def level(self, point: float, rows: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
         """The readout of some rows at one point t of the path."""
         ...
 
@@ -64,12 +83,13 @@ class Evaluation(Protocol):
 class Piece:
     """One panel of one row: what it misses itself (`own`), and at best, by itself or by its halves (`least`).
 
-    Both are ``[2, head]``: the error, and how far the scores have moved since the rule before.
+    Both are ``[2, head]``: the error, and how far the scores have moved since the rule before, by a `mass` of theirs.
     """
 
     panel: Panel
     place: int
     own: Float[np.ndarray, "2 head"]
+    mass: Float[np.ndarray, " head"] | None = None
     depth: int = 0
     above: "Piece | None" = None
     halves: tuple["Piece", "Piece"] | None = None
@@ -95,9 +115,11 @@ class Piece:
 
 def pieces(panel: Panel) -> list[Piece]:
     """Every row of a panel by itself."""
-    error = _on_host(panel.error())
-    moved = np.zeros_like(error) if panel.moved is None else _on_host(panel.moved)
-    return [Piece(panel, place, np.stack([abs(error[place]), moved[place]])) for place in range(len(error))]
+    error = on_host(panel.error())
+    moved = np.zeros_like(error) if panel.moved is None else on_host(panel.moved)
+    masses = [None] * len(error) if panel.mass is None else on_host(panel.mass)
+    own = [np.stack(each) for each in zip(abs(error), moved, strict=True)]
+    return [Piece(panel, place, *each) for place, each in enumerate(zip(own, masses, strict=True))]
 
 
 class Row:
@@ -110,10 +132,10 @@ class Row:
     ----------
     number
         Place of the target among those integrated.
+    root
+        The whole path by its first rule; a movement of its scores is compared with its mass, or with `size`.
     size
         What an error is compared with, per head.
-    mass
-        What a movement of the scores is compared with, per head.
     rounding
         One rounding of what is integrated, per head.
     """
@@ -123,24 +145,24 @@ class Row:
         number: int,
         root: Piece,
         size: Float[np.ndarray, " head"],
-        mass: Float[np.ndarray, " head"],
         rounding: Float[np.ndarray, " head"],
-        used: int,
     ):
-        self.number, self.root, self.used = number, root, used
-        self.size, self.mass, self.rounding = size, mass, rounding
+        self.number, self.root, self.used = number, root, root.panel.n_nodes
+        self.size, self.rounding = size, rounding
+        self.mass = size if root.mass is None else root.mass
         self.best = [root]
         self.missed = self.measure(root.least)
 
-    def measure(self, bound: np.ndarray) -> float:
+    def measure(self, bound: Float[np.ndarray, "2 head"]) -> float:
         """The smallest `tol` that these errors and movements would satisfy."""
         error, moved = bound
         worst = np.maximum(_share(error, self.size), _share(moved, self.mass) ** 2).max()
         return float(worst) if np.isfinite(worst) else np.inf
 
-    def offer(self, root: Piece, mass: Float[np.ndarray, " head"]) -> None:
-        """The whole path by a rule of more nodes; the better of the two stays."""
-        before, self.mass = self.mass, mass
+    def offer(self, root: Piece) -> None:
+        """Take the whole path by a rule of more nodes, if that is better than what is there."""
+        before, self.used = self.mass, root.panel.n_nodes
+        self.mass = self.size if root.mass is None else root.mass
         missed = self.measure(root.own)
         if missed <= self.missed:
             self.root, self.best, self.missed = root, [root], missed
@@ -148,9 +170,9 @@ class Row:
             self.mass = before
             self.root.ended = self.root.ended or self._is_rounding(self.root.own, NEARLY_EXACT)
 
-    def is_exact(self) -> bool:
-        """Whether no rule could do better: what is missed is rounding."""
-        return self.root.ended or self._is_rounding(self.root.own, EXACT)
+    def wants_nodes(self, tol: float) -> bool:
+        """Whether a rule of more nodes could do better: what is missed is too much, and no rounding."""
+        return self.missed > tol and not (self.root.ended or self._is_rounding(self.root.own, EXACT))
 
     def wanted(self, tol: float, most: int) -> list[Piece]:
         """Pieces to be halved next, at most so many, the worst first; none when all is within `tol`."""
@@ -177,11 +199,11 @@ class Row:
     def _may_gain(self, piece: Piece) -> bool:
         if piece.ended:
             return False
-        if piece.halves is None and (self._is_rounding(piece.own, EXACT) or not can_halve(piece)):
+        if piece.halves is None and (self._is_rounding(piece.own, EXACT) or not _can_halve(piece)):
             piece.ended = True
         return not piece.ended
 
-    def _is_rounding(self, bound: np.ndarray, roundings: int) -> bool:
+    def _is_rounding(self, bound: Float[np.ndarray, "2 head"], roundings: int) -> bool:
         error, moved = bound
         settled = _share(moved, self.mass) ** 2 <= np.finfo(np.float32).eps
         return bool(((error <= roundings * self.rounding) & settled).all())
@@ -206,7 +228,7 @@ class Row:
             self.best, self.missed = self.root.chosen(), missed
 
 
-def can_halve(piece: Piece) -> bool:
+def _can_halve(piece: Piece) -> bool:
     """Whether nodes of the halves could still be told apart in the precision of the path."""
     start, end = piece.panel.start, piece.panel.end
     eps = torch.finfo(piece.panel.level_end.dtype).eps
@@ -214,10 +236,18 @@ def can_halve(piece: Piece) -> bool:
 
 
 def refine(rows: Sequence[Row], evaluation: Evaluation, *, tol: float, max_steps: int) -> None:
-    """Halve the panels of every row until it is within `tol`, has no panel that could gain, or no nodes left.
+    """Refine the path of every row until it is within `tol`, has no panel that could gain, or no nodes left.
 
-    Rows that want the same panel halved are evaluated together.
+    The whole path takes the rules inside one another first, and its panels are halved after that. Rows that want the
+    same panel are evaluated together.
     """
+    waiting = list(rows)
+    while waiting := [row for row in waiting if row.wants_nodes(tol)]:
+        panel = evaluation.nest([row.number for row in waiting])
+        if panel is None:
+            break
+        for row, root in zip(waiting, pieces(panel), strict=True):
+            row.offer(root)
     waiting = list(rows)
     while waiting:
         together: dict[tuple[float, float], list[tuple[Row, Piece]]] = {}
@@ -263,13 +293,14 @@ def replace_refined(totals: Scores, rows: Iterable[Row]) -> None:
             totals[name][to] += part[of]
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _share(part: Float[np.ndarray, " head"], whole: Float[np.ndarray, " head"]) -> Float[np.ndarray, " head"]:
     """Of nothing, nothing is no share, and anything else is all of it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(part == 0, 0.0, part / whole)
 
 
-def _on_host(values: Float[Tensor, " target *head"]) -> Float[np.ndarray, "target head"]:
+def on_host(values: Float[Tensor, " target *head"]) -> Float[np.ndarray, "target head"]:
+    """Numbers of every head, a single one where there are no heads, in double precision."""
     return values.detach().reshape(len(values), -1).double().cpu().numpy()
 
 

@@ -1,4 +1,4 @@
-"""Plan C, the definition: one target at a time through autograd, no structure assumed. The truth of every test."""
+"""The definition: one target at a time through autograd, no structure assumed. The truth of every test."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.quadrature import Rule
+from lignite.attribution.rules import Rule
 
 
 def attribute_one(
@@ -40,7 +40,7 @@ def attribute_one(
 
     Examples
     --------
-    >>> from lignite.attribution.quadrature import gauss_legendre
+    >>> from lignite.attribution.rules import gauss_legendre
     >>> sums_with_weights = lambda x: 3 * x[0] + 1 * x[1]
     >>> attribute_one(sums_with_weights, torch.ones(2, 1), torch.zeros(2, 1), rule=gauss_legendre(1))
     (tensor([3., 1.]), tensor(4.))

@@ -1,0 +1,185 @@
+"""Straight lines in the states of a model's layers: their points, what F is there, and how it turns."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lignite.attribution.integrals import NODES_PER_PANEL
+from lignite.attribution.panels import Scores
+from lignite.attribution.plan import GRADED_POWER
+from lignite.attribution.rules import NESTED, Family, interleaved
+
+
+@runtime_checkable
+class Layers(Protocol):
+    """What the mathematics needs of a model on a batch of rows; a stack of replayed blocks offers it.
+
+    `states` has one entry per layer, and last the states that leave the last block. Points never interact.
+    """
+
+    kept: Bool[Tensor, "row token"]
+    states: list[Tensor]
+    value: Float[Tensor, " row"]
+
+    @property
+    def n_layers(self) -> int: ...
+
+    def run(
+        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, " point"]: ...
+
+    def run_entering(
+        self, entry: Int[Tensor, " point"], states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, " point"]: ...
+
+    def trace(
+        self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> tuple[list[Float[Tensor, "point token d"]], Float[Tensor, " point"]]: ...
+
+    def trace_slopes(
+        self,
+        states: Float[Tensor, "point token d"],
+        slope: Float[Tensor, "point token d"],
+        index: Int[Tensor, " point"],
+    ) -> list[Float[Tensor, "point token d"]]: ...
+
+    def block(
+        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+    ) -> Float[Tensor, "point token d"]: ...
+
+
+OfPoints = Callable[[Float[Tensor, "point token d"], Int[Tensor, " point"]], Float[Tensor, " point"]]
+"""A number for each point, given its states and the line or row it belongs to."""
+
+
+class Points:
+    """Nodes times lines, from `start` to `end`, of which at most `max_points` are run at once."""
+
+    def __init__(self, start: Float[Tensor, "line token d"], end: Float[Tensor, "line token d"], max_points: int):
+        self.start, self.slope, self.max_points = start, end - start, max_points
+
+    def pieces(self, n_nodes: int, lines: Int[Tensor, " line"]) -> tuple[Int[Tensor, " some"], ...]:
+        """Lines in pieces, each with all its nodes as far as they fit."""
+        return lines.split(max(1, self.max_points // n_nodes))
+
+    def states(self, nodes: Float[Tensor, " node"], lines: Int[Tensor, " line"]) -> Float[Tensor, "point token d"]:
+        """All lines at the first node, all at the second, and so on."""
+        return (self.start[lines] + nodes[:, None, None, None] * self.slope[lines]).flatten(0, 1)
+
+    def values(self, function: OfPoints, point: float, lines: Int[Tensor, " line"]) -> Float[Tensor, " line"]:
+        """A function of states and lines, at one point of every line."""
+        node = self.start.new_tensor([point])
+        with torch.no_grad():
+            return torch.cat([function(self.states(node, some), some) for some in self.pieces(1, lines)])
+
+
+class Lines(Points):
+    """Straight lines in the states of some layers, those of all rows: scores ``[line, 1, token]``.
+
+    Lines of the first layer come first; line n is that of row ``n mod rows``. `base` is F where lines start, if the
+    model itself has said; otherwise it is replayed.
+    """
+
+    n_nodes = NODES_PER_PANEL
+    """Of one panel, where the path is bisected."""
+
+    def __init__(
+        self,
+        layers: Layers,
+        wanted: Sequence[int],
+        start: Sequence[Float[Tensor, "row token d"]],
+        base: Float[Tensor, " row"] | None,
+        max_points: int,
+    ):
+        first, last = (torch.cat([states[layer] for layer in wanted]) for states in (start, layers.states))
+        super().__init__(first, last, max_points)
+        self.layers = layers
+        rows = every_row(layers)
+        self.row = rows.repeat(len(wanted))
+        self.entry = torch.tensor(list(wanted), device=rows.device).repeat_interleave(len(rows))
+        self.value = layers.value[self.row]
+        lines = torch.arange(len(self.row), device=rows.device)
+        self.base = self.values(self._run, 0.0, lines) if base is None else base[self.row]
+        self.displacement = (self.value - self.base)[:, None]
+
+    def groups(self, lines: Int[Tensor, " line"]) -> Iterator[tuple[Int[Tensor, " some"], int]]:
+        """Lines that are integrated together, and the nodes that a panel of theirs may keep."""
+        yield lines, NESTED[-1]
+
+    def samples(self, targets: Int[Tensor, " line"], start: float, end: float, family: Family) -> "LineSamples":
+        return LineSamples(self, targets)
+
+    def scores(
+        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " line"]
+    ) -> Scores:
+        rates = self.rates(nodes, targets)
+        return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
+
+    def rates(self, nodes: Float[Tensor, " node"], lines: Int[Tensor, " line"]) -> Float[Tensor, "node line 1 token"]:
+        """Scores per length of path at every node."""
+        found = []
+        for rows in self.pieces(len(nodes), lines):
+            parts = []
+            for some in nodes.split(max(1, self.max_points // len(rows))):
+                gradient = gradient_of(self._run, self.states(some, rows), rows.repeat(len(some)))
+                kept = self.layers.kept[self.row[rows]]
+                along = gradient.unflatten(0, (len(some), len(rows)))
+                parts.append(torch.einsum("nrtd,rtd->nrt", along, self.slope[rows]) * kept)
+            found.append(torch.cat(parts))
+        return torch.cat(found, 1)[:, :, None]
+
+    def level(self, point: float, targets: Int[Tensor, " line"]) -> Float[Tensor, "line 1"]:
+        return (self.values(self._run, point, targets) - self.base[targets])[:, None]
+
+    def _run(self, states: Float[Tensor, "point token d"], lines: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+        return self.layers.run_entering(self.entry[lines], states, self.row[lines])
+
+
+class LineSamples:
+    """Scores per length of path at the nodes of one panel."""
+
+    def __init__(self, path: Lines, lines: Int[Tensor, " line"]):
+        self.path, self.lines = path, lines
+        self.rates: Float[Tensor, "node line 1 token"] | None = None
+
+    def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
+        self.rates = interleaved(self.rates, self.path.rates(nodes, self.lines), is_new)
+
+    def scores(self, weights: Float[Tensor, " node"]) -> Float[Tensor, "line 1 token"]:
+        assert self.rates is not None
+        return torch.einsum("n,nrlt->rlt", weights.to(self.rates), self.rates)
+
+    def keep(self, chosen: Bool[Tensor, " line"]) -> None:
+        assert self.rates is not None
+        self.lines, self.rates = self.lines[chosen], self.rates[:, chosen]
+
+
+def gradient_of(
+    function: OfPoints, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+) -> Float[Tensor, "point token d"]:
+    """Derivative of a function with respect to each point's states."""
+    with torch.enable_grad():
+        leaf = states.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(leaf, index).sum(), leaf)
+    return gradient
+
+
+def gradient_at(
+    layers: Layers, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
+) -> Float[Tensor, "point token d"]:
+    """Derivative of F with respect to the states that enter a layer."""
+    return gradient_of(partial(layers.run, layer), states, index)
+
+
+def power_of(layers: Layers, layer: int, start: Float[Tensor, "row token d"]) -> int:
+    """How paths are graded: those of tokens that start at nothing are; padding does not count."""
+    from_nothing = ~start.any(-1) & layers.states[layer].any(-1) & layers.kept
+    return GRADED_POWER if bool(from_nothing.any()) else 1
+
+
+def every_row(layers: Layers) -> Int[Tensor, " row"]:
+    return torch.arange(len(layers.value), device=layers.value.device)

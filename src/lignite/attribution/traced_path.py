@@ -1,0 +1,192 @@
+"""The image of a line: where the states of every layer go while those of the first go straight."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lignite.attribution.lines import Layers, Points
+from lignite.attribution.panels import Scores
+from lignite.attribution.rules import Family, derivative_inside, differentiation, interleaved
+
+NODES_TRACED = 12
+"""Nodes of one panel where a path is followed through the layers: its direction there comes from a polynomial through
+them, which needs more nodes than the integral."""
+
+LONG = 128
+"""Rows of more tokens keep the states and gradients of at most 31 nodes, others of 63. The row alone decides, since a
+rule that depended on memory or on the batch would let results depend on them."""
+
+MOST_OF_SHORT, MOST_OF_LONG = 63, 31
+
+KEPT_NODES = 24
+"""How many nodes may keep their states and gradients of all layers, for each point whose graph fits into memory. A
+block's graph keeps some 24 vectors of its width for each token, a node two, and twice the budget may be used."""
+
+LayerStates = Sequence[Float[Tensor, "known row token d"]]
+"""States, or gradients with respect to them, at some nodes of the path: an entry for each layer."""
+
+
+class TracedPath(Points):
+    """The image of a line at the first layer, in all layers: scores ``[row, layer, token]``.
+
+    The image bends, so its direction at every node is the derivative of the polynomial through the states at all nodes
+    of a panel, and at its ends where these are known: as accurate as the panel's own rule, and nearly free
+    (docs/method.md). Single nodes have no such polynomial; there the direction is computed in forward mode.
+
+    `base` is F where the line starts, and `images` its states at every layer there, if the model itself has said;
+    otherwise they are replayed.
+    """
+
+    n_nodes = NODES_TRACED
+
+    def __init__(
+        self,
+        layers: Layers,
+        start: Float[Tensor, "row token d"],
+        base: Float[Tensor, " row"] | None,
+        max_points: int,
+        power: int,
+        images: Sequence[Float[Tensor, "row token d"]] | None = None,
+    ):
+        super().__init__(start, layers.states[0], max_points)
+        self.layers, self.power, self.images, self.value = layers, power, images, layers.value
+        rows = torch.arange(len(self.value), device=self.value.device)
+        self.base = self.values(self._run, 0.0, rows) if base is None else base
+        self.displacement = (self.value - self.base)[:, None].expand(-1, layers.n_layers + 1).contiguous()
+
+    def groups(self, rows: Int[Tensor, " row"]) -> Iterator[tuple[Int[Tensor, " some"], int]]:
+        """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
+        long = self.layers.kept[rows].sum(1) > LONG
+        for some, most in ((rows[~long], MOST_OF_SHORT), (rows[long], MOST_OF_LONG)):
+            at_once = max(1, KEPT_NODES * self.max_points // most)
+            for part in some.split(at_once) if len(some) else ():
+                yield part, most
+
+    def scores(
+        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " row"]
+    ) -> Scores:
+        found = [self._of_piece(nodes, weights, some) for some in self.pieces(len(nodes), targets)]
+        return {"scores": torch.cat(found)}
+
+    def _of_piece(
+        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], rows: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row layer token"]:
+        states, gradients = self.traced(nodes, rows)
+        if len(nodes) > 1:
+            return self.weighed(self._derivative(nodes), weights, rows, states[1:], gradients)
+        bent = self.layers.trace_slopes(self.states(nodes, rows), self.slope[rows], rows)
+        layers = range(1, self.layers.n_layers + 1)
+        scores = [self._of_line(weights, rows, gradients[0])]
+        scores += [weights.to(bent[0]) * (gradients[layer][0] * bent[layer]).sum(2) for layer in layers]
+        return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
+
+    def weighed(
+        self,
+        derivative: Float[Tensor, "node known"],
+        weights: Float[Tensor, " node"],
+        rows: Int[Tensor, " row"],
+        states: Iterable[Float[Tensor, "known row token d"]],
+        gradients: Sequence[Float[Tensor, "node row token d"]],
+    ) -> Float[Tensor, "row layer token"]:
+        """Sum over the nodes, from gradients at them and from the states above the first layer where these are known.
+
+        `derivative` takes known states to directions at the nodes. Its weighted transpose is laid on the gradients:
+
+            along     [node, known]           weight of the node times the derivative's row
+            pulled    [known, row, token, d]  gradients added up over the nodes, for each known state
+            scores    [row, token]            ⟨pulled, states⟩ over known points and width, for one layer
+        """
+        along = (derivative * weights.to(derivative)[:, None]).to(gradients[0])
+        scores = [self._of_line(weights, rows, gradients[0])]
+        for gradient, known in zip(gradients[1:], states, strict=True):
+            pulled = torch.einsum("nm,nrtd->mrtd", along, gradient)
+            scores.append((pulled * known).sum((0, 3)))
+        return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
+
+    def _of_line(
+        self, weights: Float[Tensor, " node"], rows: Int[Tensor, " row"], gradients: Float[Tensor, "node row token d"]
+    ) -> Float[Tensor, "row token"]:
+        """At the first layer the path is straight; a head may answer in another precision than its blocks compute."""
+        return torch.einsum("n,nrtd,rtd->rt", weights.to(gradients), gradients, self.slope[rows])
+
+    def samples(self, targets: Int[Tensor, " row"], start: float, end: float, family: Family) -> "TracedSamples":
+        assert self.power == 1
+        return TracedSamples(self, targets, start, end, family)
+
+    def states_at(self, point: float, rows: Int[Tensor, " row"]) -> list[Float[Tensor, "1 row token d"]]:
+        """States of every layer at one point of the path; at its end they are those of the input."""
+        known = {0.0: self.images, 1.0: self.layers.states}.get(point)
+        if known is not None:
+            return [states[rows][None] for states in known]
+        node = self.start.new_tensor([point])
+        with torch.no_grad():
+            parts = [self.layers.trace(self.states(node, some), some)[0] for some in self.pieces(1, rows)]
+        return [torch.cat(same)[None] for same in zip(*parts, strict=True)]
+
+    def traced(self, nodes: Float[Tensor, " node"], rows: Int[Tensor, " row"]) -> tuple[LayerStates, LayerStates]:
+        """States and gradients at every layer, as many nodes at once as fit."""
+        states: list[list[Tensor]] = []
+        gradients: list[list[Tensor]] = []
+        for some in nodes.split(max(1, self.max_points // len(rows))):
+            with torch.enable_grad():
+                leaf = self.states(some, rows).requires_grad_()
+                found, value = self.layers.trace(leaf, rows.repeat(len(some)))
+                parts = torch.autograd.grad(value.sum(), found, materialize_grads=True)
+            states.append([each.detach().unflatten(0, (len(some), len(rows))) for each in found])
+            gradients.append([each.unflatten(0, (len(some), len(rows))) for each in parts])
+        return _joined(states), _joined(gradients)
+
+    def _derivative(self, nodes: Float[Tensor, " node"]) -> Float[Tensor, "node node"]:
+        """d/da at the nodes of a polynomial in t, where a = t ** power."""
+        t = nodes.double().cpu().numpy() ** (1 / self.power)
+        speed = self.power * t ** (self.power - 1)
+        return torch.from_numpy(differentiation(tuple(t.tolist())) / speed[:, None])
+
+    def level(self, point: float, targets: Int[Tensor, " row"]) -> Float[Tensor, "row layer"]:
+        moved = self.values(self._run, point, targets) - self.base[targets]
+        return moved[:, None].expand(-1, self.layers.n_layers + 1)
+
+    def _run(self, states: Float[Tensor, "point token d"], rows: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+        return self.layers.run(0, states, rows)
+
+
+class TracedSamples:
+    """States and gradients of every layer at the nodes of one panel, and states at its ends."""
+
+    def __init__(self, path: TracedPath, rows: Int[Tensor, " row"], start: float, end: float, family: Family):
+        self.path, self.rows, self.length, self.family = path, rows, end - start, family
+        self.ends = [path.states_at(start, rows), path.states_at(end, rows)]
+        self.states: LayerStates = []
+        self.gradients: LayerStates = []
+
+    def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
+        states, gradients = self.path.traced(nodes, self.rows)
+        if self.states:
+            states = [interleaved(*pair, is_new) for pair in zip(self.states, states, strict=True)]
+            gradients = [interleaved(*pair, is_new) for pair in zip(self.gradients, gradients, strict=True)]
+        self.states, self.gradients = states, gradients
+
+    def scores(self, weights: Float[Tensor, " node"]) -> Float[Tensor, "row layer token"]:
+        derivative = torch.from_numpy(derivative_inside(len(weights), self.family) / self.length)
+        return self.path.weighed(derivative, weights, self.rows, self._known(), self.gradients)
+
+    def _known(self) -> Iterator[Float[Tensor, "known row token d"]]:
+        """Of one layer above the first at a time: joined, they are a copy."""
+        first, last = self.ends
+        for parts in zip(first[1:], self.states[1:], last[1:], strict=True):
+            yield torch.cat(parts)
+
+    def keep(self, chosen: Bool[Tensor, " row"]) -> None:
+        if bool(chosen.all()):
+            return
+        self.rows = self.rows[chosen]
+        self.states = [each[:, chosen] for each in self.states]
+        self.gradients = [each[:, chosen] for each in self.gradients]
+        self.ends = [[each[:, chosen] for each in end] for end in self.ends]
+
+
+def _joined(parts: Sequence[Sequence[Tensor]]) -> list[Float[Tensor, "node row token d"]]:
+    """Nodes of all parts side by side, layer by layer."""
+    return [torch.cat(each) for each in zip(*parts, strict=True)]
