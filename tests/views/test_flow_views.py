@@ -270,18 +270,16 @@ def test_a_cell_shows_the_score_of_its_target_row_and_source_column():
 
 
 def test_one_head_or_all_of_them():
-    """A split map is drawn part by part or added up, and the shares of the sum are taken after adding."""
+    """A split map is drawn part by part or added up."""
     dataset = sample_flow(dtype="float64")
 
     one = panels(draw_flow(dataset, map="attention", head=1))[2].images[0].get_array()
     summed = panels(draw_flow(dataset, map="attention"))[2].images[0].get_array()
-    share = panels(draw_flow(dataset, map="attention", values="share"))[2].images[0].get_array()
 
     layer = dataset.isel(layer=2)
     total = layer.attention.values.sum(0)
     np.testing.assert_array_equal(one, layer.attention.values[1])
     np.testing.assert_allclose(summed, total)
-    np.testing.assert_allclose(share, total / layer.attention_displacement.values.sum(0)[:, None])
 
 
 def test_all_layers_share_one_scale_around_zero_that_the_diagonal_does_not_set():
@@ -373,12 +371,8 @@ def test_drawing_leaves_matplotlib_as_it_was():
     ("options", "expected"),
     [
         ({"map": "mpl"}, "whole, composed"),
-        ({"layers": [9]}, "0 to 2"),
         ({"map": "attention", "head": 7}, "0, 1"),
         ({"map": "whole", "head": 0}, "not split by head"),
-        ({"map": "whole_circuits", "circuit": "vale"}, "value, key"),
-        ({"values": "percent"}, "'share'"),
-        ({"scale": "log"}, "'layer'"),
     ],
 )
 def test_an_unknown_choice_is_answered_with_the_known_ones(options, expected):

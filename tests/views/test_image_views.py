@@ -547,7 +547,7 @@ def test_what_a_patch_keeps_for_itself_does_not_drown_the_others():
     dataset["whole"][:] = 0
     dataset["whole"].loc[{"target": 4, "source": [4, 6]}] = [100.0, 2.0]
 
-    figure = draw_flow(dataset, target=4)
+    figure = draw_flow(dataset.sel(target=[4]))
 
     (drawn,) = pictures(figure)
     where = patches(dataset, "source")
@@ -559,33 +559,11 @@ def test_what_a_patch_keeps_for_itself_does_not_drown_the_others():
     assert (frame.get_width(), frame.get_height()) == (2 * times, 2 * times)
 
 
-def test_a_flow_of_an_image_can_be_drawn_as_heat_maps_too():
-    """All targets at once, as of a text."""
-    figure = draw_flow(sample_image_flow(grid=(2, 3), layers=[0], details=False), view="heat")
-
-    assert figure.axes[0].images[0].get_array().shape == (7, 7)
-
-
 def test_without_a_class_token_the_first_target_reads():
     """Some models pool their patches."""
     dataset = sample_image_flow(grid=(2, 3), layers=[0], details=False, targets=[2, 3])
 
     assert any("what r0c1 2 reads" in text for text in texts(draw_flow(dataset)))
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({"target": 99}, "holds the targets 0 to 6"),
-        ({"target": 0, "view": "heat"}, "view='reads'"),
-        ({"view": "film"}, "'heat' or 'reads'"),
-        ({"view": "reads", "map": "mlp"}, "view='heat'"),
-    ],
-)
-def test_what_a_flow_cannot_show_is_refused(how, message):
-    """With what can be chosen."""
-    with pytest.raises(OptionError, match=message):
-        draw_flow(sample_image_flow(grid=(2, 3), layers=[0], details=False), **how)
 
 
 def test_the_page_of_a_flow_knows_the_patches():

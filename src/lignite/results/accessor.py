@@ -139,7 +139,7 @@ class LigniteAccessor:
                 raise OptionError(f"map {map!r} has no layers: leave layer out, or ask for another map.")
             dataset = dataset.sel(layer=_chosen_layers(dataset, layer))
         scores = dataset[map]
-        divisor = _moved(_displacement(dataset, map)) if _kind(dataset) == FLOW.kind else _magnitudes(scores)
+        divisor = moved(_displacement(dataset, map)) if _kind(dataset) == FLOW.kind else _magnitudes(scores)
         shares = (scores / divisor).transpose(*scores.dims)
         magnitude = np.abs(scores.values.astype(np.float64))
         if sign != "both":
@@ -355,7 +355,7 @@ def _still(displacement: np.ndarray, axis: int) -> np.ndarray:
     return displacement <= STILL * np.median(displacement, axis=axis, keepdims=True)
 
 
-def _moved(displacement: xr.DataArray) -> xr.DataArray:
+def moved(displacement: xr.DataArray) -> xr.DataArray:
     """The displacement, NaN where the target moved nowhere."""
     axis = displacement.get_axis_num("target")
     assert isinstance(axis, int)
@@ -592,13 +592,13 @@ def _group(dataset: xr.Dataset, layout: Layout, name: str) -> list[str]:
 
 def _factor(dataset: xr.Dataset, name: str, entry: Map, by: str) -> xr.DataArray:
     if by == "displacement":
-        divisor = _moved(_displacement(dataset, name).astype(np.float64))
+        divisor = moved(_displacement(dataset, name).astype(np.float64))
     else:
         if name not in dataset:
             raise OptionError(f"the result has details of {name!r} but not {name!r} itself: keep it, or drop them.")
         magnitudes = abs(dataset[name].astype(np.float64))
         if by == "row" and _kind(dataset) == FLOW.kind:
-            divisor = _moved(magnitudes.sum(entry.adds_over))
+            divisor = moved(magnitudes.sum(entry.adds_over))
         elif by == "row":
             rows = magnitudes.sum(entry.dims[-1])
             divisor = rows.where(rows > STILL * rows.max([dim for dim in rows.dims if dim != "layer"]))

@@ -2,15 +2,19 @@
 
 import io
 import warnings
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
@@ -22,12 +26,55 @@ from lignite.views.palette import diverging
 ENDINGS = (".png", ".svg", ".pdf")
 
 DIVERGING = LinearSegmentedColormap.from_list("lignite", diverging(), N=255)
+ROUND = (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 500, 1000)
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and the reader's fonts draw what ours cannot
     "svg.hashsalt": "lignite",
     "font.family": ["DejaVu Sans"],
     "axes.linewidth": 0.5,
 }
+
+
+def on_scale(shares: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 4"]:
+    """Colours of shares from −1 to 1."""
+    return np.asarray(DIVERGING(0.5 + 0.5 * shares))
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, whichever reads better on this colour (its relative luminance decides, as in WCAG)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#ffffff"
+
+
+def every_nth(count: int, needed: float) -> int:
+    """A round n of at least `needed`, so that every n-th label has room; `count` if there is none."""
+    return next((n for n in ROUND if n >= needed), count)
+
+
+def colour_bar(
+    axes: Axes,
+    colours: Callable[[Float[np.ndarray, " share"]], np.ndarray],
+    ticks: Sequence[float],
+    labels: Sequence[str],
+    *,
+    size: float,
+    lying: bool = False,
+) -> None:
+    """The scale of colours from its first tick to its last, −limit to limit: upwards, or `lying` from left to right."""
+    scale, ends = colours(np.linspace(-1, 1, 255)), (ticks[0], ticks[-1])
+    image, extent = (scale[None], (*ends, 0, 1)) if lying else (scale[::-1, None], (0, 1, *ends))
+    axes.imshow(image, extent=extent, aspect="auto", interpolation="none")
+    along, across = (axes.xaxis, axes.yaxis) if lying else (axes.yaxis, axes.xaxis)
+    across.set_ticks([])
+    along.set_ticks(ticks, labels, parse_math=False)
+    axes.tick_params(length=2, width=0.4, pad=1.5 if lying else 2, labelsize=size)
+    if lying:
+        first, *_, last = axes.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
+    else:
+        axes.yaxis.tick_right()
 
 
 def picture_ending(path: Path) -> str:

@@ -14,6 +14,11 @@ DARK_WARM = ("#46321f", "#71461d", "#ab6420", "#ea9440", "#ffd9ac")
 DARK_NEUTRAL = "#1d1f23"
 
 
+def sign_colour(value: float) -> str:
+    """The middle tone of what speaks for, or against: it stands out from black and from white."""
+    return WARM[2] if value > 0 else COLD[2]
+
+
 def diverging(*, dark: bool = False) -> tuple[str, ...]:
     """Eleven colours at equal steps from the most negative to the most positive value."""
     if dark:

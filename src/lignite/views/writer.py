@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, OverflowMethod
+from rich.table import Table
 from rich.text import Text
 
 from lignite.views.labels import format_share, visible_token
@@ -49,6 +50,21 @@ class Writer:
         """A bar as long as `share` of `cells`, never of no length."""
         halves = max(1, round(2 * cells * share))
         return self.bar * (halves // 2) + (self.half_bar if halves % 2 else "")
+
+
+def facts_table(*rows: tuple[str, Text]) -> Table:
+    """Names and what is said of them, a line each; more can be added."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def plain_table() -> Table:
+    """A table of numbers without lines."""
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
 
 
 def fold(pieces: Iterable[Text], width: int) -> Text:

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-
-SIDES = ("top", "left", "bottom", "right")
+from lignite.results.pixels import SIDES as SIDES  # what other metrics read boxes by
+from lignite.results.pixels import on_pixels
 
 MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
@@ -82,30 +82,13 @@ def enlarge(
             f"a patch reaches to {places[:, 2].max()} × {places[:, 3].max()} pixels, but the picture has "
             f"{shape[0]} × {shape[1]}: give the picture that the model sees."
         )
-    enlarged = np.full(tuple(shape), np.nan)
-    for score, (top, left, bottom, right) in zip(scores, places.tolist(), strict=True):
-        enlarged[top:bottom, left:right] = score
-    return np.where(np.isnan(enlarged), np.nan, _bilinear(scores, places, shape)) if smooth else enlarged
-
-
-def _bilinear(scores: np.ndarray, boxes: np.ndarray, shape: Sequence[int]) -> Float[np.ndarray, "y x"]:
-    tops, lefts = np.unique(boxes[:, 0]), np.unique(boxes[:, 1])
-    if len(scores) != len(tops) * len(lefts):
+    rows, cols = (len(np.unique(places[:, side])) for side in (0, 1))
+    if smooth and len(scores) != rows * cols:
         raise InputError(
-            f"{len(scores)} patches do not fill a grid of {len(tops)} × {len(lefts)}, and lines can be drawn between "
-            "the patches of a whole grid alone: leave smooth=False."
+            f"{len(scores)} patches do not fill a grid of {rows} × {cols}, and lines can be drawn between the patches "
+            "of a whole grid alone: leave smooth=False."
         )
-    rows, cols = np.searchsorted(tops, boxes[:, 0]), np.searchsorted(lefts, boxes[:, 1])
-    grid, down, across = np.empty((len(tops), len(lefts))), np.empty(len(tops)), np.empty(len(lefts))
-    grid[rows, cols] = scores
-    down[rows], across[cols] = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
-    return _between(down, shape[0]) @ grid @ _between(across, shape[1]).T
-
-
-def _between(centres: np.ndarray, length: int) -> Float[np.ndarray, "pixel centre"]:
-    """How much of each centre's number a pixel gets, by the pixel's own centre."""
-    pixels = np.arange(length) + 0.5
-    return np.stack([np.interp(pixels, centres, unit) for unit in np.eye(len(centres))], axis=1)
+    return on_pixels(scores, places, shape, smooth=smooth)
 
 
 def localization(

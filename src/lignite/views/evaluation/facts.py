@@ -7,9 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
+from lignite.views.palette import COLD, WARM
 from lignite.wording import one_line
 
-COLOURS = ("#c45d16", "#2a6fae", "#1f8a62", "#a0457f", "#8a6d00", "#5b9bcd", "#4f4f4f", "#d18b2c")
+COLOURS = (WARM[3], COLD[3], "#1f8a62", "#a0457f", "#8a6d00", "#5b9bcd", "#4f4f4f", "#d18b2c")
 """Told apart with most colour blindness; beyond eight, dashes tell the rest apart. `random` is a grey dotted line."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 GREY = "#8f8f8f"

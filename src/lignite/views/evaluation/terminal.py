@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from lignite.views.evaluation.facts import (
@@ -18,7 +17,7 @@ from lignite.views.evaluation.facts import (
     reasons,
     written_number,
 )
-from lignite.views.writer import Writer
+from lignite.views.writer import Writer, facts_table, plain_table
 from lignite.wording import one_line
 
 METHOD_CELLS = 34
@@ -30,7 +29,7 @@ def print_evaluation(evaluation: Measured, *, console: Console | None = None) ->
     """Print means with half the width of their intervals, the best of each column, and what could not be computed."""
     console = console or Console()
     writer = Writer(console)
-    console.print(_facts(evaluation, writer))
+    console.print(facts_table(*((name, Text(writer.plain(value))) for name, value in facts(evaluation).items())))
     console.print()
     for some in _fitting(columns_of(evaluation), evaluation, console.width):
         console.print(_block(some, writer))
@@ -39,15 +38,6 @@ def print_evaluation(evaluation: Measured, *, console: Console | None = None) ->
     if len(evaluation.skipped):
         console.print()
         console.print(_skipped(evaluation, writer))
-
-
-def _facts(evaluation: Measured, writer: Writer) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in facts(evaluation).items():
-        grid.add_row(name, Text(writer.plain(value)))
-    return grid
 
 
 def _fitting(columns: Sequence[Column], evaluation: Measured, width: int) -> Iterator[list[Column]]:
@@ -71,7 +61,7 @@ def _width(column: Column) -> int:
 
 def _block(columns: Sequence[Column], writer: Writer) -> RenderableType:
     fill = columns[0].fill
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = plain_table()
     table.add_column("method", overflow="fold", max_width=METHOD_CELLS)
     up, down = writer.encodable("↑", "(high)"), writer.encodable("↓", "(low)")
     for column in columns:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from lignite.errors import OptionError
 from lignite.results import certificate
+from lignite.views.attributes import from_json, written
 from lignite.views.labels import visible_token
 from lignite.views.patches.facts import is_image
 from lignite.wording import one_line
@@ -116,13 +117,17 @@ def question(dataset: xr.Dataset) -> Question:
     target = from_json(dataset, "target")
     prediction = str(dataset.attrs.get("prediction", ""))
     return Question(
-        name=one_line(str(target.get("name") or "the output")),
+        name=_target_name(target),
         unit=_unit(target),
         value=float(dataset.attrs.get("value", np.nan)),
         prediction=one_line(prediction),
         probability=_probability(dataset, prediction),
         target_probability=_probability(dataset, _class_in(dataset, target)),
     )
+
+
+def _target_name(target: dict[str, Any]) -> str:
+    return one_line(str(target.get("name") or target.get("target") or "the output"))
 
 
 def _unit(target: dict[str, Any]) -> str:
@@ -170,20 +175,22 @@ def settings(dataset: xr.Dataset) -> dict[str, str]:
     request, method = from_json(dataset, "request"), one_line(str(dataset.attrs.get("method", "")))
     told = {name: request.get(name) for name in METHOD_OPTIONS.get(method, ())}
     chosen = {name: value for name, value in told.items() if value is not False and value not in (None, "", [])}
-    return {"method": method, **{name.replace("_", " "): _written(value) for name, value in chosen.items()}}
+    return {"method": method, **{name.replace("_", " "): written(value) for name, value in chosen.items()}}
 
 
-def _written(value: object) -> str:
-    if isinstance(value, list):
-        value = ", ".join(map(str, dict.fromkeys(value)))
-    if value is True:
-        return "yes"
-    return one_line(f"{value:.4g}" if isinstance(value, float) else str(value))
+def method_words(dataset: xr.Dataset) -> list[str]:
+    """The method and what tells its variants apart, word by word."""
+    chosen = settings(dataset)
+    return [chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())]
 
 
 def plan_lines(dataset: xr.Dataset) -> dict[str, str]:
     """How the scores were computed, in words."""
-    return {name.replace("_", " "): _written(value) for name, value in from_json(dataset, "plans").items()}
+    plans = from_json(dataset, "plans")
+    return {
+        name.replace("_", " "): written(list(dict.fromkeys(value)) if isinstance(value, list) else value)
+        for name, value in plans.items()
+    }
 
 
 def seams(dataset: xr.Dataset) -> str:
@@ -194,15 +201,6 @@ def seams(dataset: xr.Dataset) -> str:
     except (ValueError, TypeError, KeyError):
         return one_line(str(dataset.attrs["windows"]))  # shown as it stands: a view never hides what a result says
     return f"{len(found)} windows, characters {', '.join(found)}" if found else ""
-
-
-def from_json(dataset: xr.Dataset, name: str) -> dict[str, Any]:
-    """An attribute that holds JSON; what is no object stands under its own name, a view never hides what it finds."""
-    try:
-        parsed = json.loads(str(dataset.attrs.get(name) or "{}"))
-    except json.JSONDecodeError:
-        return {"name": str(dataset.attrs[name])}
-    return parsed if isinstance(parsed, dict) else {"name": parsed}
 
 
 # The text, with a token for every stretch of it

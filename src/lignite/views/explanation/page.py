@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from lignite.errors import OptionError
 from lignite.results.schema import EXPLAIN
+from lignite.views.attributes import options
 from lignite.views.explanation.facts import (
     SPECIAL,
     arrange,
@@ -25,7 +26,6 @@ from lignite.views.explanation.facts import (
     settings,
     strongest,
 )
-from lignite.views.flow.facts import options
 from lignite.views.labels import model_title, visible_token
 from lignite.views.markup import frame, in_base64, render, write_page
 from lignite.views.palette import diverging

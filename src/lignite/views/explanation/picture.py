@@ -9,19 +9,31 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.cells import cell_len
 
 from lignite.errors import OptionError
-from lignite.views.drawing import DIVERGING, STYLE, boxed, fonts_for, picture_ending, save_figure
+from lignite.views.drawing import (
+    DIVERGING,
+    STYLE,
+    boxed,
+    colour_bar,
+    every_nth,
+    fonts_for,
+    ink_on,
+    on_scale,
+    picture_ending,
+    save_figure,
+)
 from lignite.views.explanation.facts import Piece, arrange, layer_map, likeliest, limit_of, pieces, question
-from lignite.views.explanation.sheet import MARGIN, Sheet
+from lignite.views.explanation.heading import write_heading
 from lignite.views.labels import format_score, visible_token
-from lignite.views.palette import COLD, WARM
+from lignite.views.palette import sign_colour
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_images
+from lignite.views.sheet import MARGIN, Sheet
 from lignite.wording import shorten
 
 WIDTH = 7.2  # inches, at least; more where the tokens need it
@@ -42,12 +54,13 @@ def draw_explanation(
     special: str = "show",
     smooth: bool = False,
     scale: str | None = None,
+    keep_characters: bool = False,
 ) -> Figure:
     """Draw the text in the colours of its relevance, the same as bars, and the layers as a heat map.
 
     Colours end at the largest score of the text, and at the largest of all layers in the heat map. `words` and
     `special` as in `print_explanation`. A figure without a window; a character that no installed font can draw stands
-    as □.
+    as □, unless `keep_characters`.
 
     An image lies under the colours of its patches, and small ones under it show every layer; several explanations of
     images stand side by side. `smooth` mixes the colours of neighbouring patches instead of showing their edges.
@@ -55,35 +68,6 @@ def draw_explanation(
     explanations beside each other (by default they do not, for methods differ in their unit), share one scale of
     colours.
     """
-    return _draw(results, words=words, special=special, smooth=smooth, scale=scale, keep_characters=False)
-
-
-def save_explanation_picture(
-    results: xr.Dataset | Sequence[xr.Dataset],
-    path: str | Path,
-    *,
-    words: bool = True,
-    special: str = "show",
-    smooth: bool = False,
-    scale: str | None = None,
-    dpi: int = 150,
-) -> Path:
-    """Draw an explanation into a .png, .svg or .pdf file; the same result gives the same bytes."""
-    path = Path(path)
-    keep = picture_ending(path) == ".svg"
-    figure = _draw(results, words=words, special=special, smooth=smooth, scale=scale, keep_characters=keep)
-    return save_figure(figure, path, dpi=dpi)
-
-
-def _draw(
-    results: xr.Dataset | Sequence[xr.Dataset],
-    *,
-    words: bool,
-    special: str,
-    smooth: bool,
-    scale: str | None,
-    keep_characters: bool,
-) -> Figure:
     if scale not in (None, "shared", "own"):
         raise OptionError(f"scale={scale!r}: expected 'shared' or 'own'.")
     datasets = [results] if isinstance(results, xr.Dataset) else list(results)
@@ -100,6 +84,17 @@ def _draw(
     return _draw_text(arranged[0], keep_characters=keep_characters)
 
 
+def save_explanation_picture(
+    results: xr.Dataset | Sequence[xr.Dataset], path: str | Path, *, dpi: int = 150, **look: Any
+) -> Path:
+    """Draw an explanation into a .png, .svg or .pdf file, with a `look` as in `draw_explanation`.
+
+    The same result gives the same bytes.
+    """
+    keep = picture_ending(Path(path)) == ".svg"
+    return save_figure(draw_explanation(results, **look, keep_characters=keep), Path(path), dpi=dpi)
+
+
 def _draw_text(dataset: xr.Dataset, *, keep_characters: bool) -> Figure:
     found = pieces(dataset)
     labels = _labels(dataset)
@@ -108,7 +103,7 @@ def _draw_text(dataset: xr.Dataset, *, keep_characters: bool) -> Figure:
     families, undrawable = fonts_for("".join(everything))
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = _TextSheet(labels=labels, families=families, undrawable=undrawable, keep_characters=keep_characters)
-        sheet.head(dataset)
+        write_heading(sheet, dataset)
         values = dataset.relevance.values.astype(np.float64)
         sheet.text(found, values / limit_of(values))
         sheet.panels(dataset, values, labels)
@@ -134,8 +129,7 @@ class _TextSheet(Sheet):
         self.panel_right = 1.0
         inner = float(np.clip(n_tokens * PITCH, WIDTH - self.panel_left - self.panel_right, WIDEST))
         self.inner = min(inner, max(n_tokens * 0.6, 2.0))
-        needed = n_tokens * PITCH * 0.98 / self.inner
-        self.step = next(step for step in (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, n_tokens) if step >= needed)
+        self.step = every_nth(n_tokens, n_tokens * PITCH * 0.98 / self.inner)
         self.label_height = 0.15 + 0.0098 * LABEL_POINTS * max(map(cell_len, labels))
         super().__init__(
             max(WIDTH, self.inner + self.panel_left + self.panel_right),
@@ -197,8 +191,7 @@ class _TextSheet(Sheet):
         self.top += 0.12
         heat = self.add_axes(self.panel_left, self.top, self.inner, height)
         limit = limit_of(scores)
-        image = {"cmap": DIVERGING, "aspect": "auto", "interpolation": "none"}
-        heat.imshow(scores, norm=Normalize(-limit, limit), **image)  # type: ignore[arg-type]
+        heat.imshow(scores, norm=Normalize(-limit, limit), cmap=DIVERGING, aspect="auto", interpolation="none")
         every = max(1, round(len(scores) * 0.12 / height))
         layers = [str(layer) for layer in dataset.layer.values]
         heat.set_yticks(range(0, len(layers), every), layers[::every])
@@ -206,11 +199,8 @@ class _TextSheet(Sheet):
         heat.set_ylabel("layer" if name == "layer_relevance" else "layer, before fusion", fontsize=7)
         self._token_axis(heat, labels)
         bar = self.add_axes(self.panel_left + self.inner + 0.12, self.top, 0.1, height)
-        bar.imshow(np.linspace(1, -1, 255)[:, None], extent=(0, 1, -limit, limit), norm=Normalize(-1, 1), **image)  # type: ignore[arg-type]
-        bar.set_xticks([])
-        bar.yaxis.tick_right()
-        bar.set_yticks([-limit, 0, limit], [format_score(-limit), "0", format_score(limit)])
-        bar.tick_params(length=2, width=0.4, pad=2, labelsize=LABEL_POINTS)
+        ticks = (-limit, 0.0, limit)
+        colour_bar(bar, on_scale, ticks, [format_score(tick) for tick in ticks], size=LABEL_POINTS)
         self.top += height + self.label_height + 0.1
 
     def _token_axis(self, axes: Axes, labels: list[str]) -> None:
@@ -222,16 +212,9 @@ class _TextSheet(Sheet):
             self.label_height += 0.12
 
 
-def ink_on(colour: Any) -> str:
-    """Black or white, whichever reads better on this colour (its relative luminance decides, as in WCAG)."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#ffffff"
-
-
 def _bars(axes: Axes, values: Float[np.ndarray, " token"]) -> None:
     limit = limit_of(values)
-    colours = [WARM[2] if value > 0 else COLD[2] for value in values]
+    colours = [sign_colour(value) for value in values]
     axes.bar(range(len(values)), np.nan_to_num(values), color=colours, width=0.8 if len(values) < 200 else 1.0)
     axes.axhline(0, color="#1d1f23", linewidth=0.5)
     axes.set_xlim(-0.5, len(values) - 0.5)

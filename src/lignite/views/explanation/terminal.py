@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lignite.views.attributes import model_name
 from lignite.views.explanation.facts import (
     LayerRow,
     Piece,
@@ -23,17 +24,17 @@ from lignite.views.explanation.facts import (
     layer_rows,
     likeliest,
     limit_of,
+    method_words,
     pieces,
     question,
     seams,
-    settings,
     start_says,
     strongest,
 )
 from lignite.views.labels import format_score, format_share
-from lignite.views.palette import COLD, WARM
+from lignite.views.palette import COLD, WARM, sign_colour
 from lignite.views.patches.facts import is_image, limit_on, patches, placeless
-from lignite.views.writer import Writer, fold
+from lignite.views.writer import Writer, facts_table, fold, plain_table
 from lignite.wording import one_line
 
 TOKENS_SHOWN = 1000  # a longer text would push the numbers off the screen
@@ -90,13 +91,7 @@ def shade(share: float) -> Style:
 
 
 def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableType:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    model = str(dataset.attrs.get("model", ""))
-    if revision := dataset.attrs.get("revision"):
-        model += f" @ {revision}"
-    facts.add_row("model", Text(writer.plain(one_line(model)), style="bold"))
+    facts = facts_table(("model", Text(writer.plain(model_name(dataset)), style="bold")))
     asked = question(dataset)
     if asked.prediction:
         others = [f"{name} {format_share(share)}" for name, share in likeliest(dataset, 4) if name != asked.prediction]
@@ -114,8 +109,7 @@ def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableTyp
     if np.isfinite(asked.target_probability) and asked.name != asked.prediction:
         explained.append(f", probability {format_share(asked.target_probability)}")
     facts.add_row("explains", explained)
-    chosen = settings(dataset)
-    named = [chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())]
+    named = method_words(dataset)
     if (begin := start_says(dataset)) is not None:
         facts.add_row("starts at", Text(writer.plain(f"{begin[0]} {format_share(begin[1])}")))
     if dataset.attrs.get("merged_words"):
@@ -223,7 +217,7 @@ def _patches(dataset: xr.Dataset, writer: Writer, *, shaded: bool) -> Renderable
         parts.append(Text(f"a place stands for {side} by {side} patches and shows the strongest", style="dim"))
     if outside := placeless(dataset, values):
         named = [
-            Text.assemble(writer.token(entry.token), " ", (format_score(entry.score), _sign_colour(entry.score)))
+            Text.assemble(writer.token(entry.token), " ", (format_score(entry.score), sign_colour(entry.score)))
             for entry in outside
         ]
         parts.append(Group(Text("outside the picture", style="bold"), fold(named, writer.width)))
@@ -276,10 +270,6 @@ def _swatches() -> Text:
     return Text.assemble(*((patch_sign(share), shade(share)) for share in shares))
 
 
-def _sign_colour(value: float) -> str:
-    return WARM[2] if value > 0 else COLD[2]
-
-
 # The strongest tokens
 
 
@@ -325,7 +315,7 @@ def _list(found: list[Ranked], limit: float, width: int, writer: Writer) -> Rend
     if bar:
         table.add_column(no_wrap=True, width=bar)
     for entry in found:
-        colour = WARM[2] if entry.score > 0 else COLD[2]
+        colour = sign_colour(entry.score)
         table.add_row(
             str(entry.position),
             Text(writer.token(entry.token, room)),
@@ -359,7 +349,7 @@ def _layers(dataset: xr.Dataset, writer: Writer) -> RenderableType | None:
     titles += ["tokens"] * (strip >= STRIP_LEAST) + ["strongest"]
     widths += [max(strip, len("tokens"))] * (strip >= STRIP_LEAST)
     room = writer.width - sum(widths) - 2 * len(widths)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     for title, width in zip(titles, (*widths, room), strict=True):
         table.add_column(title, justify="left" if title in ("tokens", "strongest") else "right", width=width)
     for row, numbers, values in zip(rows, cells, scores, strict=True):
@@ -392,7 +382,7 @@ def _named(row: LayerRow, room: int, writer: Writer) -> Text:
         if text and text.cell_len + 2 + cell_len(token) + len(number) > room:
             break
         text.append("  " if text else "").append(token)
-        text.append(number, style=WARM[2] if entry.score > 0 else COLD[2])
+        text.append(number, style=sign_colour(entry.score))
     return text or Text("every score is zero", style="italic dim")
 
 

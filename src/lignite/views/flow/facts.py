@@ -1,16 +1,15 @@
 """What every view says about a flow: its maps, options, strongest scores and how far they can be trusted."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from lignite.errors import OptionError
-from lignite.results.accessor import STILL
+from lignite.results.accessor import moved
 from lignite.results.certificate import Certificate, certificate
+from lignite.views.attributes import from_json
 
 MAPS = ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
 TITLES = {
@@ -99,41 +98,15 @@ def shares(scores: xr.DataArray, displacement: xr.DataArray | None) -> xr.DataAr
     return (scores / moved(displacement)).transpose(*scores.dims)
 
 
-def moved(displacement: xr.DataArray) -> xr.DataArray:
-    """The displacement, NaN where it is nothing beside that of the layer's other targets."""
-    size = abs(displacement)
-    return displacement.where(size > STILL * size.median("target"))
-
-
-def options(dataset: xr.Dataset) -> dict[str, str]:
-    """The options of the request as they were given, those that ask for nothing omitted."""
-    request = _parse(dataset, "request")
-    return {name: _write(value) for name, value in request.items() if value not in (None, "", [])}
-
-
 def plans(dataset: xr.Dataset) -> dict[str, list[int]]:
     """The names of the plans, each with the layers that used it."""
     layers_of: dict[str, list[int]] = {}
-    for layer, names in _parse(dataset, "plans").items():
+    for layer, names in from_json(dataset, "plans").items():
         named = names.items() if isinstance(names, dict) else ((None, names),)
         for key, value in named:
             for plan in value if isinstance(value, list) else [value]:
                 layers_of.setdefault(f"{key}: {plan}" if key else str(plan), []).append(int(layer))
     return layers_of
-
-
-def _parse(dataset: xr.Dataset, name: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(str(dataset.attrs.get(name) or "{}"))
-    except json.JSONDecodeError:
-        return {name: str(dataset.attrs[name])}  # shown as it stands: a view never hides what a result says
-    return parsed if isinstance(parsed, dict) else {name: parsed}
-
-
-def _write(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)
 
 
 def worst_gaps(dataset: xr.Dataset) -> list[WorstGap]:

@@ -9,17 +9,16 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from lignite.metrics.readings.agreement import agreement
-from lignite.results.accessor import STILL
+from lignite.results.accessor import STILL, moved
 from lignite.results.schema import FLOW
+from lignite.views.attributes import options
 from lignite.views.flow.facts import (
     SPLITS,
     TITLES,
     choose_map,
     displacement_of,
     maps_in,
-    moved,
     one_part,
-    options,
     plans,
     token_axis,
     worst_gaps,

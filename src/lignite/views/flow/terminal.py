@@ -10,13 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lignite.metrics.readings.agreement import agreement
+from lignite.views.attributes import model_name, options
 from lignite.views.flow.facts import (
     SPLITS,
     TITLES,
     Score,
     choose_map,
     displacement_of,
-    options,
     own_share,
     plans,
     relative_gaps,
@@ -25,8 +25,8 @@ from lignite.views.flow.facts import (
     worst_gaps,
 )
 from lignite.views.labels import format_score, format_share
-from lignite.views.palette import COLD, WARM
-from lignite.views.writer import TOKEN_CELLS, Writer, fold
+from lignite.views.palette import WARM, sign_colour
+from lignite.views.writer import TOKEN_CELLS, Writer, facts_table, fold, plain_table
 from lignite.wording import one_line, shorten
 
 TOKENS_SHOWN = 64  # more would push the scores off the screen
@@ -61,13 +61,7 @@ def print_flow(
 
 
 def _heading(dataset: xr.Dataset, writer: Writer) -> RenderableType:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    model = str(dataset.attrs.get("model", ""))
-    if revision := dataset.attrs.get("revision"):
-        model += f" @ {revision}"
-    facts.add_row("model", Text(writer.plain(one_line(model)), style="bold"))
+    facts = facts_table(("model", Text(writer.plain(model_name(dataset)), style="bold")))
     if text := str(dataset.attrs.get("text", "")):
         words = one_line(text)
         cut = shorten(words, 600)
@@ -147,7 +141,7 @@ def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width
     table.add_column(width=8 if width >= 60 else 1, no_wrap=True, overflow="crop")
     room = width - sum(column.width + 1 for column in table.columns if column.width)
     for rank, flow in enumerate(flows):
-        colour = WARM[2] if flow.score > 0 else COLD[2]
+        colour = sign_colour(flow.score)
         table.add_row(
             f"layer {layer}" if rank == 0 else "",
             _arrow(flow, room, writer),
@@ -180,7 +174,7 @@ def _layers(dataset: xr.Dataset, map: str, writer: Writer) -> RenderableType:
     compared = agreement(dataset, first="composed", second="whole") if {"composed", "whole"} <= set(dataset) else None
     gap = relative_gaps(dataset, map)
     gap = None if gap is None else gap.max([dim for dim in gap.dims if dim != "layer"])
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     table.add_column("layer", justify="right")
     if displacement is not None:
         table.add_column("displacement", justify="right")
@@ -223,7 +217,7 @@ def _agreement(compared: xr.Dataset, *, prefix: str = "") -> list[str]:
 
 def _certificate(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     tol = float(dataset.attrs.get("tol", 1e-3))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     table.add_column("map")
     table.add_column("worst gap", justify="right")
     table.add_column("at", overflow="fold")

@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, UInt8
 
+from lignite.results.pixels import SIDES, on_pixels
+from lignite.results.schema import label_name
 from lignite.views.labels import visible_token
 from lignite.views.palette import COLD, WARM
 
-SIDES = ("top", "left", "bottom", "right")
 UNIT = 16  # pixels of a patch whose size nobody knows
 
 FOR, AGAINST = WARM[1:4], COLD[1:4]
@@ -52,21 +53,17 @@ class Placeless:
 
 def is_image(dataset: xr.Dataset, axis: str = "token") -> bool:
     """Whether the tokens of a result are patches of an image."""
-    row = _label(axis, "row")
+    row = label_name(axis, "row")
     return row in dataset.coords and bool((dataset[row].values >= 0).any())
-
-
-def _label(axis: str, label: str) -> str:
-    return label if axis == "token" else f"{axis}_{label}"
 
 
 def patches(dataset: xr.Dataset, axis: str = "token") -> Patches:
     """Where the patches lie; without known boxes they share the picture evenly."""
-    row, col = (dataset[_label(axis, label)].values for label in ("row", "col"))
+    row, col = (dataset[label_name(axis, label)].values for label in ("row", "col"))
     index = np.flatnonzero(row >= 0)
     row, col = row[index].astype(np.int64), col[index].astype(np.int64)
-    if all(_label(axis, side) in dataset.coords for side in SIDES):
-        boxes = np.stack([dataset[_label(axis, side)].values[index] for side in SIDES], axis=1).astype(np.int64)
+    if all(label_name(axis, side) in dataset.coords for side in SIDES):
+        boxes = np.stack([dataset[label_name(axis, side)].values[index] for side in SIDES], axis=1).astype(np.int64)
     else:
         boxes = _even(row, col, dataset)
     height, width = dataset.image.shape[:2] if "image" in dataset else boxes[:, 2:].max(0)
@@ -87,10 +84,10 @@ def _even(
 
 def placeless(dataset: xr.Dataset, scores: Float[np.ndarray, " token"], axis: str = "token") -> list[Placeless]:
     """Tokens that no overlay can show, in their order."""
-    tokens = dataset[_label(axis, "token")].values
+    tokens = dataset[label_name(axis, "token")].values
     return [
         Placeless(int(at), visible_token(str(tokens[at])), float(scores[at]))
-        for at in np.flatnonzero(dataset[_label(axis, "row")].values < 0)
+        for at in np.flatnonzero(dataset[label_name(axis, "row")].values < 0)
     ]
 
 
@@ -98,36 +95,8 @@ def placeless(dataset: xr.Dataset, scores: Float[np.ndarray, " token"], axis: st
 
 
 def painted(where: Patches, scores: Float[np.ndarray, " patch"], *, smooth: bool = False) -> Float[np.ndarray, "y x"]:
-    """Every pixel's score, NaN where no patch lies.
-
-    A pixel has the score of its patch; `smooth` mixes the scores of the four nearest centres instead (bilinear), which
-    looks finer than the model's patches are.
-    """
-    flat = np.full((where.height, where.width), np.nan)
-    for score, (top, left, bottom, right) in zip(scores, where.boxes.tolist(), strict=True):
-        flat[top:bottom, left:right] = score
-    if not smooth:
-        return flat
-    down, row = _mixing(where.row, where.boxes[:, [0, 2]].mean(1), where.height)
-    across, col = _mixing(where.col, where.boxes[:, [1, 3]].mean(1), where.width)
-    known = np.zeros((down.shape[1], across.shape[1]))
-    values = np.zeros_like(known)
-    known[row, col] = np.isfinite(scores)
-    values[row, col] = np.nan_to_num(scores)
-    weight = down @ known @ across.T
-    mixed = np.divide(down @ values @ across.T, weight, out=np.full_like(flat, np.nan), where=weight > 0)
-    return np.where(np.isnan(flat), np.nan, mixed)
-
-
-def _mixing(
-    number: Int[np.ndarray, " patch"], centre: Float[np.ndarray, " patch"], size: int
-) -> tuple[Float[np.ndarray, "pixel line"], Int[np.ndarray, " patch"]]:
-    """How much of every line of patches a pixel takes, and each patch's line; nothing mixes beyond outer centres."""
-    lines, place = np.unique(number, return_inverse=True)
-    centres = np.array([centre[place == line].mean() for line in range(len(lines))])
-    pixels = np.arange(size) + 0.5
-    weights = np.stack([np.interp(pixels, centres, one) for one in np.eye(len(lines))], axis=1)
-    return weights, place.reshape(-1)
+    """Every pixel's score, NaN where no patch lies; `smooth` mixes those of the four nearest centres (bilinear)."""
+    return on_pixels(scores, where.boxes, (where.height, where.width), smooth=smooth)
 
 
 def limit_on(where: Patches, scores: Float[np.ndarray, "*layer token"]) -> float:

@@ -11,17 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lignite.views.drawing import STYLE, fonts_for
+from lignite.views.drawing import STYLE, colour_bar, fonts_for
 from lignite.views.explanation.facts import (
     certificates,
     layer_map,
     likeliest,
+    method_words,
     question,
     relative_layer_gaps,
     share_text,
     strongest,
 )
-from lignite.views.explanation.sheet import MARGIN, Sheet, method_line
+from lignite.views.explanation.heading import write_heading
 from lignite.views.labels import format_score, format_share, model_title, visible_token
 from lignite.views.patches.facts import (
     Patches,
@@ -35,6 +36,7 @@ from lignite.views.patches.facts import (
     picture,
     placeless,
 )
+from lignite.views.sheet import MARGIN, Sheet
 from lignite.wording import one_line
 
 WIDTH = 8.4  # inches
@@ -71,7 +73,7 @@ def draw_images(datasets: Sequence[xr.Dataset], *, smooth: bool, scale: str | No
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = _ImageSheet(WIDTH, families=families, undrawable=undrawable, keep_characters=keep_characters)
         if len(datasets) == 1:
-            sheet.head(datasets[0])
+            write_heading(sheet, datasets[0])
             sheet.overlay(datasets[0], smooth=smooth)
             sheet.layers(datasets[0], smooth=smooth, scale=scale or "shared")
         else:
@@ -85,9 +87,7 @@ def draw_reading(
     *,
     target: int,
     title: str,
-    notes: Sequence[str],
-    smooth: bool,
-    scale: str,
+    note: str,
     keep_characters: bool,
 ) -> Figure:
     """What one target of a flow reads: its row of every layer over the picture.
@@ -108,15 +108,14 @@ def draw_reading(
         model = model_title(str(dataset.attrs.get("model", "")))
         sheet.line(" · ".join(filter(None, [model, _file(dataset)])), 11.0, weight="bold")
         sheet.line(f"what {token} reads: {title}", 8.5, color="#333")
-        for note in notes:
-            sheet.line(note, 7.5, color="#666")
+        sheet.line(note, 7.5, color="#666")
         outside = _placeless_names(seen)
         under = f"; under it what it reads from patches, for and against{f', and from {outside}' if outside else ''}"
-        sheet.line(f"{_manner(smooth)}, {_scales(scale)}, which ends at the largest patch but its own{under}", SMALL,
+        sheet.line(f"{_manner(False)}, {_scales('shared')}, which ends at the largest patch but its own{under}", SMALL,
                    color="#666")  # fmt: skip
         sheet.boxes_explained()
         sheet.top += 0.2
-        sheet.film(seen, rows, others, _layer_lines(seen, rows), smooth=smooth, scale=scale, chosen=own)
+        sheet.film(seen, rows, others, _layer_lines(seen, rows), smooth=False, scale="shared", chosen=own)
         return sheet.finish()
 
 
@@ -187,16 +186,9 @@ class _ImageSheet(Sheet):
 
     def _colour_bar(self, left: float, height: float, limit: float, *, named: bool = True) -> None:
         axes = self.add_axes(left, self.top, 0.1, height)
-        shares = np.linspace(1, -1, 255)[:, None]
-        axes.imshow(
-            laid_over(np.full((255, 1, 3), BAR_GREY), shares),
-            extent=(0, 1, -limit, limit), aspect="auto", interpolation="none",
-        )  # fmt: skip
-        axes.set_xticks([])
-        axes.yaxis.tick_right()
         ticks = [-limit, -limit / 2, 0.0, limit / 2, limit] if named and height > 1 else [-limit, 0.0, limit]
-        axes.set_yticks(ticks, [format_score(tick) for tick in ticks] if named else ["− limit", "0", "+ limit"])
-        axes.tick_params(length=2, width=0.4, pad=2, labelsize=SMALL)
+        labels = [format_score(tick) for tick in ticks] if named else ["− limit", "0", "+ limit"]
+        colour_bar(axes, _on_grey, ticks, labels, size=SMALL)
 
     def _numbers(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], left: float) -> None:
         self.top += 0.09
@@ -370,35 +362,22 @@ class _ImageSheet(Sheet):
         values = _relevance(seen.dataset)
         self._picture(left, width, height, seen.overlay(values, limit, smooth=smooth))
         self.top += height + 0.06
-        self._lying_bar(left, width, limit)
+        ticks = (-limit, 0.0, limit)
+        bar = self.add_axes(left, self.top, width, 0.08)
+        colour_bar(bar, _on_grey, ticks, [format_score(tick) for tick in ticks], size=SMALL, lying=True)
         self.top += 0.34
         self._summary(seen, values, left, cell)
 
     def _title(self, dataset: xr.Dataset, room: float, *, named: bool, filed: bool) -> list[tuple[str, dict[str, str]]]:
         asked = question(dataset)
         share = f" {format_share(asked.target_probability)}" if np.isfinite(asked.target_probability) else ""
-        method = method_line(dataset)
         lines = [
             (line, {"weight": "bold"}) for line in self.wrapped(f"{asked.name}{share}", POINTS, room, weight="bold")
         ]
-        more = [method]
+        more = [", ".join(method_words(dataset))]
         more += [model_title(str(dataset.attrs.get("model", "")))] if named else []
         more += [_file(dataset)] if filed and _file(dataset) else []
         return lines + [(line, {"color": "#333"}) for text in more for line in self.wrapped(text, POINTS, room)]
-
-    def _lying_bar(self, left: float, width: float, limit: float) -> None:
-        axes = self.add_axes(left, self.top, width, 0.08)
-        shares = np.linspace(-1, 1, 255)[None, :]
-        axes.imshow(
-            laid_over(np.full((1, 255, 3), BAR_GREY), shares),
-            extent=(-limit, limit, 0, 1), aspect="auto", interpolation="none",
-        )  # fmt: skip
-        axes.set_yticks([])
-        axes.set_xticks([-limit, 0, limit], [format_score(-limit), "0", format_score(limit)])
-        first, _, last = axes.get_xticklabels()
-        first.set_horizontalalignment("left")
-        last.set_horizontalalignment("right")
-        axes.tick_params(length=2, width=0.4, pad=1.5, labelsize=SMALL)
 
     def _summary(self, seen: _Seen, values: Float[np.ndarray, " token"], left: float, room: float) -> None:
         shown = values[seen.where.index]
@@ -411,6 +390,11 @@ class _ImageSheet(Sheet):
             for line in self.wrapped(text, SMALL, room):
                 self.write(left, line, SMALL, color="#333")
                 self.top += 0.11
+
+
+def _on_grey(shares: Float[np.ndarray, " share"]) -> UInt8[np.ndarray, "share 3"]:
+    """Colours of shares over a grey between those of a picture."""
+    return laid_over(np.full((len(shares), 1, 3), BAR_GREY), shares[:, None])[:, 0]
 
 
 def _relevance(dataset: xr.Dataset) -> Float[np.ndarray, " token"]:

@@ -1,11 +1,9 @@
-"""A figure that grows downwards, line by line and panel by panel, and starts with what is explained."""
+"""A figure that grows downwards, line by line and panel by panel."""
 
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,8 +11,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 
 from lignite.views.drawing import boxed
-from lignite.views.explanation.facts import certificate_text, likeliest, question, seams, settings
-from lignite.views.labels import format_score, format_share, model_title
 from lignite.wording import one_line
 
 MARGIN = 0.35
@@ -58,22 +54,6 @@ class Sheet:
         width, _, _ = self.canvas.get_renderer().get_text_width_height_descent(drawable, properties, ismath=False)
         return float(width) / MEASURE_DPI
 
-    def head(self, dataset: xr.Dataset) -> None:
-        """The question, the prediction, the method, and what the scores miss."""
-        asked = question(dataset)
-        model = model_title(str(dataset.attrs.get("model", "")))
-        number = f", {asked.unit} {format_score(asked.value)}" if np.isfinite(asked.value) else ""
-        classes = ", ".join(f"{name} {format_share(share)}" for name, share in likeliest(dataset, 4))
-        self.line(f"{model} · {asked.name}{number}", 11.0, weight="bold")
-        if classes or asked.prediction:
-            self.line(f"prediction: {classes or asked.prediction}", 8.5, color="#333")
-        self.line(method_line(dataset), 8.5, color="#333")
-        if cut := seams(dataset):
-            self.line(f"read in {cut}", 7.5, color="#666")
-        self.line(f"certificate: {certificate_text(dataset)}", 7.5, color="#666")
-        self.boxes_explained()
-        self.top += 0.2
-
     def boxes_explained(self) -> None:
         if self.replaced:
             self.line("□: no installed font has this character", 7.5, color="#666")
@@ -105,14 +85,9 @@ class Sheet:
                 self.figure.add_artist(patch)
             else:
                 text, size = item.pop("text"), item.pop("size")
-                self.figure.text(x, y, text, fontsize=size, va="baseline", parse_math=False, zorder=2, **item)
+                how = {"va": "baseline", "zorder": 2, **item}
+                self.figure.text(x, y, text, fontsize=size, parse_math=False, **how)
         return self.figure
-
-
-def method_line(dataset: xr.Dataset) -> str:
-    """The method and what tells its variants apart, in one line."""
-    chosen = settings(dataset)
-    return ", ".join([chosen.pop("method"), *(f"{name} {value}" for name, value in chosen.items())])
 
 
 def _wrap(text: str, fits: Callable[[str], bool]) -> list[str]:
