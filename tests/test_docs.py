@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.kit.headed_models import headed
+from tests.kit.tiny_tokenizers import byte_level, word_piece
 from typer.testing import CliRunner
 
+import lignite
 from lignite.apps.cli import app
 from lignite.request import BASELINES, CHOICES, DETAILS, MAPS
 from lignite.results.schema import CIRCUITS, FLOW, FLOW_ATTRS, TOKEN_LABELS
@@ -50,10 +53,26 @@ def anchors(document: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+STAND_INS = {
+    "gpt2": ("gpt2", "GPT2LMHeadModel", byte_level),
+    "bert-for-names": ("bert", "BertForTokenClassification", word_piece),
+    "bert-for-answers": ("bert", "BertForQuestionAnswering", word_piece),
+}
+"""Published models that documents name, and the tiny random ones that are loaded in their place: no hub is asked."""
+
+
+def load_stand_in(name, *args, load=lignite.load, **options):
+    if name not in STAND_INS:
+        return load(name, *args, **options)
+    family, model_class, tokenizer = STAND_INS[name]
+    return headed(family, model_class, dtype=torch.float32, tokenizer=tokenizer(), num_labels=2)
+
+
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "python")])
 def test_python_of_a_document_runs_from_top_to_bottom(document, tmp_path, monkeypatch):
     """An example that fails teaches nothing; assertions in it are the document's own claims."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lignite, "load", load_stand_in)
     namespace: dict[str, object] = {}
 
     for n_lines, block in blocks(document, "python"):
