@@ -349,7 +349,7 @@ class Question:
     model: str
     kind: str
     title: str
-    limit: int = 40
+    limit: int = 24
     methods: tuple[str, ...] = METHODS
 
 
