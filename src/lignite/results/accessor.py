@@ -3,12 +3,7 @@
 Nothing here changes the Dataset it is asked on; what comes back is a new Dataset, an array, a table or a list.
 """
 
-import json
-import operator
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -16,25 +11,20 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from lignite.errors import GridError, OptionError
+from lignite.results.merge import merge_spans, merge_words, token_axes
+from lignite.results.paths import FlowPath, find_largest, find_strongest
 from lignite.results.schema import (
     EXPLAIN,
     FLOW,
     TOKEN_AXIS,
-    TOKEN_LABELS,
     Layout,
     Map,
     label_name,
     layout_of,
     position_name,
     validate,
-    without_repeating_index,
 )
 from lignite.wording import did_you_mean
-
-WordKey = tuple[str, int, int]
-Span = tuple[int, int]
-
-_BYTES = re.compile(r"(<0x[0-9A-F]{2}>)+")
 
 STILL = 1e-5
 """A target moved nowhere if its displacement is below this share of its layer's median displacement.
@@ -44,26 +34,6 @@ this size scores in float32 hold little but rounding, and shares of rounding wou
 token alone, so that its median is zero: a target of `relevance_flow` has none if its relevance is below this share of
 the layer's largest.
 """
-
-
-@dataclass(frozen=True)
-class FlowPath:
-    """One way through the layers, from a source at the bottom to a target at the top.
-
-    `positions` and `tokens` have one entry per level: what enters the first layer, then what leaves each of `layers`.
-    `shares` are the signed steps between them, and `strength` is the magnitude of their product, in an explanation
-    times the relevance of the target at the top.
-    """
-
-    positions: tuple[int, ...]
-    tokens: tuple[str, ...]
-    layers: tuple[int, ...]
-    shares: tuple[float, ...]
-    strength: float
-    sign: int
-
-    def __str__(self) -> str:
-        return f"{self.sign * self.strength:+.3g}  {' → '.join(self.tokens)}"
 
 
 @xr.register_dataset_accessor("lignite")
@@ -91,12 +61,7 @@ class LigniteAccessor:
         target axis, the row stands for these alone, and its string says so.
         """
         _choose("reduce", reduce, ("sum", "mean"))
-        dataset = self._valid()
-        groups = {axis: _grouped(_words(dataset, axis)) for axis in _token_axes(dataset)}
-        texts = {
-            axis: [_word_text(dataset, axis, places) for places in members.values()] for axis, members in groups.items()
-        }
-        return _merge_axes(dataset, groups, texts, reduce).assign_attrs(merged_words=reduce)
+        return merge_words(self._valid(), reduce)
 
     def merge_spans(self, spans: Sequence[Sequence[int]], *, reduce: Literal["sum", "mean"] = "sum") -> xr.Dataset:
         """Make one token of all tokens of a phrase, given by its first character and the one after its last.
@@ -106,12 +71,7 @@ class LigniteAccessor:
         (the first, where they are equal). All other tokens stay as they are. The attribute `merged_spans` records it.
         """
         _choose("reduce", reduce, ("sum", "mean"))
-        dataset = self._valid()
-        checked = _checked_spans(spans, str(dataset.attrs.get("text", "")))
-        groups = {axis: _grouped(_span_keys(dataset, axis, checked)) for axis in _token_axes(dataset)}
-        _check_spans_hold_tokens(dataset, checked, groups)
-        texts = {axis: _span_texts(dataset, axis, members) for axis, members in groups.items()}
-        return _merge_axes(dataset, groups, texts, reduce).assign_attrs(merged_spans=json.dumps(checked))
+        return merge_spans(self._valid(), spans, reduce)
 
     def top(
         self,
@@ -148,7 +108,7 @@ class LigniteAccessor:
             if "source" not in entry.dims:
                 raise OptionError(f"map {map!r} has no sources and so no diagonal: leave drop_diagonal out.")
             magnitude = np.where(_on_diagonal(dataset), -np.inf, magnitude)  # the token axes are the last two
-        order = _largest(magnitude.ravel(), k)
+        order = find_largest(magnitude.ravel(), k)
         order = order[magnitude.ravel()[order] > -np.inf]
         places = np.unravel_index(order, scores.shape)
         columns: dict[str, np.ndarray] = {}
@@ -182,7 +142,7 @@ class LigniteAccessor:
             if layout.kind != EXPLAIN.kind:
                 raise OptionError(f"redistribute shares relevance, but this is {layout.noun}: leave it out.")
             dataset = dataset.drop_vars("layer_ig_error", errors="ignore")
-        keeps = {axis: ~dataset[label_name(axis, "special")].values for axis in _token_axes(dataset)}
+        keeps = {axis: ~dataset[label_name(axis, "special")].values for axis in token_axes(dataset)}
         for axis, keep in keeps.items():
             if not keep.any():
                 raise OptionError(f"every token of the {axis} axis is special: nothing would be left.")
@@ -275,7 +235,7 @@ class LigniteAccessor:
         ends = None if target is None else [positions.tolist().index(target)]
         tokens = self._dataset["source_token"].values
         found = []
-        for places in _strongest(np.abs(shares), np.abs(weights), k, ends):
+        for places in find_strongest(np.abs(shares), np.abs(weights), k, ends):
             steps = [float(share[there, here]) for share, here, there in zip(shares, places, places[1:], strict=False)]
             found.append(
                 FlowPath(
@@ -346,11 +306,6 @@ def _kind(dataset: xr.Dataset) -> str:
     return layout_of(dataset).kind
 
 
-def _token_axes(dataset: xr.Dataset) -> list[str]:
-    """Sources before targets, which take their positions from them."""
-    return [axis for axis in reversed(layout_of(dataset).token_axes) if axis in dataset.dims]
-
-
 def _still(displacement: np.ndarray, axis: int) -> np.ndarray:
     return displacement <= STILL * np.median(displacement, axis=axis, keepdims=True)
 
@@ -376,207 +331,6 @@ def _redistributed(scores: xr.DataArray, keep: np.ndarray) -> xr.DataArray:
     nobody = total <= STILL * np.abs(shared)
     parts = np.where(nobody, 1 / kept.shape[-1], np.abs(kept) / np.where(nobody, 1.0, total))
     return scores.isel({TOKEN_AXIS: keep}).copy(data=(kept + shared * parts).astype(scores.dtype))
-
-
-def _largest(values: np.ndarray, k: int) -> np.ndarray:
-    """Places of the k largest values along the last axis, largest first; equal values in the order of their places."""
-    k = min(k, values.shape[-1])
-    places = np.sort(np.argpartition(-values, k - 1, axis=-1)[..., :k], axis=-1)
-    order = np.argsort(-np.take_along_axis(values, places, axis=-1), axis=-1, kind="stable")
-    return np.take_along_axis(places, order, axis=-1)
-
-
-def _strongest(magnitudes: np.ndarray, weights: np.ndarray, k: int, ends: list[int] | None) -> list[list[int]]:
-    """Places of the k best paths, best first: one row of best products per token, carried from layer to layer.
-
-    `weights` are those of the tokens at the top.
-    """
-    n_tokens = magnitudes.shape[-1]
-    best = np.ones((n_tokens, 1))  # [token, rank]
-    back: list[tuple[np.ndarray, np.ndarray]] = []
-    for layer in magnitudes:
-        n_ranks = best.shape[1]
-        products = (layer[:, :, None] * best).reshape(n_tokens, -1)
-        kept = _largest(products, k)
-        best = np.take_along_axis(products, kept, axis=-1)
-        back.append((kept // n_ranks, kept % n_ranks))
-    best = best * weights[:, None]
-    candidates = [
-        (-best[token, rank], token, rank)
-        for token in (range(n_tokens) if ends is None else ends)
-        for rank in range(best.shape[1])
-        if best[token, rank] > 0
-    ]
-    return [_trace(back, token, rank) for _, token, rank in sorted(candidates)[:k]]
-
-
-def _trace(back: list[tuple[np.ndarray, np.ndarray]], token: int, rank: int) -> list[int]:
-    places = [token]
-    for sources, ranks in reversed(back):
-        token, rank = int(sources[token, rank]), int(ranks[token, rank])
-        places.append(token)
-    return places[::-1]
-
-
-def _grouped(keys: list[WordKey]) -> dict[WordKey, list[int]]:
-    groups: dict[WordKey, list[int]] = {}
-    for place, key in enumerate(keys):
-        groups.setdefault(key, []).append(place)
-    return groups
-
-
-def _merge_axes(
-    dataset: xr.Dataset, groups: dict[str, dict[WordKey, list[int]]], texts: dict[str, list[str]], reduce: str
-) -> xr.Dataset:
-    first_position: dict[WordKey, int] = {}
-    for axis in (TOKEN_AXIS, "source"):
-        for key, places in groups.get(axis, {}).items():
-            first_position.setdefault(key, int(dataset[position_name(axis)].values[places[0]]))
-    for axis, members in groups.items():
-        how = "sum" if axis == "source" else reduce
-        dataset = _merge_axis(dataset, axis, members, texts[axis], how, first_position)
-    return dataset
-
-
-def _merge_axis(
-    dataset: xr.Dataset,
-    axis: str,
-    groups: dict[WordKey, list[int]],
-    texts: list[str],
-    reduce: str,
-    first_position: dict[WordKey, int],
-) -> xr.Dataset:
-    merged = {
-        name: _merge(variable, axis, list(groups.values()), reduce) for name, variable in dataset.data_vars.items()
-    }
-    firsts = [places[0] for places in groups.values()]
-    own = dataset[position_name(axis)].values[firsts]
-    coords: dict[str, tuple[str, np.ndarray]] = {
-        # A word's place is where it starts among the sources, also if its first sub-word is no target.
-        position_name(axis): (
-            axis,
-            np.asarray([first_position.get(key, int(position)) for key, position in zip(groups, own, strict=True)]),
-        )
-    }
-    for label in TOKEN_LABELS:
-        name = label_name(axis, label)
-        if name in dataset.coords:
-            coords[name] = (axis, dataset[name].values[firsts])
-    coords[label_name(axis, "token")] = (axis, np.asarray(texts, dtype=np.str_))
-    stops = dataset[label_name(axis, "stop")].values
-    coords[label_name(axis, "stop")] = (axis, np.asarray([stops[places].max() for places in groups.values()]))
-    kept = {name: coord for name, coord in dataset.coords.items() if axis not in coord.dims}
-    return without_repeating_index(xr.Dataset(merged, {**kept, **coords}, dataset.attrs))
-
-
-def _words(dataset: xr.Dataset, axis: str) -> list[WordKey]:
-    """What tells words apart: segment and word number, or the position of a token that stays alone."""
-    positions, words = dataset[position_name(axis)].values, dataset[label_name(axis, "word")].values
-    special = dataset[label_name(axis, "special")].values
-    name = label_name(axis, "segment")
-    segments = dataset[name].values if name in dataset.coords else np.zeros_like(words)
-    return [
-        ("token", int(position), 0) if alone or word < 0 else ("word", int(segment), int(word))
-        for position, word, alone, segment in zip(positions, words, special, segments, strict=True)
-    ]
-
-
-def _span_keys(dataset: xr.Dataset, axis: str, spans: Sequence[Span]) -> list[WordKey]:
-    """The phrase that a token has most of its characters in, or the position of a token that is in none."""
-    keys: list[WordKey] = []
-    starts, stops = (dataset[label_name(axis, label)].values.tolist() for label in ("start", "stop"))
-    for position, start, stop in zip(dataset[position_name(axis)].values.tolist(), starts, stops, strict=True):
-        common = [min(stop, last) - max(start, first) for first, last in spans]
-        inside = max(common, default=0) > 0  # never where nothing is known: from −1 to −1 there is nothing
-        keys.append(("span", common.index(max(common)), 0) if inside else ("token", position, 0))
-    return keys
-
-
-def _checked_spans(spans: Sequence[Sequence[int]], text: str) -> list[Span]:
-    """Sorted by their starts."""
-    checked = []
-    for span in spans:
-        try:
-            start, stop = map(operator.index, span)
-        except (TypeError, ValueError):
-            raise OptionError(f"{span!r} is no phrase: give its first character and the one after its last.") from None
-        if not 0 <= start < stop <= len(text):
-            raise OptionError(f"phrase ({start}, {stop}) is empty or outside the text of {len(text)} characters.")
-        checked.append((start, stop))
-    checked.sort()
-    for first, second in pairwise(checked):
-        if second[0] < first[1]:
-            raise OptionError(f"phrases {first} and {second} overlap: a token counts once, so merge them separately.")
-    return checked
-
-
-def _check_spans_hold_tokens(
-    dataset: xr.Dataset, spans: Sequence[Span], groups: dict[str, dict[WordKey, list[int]]]
-) -> None:
-    for number, span in enumerate(spans):
-        members = {axis: found for axis, keys in groups.items() if (found := keys.get(("span", number, 0)))}
-        words = str(dataset.attrs["text"])[slice(*span)]
-        if not members:
-            raise OptionError(f"phrase {span} ({words!r}) holds no token of this result: choose one that does.")
-        for axis, places in members.items():
-            segment = label_name(axis, "segment")
-            if segment in dataset.coords and len(set(dataset[segment].values[places].tolist())) > 1:
-                raise OptionError(f"phrase {span} ({words!r}) lies in both texts: end it where the first one ends.")
-
-
-def _span_texts(dataset: xr.Dataset, axis: str, groups: dict[WordKey, list[int]]) -> list[str]:
-    text = str(dataset.attrs.get("text", ""))
-    pieces = dataset[label_name(axis, "token")].values.tolist()
-    starts, stops = (dataset[label_name(axis, label)].values for label in ("start", "stop"))
-    return [
-        text[starts[places].min() : stops[places].max()] if kind == "span" else pieces[places[0]]
-        for (kind, _, _), places in groups.items()
-    ]
-
-
-def _merge(variable: xr.DataArray, axis: str, groups: list[list[int]], reduce: str) -> xr.Variable:
-    if axis not in variable.dims:
-        return variable.variable
-    number = variable.dims.index(axis)
-    order = [place for places in groups for place in places]
-    sizes = np.array([len(places) for places in groups])
-    # No matrix product with zeros and ones: it would spread one NaN over every word.
-    merged = np.add.reduceat(
-        variable.values.take(order, axis=number), np.cumsum(sizes) - sizes, axis=number, dtype=np.float64
-    )
-    if reduce == "mean":
-        merged /= sizes.reshape([-1 if place == number else 1 for place in range(merged.ndim)])
-    return xr.Variable(variable.dims, merged.astype(variable.dtype), variable.attrs)
-
-
-def _word_text(dataset: xr.Dataset, axis: str, places: list[int]) -> str:
-    pieces = dataset[label_name(axis, "token")].values[places].tolist()
-    special, words, starts, stops = (
-        dataset[label_name(axis, label)].values[places] for label in ("special", "word", "start", "stop")
-    )
-    if special[0] or words[0] < 0:
-        return str(pieces[0])
-    text = str(dataset.attrs.get("text", ""))
-    if label_name(axis, "segment") not in dataset.coords and starts.min() >= 0 and stops.max() <= len(text):
-        word = text[starts.min() : stops.max()].strip()  # byte-level tokens may count the space before them
-        if word:
-            return word
-    joined = "".join([_bare(pieces[0], first=True), *(_bare(piece, first=False) for piece in pieces[1:])])
-    return _BYTES.sub(_spelled, joined) or str(pieces[0])
-
-
-def _spelled(match: re.Match[str]) -> str:
-    """The characters that bytes in a row make, if they make any: `<0xC3><0xA9>` is é."""
-    try:
-        return bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode("utf-8")
-    except UnicodeDecodeError:
-        return match[0]
-
-
-def _bare(piece: str, *, first: bool) -> str:
-    """A piece without the mark by which its tokenizer says that a word starts, goes on or ends."""
-    piece = piece.removesuffix("</w>")
-    return piece.lstrip("Ġ▁ ") if first else piece.removeprefix("##")
 
 
 def _group(dataset: xr.Dataset, layout: Layout, name: str) -> list[str]:
