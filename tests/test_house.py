@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,19 @@ def name_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def imports_of(path: Path) -> tuple[str, ...]:
     """Full names of everything that a module imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    return tuple(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -190,3 +201,65 @@ def test_a_test_borrows_from_the_kit_and_from_no_other_test(path):
     borrowed = {name for name in imports_of(path) if name.startswith("tests.")}
 
     assert [name for name in borrowed if ".test_" in name] == []
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 500, 60
+TOO_LONG = {
+    "lignite.api.evaluate",
+    "lignite.apps.cli",
+    "lignite.apps.evaluate_command",
+    "lignite.blocks.routes",
+    "lignite.blocks.stack",
+    "lignite.data.examples",
+    "lignite.inputs.pictures",
+    "lignite.inputs.tokens",
+    "lignite.metrics.asking.faithfulness",
+    "lignite.metrics.registry",
+}
+
+
+def functions_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Every function of a module and its lines, without those of its docstring."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            told = ast.get_docstring(node, clean=False)
+            yield node.name, node.end_lineno - node.lineno + 1 - (told.count("\n") + 1 if told else 0)
+
+
+@every_module
+def test_files_and_functions_are_short_enough_to_be_read(path):
+    """What does not fit on a few screens holds two subjects, or one that nobody has thought through."""
+    if name_of(path) in TOO_LONG:
+        return
+
+    assert len(path.read_text("utf-8").splitlines()) <= LONGEST_FILE
+    assert [(name, lines) for name, lines in functions_of(path) if lines > LONGEST_FUNCTION] == []
+
+
+@every_module
+def test_a_file_keeps_its_private_names(path):
+    """Whoever needs a name that begins with an underscore asks for it to be made public first."""
+    if name_of(path) == "lignite.apps.evaluate_command":
+        return
+    taken = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "lignite"
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+
+    assert taken == []
+
+
+@every_module
+def test_imports_stand_at_the_top(path):
+    """An import on a last line hides a circle; one inside a function says that what it needs is heavy or optional."""
+    if name_of(path) == "lignite.apps.cli":
+        return
+    other = False
+    for node in tree_of(path).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            assert not other, f"line {node.lineno}"
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            other = True
