@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-Pairs = Float[Tensor, "node head target source"]
-"""One number for every node, head, target and source."""
+from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Scoring:
         return 1.0 if self.softcap is None else 1 - torch.tanh(logits / self.softcap) ** 2
 
     def weights(
-        self, logits: Float[Tensor, "*any head target source"], targets: Int[Tensor, " target"] | None = None
+        self, logits: Float[Tensor, "*any head target source"], targets: Targets | None = None
     ) -> Float[Tensor, "*any head target source"]:
         """Attention of scaled logits; rows add up to one, or to less where a head has a sink."""
         logits = self.cap(logits)
@@ -91,9 +90,7 @@ class Point(ABC):
         self.states, self.states_slope = states, states_slope
         self._attended: tuple[Tensor, Tensor] | None = None
 
-    def attend(
-        self, scoring: Scoring, targets: Int[Tensor, " target"]
-    ) -> tuple[Pairs, Float[Tensor, "node target head d_value"]]:
+    def attend(self, scoring: Scoring, targets: Targets) -> tuple[Pairs, HeadVectors]:
         """Attention weights and heads."""
         if self._attended is None:
             weights = scoring.weights(self.logits, targets)
@@ -101,11 +98,11 @@ class Point(ABC):
         return self._attended
 
     @abstractmethod
-    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
+    def mix(self, weights: Pairs) -> HeadVectors:
         """Heads: values averaged with these weights."""
 
     @abstractmethod
-    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
+    def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
         """Components of the sources' values along each target's direction, and their derivatives along the path."""
 
 
@@ -116,9 +113,9 @@ class Path(Protocol):
     moves: bool
     """Whether targets' own states move along their path."""
 
-    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point: ...
+    def at(self, nodes: Nodes, targets: Targets) -> Point: ...
 
-    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]: ...
+    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]: ...
 
 
 class Remembering:
@@ -128,12 +125,12 @@ class Remembering:
         self.path, self.moves = path, path.moves
         self.last: tuple[Tensor, Tensor, Point] | None = None
 
-    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Point:
+    def at(self, nodes: Nodes, targets: Targets) -> Point:
         if self.last is None or self.last[0] is not nodes or self.last[1] is not targets:
             self.last = nodes, targets, self.path.at(nodes, targets)
         return self.last[2]
 
-    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
         return self.path.heads_at_start(targets)
 
 
@@ -149,9 +146,7 @@ class Circuits:
     query: Float[Tensor, "node head target"] | None
 
 
-def differentiate(
-    point: Point, weights: Pairs, directions: Float[Tensor, "node target head d_value"], scoring: Scoring
-) -> Circuits:
+def differentiate(point: Point, weights: Pairs, directions: HeadVectors, scoring: Scoring) -> Circuits:
     """Derivative of ⟨heads, directions⟩ along the path, divided among the sources (docs/method.md, "Shared path")."""
     along, along_slope = point.read(directions)
     through = _through_logits(point, weights, along, scoring)
@@ -160,11 +155,7 @@ def differentiate(
 
 
 def differentiate_total(
-    point: Point,
-    weights: Pairs,
-    directions: Float[Tensor, "node target head d_value"],
-    scoring: Scoring,
-    targets: Int[Tensor, " target"],
+    point: Point, weights: Pairs, directions: HeadVectors, scoring: Scoring, targets: Targets
 ) -> Pairs:
     """All circuits of `differentiate` at once, in fewer passes over memory."""
     along, along_slope = point.read(directions)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Path
+from lignite.attribution.axes import HeadVectors, Nodes, Targets
 from lignite.attribution.block import Block
 from lignite.attribution.maps import AttentionMap, Chunking, Map, WholeMap
 from lignite.attribution.panels import Scores
@@ -23,12 +24,12 @@ class StraightPaths:
     def __init__(self, block: Block, baseline: Float[Tensor, "token d"] | None, *, through_heads: bool):
         self.block, self.baseline, self.through_heads = block, baseline, through_heads
 
-    def slope(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target source d"]:
+    def slope(self, targets: Targets) -> Float[Tensor, "target source d"]:
         states = self.block.states
         start = states[targets, None] if self.baseline is None else self.baseline[None]
         return (states - start).expand(len(targets), -1, -1)
 
-    def states(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Float[Tensor, "path source d"]:
+    def states(self, nodes: Nodes, targets: Targets) -> Float[Tensor, "path source d"]:
         """All paths side by side, nodes before targets."""
         slope = self.slope(targets)
         return (self.block.states - slope + nodes[:, None, None, None] * slope).flatten(0, 1)
@@ -46,22 +47,20 @@ class StraightPaths:
         return self.block.as_loaded(states)[1]
 
     def own(
-        self, per_path: Float[Tensor, "path token *any"], nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]
+        self, per_path: Float[Tensor, "path token *any"], nodes: Nodes, targets: Targets
     ) -> Float[Tensor, "node target *any"]:
         """Row of its own target from every path."""
         rows = targets.repeat(len(nodes))
         return per_path[torch.arange(len(rows), device=rows.device), rows].unflatten(0, (len(nodes), len(targets)))
 
-    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
         return self._at_start(self.heads, targets)
 
-    def output_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target d"]:
+    def output_at_start(self, targets: Targets) -> Float[Tensor, "target d"]:
         return self._at_start(self.output, targets)
 
     def _at_start(
-        self,
-        function: Callable[[Float[Tensor, "path source d"]], Float[Tensor, "path source *any"]],
-        targets: Int[Tensor, " target"],
+        self, function: Callable[[Float[Tensor, "path source d"]], Float[Tensor, "path source *any"]], targets: Targets
     ) -> Float[Tensor, "target *any"]:
         node = torch.zeros(1, dtype=self.block.states.dtype, device=targets.device)
         with torch.no_grad():
@@ -69,18 +68,14 @@ class StraightPaths:
         return torch.cat(parts)
 
     def divide_one(
-        self,
-        gradient: Float[Tensor, "path source d"],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        place: int,
+        self, gradient: Float[Tensor, "path source d"], weights: Nodes, targets: Targets, place: int
     ) -> Float[Tensor, "node source"]:
         """Integrand of every source at every node, for the target at this place."""
         own = gradient.unflatten(0, (len(weights), len(targets)))[:, place]
         return (own * self.slope(targets[place : place + 1])).sum(-1) * weights[:, None]
 
     def divide(
-        self, gradient: Float[Tensor, "path source d"], weights: Float[Tensor, " node"], targets: Int[Tensor, " target"]
+        self, gradient: Float[Tensor, "path source d"], weights: Nodes, targets: Targets
     ) -> Float[Tensor, "target source"]:
         """Integrand of every source, summed over the nodes."""
         by_node = gradient.unflatten(0, (len(weights), len(targets)))
@@ -94,13 +89,7 @@ class AttentionByPaths(Map):
         super().__init__(block, chunking)
         self.path, self.readout = path, readout
 
-    def chunk(
-        self,
-        nodes: Float[Tensor, " node"],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None = None,
-    ) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         with torch.enable_grad():
             states = self.path.states(nodes, targets).requires_grad_()
             heads = self.path.own(self.path.heads(states), nodes, targets)
@@ -115,7 +104,7 @@ class AttentionByPaths(Map):
         scores = [self.path.divide(gradient, weights, targets) for gradient in gradients]
         return {"scores": torch.stack(scores, dim=1)}
 
-    def level_at(self, node: Float[Tensor, "1"], targets: Int[Tensor, " target"]) -> Float[Tensor, "target head"]:
+    def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, "target head"]:
         heads = self.path.own(self.path.heads(self.path.states(node, targets)), node, targets)
         return self.readout.level(heads, targets)[0]
 
@@ -129,13 +118,7 @@ class WholeByPaths(Map):
         super().__init__(block, chunking)
         self.path, self.readout, self.detail = path, readout, detail
 
-    def chunk(
-        self,
-        nodes: Float[Tensor, " node"],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None = None,
-    ) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         with torch.enable_grad():
             states = self.path.states(nodes, targets).requires_grad_()
             heads, output = self._output(states, nodes, targets)
@@ -157,13 +140,13 @@ class WholeByPaths(Map):
                 parts["residual"] = (parts["scores"] - parts["heads"].sum(1)).sum(1)
         return parts
 
-    def level_at(self, node: Float[Tensor, "1"], targets: Int[Tensor, " target"]) -> Float[Tensor, " target"]:
+    def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, " target"]:
         _, output = self._output(self.path.states(node, targets), node, targets)
         return self.readout.level(output, targets)[0]
 
     def _output(
-        self, states: Float[Tensor, "path source d"], nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]
-    ) -> tuple[Float[Tensor, "node target head d_value"] | None, Float[Tensor, "node target d"]]:
+        self, states: Float[Tensor, "path source d"], nodes: Nodes, targets: Targets
+    ) -> tuple[HeadVectors | None, Float[Tensor, "node target d"]]:
         """Heads, where the output is rebuilt from them, and output of every target on its own path."""
         if not self.path.through_heads:
             return None, self.path.own(self.path.output(states), nodes, targets)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Scoring
+from lignite.attribution.axes import Targets
 
 
 class Projections(NamedTuple):
@@ -74,7 +75,7 @@ class Block(Protocol):
         self,
         states: Float[Tensor, "point target d"],
         heads: Float[Tensor, "point target head d_value"],
-        targets: Int[Tensor, " target"],
+        targets: Targets,
     ) -> Float[Tensor, "point target d"]:
         """The rest of the block for some of its tokens: each is treated alone."""
         ...

@@ -1,15 +1,17 @@
 """Join the two halves of a block: source to head, head to target."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
+
+from lignite.attribution.axes import Targets
 
 
 def compose(
     attention: Float[Tensor, "target head source"],
     displacement: Float[Tensor, "target head"],
     mlp: Float[Tensor, "target head"],
-    targets: Int[Tensor, " target"],
+    targets: Targets,
     *,
     composition: str = "product",
 ) -> tuple[Float[Tensor, "target source"], Float[Tensor, " target"]]:

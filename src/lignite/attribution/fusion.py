@@ -9,9 +9,7 @@ from torch import Tensor
 from lignite.errors import OptionError
 
 
-def structure_of(
-    gradient: Float[Tensor, "*row layer target source"],
-) -> Float[Tensor, "*row layer source"]:
+def structure_of(gradient: Float[Tensor, "*row layer target source"]) -> Float[Tensor, "*row layer source"]:
     """What a layer's attention to each source does for the prediction: the sum over all who attend to it.
 
     `gradient` is attention times its class gradient, averaged over heads. To first order the sum is the change of F

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from lignite.attribution.axes import Nodes, PerTarget, Targets
 from lignite.attribution.panels import Panel, Row, Scores, on_host, pieces, refine, replace_refined, within
 from lignite.attribution.rules import FIRST_NESTED, NESTED, Family, coarse_weights, fejer, fresh, panel_rule, spread
 
@@ -38,12 +39,12 @@ class Goal:
     `scale`, and it rounds accordingly. Panels are cut in t, with a = t ** `power`.
     """
 
-    displacement: Float[Tensor, " target *head"]
-    targets: Int[Tensor, " target"]
-    size: Float[Tensor, " target *head"]
+    displacement: PerTarget
+    targets: Targets
+    size: PerTarget
     precision: Precision
     power: int = 1
-    scale: Float[Tensor, " target *head"] | None = None
+    scale: PerTarget | None = None
 
 
 @runtime_checkable
@@ -53,13 +54,11 @@ class Integrand(Protocol):
     The readout is zero at a = 0, where no node is ever placed: the length of a change has no gradient there.
     """
 
-    def scores(
-        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " target"]
-    ) -> Scores:
+    def scores(self, nodes: Nodes, weights: Nodes, targets: Targets) -> Scores:
         """Weighted sum over the nodes of every target's scores."""
         ...
 
-    def level(self, point: float, targets: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
+    def level(self, point: float, targets: Targets) -> PerTarget:
         """The readout at one point of the path."""
         ...
 
@@ -72,7 +71,7 @@ class Samples(Protocol):
         """Evaluate nodes that come in between those that are there; `is_new` has their places in the larger rule."""
         ...
 
-    def scores(self, weights: Float[Tensor, " node"]) -> Float[Tensor, " target *head source"]:
+    def scores(self, weights: Nodes) -> Float[Tensor, " target *head source"]:
         """Weighted sum over all nodes, in their order."""
         ...
 
@@ -85,11 +84,11 @@ class Samples(Protocol):
 class Sampled(Protocol):
     """An integrand whose nodes are kept, so that they can be weighed anew."""
 
-    def samples(self, targets: Int[Tensor, " target"], start: float, end: float, family: Family) -> Samples:
+    def samples(self, targets: Targets, start: float, end: float, family: Family) -> Samples:
         """Nothing yet is known of the panel between these points of the path; its nodes will be of this family."""
         ...
 
-    def level(self, point: float, targets: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
+    def level(self, point: float, targets: Targets) -> PerTarget:
         """The readout at one point of the path."""
         ...
 
@@ -115,19 +114,12 @@ class Bisecting:
     def nest(self, numbers: Sequence[int]) -> None:
         """No rule of Gauss and Legendre is inside another."""
 
-    def panel(
-        self,
-        start: float,
-        end: float,
-        rows: Int[Tensor, " target"],
-        level_start: Float[Tensor, " target *head"],
-        level_end: Float[Tensor, " target *head"],
-    ) -> Panel:
+    def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
         rule = panel_rule(self.n_nodes, start, end, self.goal.power, level_end.dtype, level_end.device)
         scores = self.integrand.scores(*rule, self.goal.targets[rows])
         return Panel(start, end, self.n_nodes, rows, level_start, level_end, scores)
 
-    def level(self, point: float, rows: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
+    def level(self, point: float, rows: Targets) -> PerTarget:
         return self.integrand.level(point**self.goal.power, self.goal.targets[rows])
 
 
@@ -160,12 +152,7 @@ class Nesting:
         self.samples.keep(chosen)
         return self._next(last.rows[chosen], last.n_nodes, last.scores["scores"][chosen])
 
-    def _next(
-        self,
-        rows: Int[Tensor, " target"],
-        known: int,
-        before: Float[Tensor, " target *head source"] | None,
-    ) -> Panel:
+    def _next(self, rows: Targets, known: int, before: Float[Tensor, " target *head source"] | None) -> Panel:
         end = self.goal.displacement[rows]
         rules = known, self.left.pop(0)
         panel = self._sampled(self.samples, spread, rules, before, (0.0, 1.0), rows, (torch.zeros_like(end), end))
@@ -173,19 +160,12 @@ class Nesting:
         self.last = replace(panel, mass=mass)
         return self.last
 
-    def panel(
-        self,
-        start: float,
-        end: float,
-        rows: Int[Tensor, " target"],
-        level_start: Float[Tensor, " target *head"],
-        level_end: Float[Tensor, " target *head"],
-    ) -> Panel:
+    def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
         power, ends = self.goal.power, (start, end)
         samples = self.integrand.samples(self.goal.targets[rows], start**power, end**power, fejer)
         return self._sampled(samples, fejer, (0, self.n_nodes), None, ends, rows, (level_start, level_end))
 
-    def level(self, point: float, rows: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
+    def level(self, point: float, rows: Targets) -> PerTarget:
         return self.integrand.level(point**self.goal.power, self.goal.targets[rows])
 
     def _sampled(
@@ -195,8 +175,8 @@ class Nesting:
         rules: tuple[int, int],
         before: Float[Tensor, " target *head source"] | None,
         ends: tuple[float, float],
-        rows: Int[Tensor, " target"],
-        levels: tuple[Float[Tensor, " target *head"], Float[Tensor, " target *head"]],
+        rows: Targets,
+        levels: tuple[PerTarget, PerTarget],
     ) -> Panel:
         """A panel by the second of two nested rules, the first of which is evaluated and gave the scores `before`.
 
@@ -226,10 +206,10 @@ class Integral:
     """
 
     scores: Scores
-    displacement: Float[Tensor, " target *head"]
-    gap: Float[Tensor, " target *head"]
+    displacement: PerTarget
+    gap: PerTarget
     n_nodes: Int[Tensor, " target"]
-    allowed: Float[Tensor, " target *head"]
+    allowed: PerTarget
 
     @property
     def converged(self) -> Bool[Tensor, " target"]:
@@ -297,6 +277,6 @@ def _filled(value: int, shape: torch.Size, dtype: torch.dtype, device: torch.dev
 
 
 @lru_cache(maxsize=64)
-def _every_row(n_targets: int, device: torch.device) -> Int[Tensor, " target"]:
+def _every_row(n_targets: int, device: torch.device) -> Targets:
     """The places of all targets; nobody writes into it."""
     return torch.arange(n_targets, device=device)

@@ -5,10 +5,11 @@ from functools import cached_property
 from math import isfinite
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Path, Remembering
+from lignite.attribution.axes import PerTarget, Targets
 from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.compose import compose
@@ -72,7 +73,7 @@ class LayerScores:
 def attribute_layer(
     block: Block,
     baseline: Float[Tensor, "token d"] | None,
-    targets: Int[Tensor, " target"],
+    targets: Targets,
     options: MapOptions,
     precision: Precision,
     *,
@@ -168,7 +169,7 @@ class _Layer:
         self,
         block: Block,
         baseline: Float[Tensor, "token d"] | None,
-        targets: Int[Tensor, " target"],
+        targets: Targets,
         options: MapOptions,
         precision: Precision,
         plan: Plan,
@@ -435,7 +436,7 @@ class _Layer:
         scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets)}
         return replace(integral, scores=scores)
 
-    def _attention_on_self(self, *, by_head: bool) -> Float[Tensor, "target *head"]:
+    def _attention_on_self(self, *, by_head: bool) -> PerTarget:
         """How much each target attends to itself, by head or on average over heads."""
         block, targets = self.block, self.targets
         if block.route != "interface":

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.axes import Nodes
 from lignite.attribution.integrals import NODES_PER_PANEL
 from lignite.attribution.panels import Scores
 from lignite.attribution.plan import GRADED_POWER
@@ -66,7 +67,7 @@ class Points:
         """Lines in pieces, each with all its nodes as far as they fit."""
         return lines.split(max(1, self.max_points // n_nodes))
 
-    def states(self, nodes: Float[Tensor, " node"], lines: Int[Tensor, " line"]) -> Float[Tensor, "point token d"]:
+    def states(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "point token d"]:
         """All lines at the first node, all at the second, and so on."""
         return (self.start[lines] + nodes[:, None, None, None] * self.slope[lines]).flatten(0, 1)
 
@@ -113,13 +114,11 @@ class Lines(Points):
     def samples(self, targets: Int[Tensor, " line"], start: float, end: float, family: Family) -> "LineSamples":
         return LineSamples(self, targets)
 
-    def scores(
-        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " line"]
-    ) -> Scores:
+    def scores(self, nodes: Nodes, weights: Nodes, targets: Int[Tensor, " line"]) -> Scores:
         rates = self.rates(nodes, targets)
         return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
 
-    def rates(self, nodes: Float[Tensor, " node"], lines: Int[Tensor, " line"]) -> Float[Tensor, "node line 1 token"]:
+    def rates(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "node line 1 token"]:
         """Scores per length of path at every node."""
         found = []
         for rows in self.pieces(len(nodes), lines):
@@ -149,7 +148,7 @@ class LineSamples:
     def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
         self.rates = interleaved(self.rates, self.path.rates(nodes, self.lines), is_new)
 
-    def scores(self, weights: Float[Tensor, " node"]) -> Float[Tensor, "line 1 token"]:
+    def scores(self, weights: Nodes) -> Float[Tensor, "line 1 token"]:
         assert self.rates is not None
         return torch.einsum("n,nrlt->rlt", weights.to(self.rates), self.rates)
 

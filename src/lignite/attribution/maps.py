@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Path, Point, differentiate, differentiate_total
+from lignite.attribution.axes import HeadVectors, Nodes, PerTarget, Targets
 from lignite.attribution.block import Block
 from lignite.attribution.panels import Scores
 from lignite.attribution.readout import Readout, of_targets
@@ -70,9 +71,7 @@ class Map(ABC):
         if started:
             self.seen = [each[1:] for each in self.seen]
 
-    def scores(
-        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " target"]
-    ) -> Scores:
+    def scores(self, nodes: Nodes, weights: Nodes, targets: Targets) -> Scores:
         ready, watched = self._ready, self._watched
         self._ready = self._watched = None
         if ready is not None:
@@ -94,24 +93,18 @@ class Map(ABC):
             last = rows
         return {name: torch.cat([part[name] for part in finished]) for name in finished[0]}
 
-    def level(self, point: float, targets: Int[Tensor, " target"]) -> Float[Tensor, "target *head"]:
+    def level(self, point: float, targets: Targets) -> PerTarget:
         node = torch.tensor([point], dtype=self.block.states.dtype, device=targets.device)
         with torch.no_grad():
             levels = [self.level_at(node, targets[rows]) for _, rows in self.chunking.chunks(1, len(targets))]
         return torch.cat(levels)
 
     @abstractmethod
-    def chunk(
-        self,
-        nodes: Float[Tensor, " node"],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None = None,
-    ) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         """Scores of some targets, summed over some nodes; those of the target at `watched` are noted by node."""
 
     @abstractmethod
-    def level_at(self, node: Float[Tensor, "1"], targets: Int[Tensor, " target"]) -> Float[Tensor, "target *head"]:
+    def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> PerTarget:
         """The readout of some targets at one node."""
 
 
@@ -123,13 +116,7 @@ class AttentionMap(Map):
         assert block.scoring is not None
         self.path, self.readout, self.scoring = path, readout, block.scoring
 
-    def chunk(
-        self,
-        nodes: Float[Tensor, " node"],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None = None,
-    ) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         with torch.no_grad():
             point = self.path.at(nodes, targets)
             attention, heads = point.attend(self.scoring, targets)
@@ -139,7 +126,7 @@ class AttentionMap(Map):
                 self.seen.append(total[:, :, watched])
             return {"scores": total.sum(0).transpose(0, 1)}
 
-    def level_at(self, node: Float[Tensor, "1"], targets: Int[Tensor, " target"]) -> Float[Tensor, "target head"]:
+    def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, "target head"]:
         _, heads = self.path.at(node, targets).attend(self.scoring, targets)
         return self.readout.level(heads, targets)[0]
 
@@ -149,7 +136,7 @@ class Asked:
     """What a map asks `post` for: states and heads at its nodes, and what it needs to go on with the answer."""
 
     states: Float[Tensor, "node target d"]
-    heads: Float[Tensor, "node target head d_value"]
+    heads: HeadVectors
     more: Any = None
 
 
@@ -169,33 +156,22 @@ class ThroughPost(Map):
             self.readout = readout
 
     @abstractmethod
-    def ask(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Asked:
+    def ask(self, nodes: Nodes, targets: Targets) -> Asked:
         """States and heads for which `post` is wanted."""
 
     @abstractmethod
     def go_on(
-        self,
-        asked: Asked,
-        gradients: Sequence[Tensor],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None,
+        self, asked: Asked, gradients: Sequence[Tensor], weights: Nodes, targets: Targets, watched: int | None
     ) -> Scores:
         """Scores, from gradients of the readouts: ``[node, target, head, d_value]`` and, where they move, of states."""
 
-    def chunk(
-        self,
-        nodes: Float[Tensor, " node"],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None = None,
-    ) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         return together([(self, nodes, weights)], targets, watched)[0]
 
 
 def together(
     maps: Sequence[tuple[ThroughPost, Float[Tensor, " _"], Float[Tensor, " _"]]],
-    targets: Int[Tensor, " target"],
+    targets: Targets,
     watched: int | None,
     read_from: Callable[[Float[Tensor, "target d"]], Readout] | None = None,
 ) -> list[Scores]:
@@ -253,18 +229,13 @@ class WholeMap(ThroughPost):
         assert block.scoring is not None
         self.path, self.scoring, self.moves, self.detail = path, block.scoring, path.moves, detail
 
-    def ask(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Asked:
+    def ask(self, nodes: Nodes, targets: Targets) -> Asked:
         point = self.path.at(nodes, targets)
         attention, heads = point.attend(self.scoring, targets)
         return Asked(point.states, heads, (point, attention))
 
     def go_on(
-        self,
-        asked: Asked,
-        gradients: Sequence[Tensor],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None,
+        self, asked: Asked, gradients: Sequence[Tensor], weights: Nodes, targets: Targets, watched: int | None
     ) -> Scores:
         point, attention = asked.more
         directions, residual = gradients[0] * weights.view(-1, 1, 1, 1), None
@@ -276,9 +247,9 @@ class WholeMap(ThroughPost):
         self,
         point: Point,
         attention: Float[Tensor, "node head target source"],
-        directions: Float[Tensor, "node target head d_value"],
+        directions: HeadVectors,
         residual: Float[Tensor, "node target"] | None,
-        targets: Int[Tensor, " target"],
+        targets: Targets,
         watched: int | None,
     ) -> Scores:
         """Every source's scores and, if they are asked for, their parts.
@@ -312,7 +283,7 @@ class WholeMap(ThroughPost):
             parts["circuits"] = split
         return parts
 
-    def level_at(self, node: Float[Tensor, "1"], targets: Int[Tensor, " target"]) -> Float[Tensor, " target"]:
+    def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, " target"]:
         point = self.path.at(node, targets)
         _, heads = point.attend(self.scoring, targets)
         return self.readout.level(self.block.post(point.states, heads, targets), targets)[0]
@@ -330,30 +301,23 @@ class MlpMap(ThroughPost):
         assert block.heads is not None
         self.start, self.slope = start, block.heads - start
 
-    def ask(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Asked:
+    def ask(self, nodes: Nodes, targets: Targets) -> Asked:
         return Asked(self._states(nodes, targets), self._heads(nodes, targets))
 
     def go_on(
-        self,
-        asked: Asked,
-        gradients: Sequence[Tensor],
-        weights: Float[Tensor, " node"],
-        targets: Int[Tensor, " target"],
-        watched: int | None,
+        self, asked: Asked, gradients: Sequence[Tensor], weights: Nodes, targets: Targets, watched: int | None
     ) -> Scores:
         given = (gradients[0] * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)
         if watched is not None:
             self.seen.append(given[:, watched])
         return {"scores": given.sum(0)}
 
-    def level_at(self, node: Float[Tensor, "1"], targets: Int[Tensor, " target"]) -> Float[Tensor, " target"]:
+    def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, " target"]:
         output = self.block.post(self._states(node, targets), self._heads(node, targets), targets)
         return self.readout.level(output, targets)[0]
 
-    def _heads(
-        self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]
-    ) -> Float[Tensor, "node target head d_value"]:
+    def _heads(self, nodes: Nodes, targets: Targets) -> HeadVectors:
         return of_targets(self.start, targets) + nodes.view(-1, 1, 1, 1) * of_targets(self.slope, targets)
 
-    def _states(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> Float[Tensor, "node target d"]:
+    def _states(self, nodes: Nodes, targets: Targets) -> Float[Tensor, "node target d"]:
         return of_targets(self.block.states, targets).expand(len(nodes), -1, -1)

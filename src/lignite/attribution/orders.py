@@ -82,11 +82,7 @@ def _blank(layers: Layers, start: Float[Tensor, "row token d"], max_points: int)
 
 
 def _levels(
-    layers: Layers,
-    start: Float[Tensor, "row token d"],
-    row: int,
-    arriving: Int[Tensor, " place"],
-    max_points: int,
+    layers: Layers, start: Float[Tensor, "row token d"], row: int, arriving: Int[Tensor, " place"], max_points: int
 ) -> Float[Tensor, " level"]:
     """F when the first one of these places is filled, the first two, and so on up to all but the last."""
     full = layers.states[0][row]

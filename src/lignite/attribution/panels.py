@@ -6,8 +6,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from lignite.attribution.axes import PerTarget, Targets
 
 Scores = dict[str, Tensor]
 """Additive parts of the scores by name, each ``[target, ...]``; ``"scores"`` is the map itself, ``[..., source]``."""
@@ -36,14 +38,14 @@ class Panel:
     start: float
     end: float
     n_nodes: int
-    rows: Int[Tensor, " target"]
-    level_start: Float[Tensor, " target *head"]
-    level_end: Float[Tensor, " target *head"]
+    rows: Targets
+    level_start: PerTarget
+    level_end: PerTarget
     scores: Scores
-    moved: Float[Tensor, " target *head"] | None = None
-    mass: Float[Tensor, " target *head"] | None = None
+    moved: PerTarget | None = None
+    mass: PerTarget | None = None
 
-    def error(self) -> Float[Tensor, " target *head"]:
+    def error(self) -> PerTarget:
         """What the scores of the panel miss of the change of the readout over it."""
         return self.scores["scores"].sum(-1) - (self.level_end - self.level_start)
 
@@ -63,18 +65,11 @@ class Evaluation(Protocol):
         """The whole path by the next rule, for these rows of the last one; None when there is none."""
         ...
 
-    def panel(
-        self,
-        start: float,
-        end: float,
-        rows: Int[Tensor, " target"],
-        level_start: Float[Tensor, " target *head"],
-        level_end: Float[Tensor, " target *head"],
-    ) -> Panel:
+    def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
         """A part of the path, whose ends are given in t, for some rows."""
         ...
 
-    def level(self, point: float, rows: Int[Tensor, " target"]) -> Float[Tensor, " target *head"]:
+    def level(self, point: float, rows: Targets) -> PerTarget:
         """The readout of some rows at one point t of the path."""
         ...
 
@@ -141,11 +136,7 @@ class Row:
     """
 
     def __init__(
-        self,
-        number: int,
-        root: Piece,
-        size: Float[np.ndarray, " head"],
-        rounding: Float[np.ndarray, " head"],
+        self, number: int, root: Piece, size: Float[np.ndarray, " head"], rounding: Float[np.ndarray, " head"]
     ):
         self.number, self.root, self.used = number, root, root.panel.n_nodes
         self.size, self.rounding = size, rounding
@@ -299,12 +290,12 @@ def _share(part: Float[np.ndarray, " head"], whole: Float[np.ndarray, " head"]) 
         return np.where(part == 0, 0.0, part / whole)
 
 
-def on_host(values: Float[Tensor, " target *head"]) -> Float[np.ndarray, "target head"]:
+def on_host(values: PerTarget) -> Float[np.ndarray, "target head"]:
     """Numbers of every head, a single one where there are no heads, in double precision."""
     return values.detach().reshape(len(values), -1).double().cpu().numpy()
 
 
-def within(values: Float[Tensor, " target *head"], limits: Float[Tensor, " target *head"]) -> Bool[Tensor, " target"]:
+def within(values: PerTarget, limits: PerTarget) -> Bool[Tensor, " target"]:
     """Whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
     close = values.abs() <= limits
     return close if close.ndim == 1 else close.flatten(1).all(1)

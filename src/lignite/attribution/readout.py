@@ -4,8 +4,10 @@ from functools import cached_property
 from typing import Protocol, final, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
+
+from lignite.attribution.axes import PerTarget, Targets
 
 ROUNDINGS = 64
 """A change of a vector by less than so many roundings of its size is none: who sees itself alone stays where it is."""
@@ -16,15 +18,15 @@ class Readout(Protocol):
     """How far targets have moved from where their path starts, as one number for each target, or head of a target."""
 
     @property
-    def displacement(self) -> Float[Tensor, "target *head"]:
+    def displacement(self) -> PerTarget:
         """The readout at the end of the path."""
         ...
 
-    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+    def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         """The readout of ``values [..., target, (head,) d]`` somewhere on the path."""
         ...
 
-    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any d"]:
         """Derivative of `level` with respect to `values`."""
         ...
 
@@ -41,11 +43,11 @@ class Distance:
     def displacement(self) -> Float[Tensor, "token *head"]:
         return torch.linalg.vector_norm(self.total, dim=-1)
 
-    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+    def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         moved = values - of_targets(self.start, targets)
         return torch.linalg.vector_norm(moved * of_targets(self.moves, targets), dim=-1)
 
-    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any d"]:
         return unit((values - of_targets(self.start, targets)) * of_targets(self.moves, targets))
 
 
@@ -68,11 +70,11 @@ class Projection:
     def displacement(self) -> Float[Tensor, "token *head"]:
         return torch.linalg.vector_norm(self.total, dim=-1)
 
-    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+    def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         moved = values - of_targets(self.start, targets)
         return (moved * of_targets(self.direction, targets)).sum(-1)
 
-    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any d"]:
         return of_targets(self.direction, targets).expand_as(values)
 
 
@@ -89,10 +91,10 @@ class Weighed:
         self.start, self.vectors = start, vectors
         self.displacement: Float[Tensor, " token"] = ((end - start) * vectors).sum(-1)
 
-    def level(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any"]:
+    def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         return ((values - of_targets(self.start, targets)) * of_targets(self.vectors, targets)).sum(-1)
 
-    def gradient(self, values: Float[Tensor, "*any d"], targets: Int[Tensor, " target"]) -> Float[Tensor, "*any d"]:
+    def gradient(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any d"]:
         return of_targets(self.vectors, targets).expand_as(values)
 
 
@@ -117,6 +119,6 @@ def _change(
     return moves, change * moves
 
 
-def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Int[Tensor, " target"]) -> Shaped[Tensor, "target *any"]:
+def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Targets) -> Shaped[Tensor, "target *any"]:
     """Rows of some tokens; targets rise and are distinct, so that as many as there are tokens are all of them."""
     return tensor if len(targets) == len(tensor) else tensor[targets]

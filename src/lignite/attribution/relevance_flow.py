@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.axes import Nodes
 from lignite.attribution.black_box import map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.integrals import Bisecting, Goal, Integral, Precision, integrate
@@ -79,10 +80,7 @@ def pull_back(
 
 
 def _relevance(
-    layers: Layers,
-    layer: int,
-    start: Sequence[Float[Tensor, "row token d"]],
-    vectors: Float[Tensor, "row token d"],
+    layers: Layers, layer: int, start: Sequence[Float[Tensor, "row token d"]], vectors: Float[Tensor, "row token d"]
 ) -> Float[Tensor, "row token"]:
     return (vectors * (layers.states[layer] - start[layer])).sum(2) * layers.kept
 
@@ -119,9 +117,7 @@ class _PullBack(Points):
         super().__init__(start, end, max_points)
         self.kept, self.moved = kept, moved
 
-    def scores(
-        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " row"]
-    ) -> Scores:
+    def scores(self, nodes: Nodes, weights: Nodes, targets: Int[Tensor, " row"]) -> Scores:
         found = []
         for rows in self.pieces(len(nodes), targets):
             total = torch.zeros_like(self.start[rows])

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lignite.attribution.axes import Nodes
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -51,16 +53,14 @@ def graded(n_nodes: int, power: int, start: float = 0.0, end: float = 1.0) -> Ru
 @lru_cache(maxsize=64)
 def panel_rule(
     n_nodes: int, start: float, end: float, power: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Float[Tensor, " node"], Float[Tensor, " node"]]:
+) -> tuple[Nodes, Nodes]:
     """Nodes and weights of `graded` as tensors, the same ones for all who ask."""
     rule = graded(n_nodes, power, start, end)
     return torch.tensor(rule.nodes, dtype=dtype, device=device), torch.tensor(rule.weights, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=64)
-def started_rule(
-    n_nodes: int, power: int, dtype: torch.dtype, device: torch.device
-) -> tuple[Float[Tensor, " node"], Float[Tensor, " node"]]:
+def started_rule(n_nodes: int, power: int, dtype: torch.dtype, device: torch.device) -> tuple[Nodes, Nodes]:
     """The rule of the first panel, after a node at the start that weighs nothing."""
     nodes, weights = panel_rule(n_nodes, 0.0, 1.0, power, dtype, device)
     nothing = torch.zeros_like(nodes[:1])

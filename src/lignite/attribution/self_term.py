@@ -1,13 +1,13 @@
 """Complete the diagonal where a target is its own baseline and so scores zero by construction."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from lignite.attribution.axes import PerTarget, Targets
 
-def own_share(
-    scores: Float[Tensor, "target *head source"], targets: Int[Tensor, " target"]
-) -> Float[Tensor, "target *head"]:
+
+def own_share(scores: Float[Tensor, "target *head source"], targets: Targets) -> PerTarget:
     """Share of a target's total that it gives itself; nothing where the total is nothing."""
     rows = torch.arange(len(targets), device=targets.device)
     own, total = scores[rows, ..., targets], scores.sum(-1)
@@ -15,9 +15,7 @@ def own_share(
 
 
 def complete_diagonal(
-    scores: Float[Tensor, "target *head source"],
-    share: Float[Tensor, "target *head"],
-    targets: Int[Tensor, " target"],
+    scores: Float[Tensor, "target *head source"], share: PerTarget, targets: Targets
 ) -> Float[Tensor, "target *head source"]:
     """Give each target `share` of its own total and the other sources the rest, so that the total stays.
 

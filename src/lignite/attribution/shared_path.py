@@ -5,10 +5,11 @@ from functools import cache
 
 import torch
 import torch.autograd.forward_ad as forward
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Pairs, Point, repeat_groups
+from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 from lignite.attribution.block import Block, Projections
 
 
@@ -20,7 +21,7 @@ class SharedPoint(Point):
         values: Projections,
         slopes: Projections,
         scale: float,
-        targets: Int[Tensor, " target"],
+        targets: Targets,
         states: Float[Tensor, "node target d"],
         states_slope: Float[Tensor, "target d"],
     ):
@@ -31,10 +32,10 @@ class SharedPoint(Point):
         query_slope = slopes.query[:, :, targets] * scale
         super().__init__(query @ key.mT, query @ key_slope.mT, states, query_slope @ key.mT, states_slope)
 
-    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
+    def mix(self, weights: Pairs) -> HeadVectors:
         return (weights @ self.value).transpose(1, 2)
 
-    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
+    def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
         directions = directions.transpose(1, 2)
         return directions @ self.value.mT, directions @ self.value_slope.mT
 
@@ -49,17 +50,17 @@ class SharedPath:
         self.baseline = baseline
         self.slope = block.states - baseline
 
-    def states(self, nodes: Float[Tensor, " node"]) -> Float[Tensor, "node token d"]:
+    def states(self, nodes: Nodes) -> Float[Tensor, "node token d"]:
         return self.baseline + nodes[:, None, None] * self.slope
 
-    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> SharedPoint:
+    def at(self, nodes: Nodes, targets: Targets) -> SharedPoint:
         assert self.block.scoring is not None
         states = self.states(nodes)
         values, slopes = slope_of(self.block, states, self.slope.expand_as(states))
         scale = self.block.scoring.scale
         return SharedPoint(values, slopes, scale, targets, states[:, targets], self.slope[targets])
 
-    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
         with torch.no_grad():
             return self.block.attention(self.baseline[None])[0, targets]
 

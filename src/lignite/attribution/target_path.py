@@ -13,10 +13,11 @@ The shapes of what is mixed, of all nodes n, heads h (1 where all heads have the
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Pairs, Point, repeat_groups
+from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 from lignite.attribution.block import Block, Projections, Rotation
 from lignite.attribution.readout import of_targets
 from lignite.attribution.shared_path import slope_of
@@ -62,7 +63,7 @@ class Mixture:
         """Derivative of `values` along the path."""
         return torch.addcmul(self.own_slope * own, self.other_slope, other)
 
-    def normalised(self, spread: "Spread", targets: Int[Tensor, " target"]) -> "Mixture":
+    def normalised(self, spread: "Spread", targets: Targets) -> "Mixture":
         """The mixture after a norm that follows: divided by its own size, in units of the sizes of its two parts.
 
         square                  [node, 1 or head, target, source]   mean square of the mixture
@@ -91,11 +92,11 @@ class Spread:
         self.square = self.gram.diagonal(dim1=-2, dim2=-1)
         self.size = (self.square + eps).sqrt()
 
-    def of(self, mixture: Mixture, targets: Int[Tensor, " target"]) -> Coefficients:
+    def of(self, mixture: Mixture, targets: Targets) -> Coefficients:
         own, other, cross = self.square[..., targets, None], self.square[..., None, :], self.gram[..., targets, :]
         return mixture.own**2 * own + 2 * mixture.own * mixture.other * cross + mixture.other**2 * other + self.eps
 
-    def slope(self, mixture: Mixture, targets: Int[Tensor, " target"]) -> Coefficients:
+    def slope(self, mixture: Mixture, targets: Targets) -> Coefficients:
         own, other, cross = self.square[..., targets, None], self.square[..., None, :], self.gram[..., targets, :]
         return 2 * (
             mixture.own * mixture.own_slope * own
@@ -107,7 +108,7 @@ class Spread:
 class Straight(Mixture):
     """The mixture of the states themselves: ``own`` falls as ``other`` rises, and both at the same pace everywhere."""
 
-    def __init__(self, nodes: Float[Tensor, " node"]):
+    def __init__(self, nodes: Nodes):
         a = nodes.view(-1, 1, 1, 1)
         super().__init__(1 - a, a, _FALLING, _RISING)
 
@@ -125,14 +126,12 @@ _FALLING, _RISING = torch.tensor(-1.0), torch.tensor(1.0)
 class PairPoint(Point):
     """Nodes of every target's own path, in closed form: all terms are target-by-source matrices."""
 
-    def __init__(
-        self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Int[Tensor, " target"], n_nodes: int
-    ):
+    def __init__(self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Targets, n_nodes: int):
         states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
         super().__init__(form.logits(keys, targets), keys.slopes(*form.products.of(targets)[:2]), states)
         self.form, self.mixture, self.targets = form, values, targets
 
-    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
+    def mix(self, weights: Pairs) -> HeadVectors:
         if isinstance(self.mixture, Straight) and self.form.sums_to_one:
             heads = self.mixture.values(self.form.value_of(self.targets), weights @ self.form.value)
             return self._with_bias(heads, weights)
@@ -141,14 +140,12 @@ class PairPoint(Point):
         other_sum = (weights * other) @ self.form.value if other.shape[-1] > 1 else other * (weights @ self.form.value)
         return self._with_bias(torch.addcmul(other_sum, own_sum, self.form.value_of(self.targets)), weights)
 
-    def _with_bias(
-        self, heads: Float[Tensor, "node head target d_value"], weights: Pairs
-    ) -> Float[Tensor, "node target head d_value"]:
+    def _with_bias(self, heads: Float[Tensor, "node head target d_value"], weights: Pairs) -> HeadVectors:
         if self.form.value_bias is not None:
             heads = heads + weights.sum(-1, keepdim=True) * self.form.value_bias[:, None]
         return heads.transpose(1, 2)
 
-    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
+    def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
         directions = directions.transpose(1, 2)
         own = (directions * self.form.value_of(self.targets)).sum(-1, keepdim=True)
         # head by head, so that no copy of the values is made for every node
@@ -217,23 +214,23 @@ class ClosedForm:
             groups = inputs if len(inputs) == 1 else repeat_groups(inputs[None], n_heads)[0]
             self.key_spread = Spread(groups, eps)
 
-    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> PairPoint:
+    def at(self, nodes: Nodes, targets: Targets) -> PairPoint:
         keys, values = self.mixtures(nodes, targets)
         return PairPoint(self, keys, values, targets, len(nodes))
 
-    def mixtures(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> tuple[Mixture, Mixture]:
+    def mixtures(self, nodes: Nodes, targets: Targets) -> tuple[Mixture, Mixture]:
         """Of keys and of values."""
         values: Mixture = Straight(nodes)
         if self.spread is not None:
             values = values.normalised(self.spread, targets)
         return values if self.key_spread is None else values.normalised(self.key_spread, targets), values
 
-    def logits(self, keys: Mixture, targets: Int[Tensor, " target"]) -> Float[Tensor, "node head target source"]:
+    def logits(self, keys: Mixture, targets: Targets) -> Float[Tensor, "node head target source"]:
         own, other, bias = self.products.of(targets)
         logits = keys.values(own, other)
         return logits if bias is None else logits + bias
 
-    def value_of(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "head target d_value"]:
+    def value_of(self, targets: Targets) -> Float[Tensor, "head target d_value"]:
         return self.value if len(targets) == self.value.shape[1] else self.value[:, targets]
 
     def values(self, mixture: Mixture, target: int) -> Float[Tensor, "head source d_value"]:
@@ -242,7 +239,7 @@ class ClosedForm:
         mixed = torch.addcmul(own * self.value[:, target, None], other, self.value)
         return mixed if self.value_bias is None else mixed + self.value_bias[:, None]
 
-    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
         return heads_at_start(self, self.block, targets)
 
 
@@ -266,20 +263,18 @@ class Products:
         if self.bias is not None:
             self.key = self.key - self.bias
 
-    def of(self, targets: Int[Tensor, " target"]) -> tuple[Part, Part, Part | None]:
+    def of(self, targets: Targets) -> tuple[Part, Part, Part | None]:
         if self.last is None or self.last[0] is not targets:
             self.last = None
             self.last = targets, self._of(targets)
         return self.last[1]
 
-    def _of(self, targets: Int[Tensor, " target"]) -> tuple[Part, Part, Part | None]:
+    def _of(self, targets: Targets) -> tuple[Part, Part, Part | None]:
         query, own = self._chosen(self.query, targets), self._chosen(self.key, targets)
         bias = None if self.bias is None else query @ self.bias.mT
         return (query * own).sum(-1, keepdim=True), torch.bmm(query, self.key.mT), bias
 
-    def _chosen(
-        self, by_head: Float[Tensor, "head token d"], targets: Int[Tensor, " target"]
-    ) -> Float[Tensor, "head target d"]:
+    def _chosen(self, by_head: Float[Tensor, "head token d"], targets: Targets) -> Float[Tensor, "head target d"]:
         return by_head if len(targets) == by_head.shape[1] else by_head[:, targets]
 
 
@@ -299,7 +294,7 @@ class RotatedProducts(Products):
         self.unrotated, self.turned, self.passed = parts
         self.key = self.unrotated * content.cos + self.turned * content.sin + self.passed
 
-    def _of(self, targets: Int[Tensor, " target"]) -> tuple[Part, Part, Part | None]:
+    def _of(self, targets: Targets) -> tuple[Part, Part, Part | None]:
         query = self._chosen(self.query, targets)
         own = (query * self._chosen(self.unrotated, targets)) @ self.cos.mT
         own = own + (query * self._chosen(self.turned, targets)) @ self.sin.mT
@@ -315,7 +310,7 @@ class BatchPoint(Point):
     keys and values    [node, head, target, source, d]   every source's, on each target's path
     """
 
-    def __init__(self, block: Block, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]):
+    def __init__(self, block: Block, nodes: Nodes, targets: Targets):
         assert block.scoring is not None
         n_nodes, n_targets = len(nodes), len(targets)
         own = block.states[targets]
@@ -324,9 +319,7 @@ class BatchPoint(Point):
         values, slopes = slope_of(block, states.flatten(0, 1), slope.expand_as(states).flatten(0, 1))
         n_heads = values.query.shape[1]
 
-        def by_head(
-            tensor: Float[Tensor, "path kv source d"],
-        ) -> Float[Tensor, "node head target source d"]:
+        def by_head(tensor: Float[Tensor, "path kv source d"]) -> Float[Tensor, "node head target source d"]:
             tensor = tensor.unflatten(0, (n_nodes, n_targets)).transpose(1, 2)
             return tensor.repeat_interleave(n_heads // tensor.shape[1], dim=1)
 
@@ -337,10 +330,10 @@ class BatchPoint(Point):
         super().__init__(logits, key_slope, own.expand(n_nodes, -1, -1))
         self.value, self.value_slope = by_head(values.value), by_head(slopes.value)
 
-    def mix(self, weights: Pairs) -> Float[Tensor, "node target head d_value"]:
+    def mix(self, weights: Pairs) -> HeadVectors:
         return (weights[..., None, :] @ self.value).squeeze(-2).transpose(1, 2)
 
-    def read(self, directions: Float[Tensor, "node target head d_value"]) -> tuple[Pairs, Pairs]:
+    def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
         directions = directions.transpose(1, 2)[..., None]
         return (self.value @ directions).squeeze(-1), (self.value_slope @ directions).squeeze(-1)
 
@@ -353,15 +346,15 @@ class TargetBatches:
     def __init__(self, block: Block):
         self.block = block
 
-    def at(self, nodes: Float[Tensor, " node"], targets: Int[Tensor, " target"]) -> BatchPoint:
+    def at(self, nodes: Nodes, targets: Targets) -> BatchPoint:
         return BatchPoint(self.block, nodes, targets)
 
-    def heads_at_start(self, targets: Int[Tensor, " target"]) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
         return heads_at_start(self, self.block, targets)
 
 
 def heads_at_start(
-    path: ClosedForm | TargetBatches, block: Block, targets: Int[Tensor, " target"]
+    path: ClosedForm | TargetBatches, block: Block, targets: Targets
 ) -> Float[Tensor, "target head d_value"]:
     """Heads of a target whose sources all hold its own state."""
     assert block.scoring is not None

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.axes import Nodes
 from lignite.attribution.lines import Layers, Points
 from lignite.attribution.panels import Scores
 from lignite.attribution.rules import Family, derivative_inside, differentiation, interleaved
@@ -64,15 +65,11 @@ class TracedPath(Points):
             for part in some.split(at_once) if len(some) else ():
                 yield part, most
 
-    def scores(
-        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], targets: Int[Tensor, " row"]
-    ) -> Scores:
+    def scores(self, nodes: Nodes, weights: Nodes, targets: Int[Tensor, " row"]) -> Scores:
         found = [self._of_piece(nodes, weights, some) for some in self.pieces(len(nodes), targets)]
         return {"scores": torch.cat(found)}
 
-    def _of_piece(
-        self, nodes: Float[Tensor, " node"], weights: Float[Tensor, " node"], rows: Int[Tensor, " row"]
-    ) -> Float[Tensor, "row layer token"]:
+    def _of_piece(self, nodes: Nodes, weights: Nodes, rows: Int[Tensor, " row"]) -> Float[Tensor, "row layer token"]:
         states, gradients = self.traced(nodes, rows)
         if len(nodes) > 1:
             return self.weighed(self._derivative(nodes), weights, rows, states[1:], gradients)
@@ -85,7 +82,7 @@ class TracedPath(Points):
     def weighed(
         self,
         derivative: Float[Tensor, "node known"],
-        weights: Float[Tensor, " node"],
+        weights: Nodes,
         rows: Int[Tensor, " row"],
         states: Iterable[Float[Tensor, "known row token d"]],
         gradients: Sequence[Float[Tensor, "node row token d"]],
@@ -106,7 +103,7 @@ class TracedPath(Points):
         return torch.stack(scores, 1) * self.layers.kept[rows][:, None]
 
     def _of_line(
-        self, weights: Float[Tensor, " node"], rows: Int[Tensor, " row"], gradients: Float[Tensor, "node row token d"]
+        self, weights: Nodes, rows: Int[Tensor, " row"], gradients: Float[Tensor, "node row token d"]
     ) -> Float[Tensor, "row token"]:
         """At the first layer the path is straight; a head may answer in another precision than its blocks compute."""
         return torch.einsum("n,nrtd,rtd->rt", weights.to(gradients), gradients, self.slope[rows])
@@ -125,7 +122,7 @@ class TracedPath(Points):
             parts = [self.layers.trace(self.states(node, some), some)[0] for some in self.pieces(1, rows)]
         return [torch.cat(same)[None] for same in zip(*parts, strict=True)]
 
-    def traced(self, nodes: Float[Tensor, " node"], rows: Int[Tensor, " row"]) -> tuple[LayerStates, LayerStates]:
+    def traced(self, nodes: Nodes, rows: Int[Tensor, " row"]) -> tuple[LayerStates, LayerStates]:
         """States and gradients at every layer, as many nodes at once as fit."""
         states: list[list[Tensor]] = []
         gradients: list[list[Tensor]] = []
@@ -138,7 +135,7 @@ class TracedPath(Points):
             gradients.append([each.unflatten(0, (len(some), len(rows))) for each in parts])
         return _joined(states), _joined(gradients)
 
-    def _derivative(self, nodes: Float[Tensor, " node"]) -> Float[Tensor, "node node"]:
+    def _derivative(self, nodes: Nodes) -> Float[Tensor, "node node"]:
         """d/da at the nodes of a polynomial in t, where a = t ** power."""
         t = nodes.double().cpu().numpy() ** (1 / self.power)
         speed = self.power * t ** (self.power - 1)
@@ -168,7 +165,7 @@ class TracedSamples:
             gradients = [interleaved(*pair, is_new) for pair in zip(self.gradients, gradients, strict=True)]
         self.states, self.gradients = states, gradients
 
-    def scores(self, weights: Float[Tensor, " node"]) -> Float[Tensor, "row layer token"]:
+    def scores(self, weights: Nodes) -> Float[Tensor, "row layer token"]:
         derivative = torch.from_numpy(derivative_inside(len(weights), self.family) / self.length)
         return self.path.weighed(derivative, weights, self.rows, self._known(), self.gradients)
 
