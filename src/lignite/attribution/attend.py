@@ -13,7 +13,7 @@ from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """How a block turns queries and keys into attention: everything but the vectors themselves.
+    """A scoring says how a block turns queries and keys into attention: everything but the vectors themselves.
 
     `bias` is added after the soft cap: masks (very negative where a target may not look) and position biases.
     `sinks` are logits that take part in each head's softmax and carry no value.
@@ -33,7 +33,7 @@ class Scoring:
     def weights(
         self, logits: Float[Tensor, "*any head target source"], targets: Targets | None = None
     ) -> Float[Tensor, "*any head target source"]:
-        """Attention of scaled logits; rows add up to one, or to less where a head has a sink."""
+        """Turn scaled logits into attention; rows add up to one, or to less where a head has a sink."""
         logits = self.cap(logits)
         if self.bias is not None:
             logits = logits + (
@@ -51,7 +51,7 @@ def heads_of(
     value: Float[Tensor, "point kv source d_value"],
     scoring: Scoring,
 ) -> Float[Tensor, "point target head d_value"]:
-    """Every head's output before the output projection."""
+    """Compute every head's output before the output projection."""
     key, value = repeat_groups(key, query.shape[1]), repeat_groups(value, query.shape[1])
     weights = scoring.weights(query @ key.mT * scoring.scale)
     return (weights @ value).transpose(1, 2)
@@ -63,7 +63,7 @@ def repeat_groups(tensor: Float[Tensor, "point kv *any"], n_heads: int) -> Float
 
 
 class Point(ABC):
-    """Nodes of a path, seen by some targets: what the derivative of attention along the path needs.
+    """A point holds what the derivative of attention needs at some nodes of a path, for some targets.
 
     Subclasses know where the numbers come from.
 
@@ -91,7 +91,7 @@ class Point(ABC):
         self._attended: tuple[Tensor, Tensor] | None = None
 
     def attend(self, scoring: Scoring, targets: Targets) -> tuple[Pairs, HeadVectors]:
-        """Attention weights and heads."""
+        """Compute attention weights and heads, once."""
         if self._attended is None:
             weights = scoring.weights(self.logits, targets)
             self._attended = weights, self.mix(weights)
@@ -99,16 +99,16 @@ class Point(ABC):
 
     @abstractmethod
     def mix(self, weights: Pairs) -> HeadVectors:
-        """Heads: values averaged with these weights."""
+        """Average the values with these weights: that makes heads."""
 
     @abstractmethod
     def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
-        """Components of the sources' values along each target's direction, and their derivatives along the path."""
+        """Read the sources' values along each target's direction: components, and their derivatives along the path."""
 
 
 @runtime_checkable
 class Path(Protocol):
-    """Where nodes of a path are evaluated for some targets, if the block can be taken apart."""
+    """A path evaluates nodes for some targets, where the block can be taken apart."""
 
     moves: bool
     """Whether targets' own states move along their path."""
@@ -119,7 +119,7 @@ class Path(Protocol):
 
 
 class Remembering:
-    """A path that keeps the last nodes it was asked for, for maps that ask for the same ones in turn."""
+    """A remembering path keeps the last nodes it was asked for: several maps ask for the same ones in turn."""
 
     def __init__(self, path: Path):
         self.path, self.moves = path, path.moves
@@ -136,7 +136,7 @@ class Remembering:
 
 @dataclass(frozen=True)
 class Circuits:
-    """What each source gives a target's directions per unit of path, by the way it takes. Exact and additive.
+    """Circuits split what each source gives a target's directions per unit of path, by the way it takes; exactly.
 
     `query` stands on the diagonal; None where the target's own query does not move.
     """
@@ -147,7 +147,7 @@ class Circuits:
 
 
 def differentiate(point: Point, weights: Pairs, directions: HeadVectors, scoring: Scoring) -> Circuits:
-    """Derivative of ⟨heads, directions⟩ along the path, divided among the sources (docs/method.md, "Shared path")."""
+    """Differentiate ⟨heads, directions⟩ along the path, divided among the sources (docs/method.md, "Shared path")."""
     along, along_slope = point.read(directions)
     through = _through_logits(point, weights, along, scoring)
     query = None if point.query_slope is None else (through * point.query_slope).sum(-1)
@@ -157,7 +157,7 @@ def differentiate(point: Point, weights: Pairs, directions: HeadVectors, scoring
 def differentiate_total(
     point: Point, weights: Pairs, directions: HeadVectors, scoring: Scoring, targets: Targets
 ) -> Pairs:
-    """All circuits of `differentiate` at once, in fewer passes over memory."""
+    """Add up all circuits of `differentiate` at once, in fewer passes over memory."""
     along, along_slope = point.read(directions)
     total = _through_logits(point, weights, along, scoring)
     query = None if point.query_slope is None else (total * point.query_slope).sum(-1)
@@ -168,7 +168,7 @@ def differentiate_total(
 
 
 def _through_logits(point: Point, weights: Pairs, along: Pairs, scoring: Scoring) -> Pairs:
-    """Derivative of ⟨heads, directions⟩ with respect to the logits before their cap."""
+    """Differentiate ⟨heads, directions⟩ with respect to the logits before their cap."""
     through = weights * along
     through.addcmul_(weights, through.sum(-1, keepdim=True), value=-1)
     return through if scoring.softcap is None else through * scoring.cap_slope(point.logits)

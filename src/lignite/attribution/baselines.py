@@ -10,7 +10,7 @@ from lignite.errors import OptionError
 def constant_baseline(
     name: str, states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"]
 ) -> Float[Tensor, "token d"]:
-    """``"zero"``, or the ``"mean"`` of the states of all tokens that are no padding."""
+    """Start at ``"zero"``, or at the ``"mean"`` of the states of all tokens that are no padding."""
     if name == "zero":
         return torch.zeros_like(states)
     return states[kept].mean(0).expand_as(states)
@@ -19,7 +19,7 @@ def constant_baseline(
 def given_baseline(
     tensor: Float[Tensor, "..."], states: Float[Tensor, "token d"], layer: int, n_layers: int
 ) -> Float[Tensor, "token d"]:
-    """A tensor of the user's: one vector, one per token, or one per layer and token.
+    """Start at a tensor of the user's: one vector, one per token, or one per layer and token.
 
     Raises
     ------

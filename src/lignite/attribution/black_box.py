@@ -15,7 +15,7 @@ from lignite.attribution.readout import Readout
 
 
 class StraightPaths:
-    """Each target's path in states, taken literally: for blocks that are a black box up to their heads or beyond.
+    """The path of each target, taken literally: for blocks that are a black box up to their heads or beyond.
 
     `baseline` is None for the target-token path, where each target starts all sources at its own state. With
     `through_heads` the target's output is rebuilt from its heads; without, the whole block is run: the definition.
@@ -30,12 +30,12 @@ class StraightPaths:
         return (states - start).expand(len(targets), -1, -1)
 
     def states(self, nodes: Nodes, targets: Targets) -> Float[Tensor, "path source d"]:
-        """All paths side by side, nodes before targets."""
+        """Lay the points of all paths side by side, nodes before targets."""
         slope = self.slope(targets)
         return (self.block.states - slope + nodes[:, None, None, None] * slope).flatten(0, 1)
 
     def heads(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source head d_value"]:
-        """Every token's heads; by the definition as the model itself computes them."""
+        """Compute every token's heads; by the definition as the model itself does."""
         if self.through_heads:
             return self.block.attention(states)
         heads = self.block.as_loaded(states)[0]
@@ -43,13 +43,13 @@ class StraightPaths:
         return heads
 
     def output(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source d"]:
-        """The block's output as the model itself computes it."""
+        """Compute the block's output as the model itself does."""
         return self.block.as_loaded(states)[1]
 
     def own(
         self, per_path: Float[Tensor, "path token *any"], nodes: Nodes, targets: Targets
     ) -> Float[Tensor, "node target *any"]:
-        """Row of its own target from every path."""
+        """Take the row of its own target from every path."""
         rows = targets.repeat(len(nodes))
         return per_path[torch.arange(len(rows), device=rows.device), rows].unflatten(0, (len(nodes), len(targets)))
 
@@ -70,20 +70,20 @@ class StraightPaths:
     def divide_one(
         self, gradient: Float[Tensor, "path source d"], weights: Nodes, targets: Targets, place: int
     ) -> Float[Tensor, "node source"]:
-        """Integrand of every source at every node, for the target at this place."""
+        """Divide the integrand of the target at this place among the sources, node by node."""
         own = gradient.unflatten(0, (len(weights), len(targets)))[:, place]
         return (own * self.slope(targets[place : place + 1])).sum(-1) * weights[:, None]
 
     def divide(
         self, gradient: Float[Tensor, "path source d"], weights: Nodes, targets: Targets
     ) -> Float[Tensor, "target source"]:
-        """Integrand of every source, summed over the nodes."""
+        """Divide the integrand of every target among the sources, summed over the nodes."""
         by_node = gradient.unflatten(0, (len(weights), len(targets)))
         return torch.einsum("n,nmsd,msd->ms", weights, by_node, self.slope(targets))
 
 
 class AttentionByPaths(Map):
-    """`AttentionMap` of a block whose way to its heads is a black box: one reverse pass per head."""
+    """The `AttentionMap` of a block that is a black box up to its heads takes one reverse pass per head."""
 
     def __init__(self, block: Block, path: StraightPaths, readout: Readout, chunking: Chunking):
         super().__init__(block, chunking)
@@ -110,7 +110,7 @@ class AttentionByPaths(Map):
 
 
 class WholeByPaths(Map):
-    """`WholeMap` of a block that is a black box up to its heads, or altogether by the definition."""
+    """The `WholeMap` of a block that is a black box up to its heads, or altogether, takes a reverse pass per target."""
 
     def __init__(
         self, block: Block, path: StraightPaths, readout: Readout, chunking: Chunking, detail: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ class WholeByPaths(Map):
     def _output(
         self, states: Float[Tensor, "path source d"], nodes: Nodes, targets: Targets
     ) -> tuple[HeadVectors | None, Float[Tensor, "node target d"]]:
-        """Heads, where the output is rebuilt from them, and output of every target on its own path."""
+        """Compute every target's output on its own path, and its heads where the output is rebuilt from them."""
         if not self.path.through_heads:
             return None, self.path.own(self.path.output(states), nodes, targets)
         heads = self.path.own(self.block.attention(states), nodes, targets)
@@ -157,7 +157,7 @@ class WholeByPaths(Map):
 def map_to_heads(
     block: Block, path: Path | StraightPaths, readout: Readout, chunking: Chunking
 ) -> AttentionMap | AttentionByPaths:
-    """The map from states to heads, as the path allows it."""
+    """Make the map from states to heads, as the path allows it."""
     if isinstance(path, StraightPaths):
         return AttentionByPaths(block, path, readout, chunking)
     return AttentionMap(block, path, readout, chunking)
@@ -166,7 +166,7 @@ def map_to_heads(
 def map_to_output(
     block: Block, path: Path | StraightPaths, readout: Readout, chunking: Chunking, detail: tuple[str, ...] = ()
 ) -> WholeMap | WholeByPaths:
-    """The map from states to the block's output, as the path allows it."""
+    """Make the map from states to the block's output, as the path allows it."""
     if isinstance(path, StraightPaths):
         return WholeByPaths(block, path, readout, chunking, detail)
     return WholeMap(block, path, readout, chunking, detail)

@@ -58,7 +58,8 @@ class Block(Protocol):
     def as_loaded(
         self,
         states: Float[Tensor, "point token d"],
-        change: Callable[[Float[Tensor, "point token head d_value"]], Tensor] | None = None,
+        change: Callable[[Float[Tensor, "point token head d_value"]], Float[Tensor, "point token head d_value"]]
+        | None = None,
     ) -> tuple[Float[Tensor, "point token head d_value"] | None, Float[Tensor, "point token d"]]:
         """Heads and output as the model itself runs the block; `change` may give it other heads on the way."""
         ...

@@ -15,7 +15,7 @@ def compose(
     *,
     composition: str = "product",
 ) -> tuple[Float[Tensor, "target source"], Float[Tensor, " target"]]:
-    """Follow scores through the heads, and the sum that each target's scores should have.
+    """Follow scores through the heads, and say what each target's scores should add up to.
 
     ``"product"`` multiplies what a source gives a head by what that head gives the target, and sums over heads; its
     unit is the product of the two, so compare rankings with a whole-block map, not sizes. ``"conserving"`` first

@@ -10,7 +10,7 @@ from lignite.errors import OptionError
 
 
 def structure_of(gradient: Float[Tensor, "*row layer target source"]) -> Float[Tensor, "*row layer source"]:
-    """What a layer's attention to each source does for the prediction: the sum over all who attend to it.
+    """Add up what a layer's attention to each source does for the prediction, over all targets that attend to it.
 
     `gradient` is attention times its class gradient, averaged over heads. To first order the sum is the change of F
     when every target's weight on that source grows by its own size.
@@ -21,7 +21,7 @@ def structure_of(gradient: Float[Tensor, "*row layer target source"]) -> Float[T
 def fuse(
     content: Float[Tensor, "*row layer token"], structure: Float[Tensor, "*row layer token"], share: float
 ) -> Float[Tensor, "*row layer token"]:
-    """`share` of content and 1 − `share` of structure, each measured by its largest magnitude over all layers.
+    """Mix `share` of content and 1 − `share` of structure, each measured by its largest magnitude over all layers.
 
     The result is in the unit of the content: ``share=1`` is the content itself, ``share=0`` the structure alone,
     scaled so that its largest magnitude is the content's. One scale for all layers keeps their proportions.
@@ -41,7 +41,7 @@ def _largest(scores: Float[Tensor, "*row layer token"]) -> Float[Tensor, "*row 1
 
 
 def weights_of(layer_weights: Sequence[float] | str | None, n_layers: int) -> list[float]:
-    """One weight per layer that add up to one, so that a weighted sum of complete maps is complete.
+    """Choose weights of the layers that add up to one, so that a weighted sum of complete maps is complete.
 
     ``"all"`` and None weigh all layers equally, ``"lower-half"`` and ``"lower-third"`` the lower ones alone (rounded
     up).

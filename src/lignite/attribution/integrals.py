@@ -19,7 +19,7 @@ NODES_PER_PANEL = 6
 
 @dataclass(frozen=True)
 class Precision:
-    """How exactly paths are followed.
+    """A precision says how exactly paths are followed.
 
     `tol` is the largest gap that is accepted, relative to what it is compared with; a target takes `max_steps` nodes
     at most. With `n_steps` it takes one graded rule of so many, and `tol` decides nothing but what is within it.
@@ -32,7 +32,7 @@ class Precision:
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """What integrals must add up to, and how exactly.
+    """A goal says what integrals must add up to, and how exactly.
 
     `displacement` is the readout at a = 1 of every target (and head), `targets` are the tokens that are targets. `tol`
     is relative to `size`; where what the readout is a difference of is larger than the difference, its magnitude is
@@ -49,30 +49,30 @@ class Goal:
 
 @runtime_checkable
 class Integrand(Protocol):
-    """What is integrated: a map's readout along its path, for many targets at once.
+    """An integrand is a map's readout along its path, for many targets at once.
 
     The readout is zero at a = 0, where no node is ever placed: the length of a change has no gradient there.
     """
 
     def scores(self, nodes: Nodes, weights: Nodes, targets: Targets) -> Scores:
-        """Weighted sum over the nodes of every target's scores."""
+        """Add up every target's scores over the nodes, weighted."""
         ...
 
     def level(self, point: float, targets: Targets) -> PerTarget:
-        """The readout at one point of the path."""
+        """Give the readout at one point of the path."""
         ...
 
 
 @runtime_checkable
 class Samples(Protocol):
-    """What is known of one panel for some targets; more nodes may come in between."""
+    """Samples keep what is known of one panel for some targets; more nodes may come in between."""
 
     def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
         """Evaluate nodes that come in between those that are there; `is_new` has their places in the larger rule."""
         ...
 
     def scores(self, weights: Nodes) -> Float[Tensor, " target *head source"]:
-        """Weighted sum over all nodes, in their order."""
+        """Add up the scores over all nodes, which are weighted in their order."""
         ...
 
     def keep(self, chosen: Bool[Tensor, " target"]) -> None:
@@ -82,19 +82,19 @@ class Samples(Protocol):
 
 @runtime_checkable
 class Sampled(Protocol):
-    """An integrand whose nodes are kept, so that they can be weighed anew."""
+    """A sampled integrand keeps its nodes, so that they can be weighed anew."""
 
     def samples(self, targets: Targets, start: float, end: float, family: Family) -> Samples:
-        """Nothing yet is known of the panel between these points of the path; its nodes will be of this family."""
+        """Begin a panel between these points of the path, whose nodes will be of this family; none is evaluated yet."""
         ...
 
     def level(self, point: float, targets: Targets) -> PerTarget:
-        """The readout at one point of the path."""
+        """Give the readout at one point of the path."""
         ...
 
 
 class Bisecting:
-    """One way to refine a path: by a Gauss-Legendre rule on the whole, then on its halves, added up as it is evaluated.
+    """Bisecting refines a path by halving: a Gauss-Legendre rule on the whole, then on its halves; no node is kept.
 
     Every panel has an exact error for free: the sum of its scores against the change of the readout over it
     (completeness holds on each panel, see docs/method.md). With a fixed number of nodes the rule has so many.
@@ -124,7 +124,7 @@ class Bisecting:
 
 
 class Nesting:
-    """Another way to refine a path: rules inside one another on the whole, of `most` nodes at most, then on its halves.
+    """Nesting refines a path by rules inside one another, of `most` nodes at most, and by halving after that.
 
     Paths of a whole model are long but smooth, so that more nodes on one panel pay more than shorter panels, and no
     evaluation is thrown away on the way. The rules are those of `spread`; halves take the first of Fejér's, which gain
@@ -178,7 +178,7 @@ class Nesting:
         rows: Targets,
         levels: tuple[PerTarget, PerTarget],
     ) -> Panel:
-        """A panel by the second of two nested rules, the first of which is evaluated and gave the scores `before`.
+        """Evaluate a panel by the second of two nested rules; the first is evaluated, and gave the scores `before`.
 
         Where nothing is evaluated, the scores are compared with those of the next smaller rule: its nodes are among
         them.
@@ -198,7 +198,7 @@ class Nesting:
 
 @dataclass(frozen=True)
 class Integral:
-    """Scores with their certificate.
+    """An integral is scores with their certificate.
 
     `displacement` is the number the scores explain, `gap` what they miss of it (their sum minus `displacement`),
     `allowed` the largest gap within the tolerance, `n_nodes` how many nodes each target needed. A target that reaches
@@ -224,7 +224,7 @@ def integrate(way: Bisecting | Nesting) -> Integral:
 
 
 class Opened:
-    """An integral whose first panel is evaluated: `content` tells which targets it suffices for, `failing` the others.
+    """An opened integral has its first panel: `content` says which targets it suffices for, `failing` the others.
 
     Reading that off a device waits for it, so that several integrals are better asked at once.
     """
@@ -258,7 +258,7 @@ class Opened:
         return Integral(totals, goal.displacement, gap, used, self.allowed)
 
     def rows(self, numbers: Sequence[int]) -> list[Row]:
-        """The paths of some targets, each by itself."""
+        """Take the paths of some targets, each by itself."""
         goal, roots = self.goal, pieces(self.first)
         moved = goal.displacement.abs()
         largest = moved if goal.scale is None else torch.maximum(moved, goal.scale)
@@ -272,11 +272,11 @@ def _constant(value: int, like: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"
 
 @lru_cache(maxsize=64)
 def _filled(value: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "*any"]:
-    """The same number everywhere; nobody writes into it."""
+    """Fill a tensor with one number; the same tensor is given again, and nobody writes into it."""
     return torch.full(shape, value, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=64)
 def _every_row(n_targets: int, device: torch.device) -> Targets:
-    """The places of all targets; nobody writes into it."""
+    """Count the targets; the same tensor is given again, and nobody writes into it."""
     return torch.arange(n_targets, device=device)

@@ -32,7 +32,7 @@ Ready = tuple[Map, Readout, int]
 
 @dataclass(frozen=True)
 class MapOptions:
-    """Which maps of a layer are wanted, and what their numbers mean (docs/notation.md, choices)."""
+    """These options say which maps of a layer are wanted and what their numbers mean (docs/notation.md, choices)."""
 
     maps: tuple[str, ...]
     detail: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class MapOptions:
 
 @dataclass
 class LayerScores:
-    """Maps of one layer by the names of the result layout, target first; and what to say about them.
+    """The scores of one layer are its maps by the names of the result layout, target first, and what to say about them.
 
     `missed` are for each map the targets (rows) that did not converge, `n_nodes` the nodes a target needed on average,
     `trial` how far its scores of one target at one node were from the definition, relative to the largest, `memory` the
@@ -60,7 +60,7 @@ class LayerScores:
     memory: int = 0
 
     def keep(self, name: str, integral: Integral) -> None:
-        """A map with its certificate, and how it divides."""
+        """Keep a map with its certificate, and how it divides."""
         self.variables[name] = integral.scores["scores"]
         self.variables[f"{name}_displacement"] = integral.displacement
         self.variables[f"{name}_gap"] = integral.gap
@@ -126,15 +126,15 @@ def attribute_layer(
 
 
 def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
-    """All maps, held to the definition for one target; and what is wrong with them, if anything is."""
+    """Compute all maps, hold them to the definition for one target, and say what is wrong with them, if anything is."""
     still: set[int] = set()
     while True:
-        lot = draw(len(work.targets), seed, without=still)
+        drawn = draw(len(work.targets), seed, without=still)
         try:
-            result, verdicts = work.tried(lot)
+            result, verdicts = work.tried(drawn)
         except SplitError as error:
             return LayerScores(work.plan.name), str(error)
-        still.add(lot.row)
+        still.add(drawn.row)
         if any(verdict.size > 0 for verdict in verdicts.values()) or len(still) == len(work.targets):
             break
         # a target that stands still shows nothing: another one is drawn
@@ -163,7 +163,7 @@ def _check_available(block: Block, options: MapOptions) -> None:
 
 
 class _Layer:
-    """One layer by one plan: the ends of its paths, computed once, and the rows that are tried."""
+    """A layer by one plan, with the ends of its paths, which are computed once."""
 
     def __init__(
         self,
@@ -186,25 +186,25 @@ class _Layer:
 
     @property
     def needed(self) -> list[str]:
-        """Maps that are integrated: those that were asked for, and both halves of a composed one."""
+        """The maps that are integrated: those that were asked for, and both halves of a composed one."""
         maps = set(self.options.maps)
         halves = {"attention", "mlp"} if "composed" in maps else set()
         return [name for name in ("attention", "mlp", "whole") if name in maps | halves]
 
-    def tried(self, lot: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
-        """Every map that was asked for, and what the trial says of it. Devices are waited for twice, not map by map."""
+    def tried(self, drawn: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
+        """Compute every map that was asked for, and try it. Devices are waited for twice, not map by map."""
         if isinstance(self.plan.path, StraightPaths) or not self._fits_at_once:
             ready = {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
             for integrand, _, _ in ready.values():
-                integrand.watch(lot.row)
+                integrand.watch(drawn.row)
         else:
-            ready = self._at_once(self.plan.path, lot)
+            ready = self._at_once(self.plan.path, drawn)
         self.integrands = {name: integrand for name, (integrand, _, _) in ready.items()}
         opened = {name: self._open(*each) for name, each in ready.items()}
         failing, shares = self._read(opened)
-        integrals = {name: self._complete(name, one.close(failing[name]), lot) for name, one in opened.items()}
+        integrals = {name: self._complete(name, one.close(failing[name]), drawn) for name, one in opened.items()}
         result = self._collect(integrals)
-        trial = self._trial(lot, draw_nodes(shares, lot.seed))
+        trial = self._trial(drawn, draw_nodes(shares, drawn.seed))
         measured = trial.measure()
         refined = [name for name in opened if opened[name].refines and any(failing[name])]
         flags = [~integrals[name].converged for name in refined]
@@ -230,8 +230,8 @@ class _Layer:
             return False
         return all(self._chunking(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
 
-    def _at_once(self, path: Path, lot: Draw) -> dict[str, Ready]:
-        """First panels of all maps from one point, whose first node is the start, and one pass of `post`.
+    def _at_once(self, path: Path, drawn: Draw) -> dict[str, Ready]:
+        """Compute the first panels of all maps from one point, whose first node is the start, and one pass of `post`.
 
         The start weighs nothing and is where readouts begin.
         """
@@ -248,7 +248,7 @@ class _Layer:
         if "attention" in self.needed:
             readout = self._readout(heads, block.heads)
             attention = AttentionMap(block, path, readout, self._chunking("attention"))
-            attention.have_ready(attention.chunk(*started, targets, lot.row), started=True)
+            attention.have_ready(attention.chunk(*started, targets, drawn.row), started=True)
             found["attention"] = attention, readout, power
         through: dict[str, ThroughPost] = {}
         if "whole" in self.needed:
@@ -258,7 +258,7 @@ class _Layer:
         if through:
             rules = [started, *[rule] * (len(through) - 1)]
             maps = [(one, *own) for one, own in zip(through.values(), rules, strict=True)]
-            scores = together(maps, targets, lot.row, lambda start: self._readout(start, block.output))
+            scores = together(maps, targets, drawn.row, lambda start: self._readout(start, block.output))
             for place, (name, one) in enumerate(through.items()):
                 one.have_ready(scores[place], started=place == 0)
                 found[name] = one, one.readout, power
@@ -277,7 +277,7 @@ class _Layer:
         return Opened(Bisecting(integrand, Goal(displacement, self.targets, size, self.precision, power)))
 
     def _read(self, opened: dict[str, Opened]) -> tuple[dict[str, list[bool]], dict[str, list[float]]]:
-        """Which targets need more nodes, and each node's share of the watched target's scores: asked all at once."""
+        """Read which targets need more nodes, and each node's share of the watched target's scores, all at once."""
         parts = [one.content for one in opened.values()]
         for integrand in self.integrands.values():
             parts += [torch.linalg.vector_norm(row, ord=1, dim=tuple(range(1, row.ndim))) for row in integrand.seen]
@@ -306,16 +306,16 @@ class _Layer:
         return result
 
     def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:
-        """What the gaps of all heads may come to where their scores are followed on."""
+        """Say what the gaps of all heads may come to where their scores are followed on."""
         allowed = attention.allowed
         if self.options.composition != "product":
             allowed = torch.where(attention.displacement == 0, 0, allowed / attention.displacement)
         return (allowed * mlp.scores["scores"].abs()).sum(-1)
 
-    def _trial(self, lot: Draw, nodes: dict[str, int]) -> Trial:
+    def _trial(self, drawn: Draw, nodes: dict[str, int]) -> Trial:
         n_nodes = self.n_nodes
         return Trial(
-            self.block, self.baseline, self.numbers[lot.row], lot,
+            self.block, self.baseline, self.numbers[drawn.row], drawn,
             {name: torch.cat(one.seen) if len(one.seen) > 1 else one.seen[0] for name, one in self.integrands.items()},
             nodes, path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
             heads_from_zero=self.options.mlp_baseline == "zero", readout=self.options.readout,
@@ -348,7 +348,7 @@ class _Layer:
         return MlpMap(block, start, readout, self._chunking("mlp")), readout, self.heads_power
 
     def _states_to(self, name: str) -> Ready:
-        """The map from states to heads, or to the block's output."""
+        """Make the map from states to heads, or to the block's output."""
         block, path, chunking = self.block, self.plan.path, self._chunking(name)
         if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, len(self.targets)):
             path = self._remembering(path)
@@ -367,7 +367,7 @@ class _Layer:
         return self.chunkings[name]
 
     def _remembering(self, path: Path) -> Path:
-        """The path of all maps, which meets the same nodes in each of them."""
+        """Share one path among the maps, which meets the same nodes in each of them."""
         self.remembered = self.remembered or Remembering(path)
         return self.remembered
 
@@ -393,7 +393,7 @@ class _Layer:
         return self._post(self.heads_at_start)
 
     def _post(self, heads: Float[Tensor, "target head d_value"]) -> Float[Tensor, "target d"]:
-        """What leaves the block where the targets have these heads and their own states."""
+        """Compute what leaves the block where the targets have these heads and their own states."""
         with torch.no_grad():
             states = self.block.states if self.everyone else self.block.states[self.targets]
             return self.block.post(states[None], heads[None], self.targets)[0]
@@ -413,14 +413,14 @@ class _Layer:
     def _among(
         self, everyone: Float[Tensor, "token *any"], targets: Float[Tensor, "target *any"]
     ) -> Float[Tensor, "token *any"]:
-        """All tokens, the targets with values of their own."""
+        """Give the targets values of their own among those of all tokens."""
         if self.everyone:
             return targets
         everyone = everyone.clone()
         everyone[self.targets] = targets
         return everyone
 
-    def _complete(self, name: str, integral: Integral, lot: Draw) -> Integral:
+    def _complete(self, name: str, integral: Integral, drawn: Draw) -> Integral:
         """Put the self term that was asked for on the diagonal of a target-token map."""
         if name == "mlp" or self.baseline is not None or self.options.self_term == "measured":
             return integral
@@ -430,14 +430,14 @@ class _Layer:
             options = replace(self.options, maps=(name,), self_term="measured", plan="auto")
             zero = torch.zeros_like(self.block.states)
             from_zero = attribute_layer(
-                self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=lot.seed
+                self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=drawn.seed
             )
             share = own_share(from_zero.variables[name], self.targets)
         scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets)}
         return replace(integral, scores=scores)
 
     def _attention_on_self(self, *, by_head: bool) -> PerTarget:
-        """How much each target attends to itself, by head or on average over heads."""
+        """Read how much each target attends to itself, by head or on average over heads."""
         block, targets = self.block, self.targets
         if block.route != "interface":
             raise OptionError("self_term='map_ratio' needs attention weights, which this block does not show.")

@@ -15,7 +15,7 @@ from lignite.tolerance import size_beside_predictions
 
 @dataclass(frozen=True)
 class LayerIG:
-    """Scores of every layer, last those of the states that leave the last block, with their certificate.
+    """Layer IG is scores of every layer, last those of the states that leave the last block, with their certificate.
 
     `allowed` is the largest gap within the tolerance.
     `error` is the standard error of every score where the nodes were drawn at random.
@@ -31,7 +31,7 @@ class LayerIG:
 
 @dataclass(frozen=True)
 class Following(Precision):
-    """How exactly the paths of a batch are followed, and how many copies of a row are run at once (`max_points`).
+    """A batch is followed with a precision, and `max_points` copies of its rows are run at once.
 
     Where it is `stochastic`, `n_steps` nodes are drawn at random, from `seed`.
     """
@@ -49,7 +49,7 @@ def along_each_layer(
     wanted: Sequence[int],
     base: Float[Tensor, " row"] | None = None,
 ) -> LayerIG:
-    """``path="layer"``: a straight line in each layer's states, from `start[layer]`; only blocks above it are run.
+    """Integrate along a line in each layer's states (``path="layer"``), from `start[layer]`; only blocks above are run.
 
     Points of all layers are run in one sweep, each entering at its own. `base` is F where paths start, if the model
     itself has said; otherwise it is replayed.
@@ -72,7 +72,7 @@ def along_input(
     base: Float[Tensor, " row"] | None = None,
     images: Sequence[Float[Tensor, "row token d"]] | None = None,
 ) -> LayerIG:
-    """``path="input"``: one straight line at the first layer, its image followed through all the others.
+    """Integrate along one line at the first layer (``path="input"``), whose image is followed through all the others.
 
     `base` is F where it starts, and `images` its states at every layer there, if the model itself has said; otherwise
     they are replayed.
@@ -101,7 +101,7 @@ def _integrated(path: Lines | TracedPath, precision: Following, power: int) -> L
 def _by_chance(
     path: Lines | TracedPath, lines: Int[Tensor, " line"], size: Float[Tensor, "line layer"], precision: Following
 ) -> LayerIG:
-    """Two random nodes in each part of the path: unbiased, and their differences measure the error."""
+    """Draw two random nodes in each part of the path: unbiased, and their differences measure the error."""
     assert precision.n_steps is not None
     generator = torch.Generator().manual_seed(precision.seed)
     n_parts, displacement = precision.n_steps // 2, path.displacement
@@ -125,7 +125,7 @@ def _of_integral(found: Integral) -> LayerIG:
 
 
 def _by_layer(found: LayerIG, n_rows: int) -> list[LayerIG]:
-    """The lines of each layer by themselves, ``[row, 1]``."""
+    """Part the lines of the layers, ``[row, 1]`` each."""
     return [_taken(found, slice(first, first + n_rows)) for first in range(0, len(found.gap), n_rows)]
 
 
@@ -134,12 +134,12 @@ def _taken(found: LayerIG, lines: Int[Tensor, " line"] | slice) -> LayerIG:
 
 
 def _joined(found: Sequence[LayerIG], dim: int = 0) -> LayerIG:
-    """Rows of all, or their layers, side by side."""
+    """Lay rows, or layers, side by side."""
     return _changed(found, lambda parts: torch.cat(parts, dim))
 
 
 def _changed(found: Sequence[LayerIG], change: Callable[[list[Tensor]], Tensor]) -> LayerIG:
-    """Every field, made of the same field of others."""
+    """Make every field of the same field of others."""
 
     def field(name: str) -> Tensor:
         return change([getattr(one, name) for one in found])

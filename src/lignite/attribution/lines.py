@@ -17,7 +17,7 @@ from lignite.attribution.rules import NESTED, Family, interleaved
 
 @runtime_checkable
 class Layers(Protocol):
-    """What the mathematics needs of a model on a batch of rows; a stack of replayed blocks offers it.
+    """Layers are what the mathematics needs of a model on a batch of rows; a stack of replayed blocks offers it.
 
     `states` has one entry per layer, and last the states that leave the last block. Points never interact.
     """
@@ -58,21 +58,21 @@ OfPoints = Callable[[Float[Tensor, "point token d"], Int[Tensor, " point"]], Flo
 
 
 class Points:
-    """Nodes times lines, from `start` to `end`, of which at most `max_points` are run at once."""
+    """Points are nodes on lines from `start` to `end`, of which at most `max_points` are run at once."""
 
     def __init__(self, start: Float[Tensor, "line token d"], end: Float[Tensor, "line token d"], max_points: int):
         self.start, self.slope, self.max_points = start, end - start, max_points
 
     def pieces(self, n_nodes: int, lines: Int[Tensor, " line"]) -> tuple[Int[Tensor, " some"], ...]:
-        """Lines in pieces, each with all its nodes as far as they fit."""
+        """Cut the lines into pieces, each with all its nodes as far as they fit."""
         return lines.split(max(1, self.max_points // n_nodes))
 
     def states(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "point token d"]:
-        """All lines at the first node, all at the second, and so on."""
+        """Compute the states of all lines at the first node, of all at the second, and so on."""
         return (self.start[lines] + nodes[:, None, None, None] * self.slope[lines]).flatten(0, 1)
 
     def values(self, function: OfPoints, point: float, lines: Int[Tensor, " line"]) -> Float[Tensor, " line"]:
-        """A function of states and lines, at one point of every line."""
+        """Evaluate a function of states and lines at one point of every line."""
         node = self.start.new_tensor([point])
         with torch.no_grad():
             return torch.cat([function(self.states(node, some), some) for some in self.pieces(1, lines)])
@@ -108,7 +108,7 @@ class Lines(Points):
         self.displacement = (self.value - self.base)[:, None]
 
     def groups(self, lines: Int[Tensor, " line"]) -> Iterator[tuple[Int[Tensor, " some"], int]]:
-        """Lines that are integrated together, and the nodes that a panel of theirs may keep."""
+        """Choose lines that are integrated together, and how many nodes a panel of theirs may keep."""
         yield lines, NESTED[-1]
 
     def samples(self, targets: Int[Tensor, " line"], start: float, end: float, family: Family) -> "LineSamples":
@@ -119,7 +119,7 @@ class Lines(Points):
         return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
 
     def rates(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "node line 1 token"]:
-        """Scores per length of path at every node."""
+        """Compute scores per length of path at every node."""
         found = []
         for rows in self.pieces(len(nodes), lines):
             parts = []
@@ -139,7 +139,7 @@ class Lines(Points):
 
 
 class LineSamples:
-    """Scores per length of path at the nodes of one panel."""
+    """These samples are scores per length of path at the nodes of one panel."""
 
     def __init__(self, path: Lines, lines: Int[Tensor, " line"]):
         self.path, self.lines = path, lines
@@ -160,7 +160,7 @@ class LineSamples:
 def gradient_of(
     function: OfPoints, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
 ) -> Float[Tensor, "point token d"]:
-    """Derivative of a function with respect to each point's states."""
+    """Differentiate a function with respect to each point's states."""
     with torch.enable_grad():
         leaf = states.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(function(leaf, index).sum(), leaf)
@@ -170,12 +170,12 @@ def gradient_of(
 def gradient_at(
     layers: Layers, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
 ) -> Float[Tensor, "point token d"]:
-    """Derivative of F with respect to the states that enter a layer."""
+    """Differentiate F with respect to the states that enter a layer."""
     return gradient_of(partial(layers.run, layer), states, index)
 
 
 def power_of(layers: Layers, layer: int, start: Float[Tensor, "row token d"]) -> int:
-    """How paths are graded: those of tokens that start at nothing are; padding does not count."""
+    """Choose how paths are graded: those of tokens that start at nothing are; padding does not count."""
     from_nothing = ~start.any(-1) & layers.states[layer].any(-1) & layers.kept
     return GRADED_POWER if bool(from_nothing.any()) else 1
 

@@ -18,7 +18,7 @@ from lignite.attribution.readout import Readout, of_targets
 
 @dataclass(frozen=True)
 class Chunking:
-    """How many nodes and targets are computed at once. Sizes are bytes; results do not depend on them.
+    """A chunking says how many nodes and targets are computed at once. Sizes are bytes; results do not depend on them.
 
     A node costs `per_node` once and `per_target` for every target beside it.
     """
@@ -32,7 +32,7 @@ class Chunking:
         return n_nodes * (self.per_node + n_targets * self.per_target) <= self.budget
 
     def taken(self, n_nodes: int, n_targets: int) -> int:
-        """Bytes of the largest piece."""
+        """Count the bytes of the largest piece."""
         nodes, rows = next(self.chunks(n_nodes, n_targets))
         n_nodes, n_targets = min(n_nodes, nodes.stop), min(n_targets, rows.stop)
         return n_nodes * (self.per_node + n_targets * self.per_target)
@@ -47,7 +47,7 @@ class Chunking:
 
 
 class Map(ABC):
-    """A map as an integrand, whose scores are added up chunk by chunk.
+    """A map is an integrand whose scores are added up chunk by chunk.
 
     `seen` are the scores of a watched target at every node of the first call.
     """
@@ -101,11 +101,11 @@ class Map(ABC):
 
     @abstractmethod
     def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
-        """Scores of some targets, summed over some nodes; those of the target at `watched` are noted by node."""
+        """Add up the scores of some targets over some nodes; those of the target at `watched` are noted by node."""
 
     @abstractmethod
     def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> PerTarget:
-        """The readout of some targets at one node."""
+        """Give the readout of some targets at one node."""
 
 
 class AttentionMap(Map):
@@ -133,7 +133,7 @@ class AttentionMap(Map):
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What a map asks `post` for: states and heads at its nodes, and what it needs to go on with the answer."""
+    """A map asks `post` for states and heads at its nodes; `more` is what it needs to go on with the answer."""
 
     states: Float[Tensor, "node target d"]
     heads: HeadVectors
@@ -141,7 +141,7 @@ class Asked:
 
 
 class ThroughPost(Map):
-    """Maps to the block's output: readouts are pulled back through `post`, by which several maps can go together.
+    """Maps to the block's output pull their readouts back through `post`, by which several maps can go together.
 
     `moves` tells whether the gradient with respect to the states is wanted, too. Without a readout it is made of the
     block's output at the first node, where several maps go together.
@@ -157,13 +157,19 @@ class ThroughPost(Map):
 
     @abstractmethod
     def ask(self, nodes: Nodes, targets: Targets) -> Asked:
-        """States and heads for which `post` is wanted."""
+        """Say for which states and heads `post` is wanted."""
 
     @abstractmethod
     def go_on(
-        self, asked: Asked, gradients: Sequence[Tensor], weights: Nodes, targets: Targets, watched: int | None
+        self,
+        asked: Asked,
+        to_heads: HeadVectors,
+        to_states: Float[Tensor, "node target d"] | None,
+        weights: Nodes,
+        targets: Targets,
+        watched: int | None,
     ) -> Scores:
-        """Scores, from gradients of the readouts: ``[node, target, head, d_value]`` and, where they move, of states."""
+        """Make scores of the readouts' gradients: with respect to heads and, where these move, to states."""
 
     def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         return together([(self, nodes, weights)], targets, watched)[0]
@@ -175,7 +181,7 @@ def together(
     watched: int | None,
     read_from: Callable[[Float[Tensor, "target d"]], Readout] | None = None,
 ) -> list[Scores]:
-    """Scores of several maps, each at nodes of its own, by one forward and one backward pass of `post`.
+    """Compute several maps, each at nodes of its own, by one forward and one backward pass of `post`.
 
     With `read_from` all have one start and one readout, which it makes of what leaves the block at the first node.
     """
@@ -199,10 +205,11 @@ def together(
             levels = zip(maps, _parted(level, sizes), strict=True)
             direction = _joined([one.readout.gradient(some, targets) for (one, _, _), some in levels])
         gradients = [_parted(each, sizes) for each in torch.autograd.grad(output, leaves, direction)]
+    to_states: Sequence[Tensor | None] = gradients[1] if moves else [None] * len(maps)
     with torch.no_grad():
         return [
-            one.go_on(each, [part[place] for part in gradients], weights, targets, watched)
-            for place, ((one, _, weights), each) in enumerate(zip(maps, asked, strict=True))
+            one.go_on(each, to_heads, to_own, weights, targets, watched)
+            for (one, _, weights), each, to_heads, to_own in zip(maps, asked, gradients[0], to_states, strict=True)
         ]
 
 
@@ -235,12 +242,18 @@ class WholeMap(ThroughPost):
         return Asked(point.states, heads, (point, attention))
 
     def go_on(
-        self, asked: Asked, gradients: Sequence[Tensor], weights: Nodes, targets: Targets, watched: int | None
+        self,
+        asked: Asked,
+        to_heads: HeadVectors,
+        to_states: Float[Tensor, "node target d"] | None,
+        weights: Nodes,
+        targets: Targets,
+        watched: int | None,
     ) -> Scores:
         point, attention = asked.more
-        directions, residual = gradients[0] * weights.view(-1, 1, 1, 1), None
-        if point.states_slope is not None:
-            residual = (gradients[1] * point.states_slope).sum(-1) * weights[:, None]
+        directions, residual = to_heads * weights.view(-1, 1, 1, 1), None
+        if to_states is not None:
+            residual = (to_states * point.states_slope).sum(-1) * weights[:, None]
         return self._divide(point, attention, directions, residual, targets, watched)
 
     def _divide(
@@ -252,7 +265,7 @@ class WholeMap(ThroughPost):
         targets: Targets,
         watched: int | None,
     ) -> Scores:
-        """Every source's scores and, if they are asked for, their parts.
+        """Divide the integrand among the sources and, if they are asked for, by head and by circuit.
 
         total      [node, head, target, source]   what each source gives, through all circuits
         residual   [node, target]                 what the target gives itself, past the heads
@@ -305,9 +318,15 @@ class MlpMap(ThroughPost):
         return Asked(self._states(nodes, targets), self._heads(nodes, targets))
 
     def go_on(
-        self, asked: Asked, gradients: Sequence[Tensor], weights: Nodes, targets: Targets, watched: int | None
+        self,
+        asked: Asked,
+        to_heads: HeadVectors,
+        to_states: Float[Tensor, "node target d"] | None,
+        weights: Nodes,
+        targets: Targets,
+        watched: int | None,
     ) -> Scores:
-        given = (gradients[0] * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)
+        given = (to_heads * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)
         if watched is not None:
             self.seen.append(given[:, watched])
         return {"scores": given.sum(0)}

@@ -10,7 +10,7 @@ from lignite.attribution.lines import Layers, every_row
 def at_both_ends(
     layers: Layers, start: Float[Tensor, "row token d"], moves: Bool[Tensor, "row token"], max_points: int
 ) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
-    """What each token does alone: added to an input where all others are blank, removed from the full one.
+    """Measure what each token does alone: added to an input where all others are blank, removed from the full one.
 
     These are the ends of the integral over contexts whose middle integrated gradients sample (docs/method.md).
 
@@ -76,7 +76,7 @@ def in_both_orders(
 
 
 def _blank(layers: Layers, start: Float[Tensor, "row token d"], max_points: int) -> Float[Tensor, " row"]:
-    """F of the blank input."""
+    """Compute F of the blank input."""
     pieces = every_row(layers).split(max_points)
     return torch.cat([layers.run(0, start[some], some) for some in pieces])
 
@@ -84,7 +84,7 @@ def _blank(layers: Layers, start: Float[Tensor, "row token d"], max_points: int)
 def _levels(
     layers: Layers, start: Float[Tensor, "row token d"], row: int, arriving: Int[Tensor, " place"], max_points: int
 ) -> Float[Tensor, " level"]:
-    """F when the first one of these places is filled, the first two, and so on up to all but the last."""
+    """Compute F with the first one of these places filled, with the first two, and so on up to all but the last."""
     full = layers.states[0][row]
     found = [layers.value.new_zeros(0)]
     between = torch.arange(1, len(arriving), device=arriving.device)

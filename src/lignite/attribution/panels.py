@@ -29,7 +29,7 @@ DEEPEST = 40
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One piece of the path, evaluated for some rows; start and end are in the graded variable t.
+    """A panel is one piece of the path, evaluated for some rows; start and end are in the graded variable t.
 
     Of nested rules, `moved` is how far the scores are from those of the rule before, summed over sources. On the whole
     path, `mass` is what that is compared with: the size of the scores, or of what they must add up to.
@@ -46,37 +46,37 @@ class Panel:
     mass: PerTarget | None = None
 
     def error(self) -> PerTarget:
-        """What the scores of the panel miss of the change of the readout over it."""
+        """Say what the scores of the panel miss of the change of the readout over it."""
         return self.scores["scores"].sum(-1) - (self.level_end - self.level_start)
 
 
 @runtime_checkable
 class Evaluation(Protocol):
-    """How panels of a path are evaluated; `n_nodes` are those of every half."""
+    """An evaluation is a way to evaluate panels of a path; `n_nodes` are those of every half."""
 
     @property
     def n_nodes(self) -> int: ...
 
     def whole(self) -> Panel:
-        """The whole path by the first rule, for all rows."""
+        """Evaluate the whole path by the first rule, for all rows."""
         ...
 
     def nest(self, numbers: Sequence[int]) -> Panel | None:
-        """The whole path by the next rule, for these rows of the last one; None when there is none."""
+        """Evaluate the whole path by the next rule, for these rows of the last one; None when there is none."""
         ...
 
     def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
-        """A part of the path, whose ends are given in t, for some rows."""
+        """Evaluate a part of the path, whose ends are given in t, for some rows."""
         ...
 
     def level(self, point: float, rows: Targets) -> PerTarget:
-        """The readout of some rows at one point t of the path."""
+        """Give the readout of some rows at one point t of the path."""
         ...
 
 
 @dataclass(eq=False)
 class Piece:
-    """One panel of one row: what it misses itself (`own`), and at best, by itself or by its halves (`least`).
+    """A piece is one panel of one row, which misses `own` by itself, and `least` by itself or by its halves.
 
     Both are ``[2, head]``: the error, and how far the scores have moved since the rule before, by a `mass` of theirs.
     """
@@ -96,20 +96,20 @@ class Piece:
         self.least = self.own
 
     def chosen(self) -> "list[Piece]":
-        """The pieces that answer for this one: itself, or those of its halves where they are better."""
+        """Choose the pieces that answer for this one: itself, or those of its halves where they are better."""
         if not self.split or self.halves is None:
             return [self]
         return [piece for half in self.halves for piece in half.chosen()]
 
     def leaves(self) -> "list[Piece]":
-        """Pieces in this one that can still be halved."""
+        """Find the pieces in this one that can still be halved."""
         if self.halves is None:
             return [] if self.ended else [self]
         return [] if self.ended else [piece for half in self.halves for piece in half.leaves()]
 
 
 def pieces(panel: Panel) -> list[Piece]:
-    """Every row of a panel by itself."""
+    """Take every row of a panel by itself."""
     error = on_host(panel.error())
     moved = np.zeros_like(error) if panel.moved is None else on_host(panel.moved)
     masses = [None] * len(error) if panel.mass is None else on_host(panel.mass)
@@ -118,7 +118,7 @@ def pieces(panel: Panel) -> list[Piece]:
 
 
 class Row:
-    """The path of one target, cut into pieces; what it decides depends on its own numbers alone.
+    """A row is the path of one target, cut into pieces; what it decides depends on its own numbers alone.
 
     The order in which pieces are halved does not depend on a tolerance, which only ends it, and the best state so far
     is kept: so a smaller tolerance cannot give a larger bound on the gap.
@@ -145,7 +145,7 @@ class Row:
         self.missed = self.measure(root.least)
 
     def measure(self, bound: Float[np.ndarray, "2 head"]) -> float:
-        """The smallest `tol` that these errors and movements would satisfy."""
+        """Give the smallest `tol` that these errors and movements would satisfy."""
         error, moved = bound
         worst = np.maximum(_share(error, self.size), _share(moved, self.mass) ** 2).max()
         return float(worst) if np.isfinite(worst) else np.inf
@@ -162,11 +162,11 @@ class Row:
             self.root.ended = self.root.ended or self._is_rounding(self.root.own, NEARLY_EXACT)
 
     def wants_nodes(self, tol: float) -> bool:
-        """Whether a rule of more nodes could do better: what is missed is too much, and no rounding."""
+        """Say whether a rule of more nodes could do better: what is missed is too much, and no rounding."""
         return self.missed > tol and not (self.root.ended or self._is_rounding(self.root.own, EXACT))
 
     def wanted(self, tol: float, most: int) -> list[Piece]:
-        """Pieces to be halved next, at most so many, the worst first; none when all is within `tol`."""
+        """Choose the pieces to be halved next, at most so many, the worst first; none when all is within `tol`."""
         if self.missed <= tol or most < 1:
             return []
         open_ = [(self.measure(piece.least), piece, leaves) for piece, leaves in self._open() if leaves]
@@ -200,7 +200,7 @@ class Row:
         return bool(((error <= roundings * self.rounding) & settled).all())
 
     def attach(self, piece: Piece, first: Piece, second: Piece) -> None:
-        """Both halves of a piece are known: pieces above that are worse than what is in them give way."""
+        """Give a piece its halves: pieces above that are worse than what is in them give way."""
         for half in (first, second):
             half.above, half.depth = piece, piece.depth + 1
         piece.halves = first, second
@@ -220,7 +220,7 @@ class Row:
 
 
 def _can_halve(piece: Piece) -> bool:
-    """Whether nodes of the halves could still be told apart in the precision of the path."""
+    """Say whether nodes of the halves could still be told apart in the precision of the path."""
     start, end = piece.panel.start, piece.panel.end
     eps = torch.finfo(piece.panel.level_end.dtype).eps
     return piece.depth < DEEPEST and end - start > 1024 * eps * end
@@ -285,17 +285,17 @@ def replace_refined(totals: Scores, rows: Iterable[Row]) -> None:
 
 
 def _share(part: Float[np.ndarray, " head"], whole: Float[np.ndarray, " head"]) -> Float[np.ndarray, " head"]:
-    """Of nothing, nothing is no share, and anything else is all of it."""
+    """Divide a part by its whole; of nothing, nothing is no share, and anything else is all of it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(part == 0, 0.0, part / whole)
 
 
 def on_host(values: PerTarget) -> Float[np.ndarray, "target head"]:
-    """Numbers of every head, a single one where there are no heads, in double precision."""
+    """Read the numbers of every head, a single one where there are no heads, in double precision."""
     return values.detach().reshape(len(values), -1).double().cpu().numpy()
 
 
 def within(values: PerTarget, limits: PerTarget) -> Bool[Tensor, " target"]:
-    """Whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
+    """Say whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
     close = values.abs() <= limits
     return close if close.ndim == 1 else close.flatten(1).all(1)

@@ -51,7 +51,7 @@ GRAPH_AND_GRADIENT = 2
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How one block's `attention` and `whole` maps are computed.
+    """A plan says how one block's `attention` and `whole` maps are computed.
 
     `name` is stored with the result; `power` grades the nodes as a = t ** power. A `path` that is a `StraightPaths`
     takes the block as a black box.
@@ -74,7 +74,7 @@ def choose_plan(
     seed: int = 0,
     without: Collection[str] = (),
 ) -> Plan:
-    """The plan for a path from `baseline`, or from each target's own state where it is None.
+    """Choose the plan for a path from `baseline`, or from each target's own state where it is None.
 
     `without` names plans that were tried and found wrong.
 
@@ -107,12 +107,12 @@ def choose_plan(
 
 
 def grading(start: Float[Tensor, "*any"] | None) -> int:
-    """The power p by which nodes of a path from `start` are graded, a = t ** p; 1 is no grading."""
+    """Choose the power p by which nodes of a path from `start` are graded, a = t ** p; 1 is no grading."""
     return 1 if start is None or bool(start.any()) else GRADED_POWER
 
 
 def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = ()) -> tuple[str, ClosedForm] | None:
-    """The closed form that keys and values take along target-token paths, chosen at one random mixture.
+    """Find the closed form that keys and values take along target-token paths, at one random mixture.
 
     Candidates are no norm, a LayerNorm and an RMSNorm with each epsilon found in the block, before a norm of the keys
     where there is one. Where no norm runs before attention, none is taken unseen; else the first without a norm that
@@ -196,7 +196,7 @@ def _off(actual: Float[Tensor, "*any"], expected: Float[Tensor, "*any"]) -> Floa
 def choose_chunking(
     block: Block, plan: Plan, map_name: str, n_targets: int, budget: float, *, n_nodes: int = NODES_PER_PANEL
 ) -> Chunking:
-    """How many nodes and targets of a map are computed at once within `budget` bytes.
+    """Choose how many nodes and targets of a map are computed at once within `budget` bytes.
 
     What `post` keeps for its backward pass is measured where its bound does not let all nodes and targets pass.
     """

@@ -15,25 +15,25 @@ ROUNDINGS = 64
 
 @runtime_checkable
 class Readout(Protocol):
-    """How far targets have moved from where their path starts, as one number for each target, or head of a target."""
+    """A readout says how far targets, or their heads, have moved from where their path starts: one number each."""
 
     @property
     def displacement(self) -> PerTarget:
-        """The readout at the end of the path."""
+        """Give the readout at the end of the path."""
         ...
 
     def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
-        """The readout of ``values [..., target, (head,) d]`` somewhere on the path."""
+        """Read ``values [..., target, (head,) d]`` somewhere on the path."""
         ...
 
     def gradient(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any d"]:
-        """Derivative of `level` with respect to `values`."""
+        """Differentiate `level` with respect to `values`."""
         ...
 
 
 @final
 class Distance:
-    """``"displacement"``: the length of the change. At the start of the path it has no gradient."""
+    """The distance is the length of the change (``"displacement"``). At the start of the path it has no gradient."""
 
     def __init__(self, start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]):
         self.start = start
@@ -53,7 +53,7 @@ class Distance:
 
 @final
 class Projection:
-    """``"projection"``: the component of the change along the total one, of the same displacement.
+    """The projection is the component of the change along the total one; its displacement is the same.
 
     It is smooth at the start of the path, and may pass below zero.
     """
@@ -83,7 +83,7 @@ READOUTS: dict[str, type[Distance] | type[Projection]] = {"displacement": Distan
 
 @final
 class Weighed:
-    """The change of each token along a vector of its own, such as its multiplier: signed, in the unit of F."""
+    """The weighed change is that along a vector of each token's own, such as its multiplier: signed, in F's unit."""
 
     def __init__(
         self, start: Float[Tensor, "token d"], end: Float[Tensor, "token d"], vectors: Float[Tensor, "token d"]
@@ -99,7 +99,7 @@ class Weighed:
 
 
 def unit(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any d"]:
-    """Vectors of length one; a vector that has not moved stays zero, so it explains nothing."""
+    """Scale vectors to length one; a vector that has not moved stays zero, so it explains nothing."""
     return vectors / length(vectors).clamp_min(1e-30)
 
 
@@ -110,7 +110,7 @@ def length(vectors: Float[Tensor, "*any d"]) -> Float[Tensor, "*any 1"]:
 def _change(
     start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]
 ) -> tuple[Bool[Tensor, "token *head 1"], Float[Tensor, "token *head d"]]:
-    """Which vectors move, and by how much.
+    """Say which vectors move, and by how much.
 
     A target that ends where it started explains nothing: along its path there is rounding to be found, no direction.
     """
@@ -120,5 +120,5 @@ def _change(
 
 
 def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Targets) -> Shaped[Tensor, "target *any"]:
-    """Rows of some tokens; targets rise and are distinct, so that as many as there are tokens are all of them."""
+    """Take the rows of some tokens; targets rise and are distinct: as many as there are tokens are all of them."""
     return tensor if len(targets) == len(tensor) else tensor[targets]

@@ -21,7 +21,7 @@ from lignite.tolerance import size_beside_predictions, size_of_carried
 
 @dataclass(frozen=True)
 class Multipliers:
-    """Path-averaged gradients at every layer, last at the states that leave the last block.
+    """Multipliers are path-averaged gradients at every layer, last at the states that leave the last block.
 
     `relevance` is their product with how far the states moved; it adds up to the `displacement` of F at every layer,
     up to the `gap`, which may be as large as `allowed`.
@@ -42,7 +42,7 @@ def pull_back(
     *,
     base: Float[Tensor, " row"] | None = None,
 ) -> Multipliers:
-    """Multipliers of every layer, from the top down (docs/method.md, relevance flow).
+    """Compute the multipliers of every layer, from the top down (docs/method.md, relevance flow).
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ def _relevance(
 
 
 def _answer(layers: Layers, base: Float[Tensor, " row"]) -> OfPoints:
-    """How far F has come from where a row starts; its multiplier is one."""
+    """Measure how far F has come from where a row starts; its multiplier is one."""
     return lambda states, index: layers.run(layers.n_layers, states, index) - base[index]
 
 
 def _block(
     layers: Layers, layer: int, start_above: Float[Tensor, "row token d"], above: Float[Tensor, "row token d"]
 ) -> OfPoints:
-    """How far what leaves a block has come, along the multipliers above it."""
+    """Measure how far what leaves a block has come, along the multipliers above it."""
 
     def moved(states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
         change = layers.block(layer, states, index) - start_above[index]
@@ -104,7 +104,10 @@ def _block(
 
 
 class _PullBack(Points):
-    """One block, from the line between its two inputs: scores ``[row, token]``, and ``vectors [row, token, d]``."""
+    """The pull-back of one block is integrated on the line between its inputs.
+
+    Its scores are ``[row, token]``, and their vectors ``[row, token, d]``.
+    """
 
     def __init__(
         self,
@@ -144,7 +147,7 @@ def split_by_source(
     heads: bool,
     budget: float,
 ) -> Integral:
-    """Relevance that arrives at each token of a block's output, divided over the tokens it came from.
+    """Divide the relevance that arrives at each token of a block's output over the tokens it came from.
 
     `even` is what each token would carry if all carried the same; gaps of those that carry little are compared with it.
 

@@ -14,7 +14,7 @@ from lignite.attribution.axes import Nodes
 
 @dataclass(frozen=True)
 class Rule:
-    """Nodes in (0, 1) and their weights, which add up to one."""
+    """A rule is nodes in (0, 1) and their weights, which add up to one."""
 
     nodes: tuple[float, ...]
     weights: tuple[float, ...]
@@ -22,7 +22,7 @@ class Rule:
 
 @lru_cache(maxsize=64)
 def gauss_legendre(n_nodes: int) -> Rule:
-    """Gauss-Legendre on [0, 1]: exact for polynomials of degree 2n - 1, and never at an end of the interval.
+    """Make Gauss-Legendre on [0, 1]: exact for polynomials of degree 2n - 1, and never at an end of the interval.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def gauss_legendre(n_nodes: int) -> Rule:
 
 @lru_cache(maxsize=64)
 def graded(n_nodes: int, power: int, start: float = 0.0, end: float = 1.0) -> Rule:
-    """Gauss-Legendre between two points of t, with a = t ** power: nodes crowd where a norm turns the path, near a = 0.
+    """Grade Gauss-Legendre by a = t ** power, between two points of t: nodes crowd near a = 0, where a norm turns.
 
     Examples
     --------
@@ -54,14 +54,14 @@ def graded(n_nodes: int, power: int, start: float = 0.0, end: float = 1.0) -> Ru
 def panel_rule(
     n_nodes: int, start: float, end: float, power: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Nodes, Nodes]:
-    """Nodes and weights of `graded` as tensors, the same ones for all who ask."""
+    """Make nodes and weights of `graded` tensors, the same ones for all who ask."""
     rule = graded(n_nodes, power, start, end)
     return torch.tensor(rule.nodes, dtype=dtype, device=device), torch.tensor(rule.weights, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=64)
 def started_rule(n_nodes: int, power: int, dtype: torch.dtype, device: torch.device) -> tuple[Nodes, Nodes]:
-    """The rule of the first panel, after a node at the start that weighs nothing."""
+    """Put a node at the start, which weighs nothing, before the rule of the first panel."""
     nodes, weights = panel_rule(n_nodes, 0.0, 1.0, power, dtype, device)
     nothing = torch.zeros_like(nodes[:1])
     return torch.cat([nothing, nodes]), torch.cat([nothing, weights])
@@ -75,7 +75,7 @@ FIRST_NESTED = 15
 
 
 def angles(n_nodes: int) -> Float[np.ndarray, " node"]:
-    """Angles of Chebyshev's points in a nested rule, as shares of π, falling: the nodes rise.
+    """List the angles of Chebyshev's points in a nested rule, as shares of π, falling: the nodes rise.
 
     All multiples of 1 / N inside (0, 1) for N - 1 nodes, N a power of two. For 3 N / 4 - 1 nodes every second odd
     multiple is left out, counted from either end: those next to the ends, where polynomials swing widest, are there.
@@ -99,7 +99,7 @@ def _is_power_of_two(number: int) -> bool:
 
 
 def fresh(n_nodes: int, known: int) -> Bool[np.ndarray, " node"]:
-    """Nodes of a nested rule that the smaller one does not have; none is known of a rule of 0 nodes.
+    """Find the nodes of a nested rule that the smaller one does not have; none is known of a rule of 0 nodes.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def fresh(n_nodes: int, known: int) -> Bool[np.ndarray, " node"]:
 
 @lru_cache(maxsize=64)
 def fejer(n_nodes: int) -> Rule:
-    """Interpolation at `angles` on [0, 1]: Fejér's second rule where no multiple is left out, and nested.
+    """Interpolate at `angles` on [0, 1]: Fejér's second rule where no multiple is left out, and nested.
 
     Exact to degree n − 1, and in practice as good as Gauss-Legendre until rounding (Trefethen 2008, SIAM Review 50, 1).
 
@@ -145,7 +145,7 @@ def stretch(s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=64)
 def spread(n_nodes: int) -> Rule:
-    """Nodes of `fejer`, nested as they are, stretched: what they resolve is the same everywhere on [0, 1].
+    """Stretch `fejer`, whose nodes stay nested: what they resolve is the same everywhere on [0, 1].
 
     A path of a model turns anywhere, and nodes that crowd at its ends are missing in the middle (docs/method.md). Rules
     of few nodes are exact to degree n − 1, others to degree (n − 9) / 9 at least.
@@ -169,7 +169,7 @@ Family = Callable[[int], Rule]
 
 @lru_cache(maxsize=64)
 def coarse_weights(n_nodes: int, family: Family) -> Float[np.ndarray, " node"]:
-    """Weights of the nested rule before, at the nodes of this one; the smallest has nothing before it, and weighs zero.
+    """Weigh the nodes of a nested rule by the rule before it; before the smallest there is none, and all weigh zero.
 
     Examples
     --------
@@ -186,7 +186,7 @@ def coarse_weights(n_nodes: int, family: Family) -> Float[np.ndarray, " node"]:
 def interleaved(
     known: Float[Tensor, "known *any"] | None, new: Float[Tensor, "new *any"], is_new: Bool[Tensor, " node"]
 ) -> Float[Tensor, "node *any"]:
-    """Nodes of the larger rule in order, from those that a smaller one had and those that it had not."""
+    """Put the nodes of the larger rule in order, those that a smaller one had and those that it had not."""
     if known is None:
         return new
     joined = new.new_empty(len(is_new), *new.shape[1:])
@@ -196,7 +196,7 @@ def interleaved(
 
 @lru_cache(maxsize=16)
 def derivative_inside(n_nodes: int, family: Family = spread) -> np.ndarray:
-    """Derivative at the nodes of a nested rule on [0, 1], from values at the nodes and at both ends.
+    """Make the matrix from values at a nested rule's nodes, and at both ends of [0, 1], to derivatives at the nodes.
 
     Of a polynomial in the variable in which the rule is one. Its points are Chebyshev's, ends included, where such a
     derivative is stable; without the ends it would be extrapolated there.
@@ -211,7 +211,7 @@ def derivative_inside(n_nodes: int, family: Family = spread) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def differentiation(nodes: tuple[float, ...]) -> np.ndarray:
-    """Matrix that takes a polynomial's values at the nodes to its derivative there (Berrut and Trefethen 2004).
+    """Make the matrix from a polynomial's values at the nodes to its derivative there (Berrut and Trefethen 2004).
 
     Examples
     --------

@@ -8,7 +8,7 @@ from lignite.attribution.axes import PerTarget, Targets
 
 
 def own_share(scores: Float[Tensor, "target *head source"], targets: Targets) -> PerTarget:
-    """Share of a target's total that it gives itself; nothing where the total is nothing."""
+    """Divide what a target gives itself by its total; nothing where the total is nothing."""
     rows = torch.arange(len(targets), device=targets.device)
     own, total = scores[rows, ..., targets], scores.sum(-1)
     return torch.where(total == 0, torch.zeros_like(own), own / total)

@@ -14,7 +14,7 @@ from lignite.attribution.block import Block, Projections
 
 
 class SharedPoint(Point):
-    """Nodes at which every source moves the same way whatever the target."""
+    """At this point every source moves the same way whatever the target."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class SharedPoint(Point):
 
 
 class SharedPath:
-    """Straight line from `baseline` to the states of a block."""
+    """The shared path is the straight line from `baseline` to the states of a block."""
 
     moves = True
 
@@ -68,7 +68,7 @@ class SharedPath:
 def slope_of(
     block: Block, states: Float[Tensor, "point token d"], slope: Float[Tensor, "point token d"]
 ) -> tuple[Projections, Projections]:
-    """`pre` and its derivative along `slope`, in forward mode: one pass, whatever the number of targets."""
+    """Differentiate `pre` along `slope`, in forward mode: one pass, whatever the number of targets."""
     load_forward_mode()
     with torch.no_grad(), forward.dual_level():
         duals = block.pre(forward.make_dual(states, slope))
@@ -80,7 +80,7 @@ def slope_of(
 
 @cache
 def load_forward_mode() -> None:
-    """At its first use torch loads the rules of its forward mode, and warns of a function that it uses itself there."""
+    """Have torch load the rules of its forward mode, where it warns of a function that it uses itself."""
     with warnings.catch_warnings(), forward.dual_level():
         warnings.simplefilter("ignore", DeprecationWarning)
         forward.make_dual(torch.zeros(1), torch.ones(1))

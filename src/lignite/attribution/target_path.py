@@ -34,7 +34,7 @@ Part = Float[Tensor, "*#node head target #source"]
 
 @dataclass(frozen=True, eq=False)
 class Norm:
-    """The norm at the head of a pre-norm block: its kind and epsilon decide the closed form, its weights do not."""
+    """A norm at the head of a pre-norm block decides the closed form by its kind and epsilon; its weights do not."""
 
     centred: bool
     eps: float
@@ -45,7 +45,7 @@ class Norm:
 
 @dataclass(eq=False)
 class Mixture:
-    """What mixed states become after `pre`: ``k(a; j, i) = own * (k_j - b) + other * (k_i - b) + b``.
+    """A mixture is what mixed states become after `pre`: ``k(a; j, i) = own * (k_j - b) + other * (k_i - b) + b``.
 
     The slopes are derivatives of both along the path.
     """
@@ -56,15 +56,15 @@ class Mixture:
     other_slope: Slopes
 
     def values(self, own: Part, other: Part) -> Pairs:
-        """Mixture of what two vectors give."""
+        """Mix what two vectors give."""
         return torch.addcmul(self.own * own, self.other, other)
 
     def slopes(self, own: Part, other: Part) -> Float[Tensor, "*node head target source"]:
-        """Derivative of `values` along the path."""
+        """Differentiate `values` along the path."""
         return torch.addcmul(self.own_slope * own, self.other_slope, other)
 
     def normalised(self, spread: "Spread", targets: Targets) -> "Mixture":
-        """The mixture after a norm that follows: divided by its own size, in units of the sizes of its two parts.
+        """Divide the mixture by its own size, in units of the sizes of its two parts: a norm that follows.
 
         square                  [node, 1 or head, target, source]   mean square of the mixture
         own_size, other_size    [1 or head, target, 1], [1 or head, 1, source]
@@ -84,7 +84,7 @@ class Mixture:
 
 
 class Spread:
-    """Mean squares of mixtures of vectors, from the vectors' Gram matrix alone."""
+    """Spread is the mean square of mixtures of vectors, from the vectors' Gram matrix alone."""
 
     def __init__(self, vectors: Float[Tensor, "*head token d"], eps: float):
         self.gram = vectors @ vectors.mT / vectors.shape[-1]
@@ -106,7 +106,7 @@ class Spread:
 
 
 class Straight(Mixture):
-    """The mixture of the states themselves: ``own`` falls as ``other`` rises, and both at the same pace everywhere."""
+    """A straight mixture is that of the states themselves: `own` falls as `other` rises, everywhere at one pace."""
 
     def __init__(self, nodes: Nodes):
         a = nodes.view(-1, 1, 1, 1)
@@ -124,7 +124,7 @@ _FALLING, _RISING = torch.tensor(-1.0), torch.tensor(1.0)
 
 
 class PairPoint(Point):
-    """Nodes of every target's own path, in closed form: all terms are target-by-source matrices."""
+    """At this point of every target's own path, in closed form, all terms are target-by-source matrices."""
 
     def __init__(self, form: "ClosedForm", keys: Mixture, values: Mixture, targets: Targets, n_nodes: int):
         states = of_targets(form.block.states, targets).expand(n_nodes, -1, -1)
@@ -158,7 +158,7 @@ class PairPoint(Point):
 
 
 class ClosedForm:
-    """Closed form where `pre` is one norm (or none) and linear maps: keys and values of a mixture, from those captured.
+    """A closed form mixes keys and values from those captured, where `pre` is a norm, or none, and linear maps.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ class ClosedForm:
         return PairPoint(self, keys, values, targets, len(nodes))
 
     def mixtures(self, nodes: Nodes, targets: Targets) -> tuple[Mixture, Mixture]:
-        """Of keys and of values."""
+        """Mix keys, and values."""
         values: Mixture = Straight(nodes)
         if self.spread is not None:
             values = values.normalised(self.spread, targets)
@@ -234,7 +234,7 @@ class ClosedForm:
         return self.value if len(targets) == self.value.shape[1] else self.value[:, targets]
 
     def values(self, mixture: Mixture, target: int) -> Float[Tensor, "head source d_value"]:
-        """Every source's value at one node of one target's path."""
+        """Compute every source's value at one node of one target's path."""
         own, other = mixture.own[0, :, 0, :, None], mixture.other[0, :, 0, :, None]
         mixed = torch.addcmul(own * self.value[:, target, None], other, self.value)
         return mixed if self.value_bias is None else mixed + self.value_bias[:, None]
@@ -244,7 +244,7 @@ class ClosedForm:
 
 
 class Products:
-    """Scaled products of the targets' queries with their own keys, with the sources' keys, and with the bias.
+    """Products are those of the targets' scaled queries with their own keys, with the sources' keys, and with the bias.
 
     They are as large as attention, so that only those of the targets last asked for are there.
     """
@@ -279,7 +279,7 @@ class Products:
 
 
 class RotatedProducts(Products):
-    """⟨q_j, R_i k_j⟩, ⟨q_j, R_i k_i⟩ and ⟨q_j, R_i b⟩; R_i turns a key to position i.
+    """These products are ⟨q_j, R_i k_j⟩, ⟨q_j, R_i k_i⟩ and ⟨q_j, R_i b⟩, where R_i turns a key to position i.
 
     A rotation is linear in its cosines and sines, so the first needs two matrix products instead of T² rotations.
     """
@@ -303,7 +303,7 @@ class RotatedProducts(Products):
 
 
 class BatchPoint(Point):
-    """Nodes of every target's own path, computed one path beside the other: ``[node * target]`` runs of `pre`.
+    """At this point every target's own path is computed next to the others: ``[node * target]`` runs of `pre`.
 
     states             [node, target, source, d]         flattened to [node * target, source, d] for `pre`
     query              [node, head, target, 1, d_key]    each target's own, of its own path
@@ -339,7 +339,7 @@ class BatchPoint(Point):
 
 
 class TargetBatches:
-    """Every target's path by itself, where no closed form holds: exact, and T times dearer in `pre` only."""
+    """Target batches run every target's path by itself where no closed form holds: exact, T times dearer in `pre`."""
 
     moves = False
 
@@ -356,7 +356,7 @@ class TargetBatches:
 def heads_at_start(
     path: ClosedForm | TargetBatches, block: Block, targets: Targets
 ) -> Float[Tensor, "target head d_value"]:
-    """Heads of a target whose sources all hold its own state."""
+    """Compute the heads of targets whose sources all hold their own state."""
     assert block.scoring is not None
     point = path.at(torch.zeros(1, dtype=block.states.dtype, device=block.states.device), targets)
     return point.attend(block.scoring, targets)[1][0]

@@ -30,7 +30,7 @@ LayerStates = Sequence[Float[Tensor, "known row token d"]]
 
 
 class TracedPath(Points):
-    """The image of a line at the first layer, in all layers: scores ``[row, layer, token]``.
+    """A traced path is the image of a line at the first layer, in all layers: scores ``[row, layer, token]``.
 
     The image bends, so its direction at every node is the derivative of the polynomial through the states at all nodes
     of a panel, and at its ends where these are known: as accurate as the panel's own rule, and nearly free
@@ -58,7 +58,7 @@ class TracedPath(Points):
         self.displacement = (self.value - self.base)[:, None].expand(-1, layers.n_layers + 1).contiguous()
 
     def groups(self, rows: Int[Tensor, " row"]) -> Iterator[tuple[Int[Tensor, " some"], int]]:
-        """Rows that are integrated together, and the nodes that a panel of theirs may keep."""
+        """Choose rows that are integrated together, and how many nodes a panel of theirs may keep."""
         long = self.layers.kept[rows].sum(1) > LONG
         for some, most in ((rows[~long], MOST_OF_SHORT), (rows[long], MOST_OF_LONG)):
             at_once = max(1, KEPT_NODES * self.max_points // most)
@@ -87,7 +87,7 @@ class TracedPath(Points):
         states: Iterable[Float[Tensor, "known row token d"]],
         gradients: Sequence[Float[Tensor, "node row token d"]],
     ) -> Float[Tensor, "row layer token"]:
-        """Sum over the nodes, from gradients at them and from the states above the first layer where these are known.
+        """Add up scores over the nodes, from gradients there and from the states above the first layer that are known.
 
         `derivative` takes known states to directions at the nodes. Its weighted transpose is laid on the gradients:
 
@@ -105,7 +105,7 @@ class TracedPath(Points):
     def _of_line(
         self, weights: Nodes, rows: Int[Tensor, " row"], gradients: Float[Tensor, "node row token d"]
     ) -> Float[Tensor, "row token"]:
-        """At the first layer the path is straight; a head may answer in another precision than its blocks compute."""
+        """Add up scores of the first layer, where the path is straight; F may come in another precision."""
         return torch.einsum("n,nrtd,rtd->rt", weights.to(gradients), gradients, self.slope[rows])
 
     def samples(self, targets: Int[Tensor, " row"], start: float, end: float, family: Family) -> "TracedSamples":
@@ -113,7 +113,7 @@ class TracedPath(Points):
         return TracedSamples(self, targets, start, end, family)
 
     def states_at(self, point: float, rows: Int[Tensor, " row"]) -> list[Float[Tensor, "1 row token d"]]:
-        """States of every layer at one point of the path; at its end they are those of the input."""
+        """Follow one point of the path through all layers; at its end the states are those of the input."""
         known = {0.0: self.images, 1.0: self.layers.states}.get(point)
         if known is not None:
             return [states[rows][None] for states in known]
@@ -123,7 +123,7 @@ class TracedPath(Points):
         return [torch.cat(same)[None] for same in zip(*parts, strict=True)]
 
     def traced(self, nodes: Nodes, rows: Int[Tensor, " row"]) -> tuple[LayerStates, LayerStates]:
-        """States and gradients at every layer, as many nodes at once as fit."""
+        """Follow nodes through all layers, as many at once as fit: states and gradients of each layer."""
         states: list[list[Tensor]] = []
         gradients: list[list[Tensor]] = []
         for some in nodes.split(max(1, self.max_points // len(rows))):
@@ -136,7 +136,7 @@ class TracedPath(Points):
         return _joined(states), _joined(gradients)
 
     def _derivative(self, nodes: Nodes) -> Float[Tensor, "node node"]:
-        """d/da at the nodes of a polynomial in t, where a = t ** power."""
+        """Make the matrix of d/da at the nodes, of a polynomial in t, where a = t ** power."""
         t = nodes.double().cpu().numpy() ** (1 / self.power)
         speed = self.power * t ** (self.power - 1)
         return torch.from_numpy(differentiation(tuple(t.tolist())) / speed[:, None])
@@ -150,7 +150,7 @@ class TracedPath(Points):
 
 
 class TracedSamples:
-    """States and gradients of every layer at the nodes of one panel, and states at its ends."""
+    """These samples are states and gradients of every layer at the nodes of one panel, and states at its ends."""
 
     def __init__(self, path: TracedPath, rows: Int[Tensor, " row"], start: float, end: float, family: Family):
         self.path, self.rows, self.length, self.family = path, rows, end - start, family
@@ -170,7 +170,7 @@ class TracedSamples:
         return self.path.weighed(derivative, weights, self.rows, self._known(), self.gradients)
 
     def _known(self) -> Iterator[Float[Tensor, "known row token d"]]:
-        """Of one layer above the first at a time: joined, they are a copy."""
+        """Join what is known of the layers above the first, one at a time: joined, it is a copy."""
         first, last = self.ends
         for parts in zip(first[1:], self.states[1:], last[1:], strict=True):
             yield torch.cat(parts)
@@ -185,5 +185,5 @@ class TracedSamples:
 
 
 def _joined(parts: Sequence[Sequence[Tensor]]) -> list[Float[Tensor, "node row token d"]]:
-    """Nodes of all parts side by side, layer by layer."""
+    """Lay the nodes of all parts side by side, layer by layer."""
     return [torch.cat(each) for each in zip(*parts, strict=True)]

@@ -31,20 +31,20 @@ two to three digits. What a target's move loses by cancellation comes on top (`T
 
 @dataclass(frozen=True)
 class Draw:
-    """Whom a trial looks at: one of the targets, by its place among them. `seed` draws the rest."""
+    """A draw says whom a trial looks at: one of the targets, by its place among them. `seed` draws the rest."""
 
     row: int
     seed: int
 
 
 def draw(n_targets: int, seed: int, *, without: Collection[int] = ()) -> Draw:
-    """A target by lot, later ones more often: in a decoder they see more, and the first sees nothing but itself."""
+    """Draw a target, later ones more often: in a decoder they see more, and the first sees nothing but itself."""
     rows = [row for row in range(n_targets) if row not in without]
     return Draw(random.Random(seed).choices(rows, [row + 1 for row in rows])[0], seed)
 
 
 def draw_nodes(shares: Mapping[str, Sequence[float]], seed: int) -> dict[str, int]:
-    """One node of every map's path by lot, each by its share of the target's scores."""
+    """Draw one node of every map's path, each by its share of the target's scores."""
     lot = random.Random(seed)
     nodes = {}
     for name, some in shares.items():
@@ -55,7 +55,7 @@ def draw_nodes(shares: Mapping[str, Sequence[float]], seed: int) -> dict[str, in
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a map's row of scores is from the definition, relative to its largest, how far it may be, its size."""
+    """A verdict says how far a row is from the definition, relative to its largest, how far it may be, its size."""
 
     error: float
     allowed: float
@@ -68,7 +68,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One target's scores at one node of a plan's paths, held to the block as the model runs it.
+    """A trial holds one target's scores at one node of a plan's paths to the block as the model runs it.
 
     `seen` are its scores by map, at every node and weighted as the plan weights them, `nodes` say which is looked at;
     `path` and `heads_path` are the nodes of the paths through the states and through the target's own heads. Points lie
@@ -88,7 +88,7 @@ class Trial:
     side_by_side: bool = True
 
     def measure(self) -> "Measured":
-        """What the verdicts need, still on the device."""
+        """Measure what the verdicts need, still on the device."""
         precision = self.block.states.dtype
         watch = _Coarsest() if precision == torch.float64 else None
         with torch.enable_grad(), watch or nullcontext():
@@ -98,7 +98,7 @@ class Trial:
         return Measured(torch.cat(parts), run, precision if watch is None else watch.found)
 
     def verdicts(self, rows: Sequence[float], measured: "Measured") -> dict[str, Verdict]:
-        """Of every map, from the `rows` that were measured and read by the caller.
+        """Judge every map, from the `rows` that were measured and read by the caller.
 
         The direction in which a target moves is as exact as the difference of two vectors that it is taken from.
         """
@@ -119,7 +119,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Every map's row of scores by the plan and by the definition, and the coarsest precision within the block."""
+    """What is measured: every map's row by the plan and by the definition, and the coarsest precision in the block."""
 
     rows: Float[Tensor, " any"]
     run: "_Run"
@@ -127,7 +127,7 @@ class Measured:
 
 
 class _Run:
-    """The points of a trial side by side: the start, the nodes, and the actual states with other heads.
+    """A run lays the points of a trial side by side: the start, the nodes, and the actual states with other heads.
 
     `factors` weigh the heads of the `attention` map, so that one pass serves all of them. `moves` are for each map the
     target's vector at the node and by how much it has moved, `gradients` what comes back to the states or the heads.
@@ -149,7 +149,7 @@ class _Run:
 
     @property
     def _points(self) -> list[str]:
-        """Points in their order: those that end at the block's output last, their starts first, in the same order."""
+        """Order the points: those that end at the block's output last, their starts first, in the same order."""
         seen = self.trial.seen
         starts = ["start", *(["mlp start"] if "mlp" in seen else [])]
         return starts + [name for name in ("attention", "whole", "mlp") if name in seen]
@@ -204,15 +204,19 @@ class _Run:
                 value, direction = output, self._direction([name], output, output_start, block.output)
             self.gradients[name] = torch.autograd.grad(value, leaf, direction)[0][0]
 
-    def _row(self, heads: Tensor | None, output: Tensor) -> tuple[Tensor | None, Tensor]:
+    def _row(
+        self, heads: Float[Tensor, "1 token head d_value"] | None, output: Float[Tensor, "1 token d"]
+    ) -> tuple[Float[Tensor, "head d_value"] | None, Float[Tensor, " d"]]:
         return (None if heads is None else heads[0, self.target]), output[0, self.target]
 
-    def _given_to(self, given: Tensor, heads: Tensor) -> Tensor:
+    def _given_to(
+        self, given: Float[Tensor, "head d_value"], heads: Float[Tensor, "1 token head d_value"]
+    ) -> Float[Tensor, "1 token head d_value"]:
         changed = heads.clone()
         changed[0, self.target] = given
         return changed
 
-    def _change(self, heads: Tensor) -> Tensor:
+    def _change(self, heads: Float[Tensor, "point token head d_value"]) -> Float[Tensor, "point token head d_value"]:
         """Give the target the heads of the `mlp` map's path, at the points that stand for it."""
         if "mlp" not in self.places:
             return heads
@@ -250,8 +254,14 @@ class _Run:
             name: to_heads[0][1] if name == "mlp" else to_states[places[name]] for name in self.trial.seen
         }
 
-    def _direction(self, names: Sequence[str], value: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """In which readouts grow: that of one map, or those of several whose vectors lie side by side."""
+    def _direction(
+        self,
+        names: Sequence[str],
+        value: Float[Tensor, "*vector d"],
+        start: Float[Tensor, "*vector d"],
+        end: Float[Tensor, "token *any"],
+    ) -> Float[Tensor, "*vector d"]:
+        """Find in which direction readouts grow: of one map, or of several whose vectors lie side by side."""
         projection, of_heads = self.trial.readout == "projection", "attention" in names
         with torch.no_grad():
             moved, own_end = value - start, end[self.target] if of_heads or projection else None
@@ -268,23 +278,23 @@ class _Run:
         return direction
 
     def rows(self, name: str) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"]]:
-        """The plan's row, and the definition's before it is weighted."""
+        """Give the plan's row, and the definition's before it is weighted."""
         found = self.trial.seen[name][self.trial.nodes[name]]
         if name == "attention":
             found = (self.factors * found).sum(0)
         return found, (self.gradients[name] * self._slope(name)).sum(-1)
 
     def cancelled(self, name: str, size: float) -> float:
-        """By how much more a row rounds than its size: its target is a small difference, and so are its scores.
+        """Say by how much more a row rounds than its size: its target is a small difference, and so are its scores.
 
         A norm turns gradients square to its input: what is left of the product is as exact as its terms.
         """
-        length, moved = (float(torch.linalg.vector_norm(each.detach())) for each in self.moves[name])
+        whole, moved = (float(torch.linalg.vector_norm(each.detach())) for each in self.moves[name])
         products = self.gradients[name] * self._slope(name) * self.weight(name)
         mass = float(torch.linalg.vector_norm(products, dim=-1).max())
-        return (length / moved if moved else 0.0) + (mass / size if size else 0.0)
+        return (whole / moved if moved else 0.0) + (mass / size if size else 0.0)
 
-    def _slope(self, name: str) -> Tensor:
+    def _slope(self, name: str) -> Float[Tensor, "*source d"]:
         return self.heads_slope if name == "mlp" else self.slope
 
     def weight(self, name: str) -> float:
@@ -292,7 +302,7 @@ class _Run:
 
 
 def _sizes(actual: np.ndarray, expected: np.ndarray, *, weight: float) -> tuple[float, float, float]:
-    """Largest difference between two rows of scores, the second of which is not weighted yet, and largest of each."""
+    """Give the largest difference of two rows, the second of which is not weighted yet, and the largest of each."""
     expected = expected * weight
     with np.errstate(invalid="ignore"):  # what is not a number says so below
         rows = (actual - expected, expected, actual)
@@ -301,7 +311,7 @@ def _sizes(actual: np.ndarray, expected: np.ndarray, *, weight: float) -> tuple[
 
 
 class _Coarsest(TorchDispatchMode):
-    """Notes the coarsest precision that anything under it is computed in."""
+    """The mode notes the coarsest precision that anything under it is computed in."""
 
     found = torch.float64
 
