@@ -30,7 +30,7 @@ GROUPS = {
 INTRO = """# Reference
 
 Written by `python docs/reference.py` from the docstrings, and held to them by a test.
-[results-layout.md](results-layout.md) describes the Datasets, [the tutorial](tutorial.md) shows how it all goes together.
+[results-layout.md](results-layout.md) describes the Datasets, [the tutorial](tutorial.md) how it all goes together.
 """
 
 
