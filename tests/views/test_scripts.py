@@ -244,3 +244,20 @@ def test_a_page_with_its_modules_is_one_script_that_loads_nothing():
     assert script.count("const kit = (() => {") == 1
     assert script.index("const kit = ") < script.index("const flow_scores = ") < script.index("const flow = ")
     assert "</script" not in script
+
+
+def functions_of(source: str) -> list[int]:
+    """Lines of every function and method of a module, from its first to the brace that closes it at the same depth."""
+    lines = source.splitlines()
+    starts = [at for at, line in enumerate(lines) if re.match(r" {0,2}\w.*\) \{$", line) and " = " not in line]
+    closing = [f"{re.match(' *', lines[at])[0]}}}" for at in starts]
+    return [lines.index(end, at) - at + 1 for at, end in zip(starts, closing, strict=True)]
+
+
+@pytest.mark.parametrize("module", sorted(WEB.glob("*.js")), ids=lambda path: path.stem)
+def test_a_module_reads_in_one_breath(module):
+    """As a file of Python does: at most 500 lines, and 60 for a function."""
+    source = module.read_text("utf-8")
+
+    assert len(source.splitlines()) <= 500
+    assert max(functions_of(source)) <= 60

@@ -19,6 +19,9 @@ from lignite.files import write_whole
 from lignite.views.labels import format_share, visible_token
 from lignite.wording import harmless
 
+MAX_BYTES = 64_000_000
+"""Of a page's numbers: browsers open this at once; more than twice as much makes them slow."""
+
 WEB = files("lignite.views").joinpath("web")
 """Templates, styles and scripts of the pages."""
 

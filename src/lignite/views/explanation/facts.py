@@ -11,7 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import OptionError
-from lignite.results import certificate
+from lignite.results.certificate import SUMS, Certificate, certificate, certificates
 from lignite.views.attributes import from_json, written
 from lignite.views.labels import visible_token
 from lignite.views.patches.facts import is_image
@@ -76,19 +76,6 @@ class LayerRow:
     total_against: float
     gap: float
     strongest: tuple[Ranked, ...]
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What scores miss of what they explain: the worst place, and how many places keep the tolerance."""
-
-    what: str
-    relative: float
-    layer: int | None
-    within: int
-    total: int
-    kept: bool
-    promised: bool
 
 
 def check_explanation(dataset: xr.Dataset) -> None:
@@ -340,20 +327,8 @@ def layer_rows(dataset: xr.Dataset, *, k: int = 2) -> list[LayerRow]:
 
 def relative_layer_gaps(dataset: xr.Dataset) -> Float[np.ndarray, " layer"] | None:
     """What every layer misses, as a share of what it had to explain; None where the result stores no gaps."""
-    found = certificate.certificate(dataset, "")
+    found = certificate(dataset, "")
     return None if found is None else found.relative.values
-
-
-def certificates(dataset: xr.Dataset) -> list[Certificate]:
-    """What the scores miss, for every sum rule that the result keeps books of."""
-    return [_certificate(found) for found in certificate.certificates(dataset)]
-
-
-def _certificate(found: certificate.Certificate) -> Certificate:
-    worst, within = found.worst, found.within
-    layer = int(worst["layer"]) if "layer" in worst.coords else None
-    what = certificate.SUMS[found.prefix]
-    return Certificate(what, float(worst), layer, int(within.sum()), within.size, found.kept, found.promised)
 
 
 def certificate_text(dataset: xr.Dataset) -> str:
@@ -363,25 +338,22 @@ def certificate_text(dataset: xr.Dataset) -> str:
         return "none: this method promises no sum, so no gap tells how exact its scores are"
     if not all(entry.promised for entry in found):
         return "none: nodes are drawn at random, so that layer_ig_error tells how exact the scores are, not their sum"
-    tol = float(dataset.attrs.get("tol", 1e-3))
-    parts = []
-    for entry in found:
-        size = share_text(entry.relative)
-        if entry.what == "layers":
-            parts.append(
-                f"the scores of a layer miss at most {size} of the change they explain (layer {entry.layer}); "
-                f"{entry.within} of {entry.total} layers within {share_text(tol)}"
-            )
-        elif entry.what == "output":
-            parts.append(f"above the last block {size}")
-        elif entry.what == "total":
-            parts.append(
-                f"scores miss {size} of the change they explain"
-                + ("" if entry.kept else f", more than {share_text(tol)}")
-            )
-        else:
-            parts.append(f"handed on between layers but for {size} (layer {entry.layer})")
-    return "; ".join(parts)
+    return "; ".join(map(_miss, found))
+
+
+def _miss(found: Certificate) -> str:
+    what, worst, within = SUMS[found.prefix], found.worst, found.within
+    size, tol = share_text(float(worst)), share_text(found.tol)
+    if what == "layers":
+        return (
+            f"the scores of a layer miss at most {size} of the change they explain (layer {int(worst.layer)}); "
+            f"{int(within.sum())} of {within.size} layers within {tol}"
+        )
+    if what == "output":
+        return f"above the last block {size}"
+    if what == "total":
+        return f"scores miss {size} of the change they explain" + ("" if found.kept else f", more than {tol}")
+    return f"handed on between layers but for {size} (layer {int(worst.layer)})"
 
 
 def share_text(value: float) -> str:

@@ -9,13 +9,13 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import OptionError
+from lignite.results.certificate import certificates
 from lignite.results.schema import EXPLAIN
 from lignite.views.attributes import options
 from lignite.views.explanation.facts import (
     SPECIAL,
     arrange,
     certificate_text,
-    certificates,
     check_explanation,
     likeliest,
     pieces,
@@ -27,13 +27,12 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.labels import model_title, visible_token
-from lignite.views.markup import frame, in_base64, render, write_page
+from lignite.views.markup import MAX_BYTES, frame, in_base64, render, write_page
 from lignite.views.palette import diverging
 from lignite.views.patches.facts import grid_of, is_image, overlay_colours
 from lignite.wording import one_line, shorten
 
 LAYER_TITLES = {"layer_relevance": "layer relevance", "layer_ig": "layer IG"}
-MAX_BYTES = 64_000_000  # browsers open this at once; more than twice as much makes them slow
 SENTENCE = 120
 
 
@@ -93,18 +92,9 @@ def explanation_html(
     )
 
 
-def save_explanation_page(
-    results: xr.Dataset | Sequence[xr.Dataset],
-    path: str | Path,
-    *,
-    words: bool = True,
-    special: str = "show",
-    smooth: bool = False,
-    max_bytes: int = MAX_BYTES,
-) -> Path:
-    """Write the page of `explanation_html` into a .html file."""
-    page = explanation_html(results, words=words, special=special, smooth=smooth, max_bytes=max_bytes)
-    return write_page(page, Path(path))
+def save_explanation_page(results: xr.Dataset | Sequence[xr.Dataset], path: str | Path, **how: Any) -> Path:
+    """Write the page of `explanation_html`, with `how` as there, into a .html file."""
+    return write_page(explanation_html(results, **how), Path(path))
 
 
 def explanation_frame(results: xr.Dataset | Sequence[xr.Dataset], *, height: int = 900, **how: Any) -> str:

@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lignite.results.certificate import certificates
 from lignite.views.attributes import model_name
 from lignite.views.explanation.facts import (
     LayerRow,
@@ -19,7 +20,6 @@ from lignite.views.explanation.facts import (
     Ranked,
     arrange,
     certificate_text,
-    certificates,
     layer_map,
     layer_rows,
     likeliest,

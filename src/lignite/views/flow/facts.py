@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from lignite.errors import OptionError
 from lignite.results.accessor import moved
@@ -20,6 +21,9 @@ TITLES = {
     "whole_heads": "whole block, split by head",
     "whole_circuits": "whole block, split by circuit",
 }
+QUANTILE = 0.995
+"""Of magnitudes off the diagonal, at which colours end: what a token keeps for itself would drown the rest."""
+
 SPLITS = {"attention": "head", "whole_heads": "head", "whole_circuits": "circuit"}
 
 
@@ -141,7 +145,7 @@ def strongest(dataset: xr.Dataset, *, map: str, layer: int, k: int, diagonal: bo
     scores = dataset[map].sel(layer=layer)
     magnitude = np.abs(np.nan_to_num(scores.values.astype("float64")))
     if not diagonal and "source" in scores.dims:
-        magnitude[np.broadcast_to(_own(dataset), magnitude.shape)] = -1
+        magnitude[np.broadcast_to(own_cells(dataset), magnitude.shape)] = -1
     order = np.argsort(-magnitude, axis=None, kind="stable")[:k]
     return list(_entries(dataset, map=map, layer=layer, flat=order[magnitude.ravel()[order] > 0]))
 
@@ -165,8 +169,8 @@ def _entries(dataset: xr.Dataset, *, map: str, layer: int, flat: np.ndarray) -> 
         )
 
 
-def _own(dataset: xr.Dataset) -> np.ndarray:
-    """True where a token gives to itself, `[target, source]`."""
+def own_cells(dataset: xr.Dataset) -> Bool[np.ndarray, "target source"]:
+    """Where a token gives to itself."""
     return dataset.target.values[:, None] == dataset.source.values[None, :]
 
 
@@ -178,5 +182,5 @@ def own_share(dataset: xr.Dataset, map: str) -> xr.DataArray | None:
     magnitude = abs(scores)
     dims = [dim for dim in scores.dims if dim != "layer"]
     total = magnitude.sum(dims)
-    own = magnitude.where(xr.DataArray(_own(dataset), dims=("target", "source")), 0).sum(dims)
+    own = magnitude.where(xr.DataArray(own_cells(dataset), dims=("target", "source")), 0).sum(dims)
     return own / total.where(total > 0)

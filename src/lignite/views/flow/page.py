@@ -13,24 +13,24 @@ from lignite.results.accessor import STILL, moved
 from lignite.results.schema import FLOW
 from lignite.views.attributes import options
 from lignite.views.flow.facts import (
+    QUANTILE,
     SPLITS,
     TITLES,
     choose_map,
     displacement_of,
     maps_in,
     one_part,
+    own_cells,
     plans,
     token_axis,
     worst_gaps,
 )
 from lignite.views.labels import model_title, visible_token
-from lignite.views.markup import frame, in_base64, render, write_page
+from lignite.views.markup import MAX_BYTES, frame, in_base64, render, write_page
 from lignite.views.palette import diverging
 from lignite.views.patches.facts import grid_of, overlay_colours
 from lignite.wording import one_line, shorten
 
-MAX_BYTES = 64_000_000  # browsers open this at once; more than twice as much makes them slow
-QUANTILE = 0.995
 SAMPLED = 50_000  # cells per layer and part that decide where colours end
 
 
@@ -69,14 +69,14 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
     )
 
 
-def save_page(dataset: xr.Dataset, path: str | Path, *, max_bytes: int = MAX_BYTES) -> Path:
-    """Write the page of `flow_html` into a .html file."""
-    return write_page(flow_html(dataset, max_bytes=max_bytes), Path(path))
+def save_page(dataset: xr.Dataset, path: str | Path, **how: Any) -> Path:
+    """Write the page of `flow_html`, with `how` as there, into a .html file."""
+    return write_page(flow_html(dataset, **how), Path(path))
 
 
-def flow_frame(dataset: xr.Dataset, *, height: int = 900, max_bytes: int = MAX_BYTES) -> str:
-    """The page inside an iframe, for a notebook: its styles and scripts stay apart from those of the notebook."""
-    return frame(flow_html(dataset, max_bytes=max_bytes), height=height, title="lignite flow")
+def flow_frame(dataset: xr.Dataset, *, height: int = 900, **how: Any) -> str:
+    """The page inside an iframe, for a notebook; `how` as in `flow_html`."""
+    return frame(flow_html(dataset, **how), height=height, title="lignite flow")
 
 
 @dataclass(frozen=True)
@@ -238,8 +238,7 @@ def _cells(
     if "source" not in dataset[map].dims:
         cells = np.broadcast_to(special, (dataset.sizes["target"], dataset.sizes["head"]))
         return np.zeros(cells.shape, dtype=bool), np.array(cells)
-    own = dataset.target.values[:, None] == dataset.source.values[None, :]
-    return own, special | dataset.source_special.values[None, :]
+    return own_cells(dataset), special | dataset.source_special.values[None, :]
 
 
 def _meta(dataset: xr.Dataset, packed: _Packed) -> dict[str, Any]:

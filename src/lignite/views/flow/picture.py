@@ -28,7 +28,7 @@ from lignite.views.drawing import (
     picture_ending,
     save_figure,
 )
-from lignite.views.flow.facts import SPLITS, TITLES, choose_map, one_part, token_axis
+from lignite.views.flow.facts import QUANTILE, SPLITS, TITLES, choose_map, one_part, own_cells, token_axis
 from lignite.views.labels import model_title, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_reading
@@ -39,7 +39,6 @@ PITCH = 0.125  # inches per token: a 6.5 point label fits
 LARGEST = 5.2  # inches; longer texts label every n-th token
 LABEL_POINTS = 6.5
 LABEL_CHARACTERS = 14
-QUANTILE = 0.995
 GAP = 0.3  # inches between panels
 TOP, RIGHT = 1.25, 1.25  # margins
 SETTINGS = ("baseline", "mlp_baseline", "self_term", "readout")
@@ -91,7 +90,7 @@ def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, title: str, *, keep_
     columns = [str(head) for head in scores["head"].values] if heads else _token_labels(dataset, "source")
     families, undrawable = fonts_for("".join([*rows, *columns, one_line(str(dataset.attrs.get("text", "")))]))
     values = np.asarray(scores.values, dtype="float64")
-    scale = _scale(values, own=_own_cells(dataset, scores))
+    scale = _scale(values, own=np.zeros(values.shape[1:], dtype=bool) if heads else own_cells(dataset))
     grid = _Grid(values.shape, rows=rows, columns=columns)
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = Sheet(grid.width, families=families, undrawable=undrawable, keep_characters=keep_characters)
@@ -142,12 +141,6 @@ class _Scale:
     limit: float
     beyond: float  # share of cells whose colour is clipped
     quantile: bool
-
-
-def _own_cells(dataset: xr.Dataset, scores: xr.DataArray) -> Bool[np.ndarray, "target column"]:
-    if "source" not in scores.dims:
-        return np.zeros(scores.shape[1:], dtype=bool)
-    return dataset.target.values[:, None] == dataset.source.values[None, :]
 
 
 def _scale(values: Float[np.ndarray, "layer target column"], *, own: Bool[np.ndarray, "target column"]) -> _Scale:

@@ -17,6 +17,7 @@ from lignite.views.flow.facts import (
     Score,
     choose_map,
     displacement_of,
+    own_cells,
     own_share,
     plans,
     relative_gaps,
@@ -108,7 +109,8 @@ def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer) -> RenderableT
     title.stylize("bold")
     between = " between different tokens" if "source" in dataset[map].dims else ""
     shown = k * dataset.sizes["layer"]
-    total = dataset[map].size - (_own_cells(dataset, map) if between else 0)
+    own = dataset[map].size // own_cells(dataset).size * int(own_cells(dataset).sum()) if between else 0
+    total = dataset[map].size - own
     note = Text(f"{min(shown, total):,} of {total:,} scores{between}; share: of what moved the target", style="dim")
     width = min(LAYER_CELLS + (SPLIT_CELLS if map in SPLITS else 0), writer.width)
     flows = {int(layer): strongest(dataset, map=map, layer=int(layer), k=k) for layer in dataset.layer.values}
@@ -121,11 +123,6 @@ def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer) -> RenderableT
     if writer.width > 2 * width:
         return Group(title, note, Columns(tables, padding=(0, 2, 1, 0), width=width))
     return Group(title, note, *(Padding(table, (0, 0, 1, 0)) for table in tables))
-
-
-def _own_cells(dataset: xr.Dataset, map: str) -> int:
-    own = int((dataset.target.values[:, None] == dataset.source.values[None, :]).sum())
-    return dataset[map].size // (dataset.sizes["target"] * dataset.sizes["source"]) * own
 
 
 def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width: int, writer: Writer) -> Table:

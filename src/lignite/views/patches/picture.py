@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lignite.results.certificate import largest_gap
 from lignite.views.drawing import STYLE, colour_bar, fonts_for
 from lignite.views.explanation.facts import (
-    certificates,
     layer_map,
     likeliest,
     method_words,
@@ -384,8 +384,8 @@ class _ImageSheet(Sheet):
         plus, minus = float(shown[shown > 0].sum()), float(shown[shown < 0].sum())
         lines = [f"for {format_score(plus)}, against {format_score(minus)}"]
         lines += [f"{entry.token} {format_score(entry.score)}" for entry in seen.outside(values)]
-        found = certificates(seen.dataset)
-        lines.append(f"gap {share_text(max(entry.relative for entry in found))}" if found else "no certificate")
+        gap = largest_gap(seen.dataset)
+        lines.append("no certificate" if np.isnan(gap) else f"gap {share_text(gap)}")
         for text in lines:
             for line in self.wrapped(text, SMALL, room):
                 self.write(left, line, SMALL, color="#333")

@@ -1,6 +1,5 @@
 /** Explanations, to look at: what the reader chose, and who draws it. */
-import { colourOf, darkness, Palette, partsOf } from "./kit.js";
-import { Pictures } from "./picture.js";
+import { Page } from "./page.js";
 import { Scores } from "./explain_scores.js";
 import { TextView, Tip } from "./explain_text.js";
 import { ImageView } from "./explain_image.js";
@@ -9,26 +8,20 @@ import { drawChoices, drawFacts, drawLists, drawOverview } from "./explain_facts
 
 /** Bring the page inside `root` to life. Returns how to end it. */
 export function mount(root, payload) {
-  const page = new Page(root, payload);
+  const page = new ExplanationPage(root, payload);
   return () => page.gone.abort();
 }
 
-class Page {
+class ExplanationPage extends Page {
   constructor(root, payload) {
+    super(root, payload);
     const { meta } = payload;
-    this.gone = new AbortController();
-    this.at = partsOf(root);
-    this.colour = colourOf(root);
-    this.dark = darkness();
     this.state = {
       entry: 0, units: meta.words ? "words" : "tokens", special: meta.special, map: meta.entries[0].maps[1]?.name ?? "", row: 0, scale: "shared",
       token: -1, edges: 40, smooth: meta.smooth, opacity: 1, own: false,
     };
     this.scores = new Scores(payload, this.state);
-    this.pictures = new Pictures(meta);
     this.waiting = 0;
-    this.readPalette = () => { this.palette = new Palette(this.dark.matches ? meta.palette.dark : meta.palette.light); };
-    this.readPalette();
     this.tip = new Tip(this);
     this.text = new TextView(this);
     this.image = new ImageView(this);
@@ -123,14 +116,13 @@ class Page {
   }
 
   listen() {
-    const { at, state } = this, { signal } = this.gone;
+    const { at, state } = this;
     const on = (name, then) => at(name).addEventListener("change", (event) => { state[name] = event.target.value; then(); });
     on("units", () => { state.token = -1; this.drawAll(); });
     on("special", () => this.drawAll());
     on("map", () => { state.row = 0; drawChoices(this); this.recolour(); this.drawLayers(); });
     on("scale", () => { this.recolour(); this.drawLayers(); });
     at("row").addEventListener("change", (event) => this.colourBy(Number(event.target.value)));
-    addEventListener("resize", () => this.soon(() => this.again()), { signal });
-    this.dark.addEventListener("change", () => { this.readPalette(); this.drawAll(); }, { signal });
+    this.watch(() => this.soon(() => this.again()), () => this.drawAll());
   }
 }

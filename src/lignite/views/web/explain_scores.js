@@ -15,9 +15,7 @@ export class Scores {
   }
 
   get entry() { return this.entries[this.state.entry]; }
-
   get view() { return this.viewOf(this.entry); }
-
   viewOf(item) { return item.views[this.state.units] ?? item.views.tokens; }
 
   numbers(key) {
@@ -45,7 +43,6 @@ export class Scores {
 
   /** The layered map that was chosen. */
   get map() { return this.entry.maps.find((map) => map.name === this.state.map) ?? this.entry.maps[1] ?? null; }
-
   mapAt(row) { return this.entry.maps.findLast((candidate) => candidate.first <= row); }
 
   /** Relevance, and the layers of the chosen map. */
@@ -112,5 +109,4 @@ function strongLines(scores, n, layer) {
 }
 
 function line(scores, n, layer, cell) { return { value: scores[cell], layer, source: cell % n, target: Math.floor(cell / n) }; }
-
 function strongest(lines) { return lines.filter(({ value }) => value).sort((a, b) => Math.abs(b.value) - Math.abs(a.value)); }

@@ -1,5 +1,5 @@
 /** An explained text in the colours of its scores, and what a token says when it is pointed at. */
-import { element, largest, paintScale, percent, prepare, signed } from "./kit.js";
+import { element, largest, percent, prepare, signed } from "./kit.js";
 import { placeOf } from "./explain_image.js";
 
 const SEEN = 0.02; // shares below it stay without colour
@@ -36,15 +36,9 @@ export class TextView {
   }
 
   recolour() {
-    const { page, box } = this, { scores, state, at } = page, limit = scores.rowLimit(state.row);
+    const { page, box } = this, { scores, state } = page, limit = scores.rowLimit(state.row);
     if (!scores.entry.grid) colourSpans(page, box, scores.row(state.row), limit);
-    const context = at("legend").getContext("2d");
-    if (scores.entry.grid) page.pictures.paintScale(context);
-    else paintScale(context, (share) => page.palette.css(share));
-    at("legend-text").replaceChildren(
-      element("span", {}, signed(-limit)), element("span", {}, "0"), element("span", {}, signed(limit)),
-      element("em", {}, `against · ${scores.rowTitle(state.row)} · for`),
-    );
+    page.drawLegend([signed(-limit), signed(limit)], `against · ${scores.rowTitle(state.row)} · for`, Boolean(scores.entry.grid));
   }
 
   mark() {

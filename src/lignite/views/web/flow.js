@@ -1,6 +1,6 @@
 /** A flow, to look at: what the reader chose, one way to change it, and who draws it. */
-import { colourOf, darkness, digits, element, paintCells, paintScale, Palette, partsOf, signed } from "./kit.js";
-import { Pictures } from "./picture.js";
+import { digits, element, paintCells, signed } from "./kit.js";
+import { Page } from "./page.js";
 import { Scores } from "./flow_scores.js";
 import { Heat, Strip } from "./flow_heat.js";
 import { Tokens } from "./flow_tokens.js";
@@ -16,28 +16,21 @@ let mounted = 0;
 
 /** Bring the page inside `root` to life. With `address` the choices stand in the document's address. Returns how to end it. */
 export function mount(root, payload, { address = false } = {}) {
-  const page = new Page(root, payload, address);
+  const page = new FlowPage(root, payload, address);
   return () => page.gone.abort();
 }
 
-class Page {
+class FlowPage extends Page {
   constructor(root, payload, address) {
-    this.root = root;
-    this.meta = payload.meta;
+    super(root, payload);
     this.address = address;
-    this.gone = new AbortController();
-    this.at = partsOf(root);
-    this.colour = colourOf(root);
-    this.dark = darkness();
     this.state = {
       map: this.meta.maps[0].name, part: -1, layer: 0, norm: "score", scale: "shared", special: false, diagonal: false,
       token: 0, direction: "receives", zoom: null, everyToken: false, node: null, threshold: null,
     };
     this.scores = new Scores(payload, this.state);
-    this.pictures = new Pictures(this.meta);
     this.seen = false; // whether the pictures are decoded
     this.waiting = 0;
-    this.readPalette();
     this.strip = new Strip(this);
     this.heat = new Heat(this);
     this.tokens = new Tokens(this);
@@ -52,10 +45,7 @@ class Page {
     if (meta.grid) this.pictures.loaded.then(() => { this.seen = true; this.tokens.drawFilm(); });
   }
 
-  readPalette() { this.palette = new Palette(this.meta.palette[this.dark.matches ? "dark" : "light"]); }
-
   tokenLabel(index) { return `${this.meta.tokens[index]} ${this.meta.positions[index]}`; }
-
   columnLabel(column) { return this.scores.map.columns === "source" ? this.tokenLabel(column) : `head ${this.meta.heads[column]}`; }
 
   /** Shares as cells with a frame around them. */
@@ -76,7 +66,7 @@ class Page {
     if (map.columns !== scores.maps.get(before.map).columns || differ(["special"])) state.zoom = null;
     if (differ(["map", "special", "diagonal"])) state.threshold = next.threshold ?? null;
     this.fillControls();
-    this.drawLegend();
+    this.explainColours();
     this.heat.draw();
     this.tokens.drawChips();
     if (differ(RECOLOURS) || next.again) this.strip.draw(() => this.drawLater());
@@ -89,12 +79,11 @@ class Page {
     this.waiting = setTimeout(() => { this.tokens.draw(); this.graph.draw(); }, 0);
   }
 
-  drawLegend() {
-    const { state, at, meta } = this, limit = this.scores.limit(state.layer);
-    paintScale(at("legend").getContext("2d"), (share) => this.palette.css(share));
+  explainColours() {
+    const { state, meta } = this, limit = this.scores.limit(state.layer);
     const write = (value) => (state.norm === "score" ? signed(value) : `${value < 0 ? "−" : "+"}${digits(100 * Math.abs(value))} %`);
     const where = state.norm === "row" ? "of the row's largest" : `${100 * meta.quantile} % quantile off the diagonal`;
-    at("legend-text").replaceChildren(element("span", {}, write(-limit)), element("span", {}, "0"), element("span", {}, write(limit)), element("em", {}, where));
+    this.drawLegend([write(-limit), write(limit)], where);
   }
 
   fillControls() {
@@ -169,13 +158,12 @@ class Page {
     root.addEventListener("keydown", (event) => this.press(event), { signal });
     if (this.address) addEventListener("hashchange", () => this.change(this.readAddress()), { signal });
     let width = root.clientWidth;
-    addEventListener("resize", () => {
+    this.watch(() => {
       if (root.clientWidth === width) return;
       width = root.clientWidth;
       this.heat.draw();
       this.drawLater();
-    }, { signal });
-    this.dark.addEventListener("change", () => { this.readPalette(); this.change({ again: true }); }, { signal });
+    }, () => this.change({ again: true }));
   }
 
   /** Arrows choose a layer or a token, Escape shows everything. */

@@ -172,8 +172,7 @@ export class Graph {
 
   nodeAt(event) {
     if (!this.shape) return null;
-    const bounds = this.canvas.getBoundingClientRect(), { rows, left, step, pitch } = this.shape;
-    const level = Math.round((event.clientX - bounds.left - left) / step), row = Math.floor((event.clientY - bounds.top - TOP) / pitch);
+    const { rows, left, step, pitch } = this.shape, level = Math.round((event.offsetX - left) / step), row = Math.floor((event.offsetY - TOP) / pitch);
     return level < 0 || level > this.page.meta.layers.length || rows[row] === undefined ? null : { level, token: rows[row] };
   }
 

@@ -208,9 +208,8 @@ export class Heat {
   }
 
   /** Where on the canvas, and in which column and row, maybe beyond the last. */
-  pointed(event) {
-    const bounds = this.canvas.getBoundingClientRect(), { box, cell, cellWidth } = this.shape;
-    const left = event.clientX - bounds.left, top = event.clientY - bounds.top;
+  pointed({ offsetX: left, offsetY: top }) {
+    const { box, cell, cellWidth } = this.shape;
     return { left, top, x: Math.floor((left - box.left) / cellWidth), y: Math.floor((top - box.top) / cell) };
   }
 

@@ -25,7 +25,6 @@ export class Scores {
   }
 
   get map() { return this.maps.get(this.state.map); }
-
   columnsOf(map) { return map.columns === "source" ? this.meta.tokens.length : this.meta.heads.length; }
 
   /** The values under a key, made when they are not kept. */

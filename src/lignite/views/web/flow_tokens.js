@@ -147,9 +147,8 @@ export class Tokens {
   listen(direction) {
     const { page } = this, { layers } = page.meta, canvas = page.at(direction);
     const pointed = (event) => {
-      const { rows, box, cell, pitch } = this.strips[direction], bounds = canvas.getBoundingClientRect();
-      const layer = Math.floor((event.clientX - bounds.left - box.left) / cell);
-      return { index: rows[Math.floor((event.clientY - bounds.top - box.top) / pitch)], layer: layer >= 0 && layer < layers.length ? layer : undefined };
+      const { rows, box, cell, pitch } = this.strips[direction], layer = Math.floor((event.offsetX - box.left) / cell);
+      return { index: rows[Math.floor((event.offsetY - box.top) / pitch)], layer: layer >= 0 && layer < layers.length ? layer : undefined };
     };
     canvas.addEventListener("pointermove", (event) => {
       const { index, layer } = pointed(event), { state } = page;

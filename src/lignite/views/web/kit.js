@@ -27,9 +27,6 @@ export function colourOf(root) {
   return (name) => getComputedStyle(root).getPropertyValue(name).trim();
 }
 
-/** Whether the reader's room is dark, and word of it when that changes. */
-export function darkness() { return matchMedia("(prefers-color-scheme: dark)"); }
-
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
 export function digits(value, count = 3) {
@@ -122,11 +119,8 @@ export class Palette {
   }
 
   step(share) { return STEPS + Math.round(STEPS * Math.max(-1, Math.min(1, share))); }
-
   pixel(share) { return Number.isNaN(share) ? 0 : this.pixels[this.step(share)]; }
-
   css(share) { return Number.isNaN(share) ? "transparent" : `rgb(${this.table[this.step(share)].join(" ")})`; }
-
   ink(share) { return ink(this.table[this.step(share)]); }
 }
 
