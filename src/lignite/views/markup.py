@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import re
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,10 +16,8 @@ from markupsafe import Markup
 from lignite.errors import FileError
 from lignite.files import write_whole
 from lignite.views.labels import format_share, visible_token
+from lignite.views.payload import Payload
 from lignite.wording import harmless
-
-MAX_BYTES = 64_000_000
-"""Of a page's numbers: browsers open this at once; more than twice as much makes them slow."""
 
 WEB = files("lignite.views").joinpath("web")
 """Templates, styles and scripts of the pages."""
@@ -29,14 +26,15 @@ _IMPORT = re.compile(r'^import \{ ([\w, ]+) \} from "\./(\w+)\.js";$', re.MULTIL
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 
 
-def render(kind: str, *, styles: Sequence[str], script: str = "", **values: Any) -> str:
-    """A page as text; every value is escaped, the template `kind`, `styles` and the module `script` are files of ours.
-
-    The page opens with the module's `mount`.
-    """
-    css = Markup("\n".join(_source(name) for name in styles))
-    js = Markup(bundle(script, "page", then=f"page.open({script}.mount);")) if script else ""
-    return _environment().get_template(f"{kind}.html.j2").render(kind=kind, css=css, js=js, **values)
+def render(kind: str, *, payload: Payload | None = None, **values: Any) -> str:
+    """A page of this `kind`, by its template, its style and, with a payload, its module; every value is escaped."""
+    styles = ("base", kind, *(["picture"] if payload else []))
+    values["css"] = Markup("\n".join(_source(f"{name}.css") for name in styles))
+    if payload:
+        values["js"] = Markup(bundle(kind, "page", then=f"page.open({kind}.mount);"))
+        values["blocks"] = {name: base64.b64encode(block).decode() for name, block in payload.blocks.items()}
+        values |= {"meta": payload.meta, "notes": payload.notes}
+    return _environment().get_template(f"{kind}.html.j2").render(kind=kind, **values)
 
 
 def bundle(*modules: str, then: str) -> str:
@@ -82,11 +80,6 @@ def frame(page: str, *, height: int, title: str) -> str:
         f'<iframe srcdoc="{html.escape(page, quote=True)}" width="100%" height="{height}" style="border:0" '
         f'title="{html.escape(title)}" sandbox="allow-scripts allow-downloads"></iframe>'
     )
-
-
-def in_base64(values: np.ndarray) -> str:
-    """Numbers as text that a script can decode."""
-    return base64.b64encode(values.tobytes()).decode("ascii")
 
 
 @cache

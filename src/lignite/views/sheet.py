@@ -60,9 +60,23 @@ class Sheet:
 
     def line(self, text: str, size: float, **how: Any) -> None:
         """A line, or several where the sheet is narrower."""
-        for line in self.wrapped(text, size, self.width - 2 * MARGIN, weight=how.get("weight", "normal")):
-            self.write(MARGIN, line, size, **how)
-            self.top += 0.0185 * size
+        self.paragraph(MARGIN, text, size, self.width - 2 * MARGIN, step=0.0185 * size, **how)
+
+    def paragraph(self, left: float, text: str, size: float, room: float, *, step: float, **how: Any) -> None:
+        """Lines of at most `room` inches, `step` inches from one to the next."""
+        for line in self.wrapped(text, size, room, weight=how.get("weight", "normal")):
+            self.write(left, line, size, **how)
+            self.top += step
+
+    def rows(self, count: int, across: int, pitch: float, draw: Callable[[int, float], None], *, below: float) -> None:
+        """Side by side, `across` in a row: `draw` gets a number and its left edge, and leaves `top` where it ends."""
+        for first in range(0, count, across):
+            start, ends = self.top, []
+            for at in range(first, min(first + across, count)):
+                self.top = start
+                draw(at, MARGIN + (at - first) * pitch)
+                ends.append(self.top)
+            self.top = max(ends) + below
 
     def wrapped(self, text: str, size: float, room: float, *, weight: str = "normal") -> list[str]:
         """The text in lines of at most `room` inches, broken at blanks and, where a word is longer, within it."""
@@ -88,6 +102,11 @@ class Sheet:
                 how = {"va": "baseline", "zorder": 2, **item}
                 self.figure.text(x, y, text, fontsize=size, parse_math=False, **how)
         return self.figure
+
+
+def evenly(count: int, most: int) -> int:
+    """How many of `count` stand in a row, `most` at most, so that no row is emptier than it has to be."""
+    return -(-count // -(-count // most))
 
 
 def _wrap(text: str, fits: Callable[[str], bool]) -> list[str]:

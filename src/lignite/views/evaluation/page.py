@@ -57,7 +57,6 @@ def evaluation_html(evaluation: Measured) -> str:
     columns = columns_of(evaluation)
     return render(
         "evaluate",
-        styles=("base.css", "evaluate.css"),
         title=shorten(f"{model_title(str(evaluation.attrs['model']))}: evaluation", 80),
         facts=facts(evaluation),
         percent=f"{100 * float(evaluation.attrs['confidence']):g} %",

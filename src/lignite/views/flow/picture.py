@@ -32,7 +32,7 @@ from lignite.views.flow.facts import QUANTILE, SPLITS, TITLES, choose_map, one_p
 from lignite.views.labels import model_title, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_reading
-from lignite.views.sheet import Sheet
+from lignite.views.sheet import Sheet, evenly
 from lignite.wording import one_line, shorten
 
 PITCH = 0.125  # inches per token: a 6.5 point label fits
@@ -182,14 +182,14 @@ class _Grid:
         sides = zip((n_columns, n_rows), self.panel_size, strict=True)
         self.step = tuple(every_nth(count, count * pitch * 0.98 / inches) for count, inches in sides)
         fitting = max(1, int(23 // (self.panel_size[0] + GAP)))
-        self.across = min(self.n_panels, fitting, max(3, round(float(np.sqrt(1.5 * self.n_panels)))))
-        down = -(-self.n_panels // self.across)
-        self.across = -(-self.n_panels // down)  # no row emptier than it has to be
+        most = min(self.n_panels, fitting, max(3, round(float(np.sqrt(1.5 * self.n_panels)))))
+        self.across = evenly(self.n_panels, most)
         cell = 0.0098 * self.points  # inches: a little more than the width of a letter
         self.left = max(0.6, 0.3 + cell * max(cell_len(label) for label in rows))
         bottom = 0.25 + cell * max(cell_len(label) for label in columns)
         self.inner = self.across * (self.panel_size[0] + GAP) - GAP
         self.width = max(7.0, self.inner + self.left + RIGHT)
+        down = -(-self.n_panels // self.across)
         self.height = down * (self.panel_size[1] + GAP) - GAP + TOP + bottom
 
     def panel(self, index: int) -> tuple[float, float, float, float]:

@@ -36,7 +36,7 @@ from lignite.views.patches.facts import (
     picture,
     placeless,
 )
-from lignite.views.sheet import MARGIN, Sheet
+from lignite.views.sheet import MARGIN, Sheet, evenly
 from lignite.wording import one_line
 
 WIDTH = 8.4  # inches
@@ -178,9 +178,7 @@ class _ImageSheet(Sheet):
     def _caption(self, left: float, top: float, width: float, text: str) -> float:
         """Small words under a picture; where they end."""
         start, self.top = self.top, top + 0.13
-        for line in self.wrapped(text, SMALL, width):
-            self.write(left, line, SMALL, color="#666")
-            self.top += 0.11
+        self.paragraph(left, text, SMALL, width, step=0.11, color="#666")
         below, self.top = self.top, start
         return below
 
@@ -270,31 +268,24 @@ class _ImageSheet(Sheet):
         common = limit_on(seen.where, compared)
         limits = [limit_on(seen.where, some) if scale == "own" else common for some in compared]
         room = self.width - 2 * MARGIN - BAR
-        across = min(len(scores), int((room + 0.1) // (THUMB_LEAST + 0.1)))
-        across = -(-len(scores) // -(-len(scores) // across))  # no row emptier than it has to be
+        across = evenly(len(scores), min(len(scores), int((room + 0.1) // (THUMB_LEAST + 0.1))))
         cell = min(THUMB, (room + 0.1) / across - 0.1)
         width, height = seen.size(cell, 1.4 * cell)
-        bar_top = self.top + 0.05
-        for first in range(0, len(scores), across):
-            start, ends = self.top, []
-            for place, at in enumerate(range(first, min(first + across, len(scores)))):
-                self.top = start
-                left = MARGIN + place * (cell + 0.1)
-                limit = limits[at]
-                title = f"layer {seen.dataset.layer.values[at]}" + (f"  ±{limit:.3g}" if scale == "own" else "")
-                self.write(left, title, SMALL, weight="bold")
-                self.top += 0.05
-                axes = self._picture(left, width, height, seen.overlay(scores[at], limit, smooth=smooth))
-                self._frame(axes, seen, chosen)
-                self.top += height + 0.12
-                for text in lines[at]:
-                    for line in self.wrapped(text, SMALL - 0.5, cell):
-                        self.write(left, line, SMALL - 0.5, color="#333")
-                        self.top += 0.105
-                ends.append(self.top)
-            self.top = max(ends) + 0.12
-        left, self.top, end = MARGIN + across * (cell + 0.1) + 0.02, bar_top, self.top
-        shared = scale == "shared"
+        start = self.top
+
+        def draw(at: int, left: float) -> None:
+            title = f"layer {seen.dataset.layer.values[at]}" + (f"  ±{limits[at]:.3g}" if scale == "own" else "")
+            self.write(left, title, SMALL, weight="bold")
+            self.top += 0.05
+            axes = self._picture(left, width, height, seen.overlay(scores[at], limits[at], smooth=smooth))
+            self._frame(axes, seen, chosen)
+            self.top += height + 0.12
+            for text in lines[at]:
+                self.paragraph(left, text, SMALL - 0.5, cell, step=0.105, color="#333")
+
+        self.rows(len(scores), across, cell + 0.1, draw, below=0.12)
+        self.top, end, shared = start + 0.05, self.top, scale == "shared"
+        left = MARGIN + across * (cell + 0.1) + 0.02
         self._colour_bar(left, min(height, 2.2), common if shared else 1.0, named=shared)
         self.top = end
 
@@ -328,29 +319,24 @@ class _ImageSheet(Sheet):
         cells: list[tuple[_Seen, float]] = list(zip(seen, limits, strict=True))
         if _same_picture(datasets):
             cells.insert(0, (seen[0], np.nan))
-        room = self.width - 2 * MARGIN
-        across = -(-len(cells) // -(-len(cells) // 4))  # four in a row, no row emptier than it has to be
-        width = min(SIDE, (room + GAP) / across - GAP)
-        for first in range(0, len(cells), across):
-            row = cells[first : first + across]
-            titles = [
-                self._title(one.dataset, width, named=len(models) > 1, filed=len(files) > 1)
-                if np.isfinite(limit)
-                else [("the picture as the model saw it", {"color": "#333"})]
-                for one, limit in row
-            ]
-            start = self.top
-            pictures = start + LINE * max(map(len, titles)) - 0.06
-            ends = []
-            for place, ((one, limit), title) in enumerate(zip(row, titles, strict=True)):
-                left = MARGIN + place * (width + GAP)
-                for number, (line, how) in enumerate(title):
-                    self.top = start + LINE * number
-                    self.write(left, line, POINTS, **how)
-                self.top = pictures
-                self._compared_one(one, limit, left, width, smooth=smooth)
-                ends.append(self.top)
-            self.top = max(ends) + 0.2
+        across = evenly(len(cells), 4)
+        width = min(SIDE, (self.width - 2 * MARGIN + GAP) / across - GAP)
+        titles = [
+            self._title(one.dataset, width, named=len(models) > 1, filed=len(files) > 1)
+            if np.isfinite(limit)
+            else [("the picture as the model saw it", {"color": "#333"})]
+            for one, limit in cells
+        ]
+
+        def draw(at: int, left: float) -> None:
+            start, first = self.top, at - at % across
+            for number, (line, how) in enumerate(titles[at]):
+                self.top = start + LINE * number
+                self.write(left, line, POINTS, **how)
+            self.top = start + LINE * max(map(len, titles[first : first + across])) - 0.06
+            self._compared_one(*cells[at], left, width, smooth=smooth)
+
+        self.rows(len(cells), across, width + GAP, draw, below=0.2)
 
     def _compared_one(self, seen: _Seen, limit: float, left: float, cell: float, *, smooth: bool) -> None:
         """The overlay of one of them with its scale and its sums; the picture alone where there is no limit."""
@@ -387,9 +373,7 @@ class _ImageSheet(Sheet):
         gap = largest_gap(seen.dataset)
         lines.append("no certificate" if np.isnan(gap) else f"gap {share_text(gap)}")
         for text in lines:
-            for line in self.wrapped(text, SMALL, room):
-                self.write(left, line, SMALL, color="#333")
-                self.top += 0.11
+            self.paragraph(left, text, SMALL, room, step=0.11, color="#333")
 
 
 def _on_grey(shares: Float[np.ndarray, " share"]) -> UInt8[np.ndarray, "share 3"]:
