@@ -6,9 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from lignite.views.explanation.facts import (
-    strongest,
-)
+from lignite.views.explanation.facts import strongest
 from lignite.views.explanation.payload import pack_explanations
 from lignite.views.labels import model_title
 from lignite.views.markup import frame, render, write_page
@@ -27,8 +25,8 @@ def explanation_html(
     """The page as text: one explanation, or several to choose from and to compare.
 
     `words`, `special` and, for images, `smooth` (colours mixed between the patches) say how the page opens; its reader
-    can change them. Relevance flows, one matrix per layer, are
-    left out where all of them would take more than `max_bytes`; the page says so.
+    can change them. Relevance flows, one matrix per layer, are left out where all of them would take more than
+    `max_bytes`; the page says so.
     """
     datasets = [results] if isinstance(results, xr.Dataset) else list(results)
     payload = pack_explanations(datasets, words=words, special=special, smooth=smooth, max_bytes=max_bytes)
