@@ -22,13 +22,13 @@ def written(value: object) -> str:
 
     Examples
     --------
-    >>> written(["whole", "mlp"]), written(True), written(0.70001), written("mask")
-    ('whole, mlp', 'yes', '0.7', 'mask')
+    >>> written(["whole", "mlp"]), written(True), written(False), written(0.70001), written("mask")
+    ('whole, mlp', 'yes', 'no', '0.7', 'mask')
     """
     if isinstance(value, list):
         return ", ".join(map(written, value))
-    if value is True:
-        return "yes"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return one_line(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 

@@ -1,5 +1,7 @@
 """A flow as text: readable at any width, with and without colour, in a terminal and in a pipe."""
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 from rich.cells import cell_len
@@ -34,6 +36,7 @@ TOKENS_SHOWN = 64  # more would push the scores off the screen
 FLOWS_SHOWN = 72
 TOKEN_LEAST = 4
 LAYER_CELLS = 72  # width of one layer's table
+AGREEMENT = ("r", "r\noff-diag.", "rank r\noff-diag.", "L2\nrelative")
 SPLIT_CELLS = 10  # more of it where flows are split by head or circuit
 
 
@@ -166,43 +169,31 @@ def _arrow(flow: Score, room: int, writer: Writer) -> Text:
 
 def _layers(dataset: xr.Dataset, map: str, writer: Writer) -> RenderableType:
     """One row per layer: size of the change, what stays on the diagonal, agreement of the two routes, gap."""
-    displacement = displacement_of(dataset, map)
-    own = own_share(dataset, map)
+    known: dict[str, tuple[xr.DataArray | None, Callable[[float], str]]] = {
+        "displacement": (_over_targets("median", displacement_of(dataset, map)), "{:.3g}".format),
+        "diagonal": (own_share(dataset, map), writer.share),
+        "worst gap": (_over_targets("max", relative_gaps(dataset, map)), writer.share),
+    }
+    columns = {title: (values, write) for title, (values, write) in known.items() if values is not None}
     compared = agreement(dataset, first="composed", second="whole") if {"composed", "whole"} <= set(dataset) else None
-    gap = relative_gaps(dataset, map)
-    gap = None if gap is None else gap.max([dim for dim in gap.dims if dim != "layer"])
     table = plain_table()
-    table.add_column("layer", justify="right")
-    if displacement is not None:
-        table.add_column("displacement", justify="right")
-    if own is not None:
-        table.add_column("diagonal", justify="right")
-    if gap is not None:
-        table.add_column("worst gap", justify="right")
-    if compared is not None:
-        table.add_column("r", justify="right")
-        table.add_column("r\noff-diag.", justify="right")
-        table.add_column("rank r\noff-diag.", justify="right")
-        table.add_column("L2\nrelative", justify="right")
-    known = [column for column in (displacement, own, gap) if column is not None]
+    for title in ("layer", *columns, *(() if compared is None else AGREEMENT)):
+        table.add_column(title, justify="right")
     for layer in dataset.layer.values:
-        row = [str(layer)]
-        if displacement is not None:
-            row.append(f"{float(displacement.sel(layer=layer).median()):.3g}")
-        if own is not None:
-            row.append(writer.share(float(own.sel(layer=layer))))
-        if gap is not None:
-            row.append(writer.share(float(gap.sel(layer=layer))))
-        if compared is not None:
-            row += _agreement(compared.sel(layer=layer))
-        table.add_row(*row)
+        row = [write(float(values.sel(layer=layer))) for values, write in columns.values()]
+        table.add_row(str(layer), *row, *([] if compared is None else _agreement(compared.sel(layer=layer))))
     if compared is not None and dataset.sizes["layer"] > 1:
-        table.add_row("mean", *([""] * len(known)), *_agreement(compared, prefix="mean_"), style="bold")
+        table.add_row("mean", *([""] * len(columns)), *_agreement(compared, prefix="mean_"), style="bold")
     title = Text(f"{map} by layer", style="bold")
     note = "displacement: median over targets; diagonal: share of all magnitude that a token gives itself"
     if compared is not None:
         note += "; r, L2: agreement of composed with whole"
     return Group(title, Text(writer.plain(note), style="dim"), table)
+
+
+def _over_targets(how: str, values: xr.DataArray | None) -> xr.DataArray | None:
+    """The median or the largest of a layer's targets and heads."""
+    return None if values is None else getattr(values, how)([dim for dim in values.dims if dim != "layer"])
 
 
 def _agreement(compared: xr.Dataset, *, prefix: str = "") -> list[str]:
