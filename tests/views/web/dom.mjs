@@ -61,6 +61,8 @@ export class Element {
 
   getBoundingClientRect() { return { left: 0, top: 0, width: 100, height: 20 }; }
 
+  setPointerCapture() {}
+
   getContext() { return (this.context ??= new Context(this)); }
 }
 
@@ -78,6 +80,8 @@ class Context {
   createImageData(width, height) { return new ImageData(width, height); }
 
   putImageData(image) { this.canvas.image = image; }
+
+  drawImage(image) { this.canvas.image = image.image; }
 }
 
 class ImageData {

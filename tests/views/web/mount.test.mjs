@@ -29,6 +29,20 @@ test("a flow that is changed leaves the other as it was", async () => {
   assert.equal(written(second), before);
 });
 
+test("a click on a cell follows its target, and a drag shows the cells between alone", async () => {
+  const { roots: [page] } = await two("flow", given.flow), heat = part(page, "heat");
+  const at = (row, column) => ({ offsetX: 70 + (column + 0.5) * 38, offsetY: 4 + (row + 0.5) * 38 }); // behind labels of ten signs
+
+  heat.fire("pointerdown", at(5, 2));
+  heat.fire("pointerup", at(5, 2));
+  assert.equal(part(page, "tokens-text").textContent, "given to plot 5 in layer 0");
+
+  heat.fire("pointerdown", at(3, 6));
+  heat.fire("pointerup", at(4, 8));
+  assert.equal(part(page, "strongest").children.length, 2 * 3);
+  assert.equal(part(page, "unzoom").hidden, false);
+});
+
 test("what two flows receive and give is chosen apart", async () => {
   const { roots } = await two("flow", given.flow), names = roots.map((root) => root.querySelector("[value=gives]").name);
 

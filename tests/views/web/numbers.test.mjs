@@ -1,7 +1,7 @@
 /** What the scripts compute is what the library computes: one result says one thing, on a page and in Python. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import "./dom.mjs";
+import { Element } from "./dom.mjs";
 import { distance, given, load, payload } from "./given.mjs";
 
 const kit = await load("kit"), { Scores } = await load("flow_scores"), { Paths } = await load("flow_paths");
@@ -106,4 +106,16 @@ test("the lines of a flow are its strongest, and its levels hold what the layers
     assert.deepEqual(lines[layer].slice(0, expected.length).map(({ source, target }) => [target, source]), expected);
   }
   for (const [level, expected] of given.levels.entries()) assert.ok(distance([...sums[level]], expected) < 1e-5);
+});
+
+test("cells are painted row by row, and of cells that share a pixel the largest is seen", () => {
+  const palette = new kit.Palette(given.flow.meta.palette.light), shares = [[0.1, -0.9, 0.3], [NaN, 0.5, -0.2]];
+  const painted = (width) => {
+    const canvas = new Element("canvas");
+    kit.paintCells(canvas.getContext(), { left: 0, top: 0, width, height: 2 }, [0, 1], [0, 1, 2], (row, column) => shares[row][column], palette);
+    return [...new Uint32Array(canvas.image.data.buffer)];
+  };
+  const colours = (cells) => cells.map((share) => palette.pixel(share));
+  assert.deepEqual(painted(30), colours(shares.flat()));
+  assert.deepEqual(painted(1), colours([-0.9, 0.5]));
 });
