@@ -13,10 +13,10 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import lignite
-from lignite.metrics.asking.faithfulness import BINS, FILLS, LOG_ODDS_BIN, faithfulness, n_removed, removable
-from lignite.metrics.readings.statistics import random_relevances
+from lignite.metrics.asking.faithfulness import BINS, LOG_ODDS_BIN, faithfulness, n_removed
+from lignite.metrics.asking.places import removable
 from lignite.targets.ask import ask
-from lignite.targets.edits import filler, remove_tokens, replace_tokens
+from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
@@ -94,8 +94,12 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for model in (lignite.load("tiny-sentiment"), bert(6, 384, 12)):
         rows = ask(model, texts(options.texts))
-        tokens = [row.encoded.tokens.text for row in rows]
-        methods = {str(seed): random_relevances(tokens, seed=seed) for seed in range(options.methods)}
+        methods = {
+            str(seed): [
+                np.random.default_rng([seed, place]).standard_normal(row.n_tokens) for place, row in enumerate(rows)
+            ]
+            for seed in range(options.methods)
+        }
         faithfulness(model, rows[:2], methods["0"][:2])  # not counted: padding is tried out
         batched = cpu_seconds(lambda m=model, r=rows, w=methods: faithfulness(m, r, w, steps=STEPS))
         first = {"0": methods["0"]}  # loops share nothing between methods: one is timed and multiplied

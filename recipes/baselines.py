@@ -29,7 +29,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 import lignite
 from data import ROOT, shared_folder
-from lignite.api.evaluate import hash_weights
 from lignite.attribution.fusion import weights_of
 from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
@@ -37,9 +36,11 @@ from lignite.blocks.baselines import special_tokens, starts_of
 from lignite.blocks.stack import Stack
 from lignite.methods.ca_lig import precision_of
 from lignite.methods.stacks import in_stacks
-from lignite.metrics.asking.faithfulness import BINS, n_removed, removable
+from lignite.metrics.asking.faithfulness import BINS, n_removed
+from lignite.metrics.asking.places import removable
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.models.hold import at_rest
+from lignite.models.identity import hash_weights
 from lignite.request import TOKEN_BASELINES, ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row

@@ -16,10 +16,11 @@ import xarray as xr
 
 import lignite
 from data import ROOT, prepared, shared_folder
-from lignite.api.evaluate import hash_weights, read_methods
+from lignite.api.evaluate import read_methods
 from lignite.api.explain import explain_rows
 from lignite.metrics.asking.sanity import compare_explanations, weight_randomization
 from lignite.metrics.readings.statistics import interval
+from lignite.models.identity import hash_weights
 from lignite.request import ExplainRequest
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row

@@ -145,7 +145,7 @@ def test_nothing_is_read_behind_an_image_that_is_no_picture_in_a_file(tmp_path, 
 
 def test_what_unfolds_without_end_is_refused(tmp_path, monkeypatch):
     """A gzip file of a megabyte can hold a thousand."""
-    monkeypatch.setattr("lignite.data.examples.MOST_BYTES", 1000)
+    monkeypatch.setattr("lignite.data.sources.MOST_BYTES", 1000)
     path = tmp_path / "data.jsonl.gz"
     path.write_bytes(gzip.compress(b" " * 2000))
 

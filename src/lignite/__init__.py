@@ -22,11 +22,12 @@ from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from lignite.api.check import CheckReport, LayerCheck, check
-    from lignite.api.evaluate import Evaluation, evaluate
+    from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain, fit_fusion
     from lignite.api.flow import flow
     from lignite.metrics.readings.agreement import agreement, agreement_between
     from lignite.models.load import Model, load, wrap
+    from lignite.results.evaluation import Evaluation
 
 __all__ = [
     "CheckReport", "Evaluation", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck", "LigniteError",
@@ -38,7 +39,7 @@ __all__ = [
 # torch and transformers take seconds to import; saved results and the command line's help need neither.
 _IMPORTED_ON_USE = {
     "CheckReport": "lignite.api.check",
-    "Evaluation": "lignite.api.evaluate",
+    "Evaluation": "lignite.api.evaluate",  # where it learns to draw itself
     "LayerCheck": "lignite.api.check",
     "Model": "lignite.models.load",
     "agreement": "lignite.metrics.readings.agreement",

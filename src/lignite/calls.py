@@ -15,6 +15,9 @@ import numpy as np
 from lignite.errors import OptionError
 from lignite.wording import did_you_mean, quoted, with_article
 
+Progress = Callable[[int, int], None]
+"""Called with how much is finished, and how much there is."""
+
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 

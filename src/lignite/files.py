@@ -2,10 +2,11 @@
 
 import errno
 import json
+import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -227,6 +228,41 @@ def _is_shallow(value: Any) -> bool:
 def _within(value: Any) -> list[Any]:
     entries = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [entry for entry in entries if isinstance(entry, dict | list)]
+
+
+def as_json(value: Any) -> Any:
+    """What strict JSON can hold of a value: numbers that it does not know are written otherwise, and found again.
+
+    Examples
+    --------
+    >>> as_json({"mean": float("nan"), "rows": (1, float("-inf"))})
+    {'mean': None, 'rows': [1, {'float': '-Infinity'}]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_json(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(entry) for entry in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else {"float": float_name(value)}
+
+
+def from_json(value: Any) -> Any:
+    """What was given to `as_json`; in a list whatever it was, and None is not a number."""
+    if isinstance(value, dict):
+        if value.keys() == {"float"}:
+            return float(value["float"])
+        return {key: from_json(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [from_json(entry) for entry in value]
+    return math.nan if value is None else value
+
+
+def float_name(value: float) -> str:
+    """The name, in JavaScript and elsewhere, of a number that JSON does not know."""
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 # Locks

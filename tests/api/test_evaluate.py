@@ -14,14 +14,16 @@ from tests.kit.headed_models import headed
 from tests.kit.tiny_tokenizers import byte_level
 
 import lignite
-from lignite.api import evaluate as evaluations
-from lignite.api.evaluate import Evaluation, evaluate, hash_weights, read_methods
+from lignite.api import units
+from lignite.api.evaluate import Evaluation, evaluate, read_methods
+from lignite.api.explain import Missed
 from lignite.errors import FileError, GapWarning, InputError, OptionError
-from lignite.metrics import registry as measures
+from lignite.metrics.asking import context
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.statistics import compare, interval
 from lignite.metrics.registry import METRICS, choose_metrics
+from lignite.models.identity import hash_weights
 from lignite.request import ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.predict import predict
@@ -40,7 +42,7 @@ def model():
 @pytest.fixture
 def explainer(monkeypatch):
     stand_in = Explainer()
-    monkeypatch.setattr(evaluations, "explain_rows", stand_in)
+    monkeypatch.setattr(units, "explain_rows", stand_in)
     return stand_in
 
 
@@ -197,13 +199,13 @@ def test_an_explanation_by_place_alone_fails_where_it_should(model, explainer):
 def test_evidence_kept_in_its_place_is_what_people_marked(model, explainer, monkeypatch):
     """With a rationale it is the same for every method; examples without one have no score."""
     asked = []
-    compute = measures.context_sensitivity
+    compute = context.context_sensitivity
 
     def listen(model, rows, explain_rows, *, evidence, **options):
         asked.append([rows[0].encoded.tokens.text[place] for place in np.flatnonzero(evidence[0])])
         return compute(model, rows, explain_rows, evidence=evidence, **options)
 
-    monkeypatch.setattr(measures, "context_sensitivity", listen)
+    monkeypatch.setattr(context, "context_sensitivity", listen)
 
     told = evaluate(model, [ROWS[3], ROWS[2]], "saliency", "context-change", rationale="why")
 
@@ -228,7 +230,7 @@ def test_robustness_is_captums(model, explainer):
 def test_batches_change_nothing(model, explainer, monkeypatch):
     """Whoever measures a few more examples gets the same numbers for the first ones."""
     together = evaluate(model, TEXTS, "occlusion", "deletion,log-odds", steps=4)
-    monkeypatch.setattr(evaluations, "TOGETHER", 1)
+    monkeypatch.setattr(units, "TOGETHER", 1)
 
     alone = evaluate(model, TEXTS, "occlusion", "deletion,log-odds", steps=4)
 
@@ -313,15 +315,15 @@ def test_a_wrong_method_is_refused_before_anything_is_computed(methods, options,
 def test_a_wrong_metric_is_refused(metrics, said):
     """The message names what is missing."""
     with pytest.raises(OptionError, match=said):
-        choose_metrics(metrics, rationale=False, polarity=False)
+        choose_metrics(metrics)
 
 
 def test_metrics_follow_the_columns():
     """Without evidence nothing is compared with it."""
-    plain, marked = (set(choose_metrics(None, rationale=given, polarity=False)) for given in (False, True))
+    plain, marked = (set(choose_metrics(None, evidence=given)) for given in ((), ("rationale",)))
 
     assert marked - plain == {"token-f1", "iou-f1", "auprc"}
-    assert choose_metrics("log_odds", rationale=False, polarity=False) == ("log-odds",)
+    assert choose_metrics("log_odds") == ("log-odds",)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +386,7 @@ def test_accuracy_counts_labels_by_name_and_number(model, explainer):
 @pytest.mark.parametrize("label", [2, -1, "neutral", "2"])
 def test_a_label_outside_the_classes_is_named_before_anything_is_computed(model, explainer, monkeypatch, label):
     """It stands in the last row, many batches away, where it would cost the most."""
-    monkeypatch.setattr(evaluations, "TOGETHER", 1)
+    monkeypatch.setattr(units, "TOGETHER", 1)
     rows = [*ROWS, {"id": "last", "text": "A film.", "label": label, "why": None}]
 
     with pytest.raises(InputError, match=f"example last: the label {label!r} is none of .* 0 'negative', 1 'positive'"):
@@ -473,11 +475,11 @@ def test_evidence_that_meets_no_token_is_reported(model, explainer):
 
 def test_gaps_are_told_once_per_method(model, explainer, monkeypatch):
     """One warning per batch would fill the screen."""
-    monkeypatch.setattr(evaluations, "TOGETHER", 1)
+    monkeypatch.setattr(units, "TOGETHER", 1)
 
     def fail(method, text, missed):
         if method == "ig":
-            missed.append(repr(text[:6]))
+            missed.append(Missed(repr(text[:6]), rounded=False))
 
     explainer.fail = fail
 
@@ -510,7 +512,7 @@ def test_finished_work_is_not_computed_again(model, explainer, tmp_path):
 def test_a_stopped_run_goes_on_where_it_ended(model, explainer, tmp_path, monkeypatch):
     """Interrupted at the third text: what was finished stays, the result is that of a run without a stop."""
     path = tmp_path / "run.jsonl"
-    monkeypatch.setattr(evaluations, "TOGETHER", 1)
+    monkeypatch.setattr(units, "TOGETHER", 1)
     whole = evaluate(model, TEXTS, "occlusion", **CHEAP)
 
     def stop(method, text, missed):
@@ -635,7 +637,7 @@ def test_a_folder_that_is_not_there_is_named(model, explainer, tmp_path):
 def told(model):
     """An evaluation with everything: evidence, two fills, a skipped example, names that need care."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(evaluations, "explain_rows", Explainer())
+    patch.setattr(units, "explain_rows", Explainer())
     rows = [*ROWS, {"id": "<b>", "text": "word " * 400, "label": 1, "why": None, "signs": None}]
     try:
         return evaluate(

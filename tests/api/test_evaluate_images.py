@@ -24,14 +24,17 @@ from typer.testing import CliRunner
 
 import lignite
 from lignite.api import evaluate as evaluations
+from lignite.api import units
 from lignite.api.evaluate import evaluate
 from lignite.apps.cli import app
+from lignite.data.columns import Columns
 from lignite.data.examples import read_examples
 from lignite.data.outlines import carry, read_outline
 from lignite.errors import FileError, InputError, OptionError
 from lignite.metrics.asking.faithfulness import faithfulness
-from lignite.metrics.readings.localization import enlarge, localization, mask_from_boxes
+from lignite.metrics.readings.localization import localization, mask_from_boxes
 from lignite.metrics.registry import METRICS, choose_metrics
+from lignite.results.pixels import enlarge
 from lignite.targets.ask import ask
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.picture import draw_curves
@@ -67,7 +70,7 @@ class Explainer:
 @pytest.fixture
 def explainer(monkeypatch):
     stand_in = Explainer()
-    monkeypatch.setattr(evaluations, "explain_rows", stand_in)
+    monkeypatch.setattr(units, "explain_rows", stand_in)
     return stand_in
 
 
@@ -130,7 +133,7 @@ def test_the_oracle_leads_every_metric(model, explainer):
 def test_scores_are_those_of_the_measures_for_each_image_alone(model, explainer, smooth):
     """Each number is found again under the name of its example, method and fill."""
     options = {"fills": ("black", "grey"), "steps": 4, "smooth": smooth, "mask": "mask", "distractor": "distractor"}
-    told = evaluate(model, rows_of(3), "occlusion", [*list(choose_metrics(None, reads="image", mask=True)),
+    told = evaluate(model, rows_of(3), "occlusion", [*list(choose_metrics(None, reads="image", evidence=("mask",))),
         "deletion-pixels", "positive-perturbation-patches", "object-share", "mean-iou"], **options)  # fmt: skip
 
     scores = told.scores.set_index(["id", "method", "metric", "fill"])["value"]
@@ -138,7 +141,7 @@ def test_scores_are_those_of_the_measures_for_each_image_alone(model, explainer,
     for number in range(3):
         (row,) = ask(model, [picture(number)])
         for method in ("occlusion", "random"):
-            relevance = explainer(model, [row], evaluations.Method(method, method).request)[0]["relevance"].values
+            relevance = explainer(model, [row], units.Method(method, method).request)[0]["relevance"].values
             names = {"steps": 4, "fills": ("black", "grey"), "parts": ("curves", "bins", "perturbation")}
             patches, pixels = (
                 faithfulness(model, [row], [relevance], pixelwise=pixelwise, **names).isel(method=0, example=0)
@@ -419,7 +422,7 @@ def test_boxes_beyond_the_image_get_a_line(model, explainer):
 
 
 def test_cells_may_stand_in_a_csv(tmp_path, model, explainer):
-    """As JSON, like every list there; a class that is in no cell has no share."""
+    """As JSON, like every list there; a class that is in no cell has no share, and nor has an image without cells."""
     Image.fromarray(picture()).save(tmp_path / "p.png")
     cells = ['["dark", "bright", "dark", "dark"]', '["dark", "dark", "dark", "dark"]', ""]
     pd.DataFrame({"image": ["p.png"] * 3, "cells": cells}).to_csv(tmp_path / "list.csv")
@@ -428,7 +431,7 @@ def test_cells_may_stand_in_a_csv(tmp_path, model, explainer):
 
     values = told.scores[told.scores["method"] == "occlusion"]["value"].to_numpy()
     # the patch lies in rows 4 to 7 and columns 8 to 11: half of it in the upper right cell, half below
-    assert_allclose(values, [0.5, np.nan], **EXACT)
+    assert_allclose(values, [0.5, np.nan, np.nan], **EXACT)
 
 
 def test_every_class_of_a_mosaic_is_explained(model, explainer):
@@ -488,8 +491,8 @@ def test_a_model_of_texts_has_no_masks():
 
 def test_metrics_of_texts_are_those_of_texts():
     """What a model of texts measures without being asked has not changed by what images need."""
-    assert all(METRICS[name].reads != "image" for name in choose_metrics(None, rationale=True, polarity=True))
-    images = choose_metrics(None, reads="image", mask=True, distractor=True, cells=True)
+    assert all(METRICS[name].reads != "image" for name in choose_metrics(None, evidence=("rationale", "polarity")))
+    images = choose_metrics(None, reads="image", evidence=("mask", "distractor", "cells"))
     assert all(METRICS[name].reads != "text" for name in images)
     assert {"positive-perturbation", "negative-perturbation", "untouched-accuracy", "iou", "object-share"} <= {*images}
 
@@ -539,7 +542,7 @@ def test_a_smooth_run_does_not_go_on_from_one_with_edges(model, explainer, tmp_p
 
 def test_an_example_of_a_text_keeps_its_key():
     """Files of finished work that exist must still fit: the key of a text is what it was."""
-    (example,) = read_examples([{"text": "a b", "label": 1}], label="label")
+    (example,) = read_examples([{"text": "a b", "label": 1}], Columns(label="label"))
 
     assert example.key == sha256(b'["a b", null, 1, null, null]').hexdigest()[:24]
 

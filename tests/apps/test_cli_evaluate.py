@@ -8,6 +8,7 @@ from tests.kit.explainer import ROWS, Explainer
 from typer.testing import CliRunner
 
 from lignite.api import evaluate as evaluations
+from lignite.api import units
 from lignite.api.evaluate import Evaluation
 from lignite.apps import cli, evaluate_command
 
@@ -24,7 +25,7 @@ def _plain_terminal(monkeypatch):
 @pytest.fixture
 def explainer(monkeypatch):
     stand_in = Explainer()
-    monkeypatch.setattr(evaluations, "explain_rows", stand_in)
+    monkeypatch.setattr(units, "explain_rows", stand_in)
     return stand_in
 
 

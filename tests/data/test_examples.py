@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lignite.data.columns import Columns
 from lignite.data.examples import read_examples
 from lignite.errors import FileError, InputError, OptionError
 
@@ -15,7 +16,7 @@ ROWS = [
     {"id": "b", "text": "Dull, dull, dull.", "label": "negative", "rationale": [[0, 4], [6, 10]]},
     {"id": "c", "text": "It runs.", "label": None, "rationale": []},
 ]
-COLUMNS = {"label": "label", "rationale": "rationale"}
+COLUMNS = Columns(label="label", rationale="rationale")
 
 
 def as_json_lines(path, rows):
@@ -64,9 +65,9 @@ def test_every_format_gives_the_examples_of_the_list(tmp_path, ending, write):
     """What is measured does not depend on how the data set was stored."""
     path = write(tmp_path / f"data.{ending}", ROWS)
 
-    read = read_examples(path, **COLUMNS)
+    read = read_examples(path, COLUMNS)
 
-    assert read == read_examples(ROWS, **COLUMNS)
+    assert read == read_examples(ROWS, COLUMNS)
     assert [example.rationale for example in read] == [((2, 8),), ((0, 4), (6, 10)), None]
     assert [example.label for example in read] == ["positive", "negative", None]
 
@@ -86,23 +87,23 @@ def test_a_data_frame_and_a_data_set_give_the_examples_of_the_list():
         def __iter__(self):
             return iter(ROWS)
 
-    expected = read_examples(ROWS, **COLUMNS)
+    expected = read_examples(ROWS, COLUMNS)
 
-    assert read_examples(pd.DataFrame(ROWS), **COLUMNS) == expected
-    assert read_examples(DataSet(), **COLUMNS) == expected
+    assert read_examples(pd.DataFrame(ROWS), COLUMNS) == expected
+    assert read_examples(DataSet(), COLUMNS) == expected
 
 
 def test_numbers_of_a_table_with_an_empty_cell_stay_whole():
     """Pandas turns a column of whole numbers with a hole into floats."""
     frame = pd.DataFrame({"text": ["one", "two"], "label": [1, None]})
 
-    assert [example.label for example in read_examples(frame, label="label")] == [1, None]
+    assert [example.label for example in read_examples(frame, Columns(label="label"))] == [1, None]
 
 
 def test_texts_and_pairs_need_no_columns():
     """The shortest way to ask."""
     assert [example.input for example in read_examples(["one", "two"])] == ["one", "two"]
-    assert read_examples([("a", "b")], pair="other")[0].input == ("a", "b")
+    assert read_examples([("a", "b")], Columns(pair="other"))[0].input == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -126,14 +127,14 @@ def test_evidence_reads_the_same_in_every_form(rationale, column):
     """`very good` in `Not very good though.`, by characters, words, words with the full stop apart, and as a string."""
     text = "Not very good though."
 
-    (example,) = read_examples([{"text": text, "why": rationale}], rationale=column)
+    (example,) = read_examples([{"text": text, "why": rationale}], Columns(rationale=column))
 
     assert [text[start:stop] for start, stop in example.rationale] == ["very good"]
 
 
 def test_evidence_apart_stays_apart():
     """Span metrics count pieces of evidence: only what touches, or words side by side, are one."""
-    (example,) = read_examples([{"text": "good bad good", "why": [1, 0, 1]}], rationale="why")
+    (example,) = read_examples([{"text": "good bad good", "why": [1, 0, 1]}], Columns(rationale="why"))
 
     assert example.rationale == ((0, 4), (9, 13))
 
@@ -142,7 +143,7 @@ def test_signs_travel_with_their_spans():
     """A word counts as good or bad, whatever number says so; zero says neither."""
     rows = [{"text": "good bad film", "signs": [[5, 8, -2], [0, 4, 0.5], [9, 13, 0]]}]
 
-    (example,) = read_examples(rows, polarity="signs")
+    (example,) = read_examples(rows, Columns(polarity="signs"))
 
     assert example.polarity == ((0, 4, 1.0), (5, 8, -1.0))
 
@@ -169,7 +170,7 @@ def test_the_key_is_the_content():
             {"text": "A film.", "why": [[0, 1]]},
             {"text": "A film.", "why": [[2, 6]]},
         ],
-        rationale="why",
+        Columns(rationale="why"),
     )
 
     assert first.key == moved.key != changed.key
@@ -203,7 +204,7 @@ def test_the_key_is_the_content():
 def test_a_wrong_example_is_named_in_one_line(source, options, said):
     """Before anything is computed."""
     with pytest.raises(InputError, match=said) as caught:
-        read_examples(source, **options)
+        read_examples(source, Columns(**options))
 
     assert "\n" not in str(caught.value)
 
@@ -254,7 +255,7 @@ def test_a_table_that_does_not_add_up_is_refused(tmp_path, content, said):
     path.write_text(content)
 
     with pytest.raises(FileError, match=said):
-        read_examples(path, label="label")
+        read_examples(path, Columns(label="label"))
 
 
 @pytest.mark.parametrize(

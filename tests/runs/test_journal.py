@@ -16,7 +16,7 @@ def test_infinite_and_missing_scores_survive_the_file(tmp_path):
     """JSON knows neither; a number that was not defined must not come back as one."""
     piece = {"scores": [["a", "", float("nan")], ["b", "", float("inf")], ["c", "", 0.1]]}
     with Journal(tmp_path / "run.jsonl", SETTINGS) as journal:
-        journal.write("key", piece)
+        journal.write({"key": piece})
 
     with Journal(tmp_path / "run.jsonl", SETTINGS) as journal:
         found = journal.finished["key"]
@@ -28,11 +28,11 @@ def test_two_runs_on_one_file_refuse_each_other(tmp_path):
     """The second would take the line that the first is writing for one that was cut off, and write over it."""
     path = tmp_path / "run.jsonl"
     with Journal(path, SETTINGS) as first:
-        first.write("a", {"scores": []})
+        first.write({"a": {"scores": []}})
 
         with pytest.raises(FileError, match="another run is writing"):
             Journal(path, SETTINGS)
-        first.write("b", {"scores": []})
+        first.write({"b": {"scores": []}})
 
     with Journal(path, SETTINGS) as second:
         assert second.finished.keys() == {"a", "b"}
@@ -43,7 +43,7 @@ def test_a_run_that_was_killed_leaves_the_file_to_the_next(tmp_path):
     path = tmp_path / "run.jsonl"
     killed = (
         "import os, signal, sys; from lignite.runs.journal import Journal; "
-        f"Journal(sys.argv[1], {SETTINGS}).write('a', {{}}); os.kill(os.getpid(), signal.SIGKILL)"
+        f"Journal(sys.argv[1], {SETTINGS}).write({{'a': {{}}}}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
 
@@ -56,7 +56,7 @@ def test_damage_is_told_once_and_costs_its_own_lines_alone(tmp_path):
     path = tmp_path / "run.jsonl"
     with Journal(path, SETTINGS) as journal:
         for key in "abcd":
-            journal.write(key, {"scores": [["m", "", 1.5]]})
+            journal.write({key: {"scores": [["m", "", 1.5]]}})
     header, a, b, c, d, _ = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([header, a, b[: len(b) // 2], c, b"5", d[:-3]]))
 
@@ -64,7 +64,7 @@ def test_damage_is_told_once_and_costs_its_own_lines_alone(tmp_path):
         pytest.warns(UserWarning, match="3 lines were cut off; .* the other 2 are kept"),
         Journal(path, SETTINGS) as one,
     ):
-        one.write("e", {})
+        one.write({"e": {}})
     with Journal(path, SETTINGS) as two:  # a second warning would be an error here
         found = two.finished
 
@@ -77,12 +77,12 @@ def test_a_full_disk_leaves_no_half_of_a_line(tmp_path, full_disk):
     """The run ends in one line; the next one goes on from there, without a word of damage."""
     path = tmp_path / "run.jsonl"
     with Journal(path, SETTINGS) as journal:
-        journal.write("a", {"text": "x" * 50})
+        journal.write({"a": {"text": "x" * 50}})
         with (
             full_disk(path.stat().st_size + 20),
             pytest.raises(FileError, match="it goes on from here"),
         ):
-            journal.write("b", {"text": "x" * 50})
+            journal.write({"b": {"text": "x" * 50}})
 
     with Journal(path, SETTINGS) as journal:
         assert journal.finished.keys() == {"a"}

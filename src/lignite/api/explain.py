@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lignite.api.flow import Progress, versions
 from lignite.api.join import join
 from lignite.blocks.baselines import usual_baseline
 from lignite.blocks.routes import HALF
-from lignite.calls import public
+from lignite.calls import Progress, public
 from lignite.errors import GapWarning, NotFiniteError, OptionError, warn
 from lignite.inputs.encode import is_list
 from lignite.inputs.pictures import is_folder
@@ -27,11 +26,13 @@ from lignite.models.load import Model, as_model
 from lignite.request import ExplainRequest, Target, as_names
 from lignite.results.build import build_explanation
 from lignite.results.certificate import Certificate, certificates
+from lignite.results.provenance import versions
 from lignite.results.schema import PICTURE
 from lignite.targets.ask import ask, check_said_again
 from lignite.targets.objective import Wanted
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
+from lignite.version import VERSION
 
 BATCH = 64
 """Inputs that are explained together before progress is reported."""
@@ -390,7 +391,7 @@ def _label(
         variables={name: np.asarray(values) for name, values in variables.items()},
         classes=classes,
         attrs={
-            "lignite_version": versions()["lignite"],
+            "lignite_version": VERSION,
             "model": model.name,
             "revision": model.revision or "",
             "text": tokens.input,
@@ -400,7 +401,7 @@ def _label(
             "prediction": prediction,
             "value": float(value),
             "plans": json.dumps(plans),
-            "versions": json.dumps(versions()),
+            "versions": json.dumps(versions("xarray")),
             "tol": request.tol,
         },
     )

@@ -1,15 +1,13 @@
 """Flow: how much each source token gives to each target token inside every layer, and through which head."""
 
 import json
-import platform
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 import xarray as xr
 from torch import Tensor
 
@@ -19,7 +17,7 @@ from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
 from lignite.blocks.fitting import chance_named, record_fitted
 from lignite.blocks.record import record_states
 from lignite.blocks.routes import RecordedBlock, block_of
-from lignite.calls import public
+from lignite.calls import Progress, public
 from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
 from lignite.inputs.encode import encode, is_list
 from lignite.inputs.pictures import is_folder
@@ -31,11 +29,10 @@ from lignite.models.load import Model, as_model
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
 from lignite.results.build import build_flow
 from lignite.results.certificate import certificates
+from lignite.results.provenance import versions
 from lignite.results.schema import FLOW, PICTURE
 from lignite.version import VERSION
 from lignite.wording import quoted
-
-Progress = Callable[[int, int], None]
 
 
 @public
@@ -293,17 +290,6 @@ def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
     return stacked.cpu().numpy()
 
 
-def versions() -> dict[str, str]:
-    """Of everything that a result depends on."""
-    return {
-        "lignite": VERSION,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "xarray": xr.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def _attributes(
     model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores], budget: float
 ) -> dict[str, str | int | float]:
@@ -316,7 +302,7 @@ def _attributes(
         "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
         "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
         "trials": json.dumps({str(layer): scores.trial for layer, scores in zip(layers, finished, strict=True)}),
-        "versions": json.dumps(versions()),
+        "versions": json.dumps(versions("xarray")),
         "tol": request.tol,
     }
 

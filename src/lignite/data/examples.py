@@ -4,14 +4,10 @@ Everything wrong with a data set is found here, before a model works for hours: 
 half, human evidence that does not fit its text. Images are opened only when their turn comes.
 """
 
-import csv
-import gzip
-import io
 import json
 import math
 import os
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -19,22 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 
-from lignite.calls import is_several
+from lignite.data.columns import WORD_SPANS, Columns
+from lignite.data.evidence import (
+    Box,
+    SignedSpan,
+    Span,
+    read_boxes,
+    read_label,
+    read_mosaic,
+    read_polarity,
+    read_rationale,
+)
+from lignite.data.sources import listed, read_rows
 from lignite.errors import FileError, InputError, OptionError
-from lignite.files import MOST_BYTES, check_file, expanded, parse_json, read_whole
-from lignite.inputs.pictures import ENDINGS as IMAGE_ENDINGS
-from lignite.inputs.pictures import is_folder, is_picture
-from lignite.inputs.words import number_words
-
-Span = tuple[int, int]
-Box = tuple[int, int, int, int]
-SignedSpan = tuple[int, int, int]
-
-ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
-WORD_SPANS = "words:"
-"""Before a column's name: its spans count words between white space, not characters."""
+from lignite.files import expanded, read_whole
+from lignite.inputs.pictures import is_picture
 
 
 @dataclass(frozen=True)
@@ -106,20 +102,7 @@ def _digest(picture: Any) -> str | None:
 
 
 def read_examples(
-    source: Any,
-    *,
-    text: str = "text",
-    pair: str | None = None,
-    label: str | None = None,
-    rationale: str | None = None,
-    polarity: str | None = None,
-    image: str | None = None,
-    mask: str | None = None,
-    distractor: str | None = None,
-    boxes: str | None = None,
-    cells: str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    source: Any, columns: Columns | None = None, *, images: bool = False, limit: int | None = None, seed: int = 0
 ) -> list[Example]:
     """Examples of a data set, in its order.
 
@@ -129,26 +112,24 @@ def read_examples(
         A path to JSON lines, JSON, CSV, TSV (each also as .gz) or Parquet; a pandas DataFrame; a `datasets.Dataset`; or
         a list of texts, of pairs of texts, of images, or of mappings with the columns below. A folder is all images in
         it, by their names; the path of an image is that one.
-    text, pair
-        Columns of the texts; a list of words is joined by blanks.
-    label
-        Column of the class.
-    rationale
-        Column of human evidence: character spans ``[[start, stop], …]``, one flag (0 or 1) per word, or the evidence
-        itself, a string or several, each of which is marked where it first stands. Words are those between white
-        space, or, where the number of flags fits only these, those of :func:`~lignite.inputs.words.number_words`.
-        ``"words:column"`` reads spans that count words between white space. An empty cell is no evidence.
-    polarity
-        Column of signed evidence ``[[start, stop, sign], …]``, in characters.
-    image
-        Column of images, instead of texts: paths (of a file, relative to it), pictures or arrays.
-    mask, distractor
-        Columns of the object's pixels and of another thing's: a path of a picture, or an array ``[y, x]``, not zero
-        there, of the size of the image or of what the model sees. An empty cell is no mask.
-    boxes
-        Column of the object's rectangles, ``[[top, left, bottom, right], …]`` in the image's pixels.
-    cells
-        Column of the classes of a mosaic's cells in reading order: four of two by two.
+    columns
+        What the columns are called; by default ``text`` or ``image`` alone. They hold:
+
+        - `text`, `pair`: texts; a list of words is joined by blanks.
+        - `label`: the class.
+        - `rationale`: human evidence: character spans ``[[start, stop], …]``, one flag (0 or 1) per word, or the
+          evidence itself, a string or several, each of which is marked where it first stands. Words are those between
+          white space, or, where the number of flags fits only these, those of
+          :func:`~lignite.inputs.words.number_words`. ``"words:column"`` reads spans that count words between white
+          space. An empty cell is no evidence.
+        - `polarity`: signed evidence ``[[start, stop, sign], …]``, in characters.
+        - `image`: paths (of a file, relative to it), pictures or arrays.
+        - `mask`, `distractor`: the object's pixels and another thing's: a path of a picture, or an array ``[y, x]``,
+          not zero there, of the size of the image or of what the model sees. An empty cell is no mask.
+        - `boxes`: the object's rectangles, ``[[top, left, bottom, right], …]`` in the image's pixels.
+        - `cells`: classes of a mosaic's cells in reading order: four of two by two.
+    images
+        Whether the examples are images, not texts.
     limit, seed
         Take so many examples, drawn at random and kept in order; a larger `limit` keeps the smaller one's examples.
 
@@ -159,24 +140,12 @@ def read_examples(
     FileError
         If a file cannot be read to its end.
     """
-    columns = {
-        "text": None if image is not None else text, "pair": pair, "label": label, "rationale": rationale,
-        "polarity": polarity, "image": image, "mask": mask, "distractor": distractor, "boxes": boxes, "cells": cells,
-    }  # fmt: skip
-    wanted = {role: column for role, column in columns.items() if column is not None}
-    named = isinstance(source, str | os.PathLike)
-    if image is not None and is_folder(source):
-        base = Path()
-        rows = list(_read_folder(expanded(source), image))
-    elif image is not None and named and Path(source).suffix.lower() in IMAGE_ENDINGS:
-        base = Path()
-        rows = [(str(source), {image: source, "id": Path(source).name})]
-    else:
-        base = expanded(source).parent if named else Path()
-        rows = list(_numbered(source))
+    wanted = (columns or Columns()).read(images=images)
+    rows, base = read_rows(source, image=wanted.get("image"))
     if not rows:
-        raise InputError(f"{_name(source)} holds no example: give at least one.")
-    read = _image_example if image is not None else _example
+        name = str(source) if isinstance(source, str | os.PathLike) else "the list of examples"
+        raise InputError(f"{name} holds no example: give at least one.")
+    read = _image_example if images else _example
     return [read(number, where, row, wanted, base) for number, (where, row) in enumerate(_chosen(rows, limit, seed))]
 
 
@@ -188,134 +157,6 @@ def _chosen(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
     # Data sets come sorted by class: their first examples are no sample.
     chosen = np.random.default_rng(seed).permutation(len(rows))[:limit]
     return [rows[place] for place in sorted(chosen.tolist())]
-
-
-def _name(source: Any) -> str:
-    return str(source) if isinstance(source, str | os.PathLike) else "the list of examples"
-
-
-# Sources: each row with the words that say where it stands
-
-
-def _numbered(source: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(source, str | os.PathLike):
-        yield from _read_file(expanded(source))
-        return
-    if isinstance(source, pd.DataFrame):
-        source = source.to_dict("records")
-    elif isinstance(source, Mapping):
-        raise InputError(f"examples is one mapping ({_some(source)}): give a list of mappings, or a DataFrame.")
-    elif not is_several(source):
-        raise InputError(
-            f"examples is a {type(source).__name__}: give a path, a DataFrame, a datasets.Dataset, or a list of texts "
-            "or mappings."
-        )
-    for number, row in enumerate(source, start=1):
-        yield f"example {number}", row
-
-
-def _read_folder(folder: Path, column: str) -> Iterator[tuple[str, Any]]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_ENDINGS:
-            yield str(path), {column: path, "id": path.name}
-
-
-def _read_file(path: Path) -> Iterator[tuple[str, Any]]:
-    ending = next((known for known in ENDINGS if path.name.lower().removesuffix(".gz").endswith(known)), None)
-    if ending is None:
-        raise FileError(f"{path}: its ending names no known format; use {', '.join(ENDINGS)}, or .gz after one.")
-    if ending == ".parquet":
-        yield from _read_parquet(path)
-        return
-    content = _content(path)
-    if ending == ".jsonl":
-        yield from _read_json_lines(path, content)
-    elif ending == ".json":
-        yield from _read_json(path, content)
-    else:
-        yield from _read_table(path, content, "\t" if ending == ".tsv" else ",")
-
-
-def _content(path: Path) -> str:
-    try:
-        content = read_whole(path)
-        if path.name.lower().endswith(".gz"):
-            content = _unzipped(path, content)
-        return content.decode("utf-8-sig")
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise FileError(f"{path}: is cut off or no gzip file ({error}). Copy it again.") from error
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path}: is not UTF-8 (byte {error.start}). Convert it, for example with iconv.") from error
-
-
-def _unzipped(path: Path, content: bytes) -> bytes:
-    """At most as much as may stand in a file: a few kilobytes can unfold into more than any memory."""
-    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-        unfolded = file.read(MOST_BYTES + 1)
-    if len(unfolded) > MOST_BYTES:
-        raise FileError(f"{path}: unfolds into more than {MOST_BYTES >> 20:,} MiB. Give it in parts.")
-    return unfolded
-
-
-def _read_json_lines(path: Path, content: str) -> Iterator[tuple[str, Any]]:
-    lines = content.split("\n")  # splitlines would cut at marks that JSON allows inside its strings
-    last = max((number for number, line in enumerate(lines, start=1) if line.strip()), default=0)
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield f"{path}, line {number}", parse_json(line)
-        except ValueError as error:
-            what = "is cut off" if number == last and not content.endswith("\n") else "is no JSON"
-            raise FileError(f"{path}, line {number}: {what} ({error}). Copy or write the file again.") from error
-
-
-def _read_json(path: Path, content: str) -> Iterator[tuple[str, Any]]:
-    try:
-        rows = parse_json(content)
-    except ValueError as error:
-        raise FileError(f"{path}: is no complete JSON ({error}). Copy or write the file again.") from error
-    if not isinstance(rows, list):
-        raise FileError(f"{path}: holds a JSON {type(rows).__name__}, expected a list of examples.")
-    for number, row in enumerate(rows, start=1):
-        yield f"{path}, example {number}", row
-
-
-def _read_table(path: Path, content: str, delimiter: str) -> Iterator[tuple[str, Any]]:
-    csv.field_size_limit(max(csv.field_size_limit(), len(content) + 1))  # a document may be longer than 131 kB
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise FileError(f"{path}: two columns are called {twice!r}. Rename one.")
-        for row in reader:
-            if not row:
-                continue
-            where = f"{path}, line {reader.line_num}"
-            if len(row) != len(header):
-                raise FileError(
-                    f"{where}: has {len(row)} fields, the header has {len(header)}. The file is cut off, or a field "
-                    "that holds the separator is not quoted."
-                )
-            yield where, dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise FileError(f"{path}, line {reader.line_num}: is cut off or badly quoted ({error}). Write it again.") from (
-            error
-        )
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    check_file(path)
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError as error:
-        raise FileError(f"{path}: Parquet files need pyarrow. Install it, or save the data as .jsonl.") from error
-    except Exception as error:  # damaged files raise whatever the damaged place leads to
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path}: is cut off or no Parquet file ({reason}). Copy it again.") from error
-    for number, row in enumerate(frame.to_dict("records"), start=1):
-        yield f"{path}, example {number}", row
 
 
 # One row
@@ -336,10 +177,10 @@ def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str]
         number=number,
         id=_id(where, row.get("id", number + 1)),
         text=image.name if isinstance(image, Path) else "",
-        label=_label(where, cells.get("label")),
+        label=read_label(where, cells.get("label")),
         image=image,
-        boxes=_boxes(where, cells.get("boxes")),
-        cells=_mosaic(where, cells.get("cells")),
+        boxes=read_boxes(where, cells.get("boxes")),
+        cells=read_mosaic(where, cells.get("cells")),
         **pictures,
     )
 
@@ -362,43 +203,6 @@ def _picture(where: str, column: str, value: Any, base: Path) -> Any:
     return value
 
 
-def _boxes(where: str, value: Any) -> tuple[Box, ...] | None:
-    value = _structure(value)
-    if value is None or value == "" or value == []:
-        return None
-    boxes = [list(box) if isinstance(box, list | tuple) else [box] for box in value] if _is_list(value) else [[value]]
-    for box in boxes:
-        whole = len(box) == 4 and all(_is_whole(side) for side in box)
-        if not whole or not (0 <= box[0] < box[2] and 0 <= box[1] < box[3]):
-            raise InputError(
-                f"{where}: the boxes hold {_short(repr(box))}, expected [[top, left, bottom, right], …] in whole "
-                "pixels, bottom and right excluded."
-            )
-    return tuple((int(top), int(left), int(bottom), int(right)) for top, left, bottom, right in boxes)
-
-
-def _mosaic(where: str, value: Any) -> tuple[str | int, ...] | None:
-    value = _structure(value)
-    if value is None or value == "" or value == []:
-        return None
-    cells = [_label(where, cell) for cell in value] if _is_list(value) else []
-    known = tuple(cell for cell in cells if cell is not None)
-    if len(known) != len(cells) or len(known) < 4 or math.isqrt(len(known)) ** 2 != len(known):
-        raise InputError(
-            f"{where}: the cells are {_short(repr(value))}, expected the classes of a mosaic in reading order: 4 of "
-            "two by two (or 9 of three by three)."
-        )
-    return known
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _is_whole(value: Any) -> bool:
-    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
-
-
 def _example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
     row = _as_mapping(where, row, columns)
     cells = {role: _cell(where, row, column.removeprefix(WORD_SPANS)) for role, column in columns.items()}
@@ -410,9 +214,9 @@ def _example(number: int, where: str, row: Any, columns: Mapping[str, str], base
         id=_id(where, row.get("id", number + 1)),
         text=text,
         pair=pair,
-        label=_label(where, cells.get("label")),
-        rationale=_rationale(where, text, cells.get("rationale"), by_words=by_words),
-        polarity=_polarity(where, text, cells.get("polarity")),
+        label=read_label(where, cells.get("label")),
+        rationale=read_rationale(where, text, cells.get("rationale"), by_words=by_words),
+        polarity=read_polarity(where, text, cells.get("polarity")),
     )
 
 
@@ -441,7 +245,7 @@ def _as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str
 
 def _check_column(where: str, row: Mapping[str, Any], column: str) -> None:
     if column not in row:
-        raise InputError(f"{where}: has no column {column!r}, it has {_some(row)}. Name the column that is meant.")
+        raise InputError(f"{where}: has no column {column!r}, it has {listed(row)}. Name the column that is meant.")
 
 
 def _cell(where: str, row: Mapping[str, Any], column: str) -> Any:
@@ -454,11 +258,6 @@ def _cell(where: str, row: Mapping[str, Any], column: str) -> Any:
     return value
 
 
-def _some(columns: Iterable[Any]) -> str:
-    names = [repr(str(name)) for name in columns]
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") if names else "none"
-
-
 def _text(where: str, column: str, value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -467,136 +266,3 @@ def _text(where: str, column: str, value: Any) -> str:
     if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
         return " ".join(value)
     raise InputError(f"{where}: column {column!r} holds a {type(value).__name__}, expected a text or a list of words.")
-
-
-def _label(where: str, value: Any) -> str | int | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():  # a table with an empty cell turns its numbers into these
-        return int(value)
-    if isinstance(value, int | str):
-        return value
-    raise InputError(f"{where}: the label {value!r} is neither a name nor a whole number.")
-
-
-def _rationale(where: str, text: str, value: Any, *, by_words: bool) -> tuple[Span, ...] | None:
-    value = _structure(value)
-    if value is None or value == "" or value == []:
-        return None
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: the rationale is a {type(value).__name__}; give spans, flags or evidence strings.")
-    if all(isinstance(part, str) for part in value):
-        spans = [_find(where, text, part) for part in value if part.strip()]
-    elif all(_is_flag(part) for part in value):
-        spans = _flagged(where, text, value)
-    elif by_words:
-        words = _words_by_space(text)
-        counted = [_span(where, part, len(words), "words") for part in value]
-        spans = [(words[start][0], words[stop - 1][1]) for start, stop in counted]
-    else:
-        spans = [_span(where, part, len(text), "characters") for part in value]
-    return _joined(spans) or None
-
-
-def _structure(value: Any) -> Any:
-    """A cell of a CSV file may hold a list, written as JSON."""
-    if isinstance(value, str) and value.strip().startswith("["):
-        try:
-            return parse_json(value)
-        except ValueError:
-            return value
-    if isinstance(value, list | tuple):
-        return [part.tolist() if isinstance(part, np.ndarray | np.generic) else part for part in value]
-    return value
-
-
-def _is_flag(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and value in (0, 1)
-
-
-def _find(where: str, text: str, evidence: str) -> Span:
-    start = text.find(evidence)
-    if start < 0:
-        raise InputError(f"{where}: the evidence {_short(evidence)!r} does not stand in the text {_short(text)!r}.")
-    return start, start + len(evidence)
-
-
-def _flagged(where: str, text: str, flags: Sequence[Any]) -> list[Span]:
-    by_space, by_sign = _words_by_space(text), _words_by_sign(text)
-    words = by_space if len(flags) == len(by_space) else by_sign
-    if len(flags) != len(words):
-        counts = f"{len(by_space)} words between white space, {len(by_sign)} with punctuation apart"
-        raise InputError(f"{where}: the rationale has {len(flags)} flags, the text {counts}. Give one flag per word.")
-    runs: list[Span] = []
-    for place, flag in enumerate(flags):
-        if flag and place > 0 and flags[place - 1]:
-            runs[-1] = (runs[-1][0], words[place][1])  # words marked side by side are one piece of evidence
-        elif flag:
-            runs.append(words[place])
-    return runs
-
-
-def _words_by_space(text: str) -> list[Span]:
-    spans, start = [], 0
-    for word in text.split():
-        start = text.index(word, start)
-        spans.append((start, start + len(word)))
-        start += len(word)
-    return spans
-
-
-def _words_by_sign(text: str) -> list[Span]:
-    spans: dict[int, Span] = {}
-    for place, word in enumerate(number_words(text)):
-        if word >= 0:
-            spans[word] = (spans.get(word, (place, place))[0], place + 1)
-    return list(spans.values())
-
-
-def _span(where: str, value: Any, length: int, unit: str) -> Span:
-    if isinstance(value, Mapping):
-        value = [value.get("start"), value.get("stop", value.get("end"))]
-    whole = isinstance(value, list | tuple) and all(isinstance(end, int) and not isinstance(end, bool) for end in value)
-    if not whole or len(value) != 2:
-        raise InputError(f"{where}: the rationale holds {_short(repr(value))}; a span reads [start, stop], in {unit}.")
-    start, stop = value
-    if not 0 <= start < stop <= length:
-        raise InputError(
-            f"{where}: the span [{start}, {stop}] does not fit a text of {length} {unit}. Count from 0, stop excluded."
-        )
-    return start, stop
-
-
-def _joined(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Sorted; what overlaps or touches becomes one."""
-    joined: list[Span] = []
-    for start, stop in sorted(spans):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
-        else:
-            joined.append((start, stop))
-    return tuple(joined)
-
-
-def _polarity(where: str, text: str, value: Any) -> tuple[SignedSpan, ...] | None:
-    value = _structure(value)
-    if value is None or value == "" or value == []:
-        return None
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{where}: the polarity is a {type(value).__name__}, expected [[start, stop, sign], …].")
-    signed = []
-    for part in value:
-        if not isinstance(part, list | tuple) or len(part) != 3 or not isinstance(part[2], int | float):
-            raise InputError(f"{where}: the polarity holds {_short(repr(part))}, expected [start, stop, sign].")
-        start, stop = _span(where, list(part[:2]), len(text), "characters")
-        if part[2] != 0:
-            signed.append((start, stop, 1 if part[2] > 0 else -1))
-    return tuple(sorted(signed)) or None
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -49,6 +49,19 @@ def vocabulary_size(network: PreTrainedModel) -> int | None:
     return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
+def class_names(config: Any, count: int | None = None) -> list[str]:
+    """Names of a classifier's classes, by their numbers; of `count` classes, named or not.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> class_names(SimpleNamespace(id2label={0: "dull", 1: "superb"}), 3)
+    ['dull', 'superb', 'LABEL_2']
+    """
+    names = getattr(config, "id2label", None) or {}
+    return [str(names.get(number, f"LABEL_{number}")) for number in range(len(names) if count is None else count)]
+
+
 def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
     """Learned position embeddings; those with a padding index number their tokens from the next one on."""
     return [

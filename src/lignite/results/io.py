@@ -17,7 +17,16 @@ import xarray as xr
 
 from lignite.calls import public
 from lignite.errors import FileError, InputError
-from lignite.files import check_place, open_file, parse_json, read_whole, write_whole
+from lignite.files import (
+    as_json,
+    check_place,
+    float_name,
+    from_json,
+    open_file,
+    parse_json,
+    read_whole,
+    write_whole,
+)
 from lignite.results.schema import validate, without_repeating_index
 
 JSON_FORMAT = "lignite result"
@@ -134,19 +143,8 @@ def _text(value: object) -> str:
 
 
 def _attrs_text(attrs: dict[Any, Any]) -> str:
-    lines = (f" {_text(str(key))}: {_text(_attribute(value))}" for key, value in attrs.items())
+    lines = (f" {_text(str(key))}: {_text(as_json(value))}" for key, value in attrs.items())
     return "{\n" + ",\n".join(lines) + "\n}" if attrs else "{}"
-
-
-def _attribute(value: object) -> object:
-    """A number that JSON does not know is wrapped, so that it differs from a text that reads the same."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": _float_text(value)}
-    return value
-
-
-def _float_text(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _array_text(array: xr.DataArray) -> str:
@@ -155,7 +153,7 @@ def _array_text(array: xr.DataArray) -> str:
         raise ValueError(f"{array.name!r} holds {array.dtype}")
     fields = {"dims": list(array.dims), "shape": list(array.shape), "dtype": dtype}
     head = ", ".join(f"{_text(key)}: {_text(value)}" for key, value in fields.items())
-    attrs = _text({str(key): _attribute(value) for key, value in array.attrs.items()})
+    attrs = _text({str(key): as_json(value) for key, value in array.attrs.items()})
     return f'{{{head}, "attrs": {attrs}, "data":\n  {_rows_text(_elements(array.values), indent=3)}}}'
 
 
@@ -173,7 +171,7 @@ def _elements(values: np.ndarray) -> Any:
     exact = values.astype(np.float64)
     numbers = np.where(shortest.astype(values.dtype) == values, shortest, exact)
     elements = np.empty(values.size, dtype=object)
-    elements[:] = [value if math.isfinite(value) else _float_text(value) for value in numbers.ravel().tolist()]
+    elements[:] = [value if math.isfinite(value) else float_name(value) for value in numbers.ravel().tolist()]
     return elements.reshape(values.shape).tolist()
 
 
@@ -194,7 +192,7 @@ def _read_json(path: Path) -> xr.Dataset:
         return xr.Dataset(
             {name: _variable(entry) for name, entry in content["variables"].items()},
             {name: _variable(entry) for name, entry in content["coords"].items()},
-            _attrs(content["attrs"]),
+            from_json(content["attrs"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(f"{path}: is damaged ({error}). Save the result again.") from error
@@ -207,7 +205,7 @@ def _variable(entry: dict[str, Any]) -> xr.Variable:
         if type(element) not in allowed:  # numpy would round, cast or parse it without a word
             raise ValueError(f"{element!r} among values of type {dtype}")
     values = np.array(elements, dtype=np.str_ if dtype == "str" else dtype).reshape(entry["shape"])
-    return xr.Variable(entry["dims"], values, _attrs(entry["attrs"]))
+    return xr.Variable(entry["dims"], values, from_json(entry["attrs"]))
 
 
 def _flat(values: Any, depth: int) -> list[Any]:
@@ -215,7 +213,3 @@ def _flat(values: Any, depth: int) -> list[Any]:
     for _ in range(depth):
         flat = [element for row in flat for element in row]
     return flat
-
-
-def _attrs(attrs: dict[str, Any]) -> dict[str, Any]:
-    return {name: float(value["float"]) if isinstance(value, dict) else value for name, value in attrs.items()}

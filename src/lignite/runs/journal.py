@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from lignite.errors import FileError, warn
-from lignite.files import check_place, lock, parse_json
+from lignite.files import as_json, check_place, from_json, lock, parse_json
 
 FORMAT = "lignite evaluation run"
 VERSION = 1
@@ -21,9 +20,9 @@ class Journal:
     """Finished pieces of a run by their key, kept in a file of JSON lines where a path is given.
 
     The first line holds the settings; a run with other settings is refused, since its numbers would not mean the same,
-    and so is a second run while the first one lasts. Every piece is one line, handed to the system as soon as it is
-    finished, and never rewritten. A line that was cut off when a run was killed is dropped, with a warning, and its
-    piece is computed again.
+    and so is a second run while the first one lasts. Every piece is one line, handed to the system with those that
+    were finished together, and never rewritten. A line that was cut off when a run was killed is dropped, with a
+    warning, and its piece is computed again.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
@@ -32,7 +31,7 @@ class Journal:
         self._file: io.FileIO | None = None
         if self.path is None:
             return
-        header = {"format": FORMAT, "version": VERSION, "settings": _plain(settings)}
+        header = {"format": FORMAT, "version": VERSION, "settings": as_json(settings)}
         try:
             check_place(self.path)  # opening a pipe would wait for its other end
             self._file = io.FileIO(self.path, "r+", opener=_open_or_create)
@@ -46,11 +45,11 @@ class Journal:
             self.close()
             raise
 
-    def write(self, key: str, piece: Mapping[str, Any]) -> None:
-        """Keep one finished piece."""
-        self.finished[key] = dict(piece)
+    def write(self, pieces: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep finished pieces by their keys, handed to the system together."""
+        self.finished.update({key: dict(piece) for key, piece in pieces.items()})
         if self._file is not None:
-            self._append({"key": key, **_plain(piece)})
+            self._append([{"key": key, **as_json(piece)} for key, piece in pieces.items()])
 
     def close(self) -> None:
         """Let other runs go on with the file."""
@@ -76,16 +75,16 @@ class Journal:
         if content:
             self._resume(content, header)
         else:
-            self._append(header)
+            self._append([header])
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        """Write a line, or no part of it."""
+    def _append(self, entries: Sequence[dict[str, Any]]) -> None:
+        """Write a line for each, or no part of them."""
         assert self._file is not None
         end = self._file.seek(0, os.SEEK_END)
-        line = memoryview(json.dumps(entry, allow_nan=False).encode() + b"\n")
+        lines = memoryview(b"".join(json.dumps(entry, allow_nan=False).encode() + b"\n" for entry in entries))
         try:
-            while line:
-                line = line[self._file.write(line) :]
+            while lines:
+                lines = lines[self._file.write(lines) :]
         except BaseException as error:
             with suppress(OSError):
                 self._file.truncate(end)
@@ -160,30 +159,9 @@ def _piece(line: bytes) -> dict[str, Any] | None:
     if not isinstance(value, dict) or not isinstance(value.get("key"), str):
         return None
     try:
-        return {name: _with_numbers(entry) for name, entry in value.items()}
+        return {name: from_json(entry) for name, entry in value.items()}
     except (TypeError, ValueError):
         return None
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: NaN, which it cannot, becomes null; infinity a text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else {"float": repr(value)}
-    return value
-
-
-def _with_numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"float"}:
-            return float(value["float"])
-        return {key: _with_numbers(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_with_numbers(entry) for entry in value]
-    return math.nan if value is None else value
 
 
 def _short(value: Any) -> str:

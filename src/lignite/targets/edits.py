@@ -1,6 +1,6 @@
 """Inputs with some of their tokens replaced, removed, moved or covered; what is asked about them moves along."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,9 +14,12 @@ from lignite.errors import InputError, OptionError
 from lignite.inputs.pictures import IMAGE_FILLS, filled
 from lignite.inputs.tokens import Encoded, Tokens, role_id, without_role
 from lignite.models.load import Model
-from lignite.request import check_choice
+from lignite.request import as_names, check_choice
 from lignite.targets.objective import Objective
 from lignite.targets.rows import Row, is_per_token
+
+FILLS = ("mask", "pad", "delete")
+"""What may stand in the place of words: a token, or nothing."""
 
 _fills: "WeakKeyDictionary[Encoded, dict[str, Tensor]]" = WeakKeyDictionary()
 
@@ -108,6 +111,39 @@ def filler(model: Model, name: str) -> int:
 def fillers(model: Model) -> tuple[str, ...]:
     """Those of ``"mask"`` and ``"pad"`` that can stand in the place of words."""
     return tuple(name for name in ("mask", "pad") if role_id(model, name) is not None)
+
+
+def usual_fill(model: Model, *, images: bool = False) -> str:
+    """What stands in the place of a removed token or patch, unless another is named.
+
+    For words the first of mask and pad that the model has, or nothing at all. For images black, as perturbation tests
+    are published, or blur where colours are not known.
+    """
+    if images:
+        return "black" if model.image_processor is not None else "blur"
+    return next(iter(fillers(model)), "delete")
+
+
+def check_fills(model: Model, fills: str | Iterable[str], *, images: bool = False) -> tuple[str, ...]:
+    """What may stand in the place of removed tokens or patches, by names that this model has.
+
+    Raises
+    ------
+    OptionError
+        If there is none, or one that this model does not have.
+    """
+    known, chosen = IMAGE_FILLS if images else FILLS, as_names("fills", fills)
+    if not chosen:
+        raise OptionError(f"fills is empty; give some of {', '.join(map(repr, known))}.")
+    for name in chosen:
+        check_choice("fills", name, known)
+        if name in ("mask", "pad"):
+            filler(model, name)
+        if images and name != "blur" and model.image_processor is None:
+            raise OptionError(
+                f"fills={name!r} is a colour, and {model.name} has no image processor that tells them; use 'blur'."
+            )
+    return chosen
 
 
 def _ids(row: Row) -> Tensor:

@@ -13,12 +13,13 @@ from transformers.models.auto import modeling_auto as auto
 
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.inputs.tokens import Encoded
-from lignite.models.facts import text_config, writes_words
+from lignite.models.facts import class_names, text_config, writes_words
 from lignite.models.failures import FORWARD_CONTRACT
 from lignite.models.load import Model
 from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
 from lignite.request import Target
-from lignite.wording import did_you_mean, quoted
+from lignite.targets.labels import Labels
+from lignite.wording import quoted
 
 LISTED = 10
 """Tokens of a vocabulary that a result lists beside the explained one: those with the highest logits."""
@@ -209,7 +210,15 @@ def resolve(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, *, len
     logits = answers[0] if position is None else answers[0, position]
     if kind in ("masked", "next"):
         return _make(kind, logits, target, position, _Vocabulary(model), "softmax", encoded)
-    return _make(kind, logits, target, position, _Labels(model, len(logits)), _link(model, len(logits)), encoded)
+    return _make(
+        kind,
+        logits,
+        target,
+        position,
+        Labels(class_names(model.config, len(logits))),
+        _link(model, len(logits)),
+        encoded,
+    )
 
 
 def as_target(wanted: Wanted) -> Target:
@@ -233,7 +242,7 @@ def _make(
     logits: Tensor,
     target: Target,
     position: int | None,
-    read: "_Labels | _Vocabulary",
+    read: "Labels | _Vocabulary",
     link: str,
     encoded: Encoded,
 ) -> Objective:
@@ -346,35 +355,6 @@ def _resolve_span(encoded: Encoded, outputs: Any, target: Target, n_tokens: int)
     return Objective("span", f"{part} at {tokens.text[place]!r} ({place})", place, None, place, part=part)
 
 
-class _Labels:
-    """Class by name or number."""
-
-    def __init__(self, model: Model, n_labels: int):
-        names = getattr(model.config, "id2label", None) or {}
-        self.names = [str(names.get(number, f"LABEL_{number}")) for number in range(n_labels)]
-
-    def name(self, index: int) -> str:
-        return self.names[index]
-
-    def number(self, label: str | int) -> int:
-        listed = ", ".join(f"{number} {name!r}" for number, name in enumerate(self.names[:12]))
-        listed += f", … {len(self.names) - 1} {self.names[-1]!r}" if len(self.names) > 12 else ""
-        if isinstance(label, int) and not isinstance(label, bool):
-            if 0 <= label < len(self.names):
-                return label
-            raise OptionError(f"class {label} is outside this model's classes: {listed}.")
-        folded = [name.casefold() for name in self.names]
-        wanted = str(label).casefold()
-        if label in self.names:
-            return self.names.index(str(label))
-        if folded.count(wanted) == 1:
-            return folded.index(wanted)
-        if str(label).isdecimal() and int(label) < len(self.names):
-            return int(label)
-        hint = did_you_mean(label, self.names)
-        raise OptionError(f"{label!r} is none of this model's classes: {listed}.{hint}")
-
-
 class _Vocabulary:
     """Token of the vocabulary by text or id."""
 
@@ -409,7 +389,7 @@ def outlook(model: Model, outputs: Any, objective: Objective) -> Outlook:
     logits = choices_of(outputs, [objective])[0].double()
     probability = _linked(logits, objective.link)
     if objective.kind in ("class", "token-class"):
-        read: _Labels | _Vocabulary = _Labels(model, len(logits))
+        read: Labels | _Vocabulary = Labels(class_names(model.config, len(logits)))
         listed = list(range(len(logits)))
     elif objective.kind == "span":
         return Outlook(best=objective.name)

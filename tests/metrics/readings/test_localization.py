@@ -13,13 +13,11 @@ from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.metrics.readings.localization import (
     DISTRACTED,
     MEASURES,
-    enlarge,
     grid_pointing_game,
     localization,
     mask_from_boxes,
-    pooled_segmentation,
-    relevance_map,
 )
+from lignite.results.pixels import enlarge, relevance_map
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums and quotients of a handful of numbers of order one
 MAP = np.array([[4.0, 3.0, -2.0], [1.0, 0.0, 2.0]])
@@ -239,24 +237,6 @@ def test_the_unit_of_relevance_does_not_matter(seed, factor):
     assert_allclose(list(other.values()), list(one.values()), rtol=1e-9, atol=1e-12)  # rounding of products and means
 
 
-def test_pictures_counted_together_are_not_the_mean_of_pictures():
-    """Objects of 1 and 3 pixels, found 1 of 1 and 1 of 3: together 2 of 4, and of the others 2 + 1 of 3 + 2 … by hand.
-
-    First picture [1 0 0], object the first: all right. Second [4 0 0 0], object the first three: above 1 is the first.
-    Object: hits 1 + 1, union 1 + 3; background: hits 2 + 1, union 2 + 3; right 3 + 2 of 7.
-    """
-    relevances = [np.array([[1.0, 0, 0]]), np.array([[4.0, 0, 0, 0]])]
-    masks = [np.array([[True, False, False]]), np.array([[True, True, True, False]])]
-
-    found = pooled_segmentation(relevances, masks)
-
-    assert_allclose([found["iou"], found["mean_iou"]], [2 / 4, (2 / 4 + 3 / 5) / 2], **EXACT)
-    assert_allclose(found["pixel_accuracy"], 5 / 7, **EXACT)
-    apart = [localization(*pair)["average_precision_both"] for pair in zip(relevances, masks, strict=True)]
-    assert_allclose(found["mean_average_precision"], np.mean(apart), **EXACT)
-    assert localization(relevances[1], masks[1])["iou"] == 1 / 3
-
-
 def test_a_cell_of_a_mosaic_has_its_share_of_the_positive_relevance():
     """Cells in reading order; of 1 + 2 + 3 + 4 the third has 3, and what is negative does not count."""
     relevance = np.array([[1.0, -5, 2, -5], [3, -5, 4, -5]])
@@ -309,7 +289,6 @@ def test_boxes_become_pixels():
         (lambda: mask_from_boxes([[0, 0, 4, 1]], (3, 3)), InputError, "does not fit a picture of 3 × 3"),
         (lambda: mask_from_boxes([[1, 0, 1, 1]], (3, 3)), InputError, "does not fit"),
         (lambda: mask_from_boxes([[0, -1, 1, 1]], (3, 3)), InputError, "does not fit"),
-        (lambda: pooled_segmentation([], []), InputError, "no pictures"),
         (lambda: enlarge(np.ones(2), grid(1, 3, 1, 1), (1, 3)), InputError, "one number and one box"),
         (lambda: enlarge(np.array([1, np.nan]), grid(1, 2, 1, 1), (1, 2)), NotFiniteError, "token 1"),
         (lambda: enlarge(np.ones(1), -np.ones((1, 4), int), (1, 2)), InputError, "no token has a place"),

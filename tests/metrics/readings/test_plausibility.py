@@ -9,7 +9,6 @@ from lignite.inputs.tokens import Tokens
 from lignite.metrics.readings.plausibility import (
     Rationale,
     plausibility,
-    rationale_from_flags,
     rationale_from_spans,
     runs,
     sign_agreement,
@@ -95,31 +94,11 @@ def test_without_places_or_text_only_what_is_known_is_checked():
     nowhere = Tokens(**{**vars(TOKENS), "start": (-1,) * 12, "stop": (-1,) * 12})
     textless = Tokens(**{**vars(TOKENS), "input": ""})
 
-    with pytest.raises(InputError, match=r"no places in the text.*as flags"):
+    with pytest.raises(InputError, match=r"no places in the text.*leave the rationale out"):
         rationale_from_spans(nowhere, [[0, 1]])
     with pytest.raises(InputError, match="the text has 34 characters"):
         rationale_from_spans(textless, [[33, 35]])
     assert rationale_from_spans(textless, [[33, 35]], length=36).evidence == flagged(10)
-
-
-def test_flags_are_of_tokens_or_of_words():
-    """Seven words in ten tokens: a word's flag holds for all its pieces."""
-    by_word = rationale_from_flags(TOKENS, [0, 0, 1, 0, 1, 0, 0])
-    by_token = rationale_from_flags(TOKENS, [False, False, True, True, True, False, True, True, False, False])
-
-    assert by_word.evidence == flagged(3, 4, 5, 7, 8)
-    assert by_word.spans == ((3, 6), (7, 9))
-    assert by_token == by_word
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [([1] * 12, "12 flags, but the text has 10 tokens and 7 words"), ([2] * 7, "flag is 2; expected 0 or 1")],
-)
-def test_flags_that_do_not_fit_are_refused(flags, message):
-    """Flags of another tokenizer's tokens belong to other places."""
-    with pytest.raises(InputError, match=message):
-        rationale_from_flags(TOKENS, flags)
 
 
 # Scores

@@ -1,14 +1,12 @@
 """Intervals, paired tests and the random reference: samples small enough to enumerate, and scipy beside them."""
 
-import itertools
-
 import numpy as np
 import pytest
 import scipy.stats
 from numpy.testing import assert_allclose
 
 from lignite.errors import InputError, OptionError
-from lignite.metrics.readings.statistics import compare, holm, interval, random_relevances, rank_correlation
+from lignite.metrics.readings.statistics import compare, holm, interval, rank_correlation
 
 EXACT = {"rtol": 1e-12, "atol": 0}  # float64 on a handful of numbers
 SKEWED = np.random.default_rng(5).exponential(size=30)
@@ -127,7 +125,7 @@ def test_the_bootstrap_p_value_of_two_pairs_by_hand():
 
     assert found.difference == 1.0
     assert_allclose(found.p, 0.5, atol=0.02, rtol=0)  # four standard errors of a share of 9,999
-    assert (found.n, found.test) == (2, "bootstrap")
+    assert found.n == 2
 
 
 def test_a_constant_difference_gets_the_smallest_p_value_there_is():
@@ -138,24 +136,11 @@ def test_a_constant_difference_gets_the_smallest_p_value_there_is():
     assert (found.low, found.high) == (0.5, 0.5)
 
 
-def test_the_signed_rank_test_by_enumeration():
-    """Of the 2⁵ signs of five ranks, count those whose rank sum is as far out."""
-    differences = np.array([0.5, 1.0, -1.5, 2.0, 3.0])
-    observed = sum(rank for rank, value in enumerate(differences, start=1) if value > 0)
-    sums = [sum(rank * sign for rank, sign in enumerate(signs, 1)) for signs in itertools.product((0, 1), repeat=5)]
-    expected = 2 * np.mean([total >= observed for total in sums])
-
-    found = compare(differences, np.zeros(5), test="wilcoxon")
-
-    assert_allclose(found.p, expected, **EXACT)
-
-
-@pytest.mark.parametrize("test", ["bootstrap", "wilcoxon"])
-def test_changing_sides_changes_the_sign_alone(test):
+def test_changing_sides_changes_the_sign_alone():
     """A two-sided question has no side; ends of the interval are known to the quantiles' chance."""
     one, other = SKEWED, SKEWED[::-1] + 0.3
 
-    forth, back = compare(one, other, test=test), compare(other, one, test=test)
+    forth, back = compare(one, other), compare(other, one)
 
     assert_allclose([forth.difference, forth.p], [-back.difference, back.p], **EXACT)
     assert forth.low < forth.difference < forth.high
@@ -174,11 +159,10 @@ def test_only_pairs_are_compared():
         compare([1.0, 2.0, 3.0], [1.0, 2.0])
 
 
-@pytest.mark.parametrize("test", ["bootstrap", "wilcoxon"])
-def test_equal_methods_do_not_differ(test):
-    """All differences are zero, where both tests have nothing to rank or move."""
-    assert compare(SKEWED, SKEWED, test=test).p == 1.0
-    assert np.isnan(compare([1.0], [0.5], test=test).p)
+def test_equal_methods_do_not_differ():
+    """All differences are zero, where nothing is left to move."""
+    assert compare(SKEWED, SKEWED).p == 1.0
+    assert np.isnan(compare([1.0], [0.5]).p)
 
 
 def test_holm_by_hand():
@@ -198,28 +182,6 @@ def test_rank_correlation_is_scipys():
     assert np.isnan([rank_correlation(x, np.ones(5)), rank_correlation(x[:1], y[:1])]).all()
 
 
-def test_the_random_reference_belongs_to_the_text_and_the_seed():
-    """A part of the data gets the numbers of the whole, so that an interrupted run can go on."""
-    texts = [["a", "film"], ["a", "dull", "film"], ["afilm", ""]]
-
-    several = random_relevances(texts)
-    (alone,) = random_relevances(texts[1:2])
-
-    assert [len(relevance) for relevance in several] == [2, 3, 2]
-    assert_allclose(several[1], alone, **EXACT)
-    assert not np.isclose(several[0], several[2]).any()
-    assert not np.isclose(random_relevances(texts, seed=1)[1], alone).any()
-
-
-def test_the_random_reference_is_normal():
-    """Neither sign nor place is preferred."""
-    drawn = np.array(random_relevances([[f"w{number}", "x", "y"] for number in range(1000)]))
-
-    # Kolmogorov–Smirnov at one in ten thousand; columns are places.
-    assert all(scipy.stats.kstest(column, "norm").pvalue > 1e-4 for column in drawn.T)
-    assert abs(np.corrcoef(drawn.T)[0, 1:]).max() < 0.13  # four standard errors of a correlation of 1,000
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -228,7 +190,6 @@ def test_the_random_reference_is_normal():
         (lambda: interval([1.0, 2.0], confidence=95.0), OptionError, "confidence=95.0 .* 0.95"),
         (lambda: interval([1.0, 2.0], n_resamples=10), OptionError, "n_resamples=10 .* at least 99"),
         (lambda: interval([1.0, 2.0], method="t"), OptionError, "choose from 'bca', 'percentile'"),
-        (lambda: compare([1.0], [2.0], test="wilcox"), OptionError, "Did you mean 'wilcoxon'"),
     ],
 )
 def test_bad_options_are_named(call, error, message):

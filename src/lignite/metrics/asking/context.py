@@ -7,13 +7,18 @@ evidence; an explanation that moves there, while the prediction does not, depend
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from lignite.errors import InputError, OptionError
-from lignite.metrics.asking.faithfulness import by_place, removable
+from lignite.metrics.asking.places import by_place, removable
+from lignite.metrics.asking.session import ExplainRows, Session
+from lignite.metrics.metric import Cases, Metric, Question
+from lignite.metrics.readings.plausibility import rationale_from_spans
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model
 from lignite.targets.edits import reorder_tokens
@@ -24,8 +29,6 @@ CONTEXTS = ("all", "unrelated")
 MEASURES = ("rank_correlation", "l1", "value_change", "probability_change", "label_change")
 
 FEWEST_EVIDENCE = 2  # one token has no order that could change
-
-ExplainRows = Callable[[Sequence[Row]], Sequence[np.ndarray]]
 
 
 def context_sensitivity(
@@ -211,3 +214,90 @@ def _compare(
     coords = {"context": list(CONTEXTS), "example": np.arange(len(rows))}
     counts = {"moved": (dims, moved), "n_evidence": (("example",), np.array([len(places) for places in held]))}
     return xr.Dataset({**variables, **counts}, coords, {"kind": "context-sensitivity"})
+
+
+@dataclass(frozen=True)
+class Shuffles(Question):
+    """What is said of texts whose words around the evidence change places: `context_sensitivity` of each case alone.
+
+    Evidence is the rationale where the data set has one, and then texts without it are not asked about (None).
+    """
+
+    def ask(self, session: Session, metrics: Sequence[Metric]) -> dict[str, list[xr.Dataset | None]]:
+        return {
+            method: [_shuffled(session, method, place) for place in range(len(session.rows))]
+            for method in session.explained
+        }
+
+
+def _shuffled(session: Session, method: str, place: int) -> xr.Dataset | None:
+    subject, how = session.subjects[place], session.how
+    spans, evidence = subject.evidence.rationale, None
+    if how.by_rationale and spans is None:
+        return None
+    if spans is not None:
+        evidence = [rationale_from_spans(subject.row.encoded.tokens.keep(), spans).evidence]
+    # One text at a time: its shuffles must not depend on which others are measured with it.
+    return context_sensitivity(
+        session.model,
+        [subject.row],
+        session.explainers[method],
+        relevances=[session.relevances[method][place]],
+        evidence=evidence,
+        seed=how.seed,
+        memory=how.memory,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context(Metric):
+    """A variable of `context_sensitivity` in one context."""
+
+    variable: str
+    context: str
+    reads: str = "text"
+    default: bool = False
+
+    @property
+    def asks(self) -> Shuffles:
+        return Shuffles()
+
+    def measure(
+        self, cases: Cases, answer: dict[str, list[xr.Dataset | None]]
+    ) -> Float[np.ndarray, "method example fill"]:
+        return np.array([[[self._number(said)] for said in several] for several in answer.values()])
+
+    def _number(self, said: xr.Dataset | None) -> float:
+        return np.nan if said is None else float(said[self.variable].sel(context=self.context).item())
+
+
+CONTEXT = (
+    Context(
+        name="context-correlation",
+        meaning="rank correlation of the evidence's relevances before and after the words around it are shuffled",
+        better="higher",
+        variable="rank_correlation",
+        context="all",
+    ),
+    Context(
+        name="context-change",
+        meaning="change of the evidence's relevances when the words around it are shuffled, as a share of them",
+        better="lower",
+        variable="l1",
+        context="all",
+    ),
+    Context(
+        name="context-correlation-unrelated",
+        meaning="context-correlation, shuffling only words that stand away and that the explanation calls unrelated",
+        better="higher",
+        variable="rank_correlation",
+        context="unrelated",
+    ),
+    Context(
+        name="context-change-unrelated",
+        meaning="context-change, shuffling only words that stand away and that the explanation calls unrelated",
+        better="lower",
+        variable="l1",
+        context="unrelated",
+    ),
+)

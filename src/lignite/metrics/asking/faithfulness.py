@@ -7,24 +7,34 @@ relevance stand in the order of the text. The tokens of an image are its patches
 its single pixels.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 from scipy.integrate import trapezoid
 
-from lignite.errors import InputError, NotFiniteError, OptionError
+from lignite.errors import InputError, OptionError
 from lignite.inputs.pictures import IMAGE_FILLS
-from lignite.metrics.readings.localization import SIDES, enlarge
+from lignite.metrics.asking.places import beginning, by_place, removable
 from lignite.models.load import Model
 from lignite.request import as_names, check_choice
-from lignite.targets.edits import cover, cover_pixels, filler, is_image, remove_tokens, replace_tokens
+from lignite.results.pixels import boxes_of, enlarge
+from lignite.targets.edits import (
+    FILLS,
+    check_fills,
+    cover,
+    cover_pixels,
+    filler,
+    is_image,
+    remove_tokens,
+    replace_tokens,
+)
 from lignite.targets.predict import Prediction, predict
 from lignite.targets.rows import Row
 
-FILLS = ("mask", "pad", "delete")
 PARTS = ("curves", "bins", "perturbation")
 OUTPUTS = ("probability", "logit")
 BINS = (1, 5, 10, 20, 50)
@@ -39,33 +49,6 @@ BYTES_AT_ONCE = 2**28
 _LEAST = np.finfo(np.float64).tiny  # a probability may underflow to 0, whose logarithm no mean survives
 
 Relevances = Sequence[np.ndarray]
-
-
-def removable(row: Row) -> list[int]:
-    """Places of the tokens that the measures may remove: no padding, no special token, not the one read by the head."""
-    tokens = row.encoded.tokens
-    return [
-        place
-        for place in range(len(tokens))
-        if not (tokens.padding[place] or tokens.special[place] or place == row.objective.position)
-    ]
-
-
-def by_place(number: int, row: Row, relevance: np.ndarray, *, method: str = "") -> np.ndarray:
-    """Relevances by place in the model's input, 0 for padding, checked; `number` and `method` name them in errors."""
-    kept = ~np.asarray(row.encoded.tokens.padding, dtype=bool)
-    scores = np.asarray(relevance, dtype=np.float64)
-    origin = f"{method}: " if method else ""
-    if scores.shape != (kept.sum(),):
-        raise InputError(
-            f"{origin}the relevances of row {number} ({_begin(row)}) have shape {scores.shape}, but the row has "
-            f"{int(kept.sum())} tokens without padding; give one number for each."
-        )
-    if not np.isfinite(scores).all():
-        raise NotFiniteError(f"{origin}a relevance of row {number} ({_begin(row)}) is NaN or infinite.")
-    placed = np.zeros(len(kept))
-    placed[kept] = scores
-    return placed
 
 
 def n_removed(share: int, of: int, n_tokens: int) -> int:
@@ -92,7 +75,6 @@ def faithfulness(
     pixelwise: bool = False,
     labels: Sequence[int] | None = None,
     memory: int | float | str | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Remove tokens in the order of their relevance, the most relevant first, and watch the explained output.
 
@@ -117,8 +99,6 @@ def faithfulness(
         (bilinear). Pixels that no patch covers stay. The n of the measures below is then that of the pixels.
     labels
         For `perturbation`: number of the class that each row should be given; by default the explained one.
-    progress
-        Called with the examples finished and their number.
 
     Returns
     -------
@@ -157,17 +137,18 @@ def faithfulness(
         raise InputError("there are no explanations to measure; give at least one method's.")
     if not rows:
         raise InputError("there are no rows to measure; give at least one.")
-    known = IMAGE_FILLS if is_image(rows[0]) else FILLS
+    images = is_image(rows[0])
+    known = IMAGE_FILLS if images else FILLS
     plan = _Plan(
-        fills=known if fills is None else as_names("fills", fills),
+        fills=check_fills(model, known if fills is None else fills, images=images),
         steps=steps,
         parts=as_names("parts", parts),
         pixelwise=pixelwise,
     )
-    _check_options(model, plan, known)
+    _check_options(plan, images=images)
     texts = _texts(rows, plan.fills)
     orders = {name: _orders(name, rows, given, pixelwise=pixelwise) for name, given in methods.items()}
-    answers = _ask_all(model, texts, orders, plan, memory, progress)
+    answers = _ask_all(model, texts, orders, plan, memory)
     n_tokens = np.array([len(order) for order in next(iter(orders.values()))])
     return _measure(answers, n_tokens, plan, list(methods), _wanted(rows, labels))
 
@@ -276,11 +257,7 @@ class _Questions:
             yield predict(model, [question.edited(model) for question in some], memory=memory)
 
 
-def _check_options(model: Model, plan: _Plan, known: tuple[str, ...]) -> None:
-    if not plan.fills:
-        raise OptionError(f"fills is empty; give some of {', '.join(known)}.")
-    for name in plan.fills:
-        check_choice("fills", name, known)
+def _check_options(plan: _Plan, *, images: bool) -> None:
     steps = plan.steps
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise OptionError(f"steps={steps!r} must be a whole number of points on a curve, at least 1.")
@@ -288,11 +265,8 @@ def _check_options(model: Model, plan: _Plan, known: tuple[str, ...]) -> None:
         raise OptionError(f"parts is empty; give some of {', '.join(PARTS)}.")
     for name in plan.parts:
         check_choice("parts", name, PARTS)
-    if plan.pixelwise and known != IMAGE_FILLS:
+    if plan.pixelwise and not images:
         raise OptionError("pixelwise=True removes pixels of images, and these rows are texts; leave it out.")
-    for name in plan.fills:
-        if name in ("mask", "pad"):
-            filler(model, name)
 
 
 def _texts(rows: Sequence[Row], fills: Sequence[str]) -> list[_Text]:
@@ -303,13 +277,13 @@ def _texts(rows: Sequence[Row], fills: Sequence[str]) -> list[_Text]:
         places = removable(row)
         if not places:
             raise InputError(
-                f"row {number} ({_begin(row)}) has no token that may be removed (special tokens and the one that is "
+                f"row {number} ({beginning(row)}) has no token that may be removed (special tokens and the one that is "
                 "read stay); leave it out."
             )
         if "delete" in fills and len(places) == row.n_tokens:
             raise OptionError(
-                f"fills='delete' would leave nothing of row {number} ({_begin(row)}), which has no special token that "
-                "stays; use 'mask' or 'pad', a token that the model can read."
+                f"fills='delete' would leave nothing of row {number} ({beginning(row)}), which has no special token "
+                "that stays; use 'mask' or 'pad', a token that the model can read."
             )
         found.setdefault(_identity(row), _Text(row, [])).examples.append(number)
     return list(found.values())
@@ -323,10 +297,6 @@ def _identity(row: Row) -> Hashable:
         objective.kind, objective.index, objective.against, objective.position, objective.part, objective.function
     )  # fmt: skip
     return tensors, asked, row.encoded.tokens.special, row.encoded.tokens.padding
-
-
-def _begin(row: Row) -> str:
-    return repr(row.encoded.tokens.input[:40] or " ".join(row.encoded.tokens.text)[:40])
 
 
 def _orders(method: str, rows: Sequence[Row], relevances: Relevances, *, pixelwise: bool) -> list[np.ndarray]:
@@ -347,15 +317,14 @@ def _orders(method: str, rows: Sequence[Row], relevances: Relevances, *, pixelwi
     return orders
 
 
-def _by_pixel(row: Row, scores: np.ndarray) -> np.ndarray:
+def _by_pixel(row: Row, scores: Float[np.ndarray, " token"]) -> Float[np.ndarray, " pixel"]:
     """Relevances of pixels in reading order, NaN for those that no patch covers."""
-    columns = row.encoded.tokens.columns()
-    if any(side not in columns for side in SIDES):
+    boxes = boxes_of(row.encoded.tokens.columns())
+    if boxes is None:
         raise InputError(
-            f"the patches of {_begin(row)} have no known places in the picture, so pixels have no relevance: leave "
+            f"the patches of {beginning(row)} have no known places in the picture, so pixels have no relevance: leave "
             "pixelwise=False."
         )
-    boxes = np.stack([np.array(columns[side]) for side in SIDES], axis=1)
     return enlarge(scores, boxes, tuple(row.encoded.tensors["pixel_values"].shape[2:]), smooth=True).ravel()
 
 
@@ -381,14 +350,13 @@ def _ask_all(
     orders: Mapping[str, list[np.ndarray]],
     plan: _Plan,
     memory: int | float | str | None,
-    progress: Callable[[int, int], None] | None,
 ) -> _Answers:
     """Collect edited inputs of as many texts as are asked about at once, ask, and go on."""
     n_examples = sum(len(text.examples) for text in texts)
     shape = (len(orders), n_examples, len(plan.fills), sum(plan.sizes().values()))
     answers = _Answers(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
     waiting: dict[int, list[np.ndarray]] = {}
-    questions, finished = _Questions(), 0
+    questions = _Questions()
     for number, text in enumerate(texts):
         for example in text.examples:
             waiting[example] = [
@@ -401,10 +369,7 @@ def _ask_all(
         for name in ("value", "probability", "label"):
             together = np.concatenate([getattr(some, name).numpy() for some in said])
             getattr(answers, name)[:, examples] = together[numbers]
-        finished += len(examples)
         questions, waiting = _Questions(), {}
-        if progress is not None:
-            progress(finished, n_examples)
     return answers
 
 

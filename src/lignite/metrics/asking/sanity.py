@@ -5,27 +5,25 @@ the text and not the model. Low correlation is what a method should have here; i
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import xarray as xr
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.blocks.record import record
 from lignite.errors import InputError
-from lignite.metrics.asking.faithfulness import by_place, removable
+from lignite.metrics.asking.places import by_place, removable
+from lignite.metrics.asking.session import ExplainRows, Session
+from lignite.metrics.metric import Cases, Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.hold import at_rest, own_calls, switches_undone
 from lignite.models.load import Model
-from lignite.request import check_choice
 from lignite.targets.rows import Row, run
-
-ORDERS = ("cascading", "independent")
-
-ExplainRows = Callable[[Sequence[Row]], Sequence[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,12 @@ def weight_randomization(
     rows: Sequence[Row],
     explain_rows: ExplainRows,
     *,
-    order: str = "cascading",
     relevances: Sequence[np.ndarray] | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Turn weights into noise from the head down, explain the same output again, and compare.
+
+    At each stage everything above is noise, too (Adebayo et al. call this cascading).
 
     The model is bit-identical afterwards, also after an exception. While this runs, nobody else may use it.
 
@@ -54,8 +52,6 @@ def weight_randomization(
     ----------
     explain_rows
         Explains rows with `model`: one array per row, one number per token that is no padding.
-    order
-        ``"cascading"``: at each stage everything above is noise, too. ``"independent"``: this stage alone.
     relevances
         What `explain_rows` says of the model as it is, where that is known already.
 
@@ -71,7 +67,6 @@ def weight_randomization(
     keep their size. Weights that the word embeddings share with the head count to the embeddings; blocks that share
     their weights become noise together, at the highest.
     """
-    check_choice("order", order, ORDERS)
     if not rows:
         raise InputError("there are no rows to explain; give at least one.")
     with at_rest(model.network):
@@ -79,14 +74,11 @@ def weight_randomization(
         before = list(explain_rows(rows)) if relevances is None else list(relevances)
         after = []
         for number in range(len(found)):
-            noisy = found[: number + 1] if order == "cascading" else found[number : number + 1]
-            with _noise([weight for stage in noisy for weight in stage.weights], seed):
+            with _noise([weight for stage in found[: number + 1] for weight in stage.weights], seed):
                 after.append(list(explain_rows(rows)))
-            if progress is not None:
-                progress(number + 1, len(found))
     comparisons = [compare_explanations(rows, before, other) for other in after]
     together = xr.concat(comparisons, dim="stage").assign_coords(stage=[stage.name for stage in found])
-    return together.assign_attrs(kind="weight-randomization", order=order)
+    return together.assign_attrs(kind="weight-randomization")
 
 
 def compare_explanations(rows: Sequence[Row], first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> xr.Dataset:
@@ -180,3 +172,46 @@ def _drawn(name: str, weight: Tensor, seed: int) -> Tensor:
     numbers = torch.randn(weight.shape, generator=generator)
     exact = weight.float()
     return (exact.mean().cpu() + exact.std(correction=0).cpu() * numbers).to(weight)
+
+
+@dataclass(frozen=True)
+class Noise(Question):
+    """How explanations change while weights become noise: `weight_randomization` of all cases of a method."""
+
+    def ask(self, session: Session, metrics: Sequence[Metric]) -> list[xr.Dataset]:
+        return [
+            weight_randomization(
+                session.model,
+                session.rows,
+                session.explainers[method],
+                relevances=relevances,
+                seed=session.how.seed,
+            )
+            for method, relevances in session.relevances.items()
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightRandomization(Metric):
+    """The size of the rank correlation, mean over stages."""
+
+    better: str = "lower"
+    default: bool = False
+
+    @property
+    def asks(self) -> Noise:
+        return Noise()
+
+    def measure(self, cases: Cases, answer: list[xr.Dataset]) -> Float[np.ndarray, "method example fill"]:
+        # A correlation is not defined where one explanation is constant: the same everywhere is no likeness.
+        sizes = [abs(said["rank_correlation"]).fillna(0.0).mean("stage").values for said in answer]
+        return np.array(sizes)[..., None]
+
+
+SANITY = (
+    WeightRandomization(
+        name="weight-randomization",
+        meaning="rank correlation (its size) with the explanation of a model whose weights became noise, mean over the "
+        "stages from the head down",
+    ),
+)

@@ -1,94 +1,27 @@
 """Whether relevance lies on the object that people outlined in an image.
 
 That it lies there does not make an explanation true of the model, which may well look at the background; see
-faithfulness for that. Relevances of patches are first enlarged to the pixels of the picture that the model sees. Pixels
-that no patch covers are not read by the model and take no part.
+faithfulness for that. Relevances of patches are first enlarged to the pixels of the picture that the model
+sees (`lignite.results.pixels`). Pixels that no patch covers are not read by the model and take no part.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.results.pixels import SIDES as SIDES  # what other metrics read boxes by
-from lignite.results.pixels import on_pixels
+from lignite.metrics.metric import Case, Reading, relevance_by_pixel
 
 MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
     "average_precision_both",
 )  # fmt: skip
 DISTRACTED = ("distractor_mass", "object_share")
-
-
-def relevance_map(result: xr.Dataset, *, smooth: bool = False) -> Float[np.ndarray, "y x"]:
-    """The relevance of an explained image, enlarged to the pixels of its picture: see `enlarge`."""
-    missing = [name for name in ("relevance", *SIDES) if name not in result.variables]
-    if missing:
-        raise InputError(
-            f"the result has no {missing[0]!r}, so its relevance has no place in a picture: give the explanation of an "
-            "image."
-        )
-    boxes = np.stack([result[side].values for side in SIDES], axis=1)
-    shape = result["image"].shape[:2] if "image" in result else (int(boxes[:, 2].max()), int(boxes[:, 3].max()))
-    return enlarge(result["relevance"].values, boxes, shape, smooth=smooth)
-
-
-def enlarge(
-    relevance: np.ndarray, boxes: np.ndarray, shape: Sequence[int], *, smooth: bool = False
-) -> Float[np.ndarray, "y x"]:
-    """Give every pixel the relevance of its patch.
-
-    Parameters
-    ----------
-    relevance
-        One number per token.
-    boxes
-        Of each token ``[top, left, bottom, right]`` in pixels, the last two excluded; −1 for a token without a place,
-        such as the class token, whose relevance lies nowhere in the picture.
-    shape
-        Height and width of the picture.
-    smooth
-        Draw straight lines between the patches' centres (bilinear) instead of edges around them; beyond the outermost
-        centres the patch's own number goes on.
-
-    Returns
-    -------
-    Relevances of pixels, NaN where there is no patch.
-
-    Examples
-    --------
-    >>> enlarge(np.array([9.0, 1.0, 2.0]), np.array([[-1] * 4, [0, 0, 1, 2], [0, 2, 1, 4]]), (1, 5))
-    array([[ 1.,  1.,  2.,  2., nan]])
-    """
-    scores, places = np.asarray(relevance, dtype=np.float64), np.asarray(boxes)
-    if scores.ndim != 1 or places.shape != (len(scores), 4):
-        raise InputError(
-            f"{scores.shape} relevances and boxes of shape {places.shape}: give one number and one box "
-            "[top, left, bottom, right] per token."
-        )
-    if not np.isfinite(scores).all():
-        raise NotFiniteError(f"the relevance of token {int((~np.isfinite(scores)).argmax())} is NaN or infinite.")
-    there = (places >= 0).all(axis=1)
-    if not there.any():
-        raise InputError("no token has a place in the picture, so its relevance cannot be compared with an outline.")
-    scores, places = scores[there], places[there]
-    if (places[:, 2:] > np.asarray(shape)).any():
-        raise InputError(
-            f"a patch reaches to {places[:, 2].max()} × {places[:, 3].max()} pixels, but the picture has "
-            f"{shape[0]} × {shape[1]}: give the picture that the model sees."
-        )
-    rows, cols = (len(np.unique(places[:, side])) for side in (0, 1))
-    if smooth and len(scores) != rows * cols:
-        raise InputError(
-            f"{len(scores)} patches do not fill a grid of {rows} × {cols}, and lines can be drawn between the patches "
-            "of a whole grid alone: leave smooth=False."
-        )
-    return on_pixels(scores, places, shape, smooth=smooth)
 
 
 def localization(
@@ -103,7 +36,7 @@ def localization(
     Parameters
     ----------
     relevance
-        From `relevance_map` or `enlarge`; signed, NaN for pixels that take no part. Explain the class of the object.
+        From `lignite.results.pixels`; signed, NaN for pixels that take no part. Explain the class of the object.
     mask
         Flags ``[y, x]`` of the object's pixels; with several objects of the class, of all of them.
     distractor
@@ -184,36 +117,6 @@ def grid_pointing_game(relevance: Float[np.ndarray, "y x"], cells: Sequence[Any]
     y, x = (((np.arange(length) + 0.5) * side / length).astype(int) for length in scores.shape)
     shows = np.array([cell == explained for cell in cells]).reshape(side, side)
     return _mass(scores[there], shows[y[:, None], x][there])
-
-
-def pooled_segmentation(
-    relevances: Iterable[Float[np.ndarray, "_ _"]], masks: Iterable[np.ndarray]
-) -> dict[str, float]:
-    """Pixel accuracy and intersections over union with the pixels of all pictures counted together.
-
-    As Chefer et al. report them; `localization` measures each picture alone, and its means weigh all pictures alike.
-    `mean_iou` is the mean of the object's and of the background's; `mean_average_precision` that over pictures of
-    `average_precision_both`.
-    """
-    counts = np.zeros((2, 2))
-    precisions = []
-    for relevance, mask in zip(relevances, masks, strict=True):
-        scores, there = _scores(relevance)
-        values, found = scores[there], _outline("mask", mask, there)[there]
-        above = values > _mean(values)
-        counts += [[np.sum((above == said) & (found == true)) for true in (False, True)] for said in (False, True)]
-        precisions.append(_average_precision_both(values, found))
-    if not precisions:
-        raise InputError("there are no pictures to count; give at least one.")
-    hits = counts.diagonal()
-    unions = counts.sum(0) + counts.sum(1) - hits
-    ious = hits / np.where(unions > 0, unions, np.nan)
-    return {
-        "pixel_accuracy": float(hits.sum() / counts.sum()),
-        "iou": float(ious[1]),
-        "mean_iou": float(np.nanmean(ious)),
-        "mean_average_precision": float(np.mean(precisions)),
-    }
 
 
 def mask_from_boxes(boxes: Sequence[Sequence[int]], shape: Sequence[int]) -> Bool[np.ndarray, "y x"]:
@@ -318,3 +221,91 @@ def _average_precision_both(values: np.ndarray, inside: np.ndarray) -> float:
 
 def _listed(names: Sequence[Any]) -> str:
     return ", ".join(map(str, names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localization(Reading):
+    """A number of `localization`, of the object that people outlined."""
+
+    number: str
+    better: str = "higher"
+    needs: tuple[str, ...] = ("mask",)
+    reads: str = "image"
+
+    def read(self, case: Case) -> float:
+        return case.once(_beside_outline)[self.number]
+
+
+def _beside_outline(case: Case) -> dict[str, float]:
+    assert case.evidence.mask is not None
+    return localization(case.once(relevance_by_pixel), case.evidence.mask, distractor=case.evidence.distractor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridPointing(Reading):
+    """`grid_pointing_game` of a mosaic; where the explained class is in no cell of it, no share is right."""
+
+    better: str = "higher"
+    needs: tuple[str, ...] = ("cells",)
+    reads: str = "image"
+
+    def read(self, case: Case) -> float:
+        cells, explained = case.evidence.cells, case.evidence.explained
+        relevance = case.once(relevance_by_pixel)
+        return grid_pointing_game(relevance, cells, explained) if cells and explained in cells else math.nan
+
+
+LOCALIZATION = (
+    Localization(
+        name="pointing-game",
+        meaning="share of images whose most relevant pixel lies on the object",
+        number="pointing_game",
+    ),
+    Localization(
+        name="relevance-mass", meaning="share of the positive relevance on the object", number="relevance_mass"
+    ),
+    Localization(
+        name="relevance-rank",
+        meaning="share of the object among as many most relevant pixels",
+        number="relevance_rank",
+    ),
+    Localization(
+        name="pixel-accuracy",
+        meaning="share of pixels on the right side of the mean relevance",
+        number="pixel_accuracy",
+    ),
+    Localization(
+        name="iou",
+        meaning="intersection over union of the object and the pixels above the mean relevance",
+        number="iou",
+    ),
+    Localization(name="mean-iou", meaning="mean of iou and that of the background", number="mean_iou", default=False),
+    Localization(
+        name="pixel-average-precision",
+        meaning="area under precision over recall of the object's pixels",
+        number="average_precision",
+    ),
+    Localization(
+        name="pixel-average-precision-both",
+        meaning="the same over object and background in one list",
+        number="average_precision_both",
+        default=False,
+    ),
+    Localization(
+        name="distractor-mass",
+        meaning="share of the positive relevance on the distractor",
+        better="lower",
+        needs=("mask", "distractor"),
+        number="distractor_mass",
+    ),
+    Localization(
+        name="object-share",
+        meaning="the object's part of the relevance on object and distractor",
+        needs=("mask", "distractor"),
+        number="object_share",
+    ),
+    GridPointing(
+        name="grid-pointing-game",
+        meaning="share of the positive relevance in the explained class's cells of a mosaic",
+    ),
+)

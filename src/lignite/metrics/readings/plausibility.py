@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lignite.errors import InputError, NotFiniteError, OptionError
+from lignite.metrics.metric import Case, Reading
 from lignite.results.build import TokenLabels
 
 Span = tuple[int, int]
@@ -62,8 +63,7 @@ def rationale_from_spans(
     counted = ~np.array(tokens.special, dtype=bool)
     if not (counted & (start >= 0)).any():
         raise InputError(
-            "the tokens have no places in the text, so character spans cannot be found: give the rationale as flags, "
-            "one per token or word."
+            "the tokens have no places in the text, so character spans cannot be found: leave the rationale out."
         )
     reach = length or len(getattr(tokens, "input", "")) or int(stop.max())
     evidence = np.zeros(len(start), dtype=bool)
@@ -80,36 +80,6 @@ def rationale_from_spans(
         places = met.nonzero()[0]
         stretches.append((int(places[0]), int(places[-1]) + 1))
     return Rationale(_flags(evidence), tuple(sorted(set(stretches))), _flags(counted))
-
-
-def rationale_from_flags(tokens: TokenLabels, flags: Sequence[bool | int]) -> Rationale:
-    """Read a rationale given as one flag per token that is no special token, or per word of the text.
-
-    Words are those of the label `word`; every token of a marked word is marked.
-
-    Raises
-    ------
-    InputError
-        If there are as many flags as neither tokens nor words, or a flag is neither 0 nor 1.
-    """
-    counted = ~np.array(tokens.special, dtype=bool)
-    word = np.array(tokens.word)
-    given = np.asarray(list(flags), dtype=np.float64)
-    if not np.isin(given, (0, 1)).all():
-        raise InputError(f"a rationale's flag is {given[~np.isin(given, (0, 1))][0]:g}; expected 0 or 1 for each.")
-    words = sorted({int(number) for number in word[counted] if number >= 0})
-    evidence = np.zeros(len(word), dtype=bool)
-    if len(given) == counted.sum():
-        evidence[counted] = given > 0
-    elif len(given) == len(words):
-        marked = {number for number, flag in zip(words, given, strict=True) if flag}
-        evidence = counted & np.isin(word, list(marked))
-    else:
-        raise InputError(
-            f"the rationale has {len(given)} flags, but the text has {int(counted.sum())} tokens and {len(words)} "
-            "words: give one for each token or word, or character spans."
-        )
-    return Rationale(_flags(evidence), tuple(runs(evidence)), _flags(counted))
 
 
 def runs(flags: Sequence[bool] | np.ndarray) -> list[Span]:
@@ -332,3 +302,65 @@ def _precision_recall(scores: np.ndarray, evidence: np.ndarray) -> tuple[float, 
     gain = np.diff(recall, prepend=0.0)
     before = np.concatenate([[1.0], precision[:-1]])
     return float((gain * (precision + before) / 2).sum()), float((gain * precision).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plausibility(Reading):
+    """A number of `plausibility`, of the rationale that people gave."""
+
+    number: str
+    better: str = "higher"
+    needs: tuple[str, ...] = ("rationale",)
+    reads: str = "text"
+
+    def read(self, case: Case) -> float:
+        return case.once(_beside_rationale)[self.number]
+
+
+def _beside_rationale(case: Case) -> dict[str, float]:
+    assert case.evidence.rationale is not None
+    return plausibility(case.relevance, rationale_from_spans(case.tokens, case.evidence.rationale))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignAgreement(Reading):
+    """A number of `sign_agreement`, of the words that people found to speak for or against."""
+
+    number: str
+    better: str = "higher"
+    needs: tuple[str, ...] = ("polarity",)
+    reads: str = "text"
+
+    def read(self, case: Case) -> float:
+        return case.once(_beside_polarity)[self.number]
+
+
+def _beside_polarity(case: Case) -> dict[str, float]:
+    assert case.evidence.polarity is not None
+    return sign_agreement(case.relevance, case.tokens, case.evidence.polarity)
+
+
+PLAUSIBILITY = (
+    Plausibility(name="token-f1", meaning="share of marked tokens among as many most relevant ones", number="token_f1"),
+    Plausibility(
+        name="token-f1-threshold",
+        meaning="F1 of the tokens with half the largest relevance or more",
+        number="token_f1_threshold",
+        default=False,
+    ),
+    Plausibility(
+        name="iou-f1", meaning="F1 of stretches that share half their union with a marked one", number="iou_f1"
+    ),
+    Plausibility(name="auprc", meaning="area under precision over recall of the marked tokens", number="auprc"),
+    Plausibility(name="average-precision", meaning="the same area by steps", number="average_precision", default=False),
+    SignAgreement(
+        name="sign-agreement",
+        meaning="share of labelled words whose relevance has their sign",
+        number="sign_agreement",
+    ),
+    SignAgreement(
+        name="sign-agreement-balanced",
+        meaning="its mean over words for and words against",
+        number="sign_agreement_balanced",
+    ),
+)

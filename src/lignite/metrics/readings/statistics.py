@@ -1,9 +1,8 @@
-"""How sure a mean over examples is, whether two methods differ, and the reference that knows nothing.
+"""How sure a mean over examples is, whether two methods differ, corrected for several comparisons.
 
 Scores that are not defined for an example (NaN) are left out and counted, never taken for zero.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from lignite.errors import InputError, OptionError
 from lignite.request import check_choice
 
 INTERVALS = ("bca", "percentile")
-TESTS = ("bootstrap", "wilcoxon")
 RESAMPLES = 9999
 """One less than 10,000, so that a p-value, which counts the sample itself too, is a multiple of 1e-4."""
 FEWEST_RESAMPLES = 99
@@ -47,7 +45,6 @@ class Comparison:
     p: float
     n: int
     missing: int
-    test: str
 
 
 def interval(
@@ -85,26 +82,20 @@ def compare(
     first: Sequence[float] | np.ndarray,
     second: Sequence[float] | np.ndarray,
     *,
-    test: str = "bootstrap",
     confidence: float = 0.95,
     n_resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two methods by their scores on the same examples, in the same order.
+    """Compare two methods by their scores on the same examples, in the same order, by a paired bootstrap.
 
-    Parameters
-    ----------
-    test
-        ``"bootstrap"``: how often the mean of resampled differences, moved to mean zero, is as far from zero as the
-        observed one. ``"wilcoxon"``: the signed-rank test, which asks for the ranks of differences alone (zeros are
-        left out). The interval is that of the mean difference, by `interval`, under both.
+    p is how often the mean of resampled differences, moved to mean zero, is as far from zero as the observed one. The
+    interval is that of the mean difference, by `interval`.
 
     Returns
     -------
     Pairs in which either score is missing are left out and counted. Without a difference in any pair, p is 1.
     """
     _check_options(confidence, n_resamples)
-    check_choice("test", test, TESTS)
     one, other = _numbers("first", first), _numbers("second", second)
     if len(one) != len(other):
         raise InputError(
@@ -117,11 +108,9 @@ def compare(
         p = np.nan
     elif not known.any():
         p = 1.0
-    elif test == "wilcoxon":
-        p = float(stats.wilcoxon(known).pvalue)
     else:
         p = _bootstrap_p(known, n_resamples, seed)
-    return Comparison(mean.mean, mean.low, mean.high, p, len(known), mean.missing, test)
+    return Comparison(mean.mean, mean.low, mean.high, p, len(known), mean.missing)
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -157,20 +146,6 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     one, other = stats.rankdata(first), stats.rankdata(second)
     one, other = one - one.mean(), other - other.mean()
     return float(np.clip(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)), -1, 1))
-
-
-def random_relevances(texts: Iterable[Sequence[str]], *, seed: int = 0) -> list[np.ndarray]:
-    """The reference every method has to beat: normal numbers, one array per text, one number per token.
-
-    They depend on the seed and on the tokens alone, not on what else is asked, so that a run over a part of the data
-    repeats the numbers of the whole.
-    """
-    return [_generator(tokens, seed).standard_normal(len(tokens)) for tokens in texts]
-
-
-def _generator(tokens: Sequence[str], seed: int) -> np.random.Generator:
-    digest = hashlib.sha256("\0".join(tokens).encode("utf-8", "surrogatepass")).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
 def _bounds(scores: np.ndarray, confidence: float, method: str, n_resamples: int, seed: int) -> tuple[float, float]:

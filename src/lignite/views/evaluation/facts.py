@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
+from lignite.results.evaluation import Evaluation
 from lignite.views.palette import COLD, WARM
 from lignite.wording import one_line
 
@@ -17,22 +17,6 @@ GREY = "#8f8f8f"
 
 ACCURACY = "accuracy"
 WITHOUT_REMOVAL = "nothing removed: human evidence, completeness, cost"
-
-
-@runtime_checkable
-class Measured(Protocol):
-    """What the views read of an evaluation; :class:`lignite.api.evaluate.Evaluation` offers it."""
-
-    @property
-    def table(self) -> pd.DataFrame: ...
-    @property
-    def curves(self) -> pd.DataFrame: ...
-    @property
-    def tests(self) -> pd.DataFrame: ...
-    @property
-    def skipped(self) -> pd.DataFrame: ...
-    @property
-    def attrs(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ class Column:
         return str(max(sizes)) if min(sizes) == max(sizes) else f"{min(sizes)}-{max(sizes)}"
 
 
-def columns_of(evaluation: Measured) -> list[Column]:
+def columns_of(evaluation: Evaluation) -> list[Column]:
     """The table by fill and metric, with what a reader wants to know of every cell."""
     table, told = evaluation.table, evaluation.attrs["metrics"]
     columns = [
@@ -112,7 +96,7 @@ def _column(metric: str, fill: str, rows: pd.DataFrame, told: Mapping[str, str],
     return Column(metric, fill, better, told.get("meaning", ""), cells)
 
 
-def _marks(evaluation: Measured, metric: str, fill: str) -> dict[str, str]:
+def _marks(evaluation: Evaluation, metric: str, fill: str) -> dict[str, str]:
     """Methods that differ from the reference by more than chance, corrected for the number compared."""
     tests, better = evaluation.tests, evaluation.attrs["metrics"].get(metric, {}).get("better", "")
     if not better:
@@ -123,7 +107,7 @@ def _marks(evaluation: Measured, metric: str, fill: str) -> dict[str, str]:
     return {str(row.method): "+" if sign * row.difference > 0 else "-" for row in some.itertuples(index=False)}
 
 
-def facts(evaluation: Measured) -> dict[str, str]:
+def facts(evaluation: Evaluation) -> dict[str, str]:
     """What was measured on what, in words."""
     attrs = evaluation.attrs
     model = one_line(str(attrs["model"])) + (f" @ {attrs['revision']}" if attrs["revision"] else "")
@@ -145,7 +129,7 @@ def facts(evaluation: Measured) -> dict[str, str]:
     return told
 
 
-def reasons(evaluation: Measured) -> list[tuple[int, str, str]]:
+def reasons(evaluation: Evaluation) -> list[tuple[int, str, str]]:
     """Why examples are missing: how many, under which method (all where empty), and the reason of the first."""
     skipped = evaluation.skipped
     if not len(skipped):
@@ -191,7 +175,7 @@ def limits_of(measured: str, means: np.ndarray) -> tuple[float, float]:
     return (least, largest) if largest > least else (least - 0.5, least + 0.5)
 
 
-def line_styles(evaluation: Measured) -> dict[str, tuple[str, str]]:
+def line_styles(evaluation: Evaluation) -> dict[str, tuple[str, str]]:
     """Colour and dashes of each method's line."""
     styles, number = {}, 0
     for method in dict.fromkeys(str(name) for name in evaluation.table["method"]):

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.errors import FileError
-from lignite.files import write_whole
+from lignite.results.evaluation import Evaluation
 from lignite.views.drawing import ENDINGS, save_figure
 from lignite.views.evaluation.facts import (
     WITHOUT_REMOVAL,
-    Measured,
     columns_of,
     facts,
     limits_of,
@@ -28,13 +26,11 @@ from lignite.views.markup import render, write_page
 from lignite.wording import one_line, shorten
 
 
-def save_evaluation(evaluation: Measured, path: str | os.PathLike[str]) -> None:
-    """Write the table (.csv), the page (.html) or the curves (.png, .svg, .pdf)."""
+def save_evaluation(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+    """Write the page (.html) or the curves (.png, .svg, .pdf)."""
     path = Path(path)
     ending = path.suffix.lower()
-    if ending == ".csv":
-        write_whole(path, _told(evaluation).to_csv(index=False).encode(errors="backslashreplace"))
-    elif ending in (".html", ".htm"):
+    if ending in (".html", ".htm"):
         write_page(evaluation_html(evaluation), path)
     elif ending in ENDINGS:
         save_figure(draw_curves(evaluation), path, dpi=200)
@@ -42,17 +38,7 @@ def save_evaluation(evaluation: Measured, path: str | os.PathLike[str]) -> None:
         raise FileError(f"{path}: unknown ending {ending!r}; use .json, .csv, .html, {', '.join(ENDINGS)}.")
 
 
-def _told(evaluation: Measured) -> pd.DataFrame:
-    """The table with what every number means, for it may be read far from here."""
-    metrics = evaluation.attrs["metrics"]
-    columns = {
-        what: [metrics.get(name, {}).get(what, "") for name in evaluation.table["metric"]]
-        for what in ("better", "meaning")
-    }
-    return evaluation.table.assign(**columns)
-
-
-def evaluation_html(evaluation: Measured) -> str:
+def evaluation_html(evaluation: Evaluation) -> str:
     """One page that needs nothing else: the table with its intervals, curves, tests, and what was left out."""
     columns = columns_of(evaluation)
     return render(
@@ -84,7 +70,7 @@ class _Plot:
     ticks: list[tuple[float, str]]
 
 
-def _plots(evaluation: Measured) -> Iterator[_Plot]:
+def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
     curves = shown_curves(evaluation.curves)
     for (measured, fill), some in curves.groupby(["measure", "fill"], sort=False):
         least, largest = limits_of(str(measured), some["mean"].to_numpy())

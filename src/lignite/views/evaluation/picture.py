@@ -10,15 +10,16 @@ import pandas as pd  # type: ignore[import-untyped]
 from matplotlib.figure import Figure
 
 from lignite.errors import InputError
+from lignite.results.evaluation import Evaluation
 from lignite.views.drawing import STYLE
-from lignite.views.evaluation.facts import Measured, line_styles, shown_curves
+from lignite.views.evaluation.facts import line_styles, shown_curves
 from lignite.views.labels import model_title
 from lignite.wording import one_line, shorten
 
 BANDS = 4  # more intervals over each other hide the lines
 
 
-def draw_curves(evaluation: Measured, *, measure: str = "probability") -> Figure:
+def draw_curves(evaluation: Evaluation, *, measure: str = "probability") -> Figure:
     """Deletion and insertion curves, a row per fill; intervals as bands where there are few methods."""
     some = shown_curves(evaluation.curves, measure)
     if not len(some):

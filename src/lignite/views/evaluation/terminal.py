@@ -7,11 +7,11 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from lignite.results.evaluation import Evaluation
 from lignite.views.evaluation.facts import (
     WITHOUT_REMOVAL,
     Cell,
     Column,
-    Measured,
     columns_of,
     facts,
     reasons,
@@ -25,7 +25,7 @@ CELL = 15  # "0.573 ±0.021 +"
 REASONS_SHOWN = 5
 
 
-def print_evaluation(evaluation: Measured, *, console: Console | None = None) -> None:
+def print_evaluation(evaluation: Evaluation, *, console: Console | None = None) -> None:
     """Print means with half the width of their intervals, the best of each column, and what could not be computed."""
     console = console or Console()
     writer = Writer(console)
@@ -40,7 +40,7 @@ def print_evaluation(evaluation: Measured, *, console: Console | None = None) ->
         console.print(_skipped(evaluation, writer))
 
 
-def _fitting(columns: Sequence[Column], evaluation: Measured, width: int) -> Iterator[list[Column]]:
+def _fitting(columns: Sequence[Column], evaluation: Evaluation, width: int) -> Iterator[list[Column]]:
     """As many columns side by side as there is room for, those of one fill together."""
     names = max(cell_len(name) for name in evaluation.table["method"].unique()) if len(evaluation.table) else 0
     room = width - min(names, METHOD_CELLS)
@@ -88,7 +88,7 @@ def _cell(cell: Cell, writer: Writer) -> Text:
     )
 
 
-def _legend(evaluation: Measured, writer: Writer) -> RenderableType:
+def _legend(evaluation: Evaluation, writer: Writer) -> RenderableType:
     attrs = evaluation.attrs
     percent = f"{100 * float(attrs['confidence']):g} %"
     text = (
@@ -98,7 +98,7 @@ def _legend(evaluation: Measured, writer: Writer) -> RenderableType:
     return Text(writer.plain(one_line(text if writer.encodable("±", "") else text.replace("±", "+-"))), style="dim")
 
 
-def _skipped(evaluation: Measured, writer: Writer) -> RenderableType:
+def _skipped(evaluation: Evaluation, writer: Writer) -> RenderableType:
     found = reasons(evaluation)
     lines = [Text("not computed", style="bold")]
     for count, method, reason in found[:REASONS_SHOWN]:

@@ -1,0 +1,244 @@
+"""The units of an evaluation: some examples, explained by every method that has not done so yet, and measured."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from lignite.api.explain import Missed, explain_rows
+from lignite.data.examples import Example
+from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, warn
+from lignite.metrics.asking.session import Asking, ExplainRows, Session
+from lignite.metrics.metric import Explained
+from lignite.metrics.registry import measure
+from lignite.metrics.subjects import Posed, Subjects
+from lignite.models.load import Model
+from lignite.request import ExplainRequest
+from lignite.results.certificate import largest_gap
+from lignite.runs.unit import Done, Piece, Tick, Unit
+from lignite.targets.rows import Row
+
+TOGETHER = 32
+"""Examples in one unit, and what an interruption costs at most."""
+
+CHARACTERS_TOGETHER = 8192
+"""Fewer examples where they are long."""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One row of the table: a method with its options, under the name it was asked for."""
+
+    name: str
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def request(self) -> ExplainRequest:
+        """The options as `explain` understands them, with its defaults."""
+        return ExplainRequest(method=self.method, **self.options)
+
+    def key(self, example: Example) -> str:
+        """Of its explanation of an example: the same for the same content and options, whatever they are called."""
+        return sha256(f"{example.key} {self.request.to_json()}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An example, or one explanation of it, that could not be computed; `method` is empty where it is all of them."""
+
+    example: int
+    id: str
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """An explanation that misses more than its method promises."""
+
+    method: str
+    missed: Missed
+
+
+Notes = list[Skipped | Gap]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What all units of an evaluation share."""
+
+    model: Model
+    subjects: Subjects
+    methods: Sequence[Method]
+    metrics: Sequence[str]
+    how: Asking
+
+    def units(self) -> list[Unit]:
+        """The whole evaluation: a piece for every example and method."""
+        return [
+            Unit(
+                tuple(method.key(example) for method in self.methods for example in some),
+                partial(_compute, self, some),
+            )
+            for some in _together(self.subjects.examples)
+        ]
+
+    def pieces(self, finished: Mapping[str, Piece]) -> dict[tuple[int, str], Piece]:
+        """Finished pieces by the number of their example and the name of their method."""
+        keys = {
+            (example.number, method.name): method.key(example)
+            for example in self.subjects.examples
+            for method in self.methods
+        }
+        return {place: finished[key] for place, key in keys.items() if key in finished}
+
+    def explainer(self, method: Method) -> ExplainRows:
+        """What explains other rows as a method does, for metrics that change a text or the model."""
+
+        def relevances(rows: Sequence[Row]) -> list[np.ndarray]:
+            results = explain_rows(self.model, rows, method.request, memory=self.how.memory)
+            return [result["relevance"].values.astype(np.float64) for result in results]
+
+        return relevances
+
+
+def _together(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    some: list[Example] = []
+    for example in examples:
+        longest = max(len(other.text) + len(other.pair or "") for other in [*some, example])
+        if some and (len(some) == TOGETHER or longest * (len(some) + 1) > CHARACTERS_TOGETHER):
+            yield some
+            some = []
+        some.append(example)
+    if some:
+        yield some
+
+
+def _compute(work: Work, examples: Sequence[Example], missing: Collection[str], tick: Tick) -> Done:
+    notes: Notes = []
+    posed = [one for example in examples if (one := _pose(work, example, missing, notes)) is not None]
+    explained: dict[Method, dict[int, Explained]] = {}
+    for method in work.methods:
+        wanted = [one for one in posed if method.key(one.example) in missing]
+        if wanted:
+            explained[method] = _explain(work, wanted, method, notes)
+            tick(len(wanted))
+    return Done(_measure(work, posed, explained, notes), tuple(notes))
+
+
+def _pose(work: Work, example: Example, missing: Collection[str], notes: Notes) -> Posed | None:
+    """What is asked about an example; None where nothing is left to do, or nothing can be done."""
+    if not any(method.key(example) in missing for method in work.methods):
+        return None
+    try:
+        row = work.subjects.ask(example)
+    except (InputError, NotFiniteError) as error:
+        notes.append(_skipped(example, error))
+        return None
+    work.subjects.check_labels(row)
+    try:
+        return work.subjects.pose(example, row)
+    except InputError as error:
+        notes.append(_skipped(example, error))
+        return None
+
+
+def _skipped(example: Example, error: Exception, method: str = "") -> Skipped:
+    return Skipped(example.number, example.id, method, str(error))
+
+
+def _explain(work: Work, some: Sequence[Posed], method: Method, notes: Notes) -> dict[int, Explained]:
+    """Explanations by the number of their example; where a batch fails, each example is tried alone."""
+    try:
+        return _explain_together(work, some, method, notes)
+    except LigniteError as error:
+        if len(some) == 1:
+            notes.append(_skipped(some[0].example, error, method.name))
+            return {}
+    found: dict[int, Explained] = {}
+    for one in some:
+        found |= _explain(work, [one], method, notes)
+    return found
+
+
+def _explain_together(work: Work, some: Sequence[Posed], method: Method, notes: Notes) -> dict[int, Explained]:
+    start = time.perf_counter()
+    missed: list[Missed] = []
+    rows = [one.subject.row for one in some]
+    results = explain_rows(work.model, rows, method.request, memory=work.how.memory, missed=missed)
+    seconds = (time.perf_counter() - start) / len(some)
+    found: dict[int, Explained] = {}
+    for one, result in zip(some, results, strict=True):
+        relevance = result["relevance"].values.astype(np.float64)
+        if not np.isfinite(relevance).all():
+            raise NotFiniteError("a relevance is NaN or infinite; load the model with dtype='float32'.")
+        found[one.example.number] = Explained(relevance, largest_gap(result), seconds)
+    notes.extend(Gap(method.name, each) for each in missed)
+    return found
+
+
+def _measure(
+    work: Work, posed: Sequence[Posed], explained: Mapping[Method, Mapping[int, Explained]], notes: Notes
+) -> dict[str, Piece]:
+    """Measure all methods that explained the same examples in one go."""
+    groups: dict[tuple[int, ...], list[Method]] = {}
+    for method, found in explained.items():
+        if found:
+            groups.setdefault(tuple(found), []).append(method)
+    by_number = {one.example.number: one for one in posed}
+    pieces: dict[str, Piece] = {}
+    for numbers, methods in groups.items():
+        given = {method: [explained[method][number] for number in numbers] for method in methods}
+        pieces |= _measure_together(work, [by_number[number] for number in numbers], given, notes)
+    return pieces
+
+
+def _measure_together(
+    work: Work, some: Sequence[Posed], given: Mapping[Method, Sequence[Explained]], notes: Notes
+) -> dict[str, Piece]:
+    """Pieces by their keys; where some cannot be measured together, each example is tried alone."""
+    session = Session(
+        work.model,
+        [one.subject for one in some],
+        {method.name: several for method, several in given.items()},
+        {method.name: work.explainer(method) for method in given},
+        work.how,
+    )
+    try:
+        found = measure(session, work.metrics)
+    except (InputError, NotFiniteError) as error:
+        if len(some) == 1:
+            notes.append(_skipped(some[0].example, error))
+            return {}
+    else:
+        return {
+            method.key(one.example): {"id": one.example.id, "method": method.name, "correct": one.correct}
+            | asdict(result)
+            for method in given
+            for one, result in zip(some, found[method.name], strict=True)
+        }
+    pieces: dict[str, Piece] = {}
+    for place, one in enumerate(some):
+        alone = {method: [several[place]] for method, several in given.items()}
+        pieces |= _measure_together(work, [one], alone, notes)
+    return pieces
+
+
+def warn_of_gaps(methods: Sequence[Method], notes: Sequence[Skipped | Gap]) -> None:
+    """One warning for each method that misses more than it promises."""
+    for method in methods:
+        missed = [note.missed for note in notes if isinstance(note, Gap) and note.method == method.name]
+        if missed:
+            request = method.request
+            more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+            warn(
+                f"{method.name} misses more than {request.tol:g} of the displacement for {missed[0]}{more}; "
+                f"the metric completeness-gap says how much. Raise its "
+                f"{'n_steps' if request.n_steps else 'max_steps'}.",
+                GapWarning,
+            )

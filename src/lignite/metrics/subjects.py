@@ -1,0 +1,180 @@
+"""Examples as a model sees them: what is explained of each, and what people said of it in the model's own numbers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool
+
+from lignite.data.examples import Example
+from lignite.data.outlines import carry, read_outline
+from lignite.errors import InputError, OptionError
+from lignite.inputs.pictures import read_image
+from lignite.metrics.asking.session import Subject
+from lignite.metrics.metric import Evidence
+from lignite.metrics.readings.localization import mask_from_boxes
+from lignite.metrics.registry import check_evidence
+from lignite.models.facts import class_names
+from lignite.models.load import Model
+from lignite.request import Target
+from lignite.targets.ask import ask
+from lignite.targets.labels import Labels
+from lignite.targets.objective import Wanted
+from lignite.targets.rows import Row
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """An example and the subject that it became; `correct`: whether its label is predicted, NaN where unknown."""
+
+    example: Example
+    subject: Subject
+    correct: float
+
+
+class Subjects:
+    """Examples that are posed to a model, one at a time.
+
+    Parameters
+    ----------
+    target
+        What is explained.
+    explain_label
+        Explain each example's own label instead.
+    """
+
+    def __init__(self, model: Model, examples: Sequence[Example], target: Wanted, *, explain_label: bool) -> None:
+        self.model = model
+        self.examples = examples
+        self.target = target
+        self.explain_label = explain_label
+        self._labels = Labels(class_names(model.config))
+        self._labels_fit = False
+
+    def ask(self, example: Example) -> Row:
+        """Settle what is explained of an example.
+
+        Raises
+        ------
+        InputError
+            If it cannot be explained.
+        """
+        target = self.target
+        if self.explain_label:
+            if example.label is None:
+                raise InputError("there is no label to explain.")
+            target = Target(label=self._class(example, example.label))
+        rows = ask(self.model, [example.input], target)
+        if len(rows) != 1:
+            raise InputError(f"is {len(rows)} inputs, expected one: name a single image.")
+        return rows[0]
+
+    def check_labels(self, row: Row) -> None:
+        """Before hours of work, with the first row that was asked about: every label is one of the model's classes.
+
+        Raises
+        ------
+        InputError
+            If one is not; the message names its example.
+        OptionError
+            If the model has no classes of whole inputs.
+        """
+        if self._labels_fit:
+            return
+        labelled = [example for example in self.examples if example.label is not None]
+        if labelled and row.objective.kind != "class":
+            raise OptionError(
+                f"label= names classes of whole texts, but {type(self.model.network).__name__} answers otherwise "
+                f"({row.objective.name}). Leave label out."
+            )
+        for example in labelled:
+            self._class(example, example.label)
+        for example in self.examples:
+            for cell in example.cells or ():
+                self._class(example, cell)
+        self._labels_fit = True
+
+    def pose(self, example: Example, row: Row) -> Posed:
+        """Put beside it what people said.
+
+        Raises
+        ------
+        InputError
+            If that cannot be used, as an outline of another size.
+        OptionError
+            If signs have no meaning for this model.
+        """
+        known = example.label is not None and example.image is not None
+        label = self._class(example, example.label) if known else None
+        correct = self._correct(example, row)
+        subject = Subject(row, self._evidence(example, row), label)
+        check_evidence(subject)
+        return Posed(example, subject, correct)
+
+    def _class(self, example: Example, label: str | int | None) -> int:
+        """Number of an example's class, given by number or by name; or of that of one of its cells."""
+        found = None if label is None else self._labels.find(label)
+        if found is None:
+            raise InputError(
+                f"example {example.id}: the label {label!r} is none of this model's classes: {self._labels.listed}. "
+                "Give one of them, by name or number."
+            )
+        return found
+
+    def _correct(self, example: Example, row: Row) -> float:
+        if example.label is None or row.outlook is None or not row.outlook.best:
+            return float("nan")
+        if example.cells is not None:  # a mosaic shows several classes: whichever leads is right
+            return float("nan")
+        return float(row.outlook.best == self._labels.name(self._class(example, example.label)))
+
+    def _evidence(self, example: Example, row: Row) -> Evidence:
+        polarity = None
+        if example.polarity is not None:
+            turned = _turn(row)
+            polarity = [(start, stop, turned * sign) for start, stop, sign in example.polarity]
+        if example.image is None:
+            return Evidence(example.rationale, polarity)
+        outlines = self._outlines(example, row)
+        cells = None if example.cells is None else tuple(self._class(example, cell) for cell in example.cells)
+        return Evidence(
+            mask=outlines.get("mask"),
+            distractor=outlines.get("distractor"),
+            cells=cells,
+            explained=row.objective.index,
+        )
+
+    def _outlines(self, example: Example, row: Row) -> dict[str, Bool[np.ndarray, "y x"]]:
+        """What people marked in an image, carried to the picture that the model sees."""
+        picture = tuple(row.encoded.tensors["pixel_values"].shape[2:])
+        drawn = {
+            what: read_outline(source, what=what)
+            for what, source in (("mask", example.mask), ("distractor", example.distractor))
+            if source is not None
+        }
+        original = None
+        if (drawn or example.boxes is not None) and not hasattr(example.image, "detach"):  # a tensor is what is seen
+            width, height = read_image(example.image).size
+            original = (height, width)
+        if example.boxes is not None:
+            drawn["mask"] = mask_from_boxes(example.boxes, original or picture)
+        return {what: carry(self.model, outline, original, picture, what=what) for what, outline in drawn.items()}
+
+
+def _turn(row: Row) -> int:
+    """1 where the explained class is the one that positive signs speak for: the second of two, or a regression."""
+    outlook, objective = row.outlook, row.objective
+    n_choices = 0 if outlook is None else len(outlook.choices)
+    if objective.kind != "class" or objective.index is None or n_choices not in (1, 2):
+        raise OptionError(
+            f"polarity speaks of two classes, the second of which is the good one; this model answers with "
+            f"{n_choices} ({objective.name}). Leave polarity out."
+        )
+    return 1 if objective.index == n_choices - 1 else -1
+
+
+def one_per_class(mosaics: Sequence[Example]) -> Iterator[Example]:
+    """Every mosaic once for each class in its cells, labelled with it."""
+    pairs = [(mosaic, cell) for mosaic in mosaics for cell in dict.fromkeys(mosaic.cells or ())]
+    for number, (mosaic, cell) in enumerate(pairs):
+        yield replace(mosaic, number=number, id=f"{mosaic.id}: {cell}", label=cell)

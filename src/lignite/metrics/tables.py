@@ -1,0 +1,111 @@
+"""Scores of single explanations become the tables of an evaluation: means, curves and tests between methods."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+
+from lignite.data.examples import Example
+from lignite.metrics.asking.session import Asking
+from lignite.metrics.readings.statistics import compare, holm, interval
+from lignite.metrics.registry import METRICS
+from lignite.results.evaluation import frame
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What was measured of which explanations: by the number of an example and the name of a method.
+
+    A piece holds `scores` (metric, fill, value), `curves`, and whether the prediction was `correct`.
+    """
+
+    examples: Sequence[Example]
+    methods: Sequence[str]
+    metrics: Sequence[str]
+    how: Asking
+    pieces: Mapping[tuple[int, str], Mapping[str, Any]]
+
+    def of(self, method: str) -> Iterator[tuple[Example, Mapping[str, Any]]]:
+        """Examples that a method explained, and what was measured."""
+        for example in self.examples:
+            if (example.number, method) in self.pieces:
+                yield example, self.pieces[example.number, method]
+
+    @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Metrics and fills, also those that came out for no example."""
+        return [(name, fill) for name in self.metrics for fill in (self.how.fills if METRICS[name].per_fill else ("",))]
+
+    @property
+    def accuracy(self) -> float:
+        """How often the model is right, where that is known: the same for every method that explained an example."""
+        known = [piece["correct"] for _, piece in self.of(self.methods[0]) if piece["correct"] == piece["correct"]]
+        return float(np.mean(known)) if known else float("nan")
+
+
+def tabulate(scored: Scored, *, confidence: float, reference: str) -> dict[str, pd.DataFrame]:
+    """The tables of an `lignite.results.evaluation.Evaluation` but for what was skipped, by their names."""
+    scores = _scores(scored)
+    return {
+        "table": _table(scored, scores, confidence),
+        "scores": scores,
+        "curves": _curves(scored, confidence),
+        "tests": _tests(scored, scores, reference, confidence),
+    }
+
+
+def _scores(scored: Scored) -> pd.DataFrame:
+    rows = []
+    for example in scored.examples:
+        for method in scored.methods:
+            piece = scored.pieces.get((example.number, method))
+            for metric, fill, value in () if piece is None else piece["scores"]:
+                rows.append((example.number, example.id, method, metric, fill, value))
+    return frame(rows, ["example", "id", "method", "metric", "fill", "value"])
+
+
+def _table(scored: Scored, scores: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Every method keeps its rows, also one that explained nothing."""
+    groups = {key: group["value"].to_numpy() for key, group in scores.groupby(["method", "metric", "fill"], sort=False)}
+    rows = []
+    for method in scored.methods:
+        for metric, fill in scored.columns:
+            known = groups.get((method, metric, fill), np.empty(0))
+            found = interval(known, confidence=confidence, seed=scored.how.seed)
+            rows.append((method, metric, fill, found.mean, found.low, found.high, found.n))
+    return frame(rows, ["method", "metric", "fill", "mean", "low", "high", "n"])
+
+
+def _tests(scored: Scored, scores: pd.DataFrame, reference: str, confidence: float) -> pd.DataFrame:
+    rows = []
+    for metric, fill in scored.columns:
+        some = scores[(scores["metric"] == metric) & (scores["fill"] == fill)]
+        wide = some.pivot(index="example", columns="method", values="value")
+        others = [method for method in scored.methods if method != reference and method in wide]
+        if not METRICS[metric].tested or reference not in wide:
+            continue
+        known = {name: wide[name].to_numpy() for name in (reference, *others)}
+        found = [compare(known[name], known[reference], confidence=confidence, seed=scored.how.seed) for name in others]
+        adjusted = holm([item.p for item in found])
+        for name, item, p_holm in zip(others, found, adjusted, strict=True):
+            difference = (item.difference, item.low, item.high)
+            rows.append((name, reference, metric, fill, *difference, item.p, float(p_holm), item.n))
+    return frame(rows, ["method", "reference", "metric", "fill", "difference", "low", "high", "p", "p_holm", "n"])
+
+
+def _curves(scored: Scored, confidence: float) -> pd.DataFrame:
+    rows = []
+    for method in scored.methods:
+        collected: dict[tuple[str, str, str], list[list[float]]] = {}
+        own: dict[str, list[float]] = {}
+        for _, piece in scored.of(method):
+            for curve in piece["curves"]:
+                collected.setdefault((curve["curve"], curve["measure"], curve["fill"]), []).append(curve["values"])
+                own[curve["curve"]] = curve.get("shares", scored.how.shares())
+        for (curve, measured, fill), values in collected.items():
+            for share, column in zip(own[curve], np.array(values, dtype=np.float64).T, strict=True):
+                found = interval(column, confidence=confidence, method="percentile", seed=scored.how.seed)
+                rows.append((method, curve, measured, fill, share, found.mean, found.low, found.high, found.n))
+    return frame(rows, ["method", "curve", "measure", "fill", "share", "mean", "low", "high", "n"])

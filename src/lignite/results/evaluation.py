@@ -1,0 +1,126 @@
+"""An evaluation: how far the explanations of several methods hold, as tables and as a file that keeps them."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd  # type: ignore[import-untyped]
+
+from lignite.errors import FileError
+from lignite.files import as_json, from_json, parse_json, read_whole, write_whole
+
+FORMAT = "lignite evaluation"
+VERSION = 1
+TABLES = ("table", "scores", "curves", "tests", "skipped")
+
+_WHOLE = ("example", "n")
+_TEXT = ("id", "method", "metric", "fill", "curve", "measure", "reference", "reason")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured.
+
+    Attributes
+    ----------
+    table
+        A row per method, metric and fill: mean over examples, its confidence interval (low, high), and their number n.
+    scores
+        A row per example, method, metric and fill; NaN where a metric is not defined for an example.
+    curves
+        Mean deletion and insertion curves: what the model says when this share of the tokens is gone, or back. Of
+        images also the accuracy, when this share of the pixels is gone.
+    tests
+        Each method against the reference, on the examples that both have: mean difference with its interval, two-sided
+        p of a paired bootstrap, and `p_holm`, corrected for the number of methods compared.
+    skipped
+        Examples, or single explanations, that could not be computed, and why.
+    attrs
+        Model and hash of its weights, data, seed, versions, and every option.
+    """
+
+    show: ClassVar[Callable[["Evaluation", Path], None] | None] = None
+    """Writes pages and pictures: who draws knows this class, not the other way round, so a drawer is put here."""
+
+    table: pd.DataFrame
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+    tests: pd.DataFrame
+    skipped: pd.DataFrame
+    attrs: dict[str, Any]
+
+    def pivot(self, value: str = "mean") -> pd.DataFrame:
+        """Methods as rows, metrics and fills as columns."""
+        wide = self.table.pivot(index="method", columns=["metric", "fill"], values=value)
+        order = list(dict.fromkeys(zip(self.table["metric"], self.table["fill"], strict=True)))
+        return wide.reindex(index=list(dict.fromkeys(self.table["method"])), columns=order)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything (.json), the table alone (.csv), a page (.html), or the curves (.png, .svg, .pdf)."""
+        path = Path(path)
+        ending = path.suffix.lower()
+        if ending == ".json":
+            write_whole(path, _json(self))
+        elif ending == ".csv":
+            write_whole(path, self._explained().to_csv(index=False).encode(errors="backslashreplace"))
+        elif Evaluation.show is not None:
+            Evaluation.show(self, path)
+        else:
+            raise FileError(f"{path}: pages and pictures need `import lignite`; .json and .csv can be written without.")
+
+    @classmethod
+    def open(cls, path: str | PathLike[str]) -> "Evaluation":
+        """Read what `save` wrote as .json; the other formats hold less."""
+        return cls(**_read_json(Path(path)))
+
+    def _explained(self) -> pd.DataFrame:
+        """The table with what every number means, for it may be read far from here."""
+        metrics = self.attrs["metrics"]
+        columns = {
+            what: [metrics.get(name, {}).get(what, "") for name in self.table["metric"]]
+            for what in ("better", "meaning")
+        }
+        return self.table.assign(**columns)
+
+    def __repr__(self) -> str:
+        n_methods, n_metrics = self.table["method"].nunique(), self.table["metric"].nunique()
+        skipped = f", {len(self.skipped)} skipped" if len(self.skipped) else ""
+        return f"Evaluation({n_methods} methods, {n_metrics} metrics, {self.attrs['n_examples']} examples{skipped})"
+
+
+def frame(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """A table whose columns have the same types with and without rows."""
+    kinds = {name: "int64" if name in _WHOLE else "str" if name in _TEXT else "float64" for name in columns}
+    return pd.DataFrame(rows, columns=list(columns)).astype(kinds)
+
+
+def _json(evaluation: Evaluation) -> bytes:
+    tables = {name: getattr(evaluation, name) for name in TABLES}
+    content = {"format": FORMAT, "version": VERSION, "attrs": as_json(evaluation.attrs)} | {
+        name: {"columns": list(one.columns), "rows": as_json(list(one.itertuples(index=False, name=None)))}
+        for name, one in tables.items()
+    }
+    # A lone surrogate has no UTF-8, but its backslash form is its JSON form.
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() != ".json":
+        raise FileError(f"{path}: only the .json of an evaluation holds everything; open that one.")
+    try:
+        content = parse_json(read_whole(path))
+    except ValueError as error:
+        raise FileError(f"{path}: is no complete JSON ({error}). Save the evaluation again.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise FileError(f"{path}: is JSON, but no evaluation saved by lignite.")
+    if content.get("version") != VERSION:
+        raise FileError(f"{path}: has layout version {content.get('version')!r}, this lignite reads {VERSION}.")
+    try:
+        tables = {name: frame(from_json(content[name]["rows"]), content[name]["columns"]) for name in TABLES}
+        attrs = {**content["attrs"], "accuracy": from_json(content["attrs"]["accuracy"])}
+        return {**tables, "attrs": attrs}
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError(f"{path}: is damaged ({error}). Save the evaluation again.") from error
