@@ -27,7 +27,7 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.explanation.page import explanation_frame, explanation_html, save_explanation_page
-from lignite.views.explanation.picture import draw_explanation, ink_on, save_explanation_picture
+from lignite.views.explanation.picture import choose_ink, draw_explanation, save_explanation_picture
 from lignite.views.explanation.terminal import STEPS, print_explanation, shade
 
 TEXT = "The unbelievable plot bored nobody."
@@ -512,7 +512,7 @@ def test_ink_is_chosen_for_contrast():
             ground = float(
                 linear("#" + "".join(f"{round(255 * part):02x}" for part in colour)) @ [0.2126, 0.7152, 0.0722]
             )
-            ink = {"#000000": 0.0, "#ffffff": 1.0}[ink_on(colour)]
+            ink = {"#000000": 0.0, "#ffffff": 1.0}[choose_ink(colour)]
             assert (max(ink, ground) + 0.05) / (min(ink, ground) + 0.05) >= 4.5
 
 

@@ -18,7 +18,7 @@ from tests.kit.sample_image_explanation import sample_image_explanation
 
 from lignite.views import markup
 from lignite.views.explanation.page import explanation_html
-from lignite.views.explanation.picture import ink_on
+from lignite.views.explanation.picture import choose_ink
 from lignite.views.flow.page import flow_html
 from lignite.views.labels import format_score, format_share
 from lignite.views.markup import WEB, bundle
@@ -129,7 +129,7 @@ def colours() -> dict:
     mixed = np.nan_to_num(painted(where, scores[where.index], smooth=True) / limit)
     shares = np.linspace(-1, 1, 41)
     return {
-        "ink": {hex: ink_on(hex)[:4] for dark in (False, True) for hex in diverging(dark=dark)},
+        "ink": {hex: choose_ink(hex)[:4] for dark in (False, True) for hex in diverging(dark=dark)},
         "tints": [[float(share), tint(np.array(share)).tolist()] for share in shares],
         "image": {"meta": {"overlay": overlay_colours()}},
         "mixed": {

@@ -13,7 +13,7 @@ SIDES = ("top", "left", "bottom", "right")
 """What a patch's box is given by, in pixels; the last two are excluded."""
 
 
-def on_pixels(
+def spread_on_pixels(
     scores: Float[np.ndarray, " patch"],
     boxes: Int[np.ndarray, "patch side"],
     shape: Sequence[int],
@@ -28,9 +28,9 @@ def on_pixels(
     Examples
     --------
     >>> boxes = np.array([[0, 0, 1, 2], [0, 2, 1, 4]])
-    >>> on_pixels(np.array([1.0, 2.0]), boxes, (1, 5))
+    >>> spread_on_pixels(np.array([1.0, 2.0]), boxes, (1, 5))
     array([[ 1.,  1.,  2.,  2., nan]])
-    >>> on_pixels(np.array([1.0, 2.0]), boxes, (1, 5), smooth=True)
+    >>> spread_on_pixels(np.array([1.0, 2.0]), boxes, (1, 5), smooth=True)
     array([[1.  , 1.25, 1.75, 2.  ,  nan]])
     """
     flat = np.full(tuple(shape), np.nan)
@@ -130,4 +130,4 @@ def enlarge(
             f"{len(scores)} patches do not fill a grid of {rows} × {cols}, and lines can be drawn between the patches "
             "of a whole grid alone: leave smooth=False."
         )
-    return on_pixels(scores, places, shape, smooth=smooth)
+    return spread_on_pixels(scores, places, shape, smooth=smooth)

@@ -40,19 +40,19 @@ def on_scale(shares: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 4
     return np.asarray(DIVERGING(0.5 + 0.5 * shares))
 
 
-def ink_on(colour: Any) -> str:
+def choose_ink(colour: Any) -> str:
     """Black or white, whichever reads better on this colour (its relative luminance decides, as in WCAG)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000000" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "#ffffff"
 
 
-def every_nth(count: int, needed: float) -> int:
-    """A round n of at least `needed`, so that every n-th label has room; `count` if there is none."""
+def choose_step(count: int, needed: float) -> int:
+    """Choose a round n of at least `needed`, so that every n-th label has room; `count` if there is none."""
     return next((n for n in ROUND if n >= needed), count)
 
 
-def colour_bar(
+def draw_colour_bar(
     axes: Axes,
     colours: Callable[[Float[np.ndarray, " share"]], np.ndarray],
     ticks: Sequence[float],
@@ -61,7 +61,7 @@ def colour_bar(
     size: float,
     lying: bool = False,
 ) -> None:
-    """The scale of colours from its first tick to its last, −limit to limit: upwards, or `lying` from left to right."""
+    """Draw the scale of colours from its first tick, −limit, to its last, limit: upwards, or `lying` to the right."""
     scale, ends = colours(np.linspace(-1, 1, 255)), (ticks[0], ticks[-1])
     image, extent = (scale[None], (*ends, 0, 1)) if lying else (scale[::-1, None], (0, 1, *ends))
     axes.imshow(image, extent=extent, aspect="auto", interpolation="none")

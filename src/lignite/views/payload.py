@@ -8,7 +8,7 @@ from lignite.views.palette import diverging
 from lignite.views.patches.facts import overlay_colours
 
 MAX_BYTES = 64_000_000
-"""Of numbers in base64: browsers open this at once; more than twice as much makes them slow."""
+"""Browsers open this much base64 at once; more than twice as much makes them slow."""
 
 
 class Payload:

@@ -60,15 +60,17 @@ class Sheet:
 
     def line(self, text: str, size: float, **how: Any) -> None:
         """A line, or several where the sheet is narrower."""
-        self.paragraph(MARGIN, text, size, self.width - 2 * MARGIN, step=0.0185 * size, **how)
+        self.write_paragraph(MARGIN, text, size, self.width - 2 * MARGIN, step=0.0185 * size, **how)
 
-    def paragraph(self, left: float, text: str, size: float, room: float, *, step: float, **how: Any) -> None:
-        """Lines of at most `room` inches, `step` inches from one to the next."""
+    def write_paragraph(self, left: float, text: str, size: float, room: float, *, step: float, **how: Any) -> None:
+        """Write lines of at most `room` inches, `step` inches from one to the next."""
         for line in self.wrapped(text, size, room, weight=how.get("weight", "normal")):
             self.write(left, line, size, **how)
             self.top += step
 
-    def rows(self, count: int, across: int, pitch: float, draw: Callable[[int, float], None], *, below: float) -> None:
+    def draw_rows(
+        self, count: int, across: int, pitch: float, draw: Callable[[int, float], None], *, below: float
+    ) -> None:
         """Side by side, `across` in a row: `draw` gets a number and its left edge, and leaves `top` where it ends."""
         for first in range(0, count, across):
             start, ends = self.top, []

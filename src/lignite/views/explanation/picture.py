@@ -19,10 +19,10 @@ from lignite.views.drawing import (
     DIVERGING,
     STYLE,
     boxed,
-    colour_bar,
-    every_nth,
+    choose_ink,
+    choose_step,
+    draw_colour_bar,
     fonts_for,
-    ink_on,
     on_scale,
     picture_ending,
     save_figure,
@@ -129,7 +129,7 @@ class _TextSheet(Sheet):
         self.panel_right = 1.0
         inner = float(np.clip(n_tokens * PITCH, WIDTH - self.panel_left - self.panel_right, WIDEST))
         self.inner = min(inner, max(n_tokens * 0.6, 2.0))
-        self.step = every_nth(n_tokens, n_tokens * PITCH * 0.98 / self.inner)
+        self.step = choose_step(n_tokens, n_tokens * PITCH * 0.98 / self.inner)
         self.label_height = 0.15 + 0.0098 * LABEL_POINTS * max(map(cell_len, labels))
         super().__init__(
             max(WIDTH, self.inner + self.panel_left + self.panel_right),
@@ -172,7 +172,7 @@ class _TextSheet(Sheet):
         colour = DIVERGING(0.5 + 0.5 * share)
         if abs(share) >= 0.02:
             self.box(x, width, 0.82 * LINE, colour)
-        self.write(x, text, TEXT_POINTS, color=ink_on(colour) if abs(share) >= 0.02 else "#1d1f23")
+        self.write(x, text, TEXT_POINTS, color=choose_ink(colour) if abs(share) >= 0.02 else "#1d1f23")
 
     def panels(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], labels: Sequence[str]) -> None:
         labels = [boxed(label, self.replaced) for label in labels]
@@ -200,7 +200,7 @@ class _TextSheet(Sheet):
         self._token_axis(heat, labels)
         bar = self.add_axes(self.panel_left + self.inner + 0.12, self.top, 0.1, height)
         ticks = (-limit, 0.0, limit)
-        colour_bar(bar, on_scale, ticks, [format_score(tick) for tick in ticks], size=LABEL_POINTS)
+        draw_colour_bar(bar, on_scale, ticks, [format_score(tick) for tick in ticks], size=LABEL_POINTS)
         self.top += height + self.label_height + 0.1
 
     def _token_axis(self, axes: Axes, labels: list[str]) -> None:

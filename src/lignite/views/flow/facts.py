@@ -22,7 +22,7 @@ TITLES = {
     "whole_circuits": "whole block, split by circuit",
 }
 QUANTILE = 0.995
-"""Of magnitudes off the diagonal, at which colours end: what a token keeps for itself would drown the rest."""
+"""Colours end at this quantile of magnitudes off the diagonal: what a token keeps for itself would drown the rest."""
 
 SPLITS = {"attention": "head", "whole_heads": "head", "whole_circuits": "circuit"}
 

@@ -21,8 +21,8 @@ from lignite.views.drawing import (
     DIVERGING,
     STYLE,
     boxed,
-    colour_bar,
-    every_nth,
+    choose_step,
+    draw_colour_bar,
     fonts_for,
     on_scale,
     picture_ending,
@@ -158,7 +158,7 @@ def _explain_colours(sheet: Sheet, grid: "_Grid", scale: _Scale) -> None:
     height = min(2.4, grid.height - TOP - 0.3)
     axes = sheet.add_axes(grid.left + grid.inner + 0.15, TOP, 0.13, height)
     ticks = [place * scale.limit for place in (-1, -0.5, 0, 0.5, 1)]
-    colour_bar(axes, on_scale, ticks, [f"{tick:+.3g}" if tick else "0" for tick in ticks], size=7.0)
+    draw_colour_bar(axes, on_scale, ticks, [f"{tick:+.3g}" if tick else "0" for tick in ticks], size=7.0)
     ends = f"{100 * QUANTILE:g} % of magnitudes off the diagonal" if scale.quantile else "the largest magnitude"
     note = f"score; colours end at {ends}"
     if scale.beyond > 0:
@@ -180,7 +180,7 @@ class _Grid:
         self.points = (1.2 if alone else 1.0) * LABEL_POINTS
         self.panel_size = (_side(n_columns, pitch), _side(n_rows, pitch))
         sides = zip((n_columns, n_rows), self.panel_size, strict=True)
-        self.step = tuple(every_nth(count, count * pitch * 0.98 / inches) for count, inches in sides)
+        self.step = tuple(choose_step(count, count * pitch * 0.98 / inches) for count, inches in sides)
         fitting = max(1, int(23 // (self.panel_size[0] + GAP)))
         most = min(self.n_panels, fitting, max(3, round(float(np.sqrt(1.5 * self.n_panels)))))
         self.across = evenly(self.n_panels, most)

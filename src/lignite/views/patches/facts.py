@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float, Int, UInt8
 
-from lignite.results.pixels import SIDES, on_pixels
+from lignite.results.pixels import SIDES, spread_on_pixels
 from lignite.results.schema import label_name
 from lignite.views.labels import visible_token
 from lignite.views.palette import COLD, WARM
@@ -96,7 +96,7 @@ def placeless(dataset: xr.Dataset, scores: Float[np.ndarray, " token"], axis: st
 
 def painted(where: Patches, scores: Float[np.ndarray, " patch"], *, smooth: bool = False) -> Float[np.ndarray, "y x"]:
     """Every pixel's score, NaN where no patch lies; `smooth` mixes those of the four nearest centres (bilinear)."""
-    return on_pixels(scores, where.boxes, (where.height, where.width), smooth=smooth)
+    return spread_on_pixels(scores, where.boxes, (where.height, where.width), smooth=smooth)
 
 
 def limit_on(where: Patches, scores: Float[np.ndarray, "*layer token"]) -> float:

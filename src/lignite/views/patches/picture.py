@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lignite.results.certificate import largest_gap
-from lignite.views.drawing import STYLE, colour_bar, fonts_for
+from lignite.views.drawing import STYLE, draw_colour_bar, fonts_for
 from lignite.views.explanation.facts import (
     layer_map,
     likeliest,
@@ -178,7 +178,7 @@ class _ImageSheet(Sheet):
     def _caption(self, left: float, top: float, width: float, text: str) -> float:
         """Small words under a picture; where they end."""
         start, self.top = self.top, top + 0.13
-        self.paragraph(left, text, SMALL, width, step=0.11, color="#666")
+        self.write_paragraph(left, text, SMALL, width, step=0.11, color="#666")
         below, self.top = self.top, start
         return below
 
@@ -186,7 +186,7 @@ class _ImageSheet(Sheet):
         axes = self.add_axes(left, self.top, 0.1, height)
         ticks = [-limit, -limit / 2, 0.0, limit / 2, limit] if named and height > 1 else [-limit, 0.0, limit]
         labels = [format_score(tick) for tick in ticks] if named else ["− limit", "0", "+ limit"]
-        colour_bar(axes, _on_grey, ticks, labels, size=SMALL)
+        draw_colour_bar(axes, _on_grey, ticks, labels, size=SMALL)
 
     def _numbers(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], left: float) -> None:
         self.top += 0.09
@@ -281,9 +281,9 @@ class _ImageSheet(Sheet):
             self._frame(axes, seen, chosen)
             self.top += height + 0.12
             for text in lines[at]:
-                self.paragraph(left, text, SMALL - 0.5, cell, step=0.105, color="#333")
+                self.write_paragraph(left, text, SMALL - 0.5, cell, step=0.105, color="#333")
 
-        self.rows(len(scores), across, cell + 0.1, draw, below=0.12)
+        self.draw_rows(len(scores), across, cell + 0.1, draw, below=0.12)
         self.top, end, shared = start + 0.05, self.top, scale == "shared"
         left = MARGIN + across * (cell + 0.1) + 0.02
         self._colour_bar(left, min(height, 2.2), common if shared else 1.0, named=shared)
@@ -336,7 +336,7 @@ class _ImageSheet(Sheet):
             self.top = start + LINE * max(map(len, titles[first : first + across])) - 0.06
             self._compared_one(*cells[at], left, width, smooth=smooth)
 
-        self.rows(len(cells), across, width + GAP, draw, below=0.2)
+        self.draw_rows(len(cells), across, width + GAP, draw, below=0.2)
 
     def _compared_one(self, seen: _Seen, limit: float, left: float, cell: float, *, smooth: bool) -> None:
         """The overlay of one of them with its scale and its sums; the picture alone where there is no limit."""
@@ -350,7 +350,7 @@ class _ImageSheet(Sheet):
         self.top += height + 0.06
         ticks = (-limit, 0.0, limit)
         bar = self.add_axes(left, self.top, width, 0.08)
-        colour_bar(bar, _on_grey, ticks, [format_score(tick) for tick in ticks], size=SMALL, lying=True)
+        draw_colour_bar(bar, _on_grey, ticks, [format_score(tick) for tick in ticks], size=SMALL, lying=True)
         self.top += 0.34
         self._summary(seen, values, left, cell)
 
@@ -373,7 +373,7 @@ class _ImageSheet(Sheet):
         gap = largest_gap(seen.dataset)
         lines.append("no certificate" if np.isnan(gap) else f"gap {share_text(gap)}")
         for text in lines:
-            self.paragraph(left, text, SMALL, room, step=0.11, color="#333")
+            self.write_paragraph(left, text, SMALL, room, step=0.11, color="#333")
 
 
 def _on_grey(shares: Float[np.ndarray, " share"]) -> UInt8[np.ndarray, "share 3"]:
