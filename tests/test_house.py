@@ -76,6 +76,16 @@ ROOMS = {
         "runs",
         "views",
     },
+    "studies": {
+        "request",
+        "attribution",
+        "models",
+        "results",
+        "metrics.readings",
+        "data",
+        "runs",
+        "api",
+    },
     "apps": {"files", "version", "request", "zoo", "models", "results", "views", "api"},
 }
 """Which rooms each room imports from, beside itself, bottom first; the package itself gathers the public names."""
@@ -91,7 +101,8 @@ CALLED = {"pillow": "PIL"}
 """Libraries that are imported by another name than they are installed by."""
 
 KNOWS_TORCH = (
-    "memory", "zoo", "attribution", "models", "inputs", "targets", "blocks", "methods", "metrics.asking", "api", "apps"
+    "memory", "zoo", "attribution", "models", "inputs", "targets", "blocks", "methods", "metrics.asking", "api", "apps",
+    "studies",
 )  # fmt: skip
 
 

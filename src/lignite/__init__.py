@@ -21,6 +21,7 @@ from lignite.results import open, save  # registers Dataset.lignite as well
 from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from lignite import studies as study
     from lignite.api.check import CheckReport, LayerCheck, check
     from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain, fit_fusion
@@ -33,7 +34,7 @@ __all__ = [
     "CheckReport", "Evaluation", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck", "LigniteError",
     "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError", "SplitError", "Target", "__version__",
     "agreement", "agreement_between", "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load", "open",
-    "save", "wrap",
+    "save", "study", "wrap",
 ]  # fmt: skip
 
 # torch and transformers take seconds to import; saved results and the command line's help need neither.
@@ -50,6 +51,7 @@ _IMPORTED_ON_USE = {
     "fit_fusion": "lignite.api.explain",
     "flow": "lignite.api.flow",
     "load": "lignite.models.load",
+    "study": "lignite.studies",
     "wrap": "lignite.models.load",
 }
 
@@ -57,7 +59,8 @@ _IMPORTED_ON_USE = {
 def __getattr__(name: str) -> Any:
     if name not in _IMPORTED_ON_USE:
         raise AttributeError(f"module 'lignite' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_IMPORTED_ON_USE[name]), name)
+    module = importlib.import_module(_IMPORTED_ON_USE[name])
+    value = module if name == "study" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -204,7 +204,9 @@ def together(
         else:
             levels = zip(maps, _parted(level, sizes), strict=True)
             direction = _joined([one.readout.gradient(some, targets) for (one, _, _), some in levels])
-        gradients = [_parted(each, sizes) for each in torch.autograd.grad(output, leaves, direction)]
+        gradients = [
+            _parted(each, sizes) for each in torch.autograd.grad(output, leaves, direction, materialize_grads=True)
+        ]
     to_states: Sequence[Tensor | None] = gradients[1] if moves else [None] * len(maps)
     with torch.no_grad():
         return [

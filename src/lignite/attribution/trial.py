@@ -192,7 +192,7 @@ class _Run:
                 given = torch.add(self.heads_start, self.heads_slope, alpha=self._node(name)).requires_grad_()
                 value = self._row(*block.as_loaded(leaf, partial(self._given_to, given)))[1]
                 direction = self._direction([name], value, start, block.output)
-                self.gradients[name] = torch.autograd.grad(value, given, direction)[0]
+                self.gradients[name] = torch.autograd.grad(value, given, direction, materialize_grads=True)[0]
                 continue
             heads, output = self._row(*block.as_loaded(leaf.requires_grad_()))
             if name == "attention":
@@ -202,7 +202,7 @@ class _Run:
                 value, direction = heads, self._direction([name], heads, heads_start, block.heads)
             else:
                 value, direction = output, self._direction([name], output, output_start, block.output)
-            self.gradients[name] = torch.autograd.grad(value, leaf, direction)[0][0]
+            self.gradients[name] = torch.autograd.grad(value, leaf, direction, materialize_grads=True)[0][0]
 
     def _row(
         self, heads: Float[Tensor, "1 token head d_value"] | None, output: Float[Tensor, "1 token d"]
@@ -249,7 +249,7 @@ class _Run:
             own = self.heads[:, self.target]
             objectives.append(own[places["attention"]])
             directions.append(self._direction(["attention"], objectives[-1], own[0], block.heads))
-        to_states, *to_heads = torch.autograd.grad(objectives, inputs, directions)
+        to_states, *to_heads = torch.autograd.grad(objectives, inputs, directions, materialize_grads=True)
         self.gradients = {
             name: to_heads[0][1] if name == "mlp" else to_states[places[name]] for name in self.trial.seen
         }

@@ -146,10 +146,10 @@ def read_examples(
         name = str(source) if isinstance(source, str | os.PathLike) else "the list of examples"
         raise InputError(f"{name} holds no example: give at least one.")
     read = _image_example if images else _example
-    return [read(number, where, row, wanted, base) for number, (where, row) in enumerate(_chosen(rows, limit, seed))]
+    return [read(number, where, row, wanted, base) for number, (where, row) in enumerate(draw(rows, limit, seed))]
 
 
-def _chosen(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
+def draw(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
     if limit is None:
         return list(rows)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:

@@ -86,7 +86,7 @@ def _compare(
     parts = {"with": everything, "without": others}
     if diagonal is not None:
         parts = {"with": everything} if diagonal else {"without": others}
-    cells = [[_measure(a, b, entries) for entries in parts.values()] for a, b in zip(first, second, strict=True)]
+    cells = [[agree(a, b, entries) for entries in parts.values()] for a, b in zip(first, second, strict=True)]
     measures = {
         name: (("layer", "diagonal"), np.array([[cell[name] for cell in row] for row in cells]))
         for name in (*MEASURES, "n_relative")
@@ -99,7 +99,8 @@ def _compare(
     return result.assign({f"mean_{name}": result[name].mean("layer", skipna=False) for name in MEASURES})
 
 
-def _measure(first: np.ndarray, second: np.ndarray, entries: np.ndarray) -> dict[str, float | int]:
+def agree(first: np.ndarray, second: np.ndarray, entries: np.ndarray) -> dict[str, float | int]:
+    """Every measure of `agreement` for one layer: maps ``[target, source]``, and which of their entries take part."""
     difference = np.linalg.norm(np.where(entries, first - second, 0.0), axis=-1)
     size = np.linalg.norm(np.where(entries, second, 0.0), axis=-1)
     moved = size > STILL * np.median(size)
