@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import torch
 
 import lignite
-from lignite.attribution.integrals import Precision
 from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import RecordedBlock, block_of
 from lignite.memory import memory_budget

@@ -16,8 +16,8 @@ from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_net
 from torch import Tensor
 
 import lignite
-from lignite.attribution.integrals import Precision
 from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
+from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import RecordedBlock, block_of
 from lignite.models.hold import at_rest

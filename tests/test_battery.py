@@ -7,8 +7,8 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.wide import mostly_wide
 
 import lignite
-from lignite.attribution.integrals import Precision
 from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.panels import Precision
 from lignite.blocks.routes import TOLERANCE
 from lignite.errors import OptionError
 from lignite.request import MAPS

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Goal, Nesting, Opened, Precision, integrate
-from lignite.attribution.panels import Panel, Piece, Row, refine
+from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Nesting, Opened, integrate
+from lignite.attribution.panels import Goal, Panel, Piece, Precision, Row, Span, refine
 from lignite.attribution.rules import (
     NESTED,
     angles,
@@ -526,7 +526,8 @@ def test_settled_scores_moved_by_the_root_of_tol_at_most():
 def whole_piece(error, moved, n_nodes=15, mass=None):
     """A piece that stands for the whole path, without scores."""
     levels = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    panel = Panel(0.0, 1.0, n_nodes, torch.tensor([0]), *levels, {"scores": torch.ones(1, 1, dtype=torch.float64)})
+    span = Span(0.0, 1.0, torch.tensor([0]), *levels)
+    panel = Panel(span, n_nodes, {"scores": torch.ones(1, 1, dtype=torch.float64)})
     return Piece(panel, 0, np.array([error, moved]), None if mass is None else np.array(mass))
 
 
@@ -721,7 +722,7 @@ class Rough:
         """What the panels of the first row miss without their signs, relative to its size."""
         way = self.way(engine, **precision)
         (row,) = Opened(way).rows([0])
-        refine([row], way, tol=way.goal.precision.tol, max_steps=way.goal.precision.max_steps)
+        refine([row], way)
         return row.missed
 
 

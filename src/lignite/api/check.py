@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lignite.attribution.integrals import NODES_PER_PANEL, Precision
+from lignite.attribution.integrals import NODES_PER_PANEL
 from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.panels import Precision
 from lignite.attribution.plan import Plan, choose_chunking, choose_plan
 from lignite.blocks.fitting import record_fitted
 from lignite.blocks.record import BlockCall

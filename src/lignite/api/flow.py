@@ -12,8 +12,8 @@ import xarray as xr
 from torch import Tensor
 
 from lignite.attribution.baselines import constant_baseline, given_baseline
-from lignite.attribution.integrals import Precision
 from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
+from lignite.attribution.panels import Precision
 from lignite.blocks.fitting import chance_named, record_fitted
 from lignite.blocks.record import record_states
 from lignite.blocks.routes import RecordedBlock, block_of

@@ -2,49 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import Nodes, PerTarget, Targets
-from lignite.attribution.panels import Panel, Row, Scores, on_host, pieces, refine, replace_refined, within
+from lignite.attribution.panels import (
+    Goal,
+    Panel,
+    Row,
+    Scores,
+    Span,
+    Way,
+    constant,
+    on_host,
+    pieces,
+    refine,
+    replace_refined,
+    within,
+)
+from lignite.attribution.readout import of_targets
 from lignite.attribution.rules import FIRST_NESTED, NESTED, Family, coarse_weights, fejer, fresh, panel_rule, spread
 
 NODES_PER_PANEL = 6
 """Gauss-Legendre nodes of one panel: smooth paths end after one panel, and a bisection costs twelve nodes."""
-
-
-@dataclass(frozen=True)
-class Precision:
-    """A precision says how exactly paths are followed.
-
-    `tol` is the largest gap that is accepted, relative to what it is compared with; a target takes `max_steps` nodes
-    at most. With `n_steps` it takes one graded rule of so many, and `tol` decides nothing but what is within it.
-    """
-
-    tol: float = 1e-3
-    max_steps: int = 256
-    n_steps: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Goal:
-    """A goal says what integrals must add up to, and how exactly.
-
-    `displacement` is the readout at a = 1 of every target (and head), `targets` are the tokens that are targets. `tol`
-    is relative to `size`; where what the readout is a difference of is larger than the difference, its magnitude is
-    `scale`, and it rounds accordingly. Panels are cut in t, with a = t ** `power`.
-    """
-
-    displacement: PerTarget
-    targets: Targets
-    size: PerTarget
-    precision: Precision
-    power: int = 1
-    scale: PerTarget | None = None
 
 
 @runtime_checkable
@@ -93,7 +76,7 @@ class Sampled(Protocol):
         ...
 
 
-class Bisecting:
+class Bisecting(Way):
     """Bisecting refines a path by halving: a Gauss-Legendre rule on the whole, then on its halves; no node is kept.
 
     Every panel has an exact error for free: the sum of its scores against the change of the readout over it
@@ -101,29 +84,22 @@ class Bisecting:
     """
 
     def __init__(self, integrand: Integrand, goal: Goal, n_nodes: int = NODES_PER_PANEL):
-        self.integrand, self.goal = integrand, goal
-        self.n_nodes = goal.precision.n_steps or min(n_nodes, goal.precision.max_steps)
+        super().__init__(goal, integrand.level, goal.precision.n_steps or min(n_nodes, goal.precision.max_steps))
+        self.integrand = integrand
 
     def whole(self) -> Panel:
-        goal = self.goal
-        rule = panel_rule(self.n_nodes, 0.0, 1.0, goal.power, goal.displacement.dtype, goal.targets.device)
-        rows, start = _every_row(len(goal.targets), goal.targets.device), _constant(0, goal.displacement)
-        scores = self.integrand.scores(*rule, goal.targets)
-        return Panel(0.0, 1.0, self.n_nodes, rows, start, goal.displacement, scores)
+        return self.panel(self.goal.whole())
 
     def nest(self, numbers: Sequence[int]) -> None:
         """No rule of Gauss and Legendre is inside another."""
 
-    def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
-        rule = panel_rule(self.n_nodes, start, end, self.goal.power, level_end.dtype, level_end.device)
-        scores = self.integrand.scores(*rule, self.goal.targets[rows])
-        return Panel(start, end, self.n_nodes, rows, level_start, level_end, scores)
-
-    def level(self, point: float, rows: Targets) -> PerTarget:
-        return self.integrand.level(point**self.goal.power, self.goal.targets[rows])
+    def panel(self, span: Span) -> Panel:
+        like = span.level_end
+        rule = panel_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
+        return Panel(span, self.n_nodes, self.integrand.scores(*rule, of_targets(self.goal.targets, span.rows)))
 
 
-class Nesting:
+class Nesting(Way):
     """Nesting refines a path by rules inside one another, of `most` nodes at most, and by halving after that.
 
     Paths of a whole model are long but smooth, so that more nodes on one panel pay more than shorter panels, and no
@@ -133,40 +109,34 @@ class Nesting:
     """
 
     def __init__(self, integrand: Sampled, goal: Goal, most: int = NESTED[-1]):
-        self.integrand, self.goal = integrand, goal
         rules = [n_nodes for n_nodes in NESTED if n_nodes <= min(most, goal.precision.max_steps)]
-        self.n_nodes = min(FIRST_NESTED, rules[-1])
-        self.left = [n_nodes for n_nodes in rules if n_nodes >= self.n_nodes]
+        super().__init__(goal, integrand.level, min(FIRST_NESTED, rules[-1]))
+        self.integrand, self.left = integrand, [n_nodes for n_nodes in rules if n_nodes >= self.n_nodes]
 
     def whole(self) -> Panel:
-        targets = self.goal.targets
-        self.samples = self.integrand.samples(targets, 0.0, 1.0, spread)
-        return self._next(_every_row(len(targets), targets.device), 0, None)
+        self.samples = self.integrand.samples(self.goal.targets, 0.0, 1.0, spread)
+        return self._next(self.goal.whole(), 0, None)
 
     def nest(self, numbers: Sequence[int]) -> Panel | None:
         if not self.left:
             del self.samples  # halves are evaluated afresh
             return None
-        last, wanted = self.last, set(numbers)
+        last, wanted = self.last.span, set(numbers)
         chosen = torch.tensor([number in wanted for number in last.rows.tolist()], device=last.rows.device)
         self.samples.keep(chosen)
-        return self._next(last.rows[chosen], last.n_nodes, last.scores["scores"][chosen])
+        span = Span(0.0, 1.0, last.rows[chosen], last.level_start[chosen], last.level_end[chosen])
+        return self._next(span, self.last.n_nodes, self.last.scores["scores"][chosen])
 
-    def _next(self, rows: Targets, known: int, before: Float[Tensor, " target *head source"] | None) -> Panel:
-        end = self.goal.displacement[rows]
-        rules = known, self.left.pop(0)
-        panel = self._sampled(self.samples, spread, rules, before, (0.0, 1.0), rows, (torch.zeros_like(end), end))
-        mass = torch.maximum(panel.scores["scores"].abs().sum(-1), self.goal.size[rows])
+    def _next(self, span: Span, known: int, before: Float[Tensor, " target *head source"] | None) -> Panel:
+        panel = self._sampled(self.samples, spread, (known, self.left.pop(0)), before, span)
+        mass = torch.maximum(panel.scores["scores"].abs().sum(-1), self.goal.size[span.rows])
         self.last = replace(panel, mass=mass)
         return self.last
 
-    def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
-        power, ends = self.goal.power, (start, end)
-        samples = self.integrand.samples(self.goal.targets[rows], start**power, end**power, fejer)
-        return self._sampled(samples, fejer, (0, self.n_nodes), None, ends, rows, (level_start, level_end))
-
-    def level(self, point: float, rows: Targets) -> PerTarget:
-        return self.integrand.level(point**self.goal.power, self.goal.targets[rows])
+    def panel(self, span: Span) -> Panel:
+        start, end = (point**self.goal.power for point in (span.start, span.end))
+        samples = self.integrand.samples(of_targets(self.goal.targets, span.rows), start, end, fejer)
+        return self._sampled(samples, fejer, (0, self.n_nodes), None, span)
 
     def _sampled(
         self,
@@ -174,26 +144,24 @@ class Nesting:
         family: Family,
         rules: tuple[int, int],
         before: Float[Tensor, " target *head source"] | None,
-        ends: tuple[float, float],
-        rows: Targets,
-        levels: tuple[PerTarget, PerTarget],
+        span: Span,
     ) -> Panel:
-        """Evaluate a panel by the second of two nested rules; the first is evaluated, and gave the scores `before`.
+        """Evaluate a span by the second of two nested rules; the first is evaluated, and gave the scores `before`.
 
         Where nothing is evaluated, the scores are compared with those of the next smaller rule: its nodes are among
         them.
         """
         known, n_nodes = rules
-        power, start, length = self.goal.power, ends[0], ends[1] - ends[0]
+        power, length, like = self.goal.power, span.end - span.start, span.level_end
         rule = family(n_nodes)
-        t = torch.tensor(rule.nodes, dtype=torch.float64) * length + start
+        t = torch.tensor(rule.nodes, dtype=torch.float64) * length + span.start
         speed = length * power * t ** (power - 1)
         new = torch.from_numpy(fresh(n_nodes, known))
-        samples.add((t**power)[new].to(levels[1]), new)
-        sums = samples.scores((torch.tensor(rule.weights, dtype=torch.float64) * speed).to(levels[1]))
+        samples.add((t**power)[new].to(like), new)
+        sums = samples.scores((torch.tensor(rule.weights, dtype=torch.float64) * speed).to(like))
         if before is None:
-            before = samples.scores((torch.from_numpy(coarse_weights(n_nodes, family)) * speed).to(levels[1]))
-        return Panel(*ends, n_nodes, rows, *levels, {"scores": sums}, (sums - before).abs().sum(-1))
+            before = samples.scores((torch.from_numpy(coarse_weights(n_nodes, family)) * speed).to(like))
+        return Panel(span, n_nodes, {"scores": sums}, (sums - before).abs().sum(-1))
 
 
 @dataclass(frozen=True)
@@ -217,7 +185,7 @@ class Integral:
         return within(self.gap, self.allowed)
 
 
-def integrate(way: Bisecting | Nesting) -> Integral:
+def integrate(way: Way) -> Integral:
     """Integrate until every target's gap is within the tolerance of its displacement."""
     opened = Opened(way)
     return opened.close(opened.failing.tolist())
@@ -229,7 +197,7 @@ class Opened:
     Reading that off a device waits for it, so that several integrals are better asked at once.
     """
 
-    def __init__(self, way: Bisecting | Nesting):
+    def __init__(self, way: Way):
         self.way, self.goal = way, way.goal
         self.first = way.whole()
         self.allowed = self.goal.precision.tol * self.goal.size
@@ -246,11 +214,11 @@ class Opened:
     def close(self, failing: Sequence[bool | float]) -> Integral:
         """Refine the targets that are `failing`, which was read by the caller."""
         goal, totals, gap = self.goal, self.first.scores, self.gap
-        used = _constant(self.first.n_nodes, goal.targets)
+        used = constant(self.first.n_nodes, goal.targets)
         numbers = [number for number, missing in enumerate(failing) if missing] if self.refines else []
         if numbers:
             rows = self.rows(numbers)
-            refine(rows, self.way, tol=goal.precision.tol, max_steps=goal.precision.max_steps)
+            refine(rows, self.way)
             totals, used = {name: part.clone() for name, part in totals.items()}, used.clone()
             replace_refined(totals, rows)
             used[numbers] = used.new_tensor([row.used for row in rows])
@@ -264,19 +232,3 @@ class Opened:
         largest = moved if goal.scale is None else torch.maximum(moved, goal.scale)
         size, rounding = on_host(goal.size), on_host(largest) * torch.finfo(moved.dtype).eps
         return [Row(number, roots[number], size[number], rounding[number]) for number in numbers]
-
-
-def _constant(value: int, like: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
-    return _filled(value, like.shape, like.dtype, like.device)
-
-
-@lru_cache(maxsize=64)
-def _filled(value: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "*any"]:
-    """Fill a tensor with one number; the same tensor is given again, and nobody writes into it."""
-    return torch.full(shape, value, dtype=dtype, device=device)
-
-
-@lru_cache(maxsize=64)
-def _every_row(n_targets: int, device: torch.device) -> Targets:
-    """Count the targets; the same tensor is given again, and nobody writes into it."""
-    return torch.arange(n_targets, device=device)

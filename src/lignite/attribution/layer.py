@@ -13,8 +13,9 @@ from lignite.attribution.axes import PerTarget, Targets
 from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.compose import compose
-from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Goal, Integral, Opened, Precision
+from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
 from lignite.attribution.maps import AttentionMap, Chunking, Map, MlpMap, ThroughPost, WholeMap, together
+from lignite.attribution.panels import Goal, Precision
 from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading
 from lignite.attribution.readout import READOUTS, Readout, of_targets
 from lignite.attribution.rules import graded, panel_rule, started_rule

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lignite.attribution.integrals import Bisecting, Goal, Integral, Nesting, Precision, integrate
+from lignite.attribution.integrals import Bisecting, Integral, Nesting, integrate
 from lignite.attribution.lines import Layers, Lines, power_of
+from lignite.attribution.panels import Goal, Precision
 from lignite.attribution.traced_path import TracedPath
 from lignite.tolerance import size_beside_predictions
 

@@ -1,15 +1,17 @@
 """Refine the panels of a path, each row for itself: the worst first, as far as rounding, never to something worse."""
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, Targets
+from lignite.attribution.readout import of_targets
 
 Scores = dict[str, Tensor]
 """Additive parts of the scores by name, each ``[target, ...]``; ``"scores"`` is the map itself, ``[..., source]``."""
@@ -27,51 +29,95 @@ DEEPEST = 40
 """Panels are halved so many times at most: those that begin at 0 stay wide beside rounding for ever."""
 
 
+@dataclass(frozen=True)
+class Precision:
+    """A precision says how exactly paths are followed.
+
+    `tol` is the largest gap that is accepted, relative to what it is compared with; a target takes `max_steps` nodes
+    at most. With `n_steps` it takes one graded rule of so many, and `tol` decides nothing but what is within it.
+    """
+
+    tol: float = 1e-3
+    max_steps: int = 256
+    n_steps: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A goal says what integrals must add up to, and how exactly.
+
+    `displacement` is the readout at a = 1 of every target (and head), `targets` are the tokens that are targets. `tol`
+    is relative to `size`; where what the readout is a difference of is larger than the difference, its magnitude is
+    `scale`, and it rounds accordingly. Panels are cut in t, with a = t ** `power`.
+    """
+
+    displacement: PerTarget
+    targets: Targets
+    size: PerTarget
+    precision: Precision
+    power: int = 1
+    scale: PerTarget | None = None
+
+    def whole(self) -> "Span":
+        """Take the whole path of every target; its readout is zero at the start."""
+        rows, nothing = _every_row(len(self.targets), self.targets.device), constant(0, self.displacement)
+        return Span(0.0, 1.0, rows, nothing, self.displacement)
+
+
+@dataclass(frozen=True, eq=False)
+class Span:
+    """A span is a part of the path of some rows, with the readout at both ends, which are in the graded variable t."""
+
+    start: float
+    end: float
+    rows: Targets
+    level_start: PerTarget
+    level_end: PerTarget
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A panel is one piece of the path, evaluated for some rows; start and end are in the graded variable t.
+    """A panel is a span that is evaluated.
 
     Of nested rules, `moved` is how far the scores are from those of the rule before, summed over sources. On the whole
     path, `mass` is what that is compared with: the size of the scores, or of what they must add up to.
     """
 
-    start: float
-    end: float
+    span: Span
     n_nodes: int
-    rows: Targets
-    level_start: PerTarget
-    level_end: PerTarget
     scores: Scores
     moved: PerTarget | None = None
     mass: PerTarget | None = None
 
     def error(self) -> PerTarget:
         """Say what the scores of the panel miss of the change of the readout over it."""
-        return self.scores["scores"].sum(-1) - (self.level_end - self.level_start)
+        return self.scores["scores"].sum(-1) - (self.span.level_end - self.span.level_start)
 
 
-@runtime_checkable
-class Evaluation(Protocol):
-    """An evaluation is a way to evaluate panels of a path; `n_nodes` are those of every half."""
+class Way(ABC):
+    """A way to refine a path evaluates panels of it; `n_nodes` are those of every half.
 
-    @property
-    def n_nodes(self) -> int: ...
+    `level` is the readout at a point of the path, of some targets.
+    """
 
+    def __init__(self, goal: Goal, level: Callable[[float, Targets], PerTarget], n_nodes: int):
+        self.goal, self.n_nodes, self._level = goal, n_nodes, level
+
+    @abstractmethod
     def whole(self) -> Panel:
         """Evaluate the whole path by the first rule, for all rows."""
-        ...
 
+    @abstractmethod
     def nest(self, numbers: Sequence[int]) -> Panel | None:
         """Evaluate the whole path by the next rule, for these rows of the last one; None when there is none."""
-        ...
 
-    def panel(self, start: float, end: float, rows: Targets, level_start: PerTarget, level_end: PerTarget) -> Panel:
-        """Evaluate a part of the path, whose ends are given in t, for some rows."""
-        ...
+    @abstractmethod
+    def panel(self, span: Span) -> Panel:
+        """Evaluate a part of the path."""
 
     def level(self, point: float, rows: Targets) -> PerTarget:
         """Give the readout of some rows at one point t of the path."""
-        ...
+        return self._level(point**self.goal.power, of_targets(self.goal.targets, rows))
 
 
 @dataclass(eq=False)
@@ -221,20 +267,20 @@ class Row:
 
 def _can_halve(piece: Piece) -> bool:
     """Say whether nodes of the halves could still be told apart in the precision of the path."""
-    start, end = piece.panel.start, piece.panel.end
-    eps = torch.finfo(piece.panel.level_end.dtype).eps
-    return piece.depth < DEEPEST and end - start > 1024 * eps * end
+    span = piece.panel.span
+    eps = torch.finfo(span.level_end.dtype).eps
+    return piece.depth < DEEPEST and span.end - span.start > 1024 * eps * span.end
 
 
-def refine(rows: Sequence[Row], evaluation: Evaluation, *, tol: float, max_steps: int) -> None:
-    """Refine the path of every row until it is within `tol`, has no panel that could gain, or no nodes left.
+def refine(rows: Sequence[Row], way: Way) -> None:
+    """Refine the path of every row until it is within the tolerance, has no panel that could gain, or no nodes left.
 
     The whole path takes the rules inside one another first, and its panels are halved after that. Rows that want the
     same panel are evaluated together.
     """
-    waiting = list(rows)
+    waiting, tol, max_steps = list(rows), way.goal.precision.tol, way.goal.precision.max_steps
     while waiting := [row for row in waiting if row.wants_nodes(tol)]:
-        panel = evaluation.nest([row.number for row in waiting])
+        panel = way.nest([row.number for row in waiting])
         if panel is None:
             break
         for row, root in zip(waiting, pieces(panel), strict=True):
@@ -244,25 +290,27 @@ def refine(rows: Sequence[Row], evaluation: Evaluation, *, tol: float, max_steps
         together: dict[tuple[float, float], list[tuple[Row, Piece]]] = {}
         going_on = []
         for row in waiting:
-            wanted = row.wanted(tol, (max_steps - row.used) // (2 * evaluation.n_nodes))
+            wanted = row.wanted(tol, (max_steps - row.used) // (2 * way.n_nodes))
             for piece in wanted:
-                together.setdefault((piece.panel.start, piece.panel.end), []).append((row, piece))
+                together.setdefault((piece.panel.span.start, piece.panel.span.end), []).append((row, piece))
             if wanted:
                 going_on.append(row)
         for place in sorted(together):
-            _halve(together[place], evaluation)
+            _halve(together[place], way)
         waiting = going_on
 
 
-def _halve(wanted: Sequence[tuple[Row, Piece]], evaluation: Evaluation) -> None:
-    panel = wanted[0][1].panel
-    rows = torch.stack([piece.panel.rows[piece.place] for _, piece in wanted])
-    level_start = torch.stack([piece.panel.level_start[piece.place] for _, piece in wanted])
-    level_end = torch.stack([piece.panel.level_end[piece.place] for _, piece in wanted])
-    middle = (panel.start + panel.end) / 2
-    level = evaluation.level(middle, rows)
-    first = evaluation.panel(panel.start, middle, rows, level_start, level)
-    second = evaluation.panel(middle, panel.end, rows, level, level_end)
+def _halve(wanted: Sequence[tuple[Row, Piece]], way: Way) -> None:
+    parts = [(piece.panel.span, piece.place) for _, piece in wanted]
+    rows, start, end = (
+        torch.stack([getattr(span, name)[place] for span, place in parts])
+        for name in ("rows", "level_start", "level_end")
+    )
+    span = parts[0][0]
+    middle = (span.start + span.end) / 2
+    level = way.level(middle, rows)
+    first = way.panel(Span(span.start, middle, rows, start, level))
+    second = way.panel(Span(middle, span.end, rows, level, end))
     for (row, piece), *halves in zip(wanted, pieces(first), pieces(second), strict=True):
         row.attach(piece, *halves)
 
@@ -299,3 +347,19 @@ def within(values: PerTarget, limits: PerTarget) -> Bool[Tensor, " target"]:
     """Say whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
     close = values.abs() <= limits
     return close if close.ndim == 1 else close.flatten(1).all(1)
+
+
+def constant(value: int, like: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
+    return _filled(value, like.shape, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def _filled(value: int, shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "*any"]:
+    """Fill a tensor with one number; the same tensor is given again, and nobody writes into it."""
+    return torch.full(shape, value, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=64)
+def _every_row(n_targets: int, device: torch.device) -> Targets:
+    """Count the targets; the same tensor is given again, and nobody writes into it."""
+    return torch.arange(n_targets, device=device)

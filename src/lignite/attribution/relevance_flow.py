@@ -10,10 +10,10 @@ from torch import Tensor
 from lignite.attribution.axes import Nodes
 from lignite.attribution.black_box import map_to_output
 from lignite.attribution.block import Block
-from lignite.attribution.integrals import Bisecting, Goal, Integral, Precision, integrate
+from lignite.attribution.integrals import Bisecting, Integral, integrate
 from lignite.attribution.layer_ig import Following
 from lignite.attribution.lines import Layers, OfPoints, Points, every_row, gradient_of, power_of
-from lignite.attribution.panels import Scores
+from lignite.attribution.panels import Goal, Precision, Scores
 from lignite.attribution.plan import choose_chunking, choose_plan
 from lignite.attribution.readout import Weighed
 from lignite.tolerance import size_beside_predictions, size_of_carried
