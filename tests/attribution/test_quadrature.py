@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Nesting, Opened, integrate
+from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Nesting, Opened, Samples, integrate
 from lignite.attribution.panels import Goal, Panel, Piece, Precision, Row, Span, refine
 from lignite.attribution.rules import (
     NESTED,
@@ -21,7 +21,6 @@ from lignite.attribution.rules import (
     fresh,
     gauss_legendre,
     graded,
-    interleaved,
     spread,
     stretch,
 )
@@ -393,24 +392,27 @@ class Oscillation:
         return integrate(Nesting(self, goal, most))
 
 
-class Seen:
+class Seen(Samples):
     """The nodes of one panel in order, and no more than that."""
 
     def __init__(self, waves, targets):
-        self.waves, self.targets, self.nodes = waves, targets, torch.empty(0, dtype=torch.float64)
+        super().__init__(targets)
+        self.waves = waves
 
-    def add(self, nodes, is_new):
+    def evaluate(self, nodes):
         self.waves.seen.append(len(nodes) * len(self.targets))
-        self.nodes = torch.cat([self.nodes, nodes]).sort().values
-        assert torch.equal(self.nodes[is_new], nodes)
+        return [nodes[:, None].expand(-1, len(self.targets))]
+
+    @property
+    def nodes(self):
+        nodes = self.known[0][:, 0]
+        assert torch.equal(nodes, nodes.sort().values)
+        return nodes
 
     def scores(self, weights):
         frequency = self.waves.frequency[self.targets]
         total = weights @ (frequency * torch.cos(self.nodes[:, None] * frequency))
         return torch.stack([0.25 * total, 0.75 * total], -1)
-
-    def keep(self, chosen):
-        self.targets = self.targets[chosen]
 
 
 @pytest.mark.parametrize("n_nodes", NESTED)
@@ -726,18 +728,16 @@ class Rough:
         return row.missed
 
 
-class RoughSamples:
+class RoughSamples(Samples):
     def __init__(self, path, targets):
-        self.path, self.targets, self.slopes = path, targets, None
+        super().__init__(targets)
+        self.path = path
 
-    def add(self, nodes, is_new):
-        self.slopes = interleaved(self.slopes, self.path.slopes(nodes, self.targets), is_new)
+    def evaluate(self, nodes):
+        return [self.path.slopes(nodes, self.targets)]
 
     def scores(self, weights):
-        return torch.einsum("n,nrs->rs", weights, self.slopes)
-
-    def keep(self, chosen):
-        self.targets, self.slopes = self.targets[chosen], self.slopes[:, chosen]
+        return torch.einsum("n,nrs->rs", weights, self.known[0])
 
 
 ENGINES = [Bisecting, Nesting]

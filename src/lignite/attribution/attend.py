@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
+from lignite.attribution.axes import HeadVectors, Pairs, Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,34 +103,6 @@ class Point(ABC):
     @abstractmethod
     def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
         """Read the sources' values along each target's direction: components, and their derivatives along the path."""
-
-
-@runtime_checkable
-class Path(Protocol):
-    """A path evaluates nodes for some targets, where the block can be taken apart."""
-
-    moves: bool
-    """Whether targets' own states move along their path."""
-
-    def at(self, nodes: Nodes, targets: Targets) -> Point: ...
-
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]: ...
-
-
-class Remembering:
-    """A remembering path keeps the last nodes it was asked for: several maps ask for the same ones in turn."""
-
-    def __init__(self, path: Path):
-        self.path, self.moves = path, path.moves
-        self.last: tuple[Tensor, Tensor, Point] | None = None
-
-    def at(self, nodes: Nodes, targets: Targets) -> Point:
-        if self.last is None or self.last[0] is not nodes or self.last[1] is not targets:
-            self.last = nodes, targets, self.path.at(nodes, targets)
-        return self.last[2]
-
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
-        return self.path.heads_at_start(targets)
 
 
 @dataclass(frozen=True)

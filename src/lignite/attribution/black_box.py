@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Path
 from lignite.attribution.axes import HeadVectors, Nodes, Targets
 from lignite.attribution.block import Block
 from lignite.attribution.maps import AttentionMap, Chunking, Map, WholeMap
 from lignite.attribution.panels import Scores
+from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout
 
 

@@ -1,5 +1,6 @@
 """Integrate along a path, with a certificate: more nodes, or shorter panels, until what is missed is within bounds."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
@@ -24,7 +25,17 @@ from lignite.attribution.panels import (
     within,
 )
 from lignite.attribution.readout import of_targets
-from lignite.attribution.rules import FIRST_NESTED, NESTED, Family, coarse_weights, fejer, fresh, panel_rule, spread
+from lignite.attribution.rules import (
+    FIRST_NESTED,
+    NESTED,
+    Family,
+    coarse_weights,
+    fejer,
+    fresh,
+    interleaved,
+    panel_rule,
+    spread,
+)
 
 NODES_PER_PANEL = 6
 """Gauss-Legendre nodes of one panel: smooth paths end after one panel, and a bisection costs twelve nodes."""
@@ -46,21 +57,34 @@ class Integrand(Protocol):
         ...
 
 
-@runtime_checkable
-class Samples(Protocol):
-    """Samples keep what is known of one panel for some targets; more nodes may come in between."""
+class Samples(ABC):
+    """Samples keep what is known of one panel for some targets; more nodes may come in between.
+
+    `known` are tensors ``[node, target, ...]``, whatever `scores` needs of the nodes.
+    """
+
+    def __init__(self, targets: Targets):
+        self.targets = targets
+        self.known: list[Float[Tensor, "node target *any"]] = []
 
     def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
         """Evaluate nodes that come in between those that are there; `is_new` has their places in the larger rule."""
-        ...
-
-    def scores(self, weights: Nodes) -> Float[Tensor, " target *head source"]:
-        """Add up the scores over all nodes, which are weighted in their order."""
-        ...
+        new = self.evaluate(nodes)
+        pairs = zip(self.known, new, strict=True)
+        self.known = [interleaved(*pair, is_new) for pair in pairs] if self.known else list(new)
 
     def keep(self, chosen: Bool[Tensor, " target"]) -> None:
         """Forget the other targets."""
-        ...
+        self.targets = self.targets[chosen]
+        self.known = [each[:, chosen] for each in self.known]
+
+    @abstractmethod
+    def evaluate(self, nodes: Float[Tensor, " new"]) -> Sequence[Float[Tensor, "new target *any"]]:
+        """Find what is to be known of some nodes."""
+
+    @abstractmethod
+    def scores(self, weights: Nodes) -> Float[Tensor, " target *head source"]:
+        """Add up the scores over all nodes, which are weighted in their order."""
 
 
 @runtime_checkable
@@ -123,7 +147,8 @@ class Nesting(Way):
             return None
         last, wanted = self.last.span, set(numbers)
         chosen = torch.tensor([number in wanted for number in last.rows.tolist()], device=last.rows.device)
-        self.samples.keep(chosen)
+        if len(wanted) < len(chosen):
+            self.samples.keep(chosen)
         span = Span(0.0, 1.0, last.rows[chosen], last.level_start[chosen], last.level_end[chosen])
         return self._next(span, self.last.n_nodes, self.last.scores["scores"][chosen])
 

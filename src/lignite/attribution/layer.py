@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Path, Remembering
 from lignite.attribution.axes import PerTarget, Targets
 from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
 from lignite.attribution.block import Block
@@ -16,6 +15,7 @@ from lignite.attribution.compose import compose
 from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
 from lignite.attribution.maps import AttentionMap, Chunking, Map, MlpMap, ThroughPost, WholeMap, together
 from lignite.attribution.panels import Goal, Precision
+from lignite.attribution.paths import Path, Remembering
 from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading
 from lignite.attribution.readout import READOUTS, Readout, of_targets
 from lignite.attribution.rules import graded, panel_rule, started_rule

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import Nodes
-from lignite.attribution.integrals import NODES_PER_PANEL
+from lignite.attribution.integrals import NODES_PER_PANEL, Samples
 from lignite.attribution.panels import Scores
 from lignite.attribution.plan import GRADED_POWER
-from lignite.attribution.rules import NESTED, Family, interleaved
+from lignite.attribution.rules import NESTED, Family
 
 
 @runtime_checkable
@@ -138,23 +138,19 @@ class Lines(Points):
         return self.layers.run_entering(self.entry[lines], states, self.row[lines])
 
 
-class LineSamples:
-    """These samples are scores per length of path at the nodes of one panel."""
+class LineSamples(Samples):
+    """The samples of lines are their scores per length of path."""
 
     def __init__(self, path: Lines, lines: Int[Tensor, " line"]):
-        self.path, self.lines = path, lines
-        self.rates: Float[Tensor, "node line 1 token"] | None = None
+        super().__init__(lines)
+        self.path = path
 
-    def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
-        self.rates = interleaved(self.rates, self.path.rates(nodes, self.lines), is_new)
+    def evaluate(self, nodes: Nodes) -> Sequence[Float[Tensor, "node line 1 token"]]:
+        return [self.path.rates(nodes, self.targets)]
 
     def scores(self, weights: Nodes) -> Float[Tensor, "line 1 token"]:
-        assert self.rates is not None
-        return torch.einsum("n,nrlt->rlt", weights.to(self.rates), self.rates)
-
-    def keep(self, chosen: Bool[Tensor, " line"]) -> None:
-        assert self.rates is not None
-        self.lines, self.rates = self.lines[chosen], self.rates[:, chosen]
+        (rates,) = self.known
+        return torch.einsum("n,nrlt->rlt", weights.to(rates), rates)
 
 
 def gradient_of(

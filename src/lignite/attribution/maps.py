@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Path, Point, differentiate, differentiate_total
+from lignite.attribution.attend import Point, differentiate, differentiate_total
 from lignite.attribution.axes import HeadVectors, Nodes, PerTarget, Targets
 from lignite.attribution.block import Block
 from lignite.attribution.panels import Scores
+from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout, of_targets
 
 

@@ -8,11 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Path, repeat_groups
+from lignite.attribution.attend import repeat_groups
 from lignite.attribution.black_box import StraightPaths
 from lignite.attribution.block import Block, Projections, Rotation
 from lignite.attribution.integrals import NODES_PER_PANEL
 from lignite.attribution.maps import Chunking
+from lignite.attribution.paths import Path
 from lignite.attribution.shared_path import SharedPath
 from lignite.attribution.target_path import ClosedForm, Norm, TargetBatches
 from lignite.errors import OptionError

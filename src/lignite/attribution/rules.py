@@ -184,11 +184,9 @@ def coarse_weights(n_nodes: int, family: Family) -> Float[np.ndarray, " node"]:
 
 
 def interleaved(
-    known: Float[Tensor, "known *any"] | None, new: Float[Tensor, "new *any"], is_new: Bool[Tensor, " node"]
+    known: Float[Tensor, "known *any"], new: Float[Tensor, "new *any"], is_new: Bool[Tensor, " node"]
 ) -> Float[Tensor, "node *any"]:
     """Put the nodes of the larger rule in order, those that a smaller one had and those that it had not."""
-    if known is None:
-        return new
     joined = new.new_empty(len(is_new), *new.shape[1:])
     joined[is_new], joined[~is_new] = new, known
     return joined

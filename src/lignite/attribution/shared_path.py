@@ -11,6 +11,7 @@ from torch import Tensor
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 from lignite.attribution.block import Block, Projections
+from lignite.attribution.paths import Path
 
 
 class SharedPoint(Point):
@@ -40,13 +41,13 @@ class SharedPoint(Point):
         return directions @ self.value.mT, directions @ self.value_slope.mT
 
 
-class SharedPath:
+class SharedPath(Path):
     """The shared path is the straight line from `baseline` to the states of a block."""
 
     moves = True
 
     def __init__(self, block: Block, baseline: Float[Tensor, "token d"]):
-        self.block = block
+        super().__init__(block)
         self.baseline = baseline
         self.slope = block.states - baseline
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 from lignite.attribution.block import Block, Projections, Rotation
+from lignite.attribution.paths import Path
 from lignite.attribution.readout import of_targets
 from lignite.attribution.shared_path import slope_of
 
@@ -157,7 +158,7 @@ class PairPoint(Point):
         return along, self.mixture.slopes(own, other)
 
 
-class ClosedForm:
+class ClosedForm(Path):
     """A closed form mixes keys and values from those captured, where `pre` is a norm, or none, and linear maps.
 
     Parameters
@@ -176,8 +177,6 @@ class ClosedForm:
         The two captures again, before positions are rotated in; None where keys carry no rotary position.
     """
 
-    moves = False
-
     def __init__(
         self,
         block: Block,
@@ -189,8 +188,8 @@ class ClosedForm:
         bias_rotation: Rotation | None,
         key_norm: tuple[float, Float[Tensor, "group token d"]] | None = None,
     ):
+        super().__init__(block)
         assert block.scoring is not None
-        self.block = block
         self.norm = norm
         self.sums_to_one = block.scoring.sinks is None
         n_heads = projections.query.shape[1]
@@ -238,9 +237,6 @@ class ClosedForm:
         own, other = mixture.own[0, :, 0, :, None], mixture.other[0, :, 0, :, None]
         mixed = torch.addcmul(own * self.value[:, target, None], other, self.value)
         return mixed if self.value_bias is None else mixed + self.value_bias[:, None]
-
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
-        return heads_at_start(self, self.block, targets)
 
 
 class Products:
@@ -338,25 +334,8 @@ class BatchPoint(Point):
         return (self.value @ directions).squeeze(-1), (self.value_slope @ directions).squeeze(-1)
 
 
-class TargetBatches:
+class TargetBatches(Path):
     """Target batches run every target's path by itself where no closed form holds: exact, T times dearer in `pre`."""
-
-    moves = False
-
-    def __init__(self, block: Block):
-        self.block = block
 
     def at(self, nodes: Nodes, targets: Targets) -> BatchPoint:
         return BatchPoint(self.block, nodes, targets)
-
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
-        return heads_at_start(self, self.block, targets)
-
-
-def heads_at_start(
-    path: ClosedForm | TargetBatches, block: Block, targets: Targets
-) -> Float[Tensor, "target head d_value"]:
-    """Compute the heads of targets whose sources all hold their own state."""
-    assert block.scoring is not None
-    point = path.at(torch.zeros(1, dtype=block.states.dtype, device=block.states.device), targets)
-    return point.attend(block.scoring, targets)[1][0]

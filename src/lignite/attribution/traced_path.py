@@ -7,9 +7,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import Nodes
+from lignite.attribution.integrals import Samples
 from lignite.attribution.lines import Layers, Points
 from lignite.attribution.panels import Scores
-from lignite.attribution.rules import Family, derivative_inside, differentiation, interleaved
+from lignite.attribution.rules import Family, derivative_inside, differentiation
 
 NODES_TRACED = 12
 """Nodes of one panel where a path is followed through the layers: its direction there comes from a polynomial through
@@ -149,38 +150,31 @@ class TracedPath(Points):
         return self.layers.run(0, states, rows)
 
 
-class TracedSamples:
-    """These samples are states and gradients of every layer at the nodes of one panel, and states at its ends."""
+class TracedSamples(Samples):
+    """The samples of a traced path are the states and gradients of every layer, and the states at the panel's ends."""
 
     def __init__(self, path: TracedPath, rows: Int[Tensor, " row"], start: float, end: float, family: Family):
-        self.path, self.rows, self.length, self.family = path, rows, end - start, family
+        super().__init__(rows)
+        self.path, self.length, self.family = path, end - start, family
         self.ends = [path.states_at(start, rows), path.states_at(end, rows)]
-        self.states: LayerStates = []
-        self.gradients: LayerStates = []
 
-    def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
-        states, gradients = self.path.traced(nodes, self.rows)
-        if self.states:
-            states = [interleaved(*pair, is_new) for pair in zip(self.states, states, strict=True)]
-            gradients = [interleaved(*pair, is_new) for pair in zip(self.gradients, gradients, strict=True)]
-        self.states, self.gradients = states, gradients
+    def evaluate(self, nodes: Nodes) -> LayerStates:
+        states, gradients = self.path.traced(nodes, self.targets)
+        return [*states, *gradients]
 
     def scores(self, weights: Nodes) -> Float[Tensor, "row layer token"]:
         derivative = torch.from_numpy(derivative_inside(len(weights), self.family) / self.length)
-        return self.path.weighed(derivative, weights, self.rows, self._known(), self.gradients)
+        gradients = self.known[len(self.known) // 2 :]
+        return self.path.weighed(derivative, weights, self.targets, self._states(), gradients)
 
-    def _known(self) -> Iterator[Float[Tensor, "known row token d"]]:
+    def _states(self) -> Iterator[Float[Tensor, "known row token d"]]:
         """Join what is known of the layers above the first, one at a time: joined, it is a copy."""
         first, last = self.ends
-        for parts in zip(first[1:], self.states[1:], last[1:], strict=True):
+        for parts in zip(first[1:], self.known[1 : len(first)], last[1:], strict=True):
             yield torch.cat(parts)
 
     def keep(self, chosen: Bool[Tensor, " row"]) -> None:
-        if bool(chosen.all()):
-            return
-        self.rows = self.rows[chosen]
-        self.states = [each[:, chosen] for each in self.states]
-        self.gradients = [each[:, chosen] for each in self.gradients]
+        super().keep(chosen)
         self.ends = [[each[:, chosen] for each in end] for end in self.ends]
 
 
