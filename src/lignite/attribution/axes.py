@@ -17,3 +17,21 @@ HeadVectors = Float[Tensor, "node target head d_value"]
 
 Pairs = Float[Tensor, "node head target source"]
 """A number for each node, head, target and source."""
+
+PointStates = Float[Tensor, "point token d"]
+"""States of all tokens at each point, which is a copy of the input or of a row with other states."""
+
+PointHeads = Float[Tensor, "point token head d_value"]
+"""Heads of all tokens at each point."""
+
+PointRows = Int[Tensor, " point"]
+"""The row, or line, that each point belongs to."""
+
+PerPoint = Float[Tensor, " point"]
+"""A number for each point."""
+
+RowStates = Float[Tensor, "row token d"]
+"""States of all tokens in each row of a batch."""
+
+TargetHeads = Float[Tensor, "target head d_value"]
+"""Heads of targets."""

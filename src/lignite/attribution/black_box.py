@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.axes import HeadVectors, Nodes, Targets
+from lignite.attribution.axes import HeadVectors, Nodes, TargetHeads, Targets
 from lignite.attribution.block import Block
 from lignite.attribution.maps import AttentionMap, Chunking, Map, WholeMap
 from lignite.attribution.panels import Scores
@@ -53,7 +53,7 @@ class StraightPaths:
         rows = targets.repeat(len(nodes))
         return per_path[torch.arange(len(rows), device=rows.device), rows].unflatten(0, (len(nodes), len(targets)))
 
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> TargetHeads:
         return self._at_start(self.heads, targets)
 
     def output_at_start(self, targets: Targets) -> Float[Tensor, "target d"]:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Scoring
-from lignite.attribution.axes import Targets
+from lignite.attribution.axes import PointHeads, PointStates, Targets
 
 
 class Projections(NamedTuple):
@@ -53,14 +53,11 @@ class Block(Protocol):
     @property
     def n_heads(self) -> int: ...
 
-    def whole(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]: ...
+    def whole(self, states: PointStates) -> PointStates: ...
 
     def as_loaded(
-        self,
-        states: Float[Tensor, "point token d"],
-        change: Callable[[Float[Tensor, "point token head d_value"]], Float[Tensor, "point token head d_value"]]
-        | None = None,
-    ) -> tuple[Float[Tensor, "point token head d_value"] | None, Float[Tensor, "point token d"]]:
+        self, states: PointStates, change: Callable[[PointHeads], PointHeads] | None = None
+    ) -> tuple[PointHeads | None, PointStates]:
         """Heads and output as the model itself runs the block; `change` may give it other heads on the way."""
         ...
 
@@ -68,9 +65,9 @@ class Block(Protocol):
         """Go on by the next route, since this one was found wrong; SplitError if there is none."""
         ...
 
-    def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]: ...
+    def attention(self, states: PointStates) -> PointHeads: ...
 
-    def pre(self, states: Float[Tensor, "point token d"]) -> Projections: ...
+    def pre(self, states: PointStates) -> Projections: ...
 
     def post(
         self,
@@ -81,7 +78,7 @@ class Block(Protocol):
         """The rest of the block for some of its tokens: each is treated alone."""
         ...
 
-    def rotation(self, states: Float[Tensor, "point token d"]) -> Rotation | None:
+    def rotation(self, states: PointStates) -> Rotation | None:
         """Keys before positions are rotated in; None where the block is handed no rotary positions."""
         ...
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.axes import PerTarget, Targets
+from lignite.attribution.axes import PerTarget, TargetHeads, Targets
 from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.compose import compose
@@ -182,6 +182,7 @@ class _Layer:
         self.numbers = list(range(len(targets))) if self.everyone else targets.tolist()
         self.integrands: dict[str, Map] = {}
         self.remembered: Remembering | None = None
+        self._heads_at_start: TargetHeads | None = None
         self.chunkings: dict[str, Chunking] = {}
         self.measured: tuple[Readout, Tensor, Tensor] | None = None
 
@@ -244,7 +245,7 @@ class _Layer:
         started = started_rule(self.n_nodes, power, states.dtype, states.device)
         with torch.no_grad():
             heads = path.at(started[0], targets).attend(block.scoring, targets)[1][0]
-        self.__dict__["heads_at_start"] = heads
+        self._heads_at_start = heads
         found: dict[str, Ready] = {}
         if "attention" in self.needed:
             readout = self._readout(heads, block.heads)
@@ -379,21 +380,23 @@ class _Layer:
             return GRADED_POWER
         return 1 if self.baseline is None else grading(self.heads_at_start)
 
-    @cached_property
-    def heads_at_start(self) -> Float[Tensor, "target head d_value"]:
-        """Every target's heads where its path starts."""
-        path = self.plan.path
-        chunking = self._chunking(self.needed[0] if isinstance(path, StraightPaths) else "attention")
-        pieces = [rows for _, rows in chunking.chunks(1, len(self.targets))]
-        if len(pieces) == 1:
-            return path.heads_at_start(self.targets)
-        return torch.cat([path.heads_at_start(self.targets[rows]) for rows in pieces])
+    @property
+    def heads_at_start(self) -> TargetHeads:
+        """Compute every target's heads where its path starts, once."""
+        if self._heads_at_start is None:
+            path = self.plan.path
+            chunking = self._chunking(self.needed[0] if isinstance(path, StraightPaths) else "attention")
+            pieces = [rows for _, rows in chunking.chunks(1, len(self.targets))]
+            chosen = [self.targets] if len(pieces) == 1 else [self.targets[rows] for rows in pieces]
+            parts = [path.heads_at_start(targets) for targets in chosen]
+            self._heads_at_start = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return self._heads_at_start
 
     @cached_property
     def _post_of_start(self) -> Float[Tensor, "target d"]:
         return self._post(self.heads_at_start)
 
-    def _post(self, heads: Float[Tensor, "target head d_value"]) -> Float[Tensor, "target d"]:
+    def _post(self, heads: TargetHeads) -> Float[Tensor, "target d"]:
         """Compute what leaves the block where the targets have these heads and their own states."""
         with torch.no_grad():
             states = self.block.states if self.everyone else self.block.states[self.targets]

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lignite.attribution.axes import RowStates
 from lignite.attribution.integrals import Bisecting, Integral, Nesting, integrate
 from lignite.attribution.lines import Layers, Lines, power_of
 from lignite.attribution.panels import Goal, Precision
@@ -44,7 +45,7 @@ class Following(Precision):
 
 def along_each_layer(
     layers: Layers,
-    start: Sequence[Float[Tensor, "row token d"]],
+    start: Sequence[RowStates],
     precision: Following,
     *,
     wanted: Sequence[int],
@@ -67,11 +68,11 @@ def along_each_layer(
 
 def along_input(
     layers: Layers,
-    start: Float[Tensor, "row token d"],
+    start: RowStates,
     precision: Following,
     *,
     base: Float[Tensor, " row"] | None = None,
-    images: Sequence[Float[Tensor, "row token d"]] | None = None,
+    images: Sequence[RowStates] | None = None,
 ) -> LayerIG:
     """Integrate along one line at the first layer (``path="input"``), whose image is followed through all the others.
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lignite.attribution.axes import Nodes
+from lignite.attribution.axes import Nodes, PerPoint, PointRows, PointStates, RowStates
 from lignite.attribution.integrals import NODES_PER_PANEL, Samples
 from lignite.attribution.panels import Scores
 from lignite.attribution.plan import GRADED_POWER
@@ -29,31 +29,18 @@ class Layers(Protocol):
     @property
     def n_layers(self) -> int: ...
 
-    def run(
-        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> Float[Tensor, " point"]: ...
+    def run(self, layer: int, states: PointStates, index: PointRows) -> PerPoint: ...
 
-    def run_entering(
-        self, entry: Int[Tensor, " point"], states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> Float[Tensor, " point"]: ...
+    def run_entering(self, entry: PointRows, states: PointStates, index: PointRows) -> PerPoint: ...
 
-    def trace(
-        self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> tuple[list[Float[Tensor, "point token d"]], Float[Tensor, " point"]]: ...
+    def trace(self, states: PointStates, index: PointRows) -> tuple[list[PointStates], PerPoint]: ...
 
-    def trace_slopes(
-        self,
-        states: Float[Tensor, "point token d"],
-        slope: Float[Tensor, "point token d"],
-        index: Int[Tensor, " point"],
-    ) -> list[Float[Tensor, "point token d"]]: ...
+    def trace_slopes(self, states: PointStates, slope: PointStates, index: PointRows) -> list[PointStates]: ...
 
-    def block(
-        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> Float[Tensor, "point token d"]: ...
+    def block(self, layer: int, states: PointStates, index: PointRows) -> PointStates: ...
 
 
-OfPoints = Callable[[Float[Tensor, "point token d"], Int[Tensor, " point"]], Float[Tensor, " point"]]
+OfPoints = Callable[[PointStates, PointRows], PerPoint]
 """A number for each point, given its states and the line or row it belongs to."""
 
 
@@ -67,7 +54,7 @@ class Points:
         """Cut the lines into pieces, each with all its nodes as far as they fit."""
         return lines.split(max(1, self.max_points // n_nodes))
 
-    def states(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "point token d"]:
+    def states(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> PointStates:
         """Compute the states of all lines at the first node, of all at the second, and so on."""
         return (self.start[lines] + nodes[:, None, None, None] * self.slope[lines]).flatten(0, 1)
 
@@ -92,7 +79,7 @@ class Lines(Points):
         self,
         layers: Layers,
         wanted: Sequence[int],
-        start: Sequence[Float[Tensor, "row token d"]],
+        start: Sequence[RowStates],
         base: Float[Tensor, " row"] | None,
         max_points: int,
     ):
@@ -134,7 +121,7 @@ class Lines(Points):
     def level(self, point: float, targets: Int[Tensor, " line"]) -> Float[Tensor, "line 1"]:
         return (self.values(self._run, point, targets) - self.base[targets])[:, None]
 
-    def _run(self, states: Float[Tensor, "point token d"], lines: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+    def _run(self, states: PointStates, lines: PointRows) -> PerPoint:
         return self.layers.run_entering(self.entry[lines], states, self.row[lines])
 
 
@@ -153,9 +140,7 @@ class LineSamples(Samples):
         return torch.einsum("n,nrlt->rlt", weights.to(rates), rates)
 
 
-def gradient_of(
-    function: OfPoints, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-) -> Float[Tensor, "point token d"]:
+def gradient_of(function: OfPoints, states: PointStates, index: PointRows) -> PointStates:
     """Differentiate a function with respect to each point's states."""
     with torch.enable_grad():
         leaf = states.detach().requires_grad_()
@@ -163,14 +148,12 @@ def gradient_of(
     return gradient
 
 
-def gradient_at(
-    layers: Layers, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-) -> Float[Tensor, "point token d"]:
+def gradient_at(layers: Layers, layer: int, states: PointStates, index: PointRows) -> PointStates:
     """Differentiate F with respect to the states that enter a layer."""
     return gradient_of(partial(layers.run, layer), states, index)
 
 
-def power_of(layers: Layers, layer: int, start: Float[Tensor, "row token d"]) -> int:
+def power_of(layers: Layers, layer: int, start: RowStates) -> int:
     """Choose how paths are graded: those of tokens that start at nothing are; padding does not count."""
     from_nothing = ~start.any(-1) & layers.states[layer].any(-1) & layers.kept
     return GRADED_POWER if bool(from_nothing.any()) else 1

@@ -4,11 +4,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.axes import RowStates
 from lignite.attribution.lines import Layers, every_row
 
 
 def at_both_ends(
-    layers: Layers, start: Float[Tensor, "row token d"], moves: Bool[Tensor, "row token"], max_points: int
+    layers: Layers, start: RowStates, moves: Bool[Tensor, "row token"], max_points: int
 ) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
     """Measure what each token does alone: added to an input where all others are blank, removed from the full one.
 
@@ -41,7 +42,7 @@ def at_both_ends(
 
 def in_both_orders(
     layers: Layers,
-    start: Float[Tensor, "row token d"],
+    start: RowStates,
     moves: Bool[Tensor, "row token"],
     relevance: Float[Tensor, "row token"],
     max_points: int,
@@ -75,14 +76,14 @@ def in_both_orders(
     return falling, rising
 
 
-def _blank(layers: Layers, start: Float[Tensor, "row token d"], max_points: int) -> Float[Tensor, " row"]:
+def _blank(layers: Layers, start: RowStates, max_points: int) -> Float[Tensor, " row"]:
     """Compute F of the blank input."""
     pieces = every_row(layers).split(max_points)
     return torch.cat([layers.run(0, start[some], some) for some in pieces])
 
 
 def _levels(
-    layers: Layers, start: Float[Tensor, "row token d"], row: int, arriving: Int[Tensor, " place"], max_points: int
+    layers: Layers, start: RowStates, row: int, arriving: Int[Tensor, " place"], max_points: int
 ) -> Float[Tensor, " level"]:
     """Compute F with the first one of these places filled, with the first two, and so on up to all but the last."""
     full = layers.states[0][row]

@@ -3,11 +3,10 @@
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Point
-from lignite.attribution.axes import Nodes, Targets
+from lignite.attribution.axes import Nodes, TargetHeads, Targets
 from lignite.attribution.block import Block
 
 
@@ -26,7 +25,7 @@ class Path(ABC):
     def at(self, nodes: Nodes, targets: Targets) -> Point:
         """Evaluate some nodes."""
 
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> TargetHeads:
         """Compute the heads of some targets where their path starts."""
         assert self.block.scoring is not None
         point = self.at(torch.zeros(1, dtype=self.block.states.dtype, device=self.block.states.device), targets)
@@ -46,5 +45,5 @@ class Remembering(Path):
             self.last = nodes, targets, self.path.at(nodes, targets)
         return self.last[2]
 
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> TargetHeads:
         return self.path.heads_at_start(targets)

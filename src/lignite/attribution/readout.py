@@ -1,6 +1,5 @@
 """Turn the vector by which a target has moved into one number, and say in which direction that number grows."""
 
-from functools import cached_property
 from typing import Protocol, final, runtime_checkable
 
 import torch
@@ -36,12 +35,8 @@ class Distance:
     """The distance is the length of the change (``"displacement"``). At the start of the path it has no gradient."""
 
     def __init__(self, start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]):
-        self.start = start
-        self.moves, self.total = _change(start, end)
-
-    @cached_property
-    def displacement(self) -> Float[Tensor, "token *head"]:
-        return torch.linalg.vector_norm(self.total, dim=-1)
+        self.moves, total = _change(start, end)
+        self.start, self.displacement = start, torch.linalg.vector_norm(total, dim=-1)
 
     def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         moved = values - of_targets(self.start, targets)
@@ -59,16 +54,9 @@ class Projection:
     """
 
     def __init__(self, start: Float[Tensor, "token *head d"], end: Float[Tensor, "token *head d"]):
-        self.start = start
-        _, self.total = _change(start, end)
-
-    @cached_property
-    def direction(self) -> Float[Tensor, "token *head d"]:
-        return unit(self.total)
-
-    @cached_property
-    def displacement(self) -> Float[Tensor, "token *head"]:
-        return torch.linalg.vector_norm(self.total, dim=-1)
+        _, total = _change(start, end)
+        self.start, self.direction = start, unit(total)
+        self.displacement = torch.linalg.vector_norm(total, dim=-1)
 
     def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         moved = values - of_targets(self.start, targets)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lignite.attribution.axes import Nodes
+from lignite.attribution.axes import Nodes, PerPoint, PointRows, PointStates, RowStates
 from lignite.attribution.black_box import map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.integrals import Bisecting, Integral, integrate
@@ -27,7 +27,7 @@ class Multipliers:
     up to the `gap`, which may be as large as `allowed`.
     """
 
-    vectors: list[Float[Tensor, "row token d"]]
+    vectors: list[RowStates]
     relevance: Float[Tensor, "row layer token"]
     displacement: Float[Tensor, " row"]
     gap: Float[Tensor, "row layer"]
@@ -36,11 +36,7 @@ class Multipliers:
 
 
 def pull_back(
-    layers: Layers,
-    start: Sequence[Float[Tensor, "row token d"]],
-    precision: Following,
-    *,
-    base: Float[Tensor, " row"] | None = None,
+    layers: Layers, start: Sequence[RowStates], precision: Following, *, base: Float[Tensor, " row"] | None = None
 ) -> Multipliers:
     """Compute the multipliers of every layer, from the top down (docs/method.md, relevance flow).
 
@@ -80,7 +76,7 @@ def pull_back(
 
 
 def _relevance(
-    layers: Layers, layer: int, start: Sequence[Float[Tensor, "row token d"]], vectors: Float[Tensor, "row token d"]
+    layers: Layers, layer: int, start: Sequence[RowStates], vectors: RowStates
 ) -> Float[Tensor, "row token"]:
     return (vectors * (layers.states[layer] - start[layer])).sum(2) * layers.kept
 
@@ -90,12 +86,10 @@ def _answer(layers: Layers, base: Float[Tensor, " row"]) -> OfPoints:
     return lambda states, index: layers.run(layers.n_layers, states, index) - base[index]
 
 
-def _block(
-    layers: Layers, layer: int, start_above: Float[Tensor, "row token d"], above: Float[Tensor, "row token d"]
-) -> OfPoints:
+def _block(layers: Layers, layer: int, start_above: RowStates, above: RowStates) -> OfPoints:
     """Measure how far what leaves a block has come, along the multipliers above it."""
 
-    def moved(states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+    def moved(states: PointStates, index: PointRows) -> PerPoint:
         change = layers.block(layer, states, index) - start_above[index]
         weighed = above[index] * layers.kept[index][..., None]
         return (weighed * change).sum((1, 2))
@@ -110,12 +104,7 @@ class _PullBack(Points):
     """
 
     def __init__(
-        self,
-        start: Float[Tensor, "row token d"],
-        end: Float[Tensor, "row token d"],
-        kept: Bool[Tensor, "row token"],
-        moved: OfPoints,
-        max_points: int,
+        self, start: RowStates, end: RowStates, kept: Bool[Tensor, "row token"], moved: OfPoints, max_points: int
     ):
         super().__init__(start, end, max_points)
         self.kept, self.moved = kept, moved

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
-from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
+from lignite.attribution.axes import HeadVectors, Nodes, Pairs, PointStates, TargetHeads, Targets
 from lignite.attribution.block import Block, Projections
 from lignite.attribution.paths import Path
 
@@ -61,14 +61,12 @@ class SharedPath(Path):
         scale = self.block.scoring.scale
         return SharedPoint(values, slopes, scale, targets, states[:, targets], self.slope[targets])
 
-    def heads_at_start(self, targets: Targets) -> Float[Tensor, "target head d_value"]:
+    def heads_at_start(self, targets: Targets) -> TargetHeads:
         with torch.no_grad():
             return self.block.attention(self.baseline[None])[0, targets]
 
 
-def slope_of(
-    block: Block, states: Float[Tensor, "point token d"], slope: Float[Tensor, "point token d"]
-) -> tuple[Projections, Projections]:
+def slope_of(block: Block, states: PointStates, slope: PointStates) -> tuple[Projections, Projections]:
     """Differentiate `pre` along `slope`, in forward mode: one pass, whatever the number of targets."""
     load_forward_mode()
     with torch.no_grad(), forward.dual_level():

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lignite.attribution.axes import Nodes
+from lignite.attribution.axes import Nodes, PerPoint, PointRows, PointStates, RowStates
 from lignite.attribution.integrals import Samples
 from lignite.attribution.lines import Layers, Points
 from lignite.attribution.panels import Scores
@@ -46,11 +46,11 @@ class TracedPath(Points):
     def __init__(
         self,
         layers: Layers,
-        start: Float[Tensor, "row token d"],
+        start: RowStates,
         base: Float[Tensor, " row"] | None,
         max_points: int,
         power: int,
-        images: Sequence[Float[Tensor, "row token d"]] | None = None,
+        images: Sequence[RowStates] | None = None,
     ):
         super().__init__(start, layers.states[0], max_points)
         self.layers, self.power, self.images, self.value = layers, power, images, layers.value
@@ -146,7 +146,7 @@ class TracedPath(Points):
         moved = self.values(self._run, point, targets) - self.base[targets]
         return moved[:, None].expand(-1, self.layers.n_layers + 1)
 
-    def _run(self, states: Float[Tensor, "point token d"], rows: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+    def _run(self, states: PointStates, rows: PointRows) -> PerPoint:
         return self.layers.run(0, states, rows)
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lignite.attribution.axes import PointHeads
 from lignite.attribution.block import Block
 from lignite.attribution.readout import ROUNDINGS, length, unit
 from lignite.attribution.rules import Rule
@@ -216,7 +217,7 @@ class _Run:
         changed[0, self.target] = given
         return changed
 
-    def _change(self, heads: Float[Tensor, "point token head d_value"]) -> Float[Tensor, "point token head d_value"]:
+    def _change(self, heads: PointHeads) -> PointHeads:
         """Give the target the heads of the `mlp` map's path, at the points that stand for it."""
         if "mlp" not in self.places:
             return heads
