@@ -743,6 +743,42 @@ class RoughSamples(Samples):
 ENGINES = [Bisecting, Nesting]
 
 
+@pytest.mark.parametrize(("engine", "options"), [(Bisecting, {"n_nodes": 2}), (Nesting, {"most": 3})], ids=str)
+@pytest.mark.parametrize("power", [1, 3])
+def test_halving_every_panel_gains_the_order_of_its_rule(engine, options, power):
+    """Two Gauss nodes, and Fejér's three by symmetry, are exact to degree three: halves miss a sixteenth together."""
+    path = Rough([[Bump("wave", 0.5, 0.5), Bump("cubic", 0.5, 1.0)]], torch.float64)
+    way = engine(path, goal_of(path, 1, power=power), **options)
+    errors = []
+    for n_panels in (16, 32, 64):
+        points = torch.linspace(0, 1, n_panels + 1, dtype=torch.float64).tolist()
+        levels = [way.level(point, torch.tensor([0])) for point in points]
+        spans = itertools.pairwise(zip(points, levels, strict=True))
+        panels = [way.panel(Span(a, b, torch.tensor([0]), start, end)) for (a, start), (b, end) in spans]
+        errors.append(abs(float(sum(panel.error() for panel in panels))))
+
+    order = [np.log2(before / after) for before, after in itertools.pairwise(errors)]
+
+    assert order == pytest.approx(
+        [4, 4], abs=0.1
+    )  # the next term is smaller by a length squared
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_half_takes_the_targets_it_is_of(engine):
+    """Rows of a span are places among the targets; the tokens there may be others."""
+    path = Rough([[Bump("cubic", 0.5, scale), Bump("kink", 0.4, 1.0)] for scale in (1.0, 2.0, 3.0, 4.0)], torch.float64)
+    targets = torch.tensor([1, 2, 3])
+    levels = [path.level(point, targets) for point in (1.0, 0.25, 0.5)]
+    way = engine(path, Goal(levels[0], targets, levels[0].abs(), Precision(max_steps=1000)))
+
+    panel = way.panel(Span(0.25, 0.5, torch.tensor([0, 2]), levels[1][[0, 2]], levels[2][[0, 2]]))
+
+    cubic = torch.tensor([2.0, 4.0], dtype=torch.float64) / 50 * (0.5**3 - 0.25**3)
+    assert_close(panel.scores["scores"][:, 0], cubic, rtol=0, atol=ROUNDING)
+    assert_close(way.level(0.5, torch.tensor([2])), levels[2][[2]], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=10, deadline=None)
 @given(rows=paths, max_steps=st.integers(1, 300), double=st.booleans())
