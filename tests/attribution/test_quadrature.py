@@ -759,9 +759,7 @@ def test_halving_every_panel_gains_the_order_of_its_rule(engine, options, power)
 
     order = [np.log2(before / after) for before, after in itertools.pairwise(errors)]
 
-    assert order == pytest.approx(
-        [4, 4], abs=0.1
-    )  # the next term is smaller by a length squared
+    assert order == pytest.approx([4, 4], abs=0.1)  # the next term is smaller by a length squared
 
 
 @pytest.mark.parametrize("engine", ENGINES)

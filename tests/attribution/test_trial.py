@@ -220,6 +220,19 @@ def test_another_text_and_another_layer_are_tried_elsewhere(monkeypatch):
     assert len({draw.row for draw in drawn}) > 2
 
 
+@pytest.mark.parametrize("memory", ["25 kB", "50 kB"])
+def test_the_target_that_is_tried_is_found_in_whatever_pieces_it_is_computed(memory):
+    """Pieces hold some targets each, and the one that is looked at stands anywhere in its own."""
+    model = model_of("bert")
+    for seed in range(4):
+        inputs = ARCHITECTURES["bert"].inputs(seed=seed, length=9)
+
+        flow = lignite.flow(model, inputs, layers=0, n_steps=2, maps=("attention", "whole"), memory=memory)
+
+        assert plan_of(flow) == "closed-form (linear)"
+        assert max(trials_of(flow).values()) <= TRIAL_TOLERANCE[torch.float64]
+
+
 def test_a_target_that_stands_still_is_not_what_is_tried():
     """A decoder's first token sees itself alone: its scores are zero whatever the plan."""
     model = model_of("gpt2")
