@@ -18,7 +18,7 @@ from torch import nn
 
 import lignite
 from flow import peak_memory
-from lignite.blocks.replay import another_input, one_by_one, swept
+from lignite.blocks.answers import another_input, one_by_one, swept
 from lignite.blocks.stack import Stack
 from lignite.inputs.encode import encode
 from lignite.models.hold import at_rest

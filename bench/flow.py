@@ -17,7 +17,7 @@ import lignite
 from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
-from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.blocks.routes import Route, split_block
 from lignite.memory import memory_budget
 from lignite.models.hold import at_rest
 from models import bert_base, llama_like, token_ids
@@ -52,11 +52,11 @@ def budget() -> None:
 
 
 @contextmanager
-def one_block(model: lignite.Model, n_tokens: int) -> Iterator[RecordedBlock]:
+def one_block(model: lignite.Model, n_tokens: int) -> Iterator[Route]:
     """A middle block of the model on random words."""
     with at_rest(model.network):
         calls = record(model.network, token_ids(model, n_tokens))
-        yield block_of(model, calls[len(calls) // 2])
+        yield split_block(model, calls[len(calls) // 2])
 
 
 def scaling(model: lignite.Model, lengths: tuple[int, ...], plans: tuple[str, ...]) -> None:
@@ -84,13 +84,13 @@ def scaling(model: lignite.Model, lengths: tuple[int, ...], plans: tuple[str, ..
             print(f"| {' | '.join(row)} |", flush=True)
 
 
-def per_target(block: RecordedBlock, targets: torch.Tensor) -> float:
+def per_target(block: Route, targets: torch.Tensor) -> float:
     """CPU seconds of a node of one more target by the definition: of six less of two, so that checks cancel."""
     two, six = (per_node(block, targets[:: len(targets) // n][:n], maps=("whole",), plan="definition") for n in (2, 6))
     return (six - two) / 4
 
 
-def per_node(block: RecordedBlock, targets: torch.Tensor, *, maps: tuple[str, ...], plan: str) -> float:
+def per_node(block: Route, targets: torch.Tensor, *, maps: tuple[str, ...], plan: str) -> float:
     """CPU seconds of a node of the maps of one block, its share of choosing the plan included."""
     many = plan == "closed-form"
     options, precision = MapOptions(maps, plan=plan), Precision(n_steps=N_NODES if many else FEW_NODES)

@@ -12,7 +12,7 @@ import xarray as xr
 import lignite
 from lignite.attribution import plan
 from lignite.blocks.record import record
-from lignite.blocks.routes import block_of
+from lignite.blocks.routes import split_block
 from lignite.errors import GapWarning
 from lignite.inputs.encode import encode
 from lignite.models.hold import at_rest
@@ -24,7 +24,7 @@ RULES = (("zero", 32, False), ("zero", 32, True), ("target_token", 4, False), ("
 def early_turn(model: lignite.Model, layer: int, places: tuple[float, ...]) -> list[float]:
     """Share of their displacement that targets have covered so early on the path from zero, on average."""
     with at_rest(model.network), torch.no_grad():
-        block = block_of(model, record(model.network, encode(model, SENTENCE)[0].tensors)[layer])
+        block = split_block(model, record(model.network, encode(model, SENTENCE)[0].tensors)[layer])
         start, end = (block.whole(a * block.states[None])[0] for a in (0.0, 1.0))
         total = (end - start).norm(dim=-1)
         return [float(((block.whole(a * block.states[None])[0] - start).norm(dim=-1) / total).mean()) for a in places]

@@ -16,10 +16,10 @@ from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_net
 from torch import Tensor
 
 import lignite
-from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
+from lignite.attribution.layer import LayerScores, MapOptions, settle_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
-from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.blocks.routes import Route, split_block
 from lignite.models.hold import at_rest
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "architectures.md"
@@ -74,33 +74,33 @@ def examine(name: str) -> Examination:
     architecture = ARCHITECTURES[name]
     truths = eager_blocks(architecture, eager_network(architecture), architecture.inputs(seed=1, length=LENGTH))
     model, blocks = blocks_of(architecture, torch.float64)
-    routes, plans, errors, parts = [], {True: [], False: []}, [], []
+    plans, errors, parts = {True: [], False: []}, [], []
     with at_rest(model.network):
         for layer in LAYERS:
             for from_zero in (False, True):
-                scores = scores_of(blocks[layer], from_zero=from_zero)
+                blocks[layer], scores = scores_of(blocks[layer], from_zero=from_zero)
                 plans[from_zero].append(scores.plan)
                 errors.append(largest_error(scores, truths[layer], from_zero=from_zero))
                 parts.append(parts_error(scores))
-            routes.append(blocks[layer].route)
+    routes = _distinct(block.route for block in blocks)
     return Examination(
-        name, architecture.model_class, _distinct(routes), _distinct(plans[False]), _distinct(plans[True]),
+        name, architecture.model_class, routes, _distinct(plans[False]), _distinct(plans[True]),
         max(block.error for block in blocks), max(errors), max(parts),
     )  # fmt: skip
 
 
-def blocks_of(architecture: Architecture, dtype: torch.dtype) -> tuple[lignite.Model, list[RecordedBlock]]:
+def blocks_of(architecture: Architecture, dtype: torch.dtype) -> tuple[lignite.Model, list[Route]]:
     """The divided blocks; in double precision of a model that computes in double throughout."""
     network = architecture.build(seed=0, dtype=dtype)
     model = lignite.wrap(full_precision(network) if dtype == torch.float64 else network)
     inputs = architecture.inputs(seed=1, length=LENGTH)
     inputs = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in inputs.items()}
     with at_rest(network):
-        return model, [block_of(model, call) for call in record(network, inputs)[: max(LAYERS) + 1]]
+        return model, [split_block(model, call) for call in record(network, inputs)[: max(LAYERS) + 1]]
 
 
-def scores_of(block: RecordedBlock, *, from_zero: bool) -> LayerScores:
-    """All that the block's route offers."""
+def scores_of(block: Route, *, from_zero: bool) -> tuple[Route, LayerScores]:
+    """All that the block's route offers, and the block by the route that held."""
     offered = {
         "interface": {"maps": ("attention", "mlp", "whole"), "detail": ("heads", "circuits")},
         "projection": {"maps": ("attention", "mlp", "whole"), "detail": ("heads",)},
@@ -108,7 +108,7 @@ def scores_of(block: RecordedBlock, *, from_zero: bool) -> LayerScores:
     }[block.route]
     baseline = torch.zeros_like(block.states) if from_zero else None
     options, precision = MapOptions(**offered), Precision(n_steps=N_STEPS)
-    return attribute_layer(block, baseline, torch.tensor(TARGETS), options, precision, budget=BUDGET)
+    return settle_layer(block, baseline, torch.tensor(TARGETS), options, precision, budget=BUDGET)
 
 
 def largest_error(scores: LayerScores, truth: EagerBlock, *, from_zero: bool) -> float:

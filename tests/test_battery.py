@@ -9,7 +9,7 @@ from tests.kit.wide import mostly_wide
 import lignite
 from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
-from lignite.blocks.routes import TOLERANCE
+from lignite.blocks.rounding import ROUNDING
 from lignite.errors import OptionError
 from lignite.request import MAPS
 
@@ -56,7 +56,7 @@ def test_an_architecture_as_it_is_loaded_is_divided_alike(name):
     model, blocks = blocks_of(ARCHITECTURES[name], torch.float32)
 
     assert {block.route for block in blocks} == set(examine(name).routes)
-    assert max(block.error for block in blocks) <= TOLERANCE[torch.float32]
+    assert max(block.error for block in blocks) <= ROUNDING[torch.float32].block
     assert all(
         module.config._attn_implementation != "lignite" for module in model.network.modules() if is_model(module)
     )
@@ -73,7 +73,7 @@ def test_single_precision_finds_the_closed_form_of_double_precision(name):
     model, blocks = blocks_of(ARCHITECTURES[name], torch.float32)
 
     with lignite.models.hold.at_rest(model.network):
-        plans = dict.fromkeys(scores_of(block, from_zero=False).plan for block in blocks)
+        plans = dict.fromkeys(scores_of(block, from_zero=False)[1].plan for block in blocks)
 
     assert tuple(plans) == examine(name).token_plans
 

@@ -239,11 +239,7 @@ TOO_LONG = {
     "lignite.api.evaluate",
     "lignite.apps.cli",
     "lignite.apps.evaluate_command",
-    "lignite.blocks.routes",
-    "lignite.blocks.stack",
     "lignite.data.examples",
-    "lignite.inputs.pictures",
-    "lignite.inputs.tokens",
     "lignite.metrics.asking.faithfulness",
     "lignite.metrics.registry",
 }
@@ -281,6 +277,26 @@ def test_a_file_keeps_its_private_names(path):
     ]
 
     assert taken == []
+
+
+READ_CONFIGURATIONS = ("models", "inputs", "targets", "blocks", "methods", "metrics", "metrics.asking", "data", "api")
+SAID_BY_CONFIGURATIONS = {
+    "get_text_config", "sub_configs", "vision_config", "id2label", "num_labels", "problem_type", "is_encoder_decoder",
+    "num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size", "vocab_size", "type_vocab_size",
+    "max_position_embeddings", "num_local_experts", "image_size", "patch_size", "num_channels", "_attn_implementation",
+}  # fmt: skip
+"""What transformers' configurations say of a model, as attributes."""
+
+
+@every_module
+def test_configurations_are_read_in_one_place(path):
+    """Every family has names of its own for its sizes and parts: what is learnt about one is learnt for all."""
+    if name_of(path) == "lignite.models.facts" or room_of(name_of(path)) not in READ_CONFIGURATIONS:
+        return
+    words = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
+    words |= {node.value for node in ast.walk(tree_of(path)) if isinstance(node, ast.Constant)}
+
+    assert words & SAID_BY_CONFIGURATIONS == set()
 
 
 @every_module

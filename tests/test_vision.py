@@ -20,7 +20,7 @@ from lignite.blocks.baselines import starts_of
 from lignite.blocks.stack import Stack
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.inputs.encode import encode
-from lignite.inputs.pictures import filled
+from lignite.inputs.fills import filled
 from lignite.models.hold import at_rest
 from lignite.request import EXPLAIN_METHODS
 from lignite.targets.ask import ask

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 import lignite
-from lignite.blocks import replay
+from lignite.blocks import answers
 from lignite.blocks.baselines import hold_against_another_input, starts_of
 from lignite.blocks.record import find_blocks, layout_of
 from lignite.blocks.stack import Stack
@@ -523,9 +523,9 @@ def test_a_check_costs_one_call_of_every_block():
         block.attention.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     with at_rest(model.network):
         stack = Stack(model, ask(model, TEXT, 1))
-        end = replay.another_input(stack)
+        end = answers.another_input(stack)
         sizes.clear()
 
-        replay.swept(stack, end, range(6))
+        answers.swept(stack, end, range(6))
 
     assert sizes == [2, 2, 3, 4, 5]

@@ -16,7 +16,7 @@ from lignite.attribution import layer as engine
 from lignite.attribution.attend import Scoring
 from lignite.attribution.target_path import ClosedForm
 from lignite.attribution.trial import TRIAL_TOLERANCE
-from lignite.blocks.routes import RecordedBlock
+from lignite.blocks.routes import BUILDERS, Route
 from lignite.errors import OptionError, SplitError
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
@@ -110,21 +110,21 @@ def test_a_map_that_is_not_there_is_refused_with_its_cause_and_what_is_offered(f
 
 
 def without(**changes):
-    def spoil(block: RecordedBlock) -> None:
-        block.scoring = replace(block.scoring, **changes)
+    def spoil(block: Route) -> Route:
+        return replace(block, scoring=replace(block.scoring, **changes))
 
     return spoil
 
 
-def turn_heads(block: RecordedBlock) -> None:
-    block.heads = block.heads.flip(1)
+def turn_heads(block: Route) -> Route:
+    return replace(block, heads=block.heads.flip(1))
 
 
 ENGINE_FAULTS = [
     ("gemma2", without(softcap=None), "whole"),
     ("gpt_oss", without(sinks=None), "attention"),
     ("gemma2", without(bias=None), "whole"),
-    ("bert", lambda block: setattr(block, "scoring", Scoring(block.scoring.scale * 1.01)), "whole"),
+    ("bert", lambda block: replace(block, scoring=Scoring(block.scoring.scale * 1.01)), "whole"),
     ("bert", turn_heads, "mlp"),
 ]
 
@@ -134,14 +134,8 @@ ENGINE_FAULTS = [
 def test_what_is_captured_wrongly_is_noticed(name, spoil, wrong, baseline, monkeypatch):
     """Masks, caps, sinks and scales are read from one call; the trial reads none of them."""
     model = model_of(name)
-    choose = RecordedBlock._try_interface
-
-    def spoilt(block):
-        error = choose(block)
-        spoil(block)
-        return error
-
-    monkeypatch.setattr(RecordedBlock, "_try_interface", spoilt)
+    build = BUILDERS["interface"]
+    monkeypatch.setitem(BUILDERS, "interface", lambda *given: spoil(build(*given)))
 
     flow = flow_of(model, name, baseline=baseline, maps=wrong)
 
@@ -175,7 +169,7 @@ def test_a_closed_form_that_does_not_hold_gives_way_to_target_batches(monkeypatc
 
 def test_a_norm_that_is_not_seen_is_found_by_the_trial(monkeypatch):
     """A block whose norm is a line of its own code is taken for one without, and is not believed."""
-    monkeypatch.setattr(RecordedBlock, "_noting_norms", lambda block: contextlib.nullcontext([]))
+    monkeypatch.setattr("lignite.blocks.routes.norms_noted", lambda module: contextlib.nullcontext([]))
 
     assert plan_of(flow_of(model_of("gpt2"), "gpt2")) == "closed-form (LayerNorm)"
 

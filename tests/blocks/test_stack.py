@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
+from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.errors import ModelError, OptionError
@@ -196,7 +197,7 @@ def test_attention_gradients_are_those_of_the_eager_model(name):
 
     with at_rest(loaded):
         stack = Stack(model, ask(model, inputs, probe))
-        weights, gradients = stack.attention_gradients()
+        weights, gradients = differentiate_attention(stack)
 
     outputs = eager(**inputs, output_attentions=True)
     attentions = outputs.get("attentions") or outputs.get("encoder_attentions")
@@ -235,9 +236,9 @@ def test_attention_gradients_of_a_batch_are_those_of_its_rows():
     model = headed("bert", "BertForSequenceClassification")
     rows = ask(model, TEXTS)
     with at_rest(model.network):
-        weights, gradients = Stack(model, rows).attention_gradients()
+        weights, gradients = differentiate_attention(Stack(model, rows))
         for number, row in enumerate(rows):
-            single = Stack(model, [row]).attention_gradients()
+            single = differentiate_attention(Stack(model, [row]))
             length = row.n_tokens
             for found, expected in ((weights, single[0]), (gradients, single[1])):
                 for each, other in zip(found, expected, strict=True):
@@ -250,7 +251,7 @@ def test_a_state_space_has_no_attention_to_show():
         at_rest((stack := stack_of("mamba")).network),
         pytest.raises(OptionError, match=r"shows no attention weights.*fusion=1"),
     ):
-        stack.attention_gradients()
+        differentiate_attention(stack)
 
 
 # What cannot be replayed

@@ -23,7 +23,9 @@ from transformers import (
 import lignite
 from lignite.errors import InputError, OptionError
 from lignite.inputs.encode import encode
-from lignite.inputs.pictures import BLUR_SHARE, blurred, filled, read_image, seen
+from lignite.inputs.fills import BLUR_SHARE, blurred, filled
+from lignite.inputs.patches import seen
+from lignite.inputs.pictures import read_image
 from lignite.targets.ask import ask
 from lignite.targets.edits import cover, cover_pixels
 

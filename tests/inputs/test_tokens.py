@@ -43,7 +43,7 @@ from transformers import logging as transformers_logging
 import lignite
 from lignite.errors import InputError
 from lignite.inputs.encode import encode
-from lignite.inputs.pictures import image_tokens
+from lignite.inputs.patches import image_tokens
 from lignite.inputs.pieces import readable
 from lignite.inputs.tokens import Tokens
 from lignite.models.load import load, wrap

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from lignite.attribution.integrals import NODES_PER_PANEL
-from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer, offered_maps, settle_layer
 from lignite.attribution.panels import Precision
 from lignite.attribution.plan import Plan, choose_chunking, choose_plan
 from lignite.blocks.fitting import record_fitted
 from lignite.blocks.record import BlockCall
-from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.blocks.routes import Route, split_block
 from lignite.calls import public
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.inputs.encode import encode
 from lignite.memory import memory_budget
-from lignite.models.facts import number_of
+from lignite.models.facts import image_shape, reads_images, special_ids, vocabulary_size
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
 from lignite.request import DETAILS, MAPS
@@ -234,9 +234,10 @@ def _check_layer(
     started = time.perf_counter()
     targets = kept.nonzero()[:, 0]
     try:
-        block = block_of(model, call, kept)
-        tried = [_try(block, start, targets, budget) for start in (None, torch.zeros_like(block.states))]
-        tried[0] = _try(block, None, targets, budget) if tried[0][2] != block.route else tried[0]
+        first, by_target = _try(split_block(model, call, kept), None, targets, budget)
+        block, shared = _try(first, torch.zeros_like(first.states), targets, budget)
+        if block is not first:  # the first has to hold on the same route
+            block, by_target = _try(block, None, targets, budget)
     except SplitError as error:
         return LayerCheck(
             layer=call.layer, name=call.name, route="refused", error=float("nan"), trial=float("nan"), target_plan="",
@@ -250,13 +251,13 @@ def _check_layer(
         name=call.name,
         route=block.route,
         error=block.error,
-        trial=max(trial for _, trial, _ in tried),
-        target_plan=tried[0][0],
-        shared_plan=tried[1][0],
+        trial=max(*by_target.trial.values(), *shared.trial.values()),
+        target_plan=by_target.plan,
+        shared_plan=shared.plan,
         n_heads=block.n_heads,
         maps=MAPS if block.heads is not None else ("whole",),
         details=details,
-        refused=tuple(block.refused),
+        refused=block.refused,
         seconds=0.0,
         working_bytes=0,
     )
@@ -269,27 +270,19 @@ def _check_layer(
     return replace(result, seconds=preparation + seconds, working_bytes=size)
 
 
-def _try(block: RecordedBlock, start: Tensor | None, targets: Tensor, budget: float) -> tuple[str, float, str]:
-    """The plan that holds against the model itself for a few targets, how well, and the block's route by then."""
-    options, precision = MapOptions(_offered(block)), Precision(n_steps=2)
-    try:
-        found = attribute_layer(block, start, _some(targets), options, precision, budget=budget, seed=block.layer)
-    except OptionError:
-        if len(_offered(block)) == len(options.maps):
-            raise
-        return _try(block, start, targets, budget)  # its heads were not what they seemed
-    return found.plan, max(found.trial.values()), block.route
-
-
-def _offered(block: RecordedBlock) -> tuple[str, ...]:
-    return ("attention", "mlp", "whole") if block.heads is not None else ("whole",)
+def _try(block: Route, start: Tensor | None, targets: Tensor, budget: float) -> tuple[Route, LayerScores]:
+    """The block by the route that holds against the model itself for a few targets, and what was found by it."""
+    options, precision, some = MapOptions(maps=()), Precision(n_steps=2), _some(targets)
+    found, scores = settle_layer(block, start, some, options, precision, budget=budget, seed=block.layer)
+    assert isinstance(found, Route)
+    return found, scores
 
 
 def _some(targets: Tensor) -> Tensor:
     return targets[:: max(1, len(targets) // TIMED_TARGETS)][:TIMED_TARGETS]
 
 
-def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ...], budget: float) -> float:
+def _time(block: Route, plan: Plan, targets: Tensor, maps: tuple[str, ...], budget: float) -> float:
     """Seconds for every target under default options.
 
     One panel of nodes is run on the block itself, and targets that it leaves outside the tolerance are taken to need
@@ -309,11 +302,11 @@ def _time(block: RecordedBlock, plan: Plan, targets: Tensor, maps: tuple[str, ..
     return elapsed * len(targets) / len(some) * (1 + 2 * missed)
 
 
-def _largest_piece(block: RecordedBlock, plan: Plan, targets: Tensor, budget: float) -> int:
+def _largest_piece(block: Route, plan: Plan, targets: Tensor, budget: float) -> int:
     """Bytes of the largest piece that is computed at once, and of the block's copy where it is half-precision."""
-    chunkings = [choose_chunking(block, plan, name, len(targets), budget) for name in _offered(block)]
+    chunkings = [choose_chunking(block, plan, name, len(targets), budget) for name in offered_maps(block)]
     largest = max(each.taken(NODES_PER_PANEL, len(targets)) for each in chunkings)
-    copied = _weight_bytes(block.module) if block.model_dtype != block.states.dtype else 0
+    copied = _weight_bytes(block.module) if block.replay.model_dtype != block.states.dtype else 0
     return int(largest) + copied
 
 
@@ -321,24 +314,14 @@ def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:
     if length is not None and length < 1:
         raise OptionError(f"length={length} must be a number of tokens, at least 1.")
     generator = torch.Generator().manual_seed(0)
-    network, config = model.network, model.config
-    if getattr(network, "main_input_name", "input_ids") == "pixel_values":
-        config = getattr(config, "vision_config", None) or config
-        size = getattr(config, "image_size", None) or IMAGE_SIZE
-        height, width = (size, size) if isinstance(size, int) else size[-2:]
-        channels = number_of(config, "num_channels", 3)
-        return {"pixel_values": torch.rand(1, channels, height, width, generator=generator)}
-    try:
-        embeddings = network.get_input_embeddings()
-    except (NotImplementedError, AttributeError):
-        embeddings = None
-    if not isinstance(embeddings, nn.Embedding):
+    if reads_images(model.network):
+        return {"pixel_values": torch.rand(1, *image_shape(model.network, IMAGE_SIZE), generator=generator)}
+    size = vocabulary_size(model.network)
+    if size is None:
         raise InputError(f"{model.name} has no vocabulary to draw an input from; give a text to check it on.")
-    ordinary = torch.ones(embeddings.num_embeddings, dtype=torch.bool)
-    settings = config.get_text_config()
-    special = [getattr(settings, f"{role}_token_id", None) for role in ("pad", "bos", "eos", "decoder_start")]
-    special += getattr(model.tokenizer, "all_special_ids", [])
-    ordinary[[token for token in special if isinstance(token, int) and 0 <= token < len(ordinary)]] = False
+    ordinary = torch.ones(size, dtype=torch.bool)
+    special = special_ids(model.config) | set(getattr(model.tokenizer, "all_special_ids", ()))
+    ordinary[[token for token in special if 0 <= token < size]] = False
     words = ordinary.nonzero()[:, 0]
     n_tokens = length or min(LENGTH, model.max_length or LENGTH)
     ids = words[torch.randint(len(words), (1, n_tokens), generator=generator)]

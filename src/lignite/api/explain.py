@@ -10,7 +10,7 @@ import xarray as xr
 
 from lignite.api.join import join
 from lignite.blocks.baselines import usual_baseline
-from lignite.blocks.routes import HALF
+from lignite.blocks.rounding import HALF
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, NotFiniteError, OptionError, warn
 from lignite.inputs.encode import is_list

@@ -16,14 +16,15 @@ from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.fitting import chance_named, record_fitted
 from lignite.blocks.record import record_states
-from lignite.blocks.routes import RecordedBlock, block_of
+from lignite.blocks.routes import Route, split_block
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
 from lignite.inputs.encode import encode, is_list
+from lignite.inputs.fills import role_id, without_role
 from lignite.inputs.pictures import is_folder
-from lignite.inputs.tokens import Encoded, role_id, without_role
+from lignite.inputs.tokens import Encoded
 from lignite.memory import memory_budget
-from lignite.models.facts import reads_images
+from lignite.models.facts import has_experts, reads_images
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
 from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
@@ -152,7 +153,7 @@ def flow(
             with switches_undone(model.network), chance_named(model, item):
                 results.append(_flow_of_one(model, item, request, start, budget, report, missed))
     if missed:
-        warn(_gap_message(missed, request, experts=_has_experts(model)), GapWarning)
+        warn(_gap_message(missed, request, experts=has_experts(model.config)), GapWarning)
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     single = len(results) == 1 and not several
     return results[0] if single else results
@@ -185,7 +186,7 @@ def _flow_of_one(
     finished: list[LayerScores] = []
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
     for done, layer in enumerate(layers):
-        block = block_of(model, calls[layer], kept)
+        block = split_block(model, calls[layer], kept)
         baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
         finished.append(_attribute(block, baseline, places, request, budget, seed + layer))
         if report:
@@ -210,7 +211,7 @@ def seed_of(encoded: Encoded) -> int:
 
 
 def _attribute(
-    block: RecordedBlock, baseline: Tensor | None, targets: Tensor, request: FlowRequest, budget: float, seed: int
+    block: Route, baseline: Tensor | None, targets: Tensor, request: FlowRequest, budget: float, seed: int
 ) -> LayerScores:
     """One layer's maps; errors say which layer it is."""
     options = MapOptions(**{item.name: getattr(request, item.name) for item in fields(MapOptions)})
@@ -262,7 +263,7 @@ def _baseline(
     request: FlowRequest,
     start: Tensor | None,
     token_baselines: list[Tensor] | None,
-    block: RecordedBlock,
+    block: Route,
     kept: Tensor,
     layer: int,
     n_layers: int,
@@ -331,11 +332,6 @@ def _named(result: xr.Dataset, chosen: np.ndarray) -> str:
     labels = zip(result["target_token"].values[chosen], result["target"].values[chosen], strict=True)
     names = [f"{str(token)!r} ({position})" for token, position in labels]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _has_experts(model: Model) -> bool:
-    config = model.config.get_text_config()
-    return any(getattr(config, name, None) for name in ("num_local_experts", "num_experts", "n_routed_experts"))
 
 
 def _gap_message(missed: list[str], request: FlowRequest, *, experts: bool) -> str:

@@ -1,6 +1,6 @@
 """What the mathematics needs of a transformer block; lignite.models provides it for real ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -41,14 +41,29 @@ class Block(Protocol):
     before attention.
     """
 
-    route: str
-    refused: list[str]
-    norms_first: bool
-    states: Float[Tensor, "token d"]
-    output: Float[Tensor, "token d"]
-    heads: Float[Tensor, "token head d_value"] | None
-    projections: Projections | None
-    scoring: Scoring | None
+    @property
+    def route(self) -> str: ...
+
+    @property
+    def refused(self) -> Sequence[str]: ...
+
+    @property
+    def norms_first(self) -> bool: ...
+
+    @property
+    def states(self) -> Float[Tensor, "token d"]: ...
+
+    @property
+    def output(self) -> Float[Tensor, "token d"]: ...
+
+    @property
+    def heads(self) -> Float[Tensor, "token head d_value"] | None: ...
+
+    @property
+    def projections(self) -> Projections | None: ...
+
+    @property
+    def scoring(self) -> Scoring | None: ...
 
     @property
     def n_heads(self) -> int: ...
@@ -61,8 +76,8 @@ class Block(Protocol):
         """Heads and output as the model itself runs the block; `change` may give it other heads on the way."""
         ...
 
-    def retreat(self, reason: str) -> None:
-        """Go on by the next route, since this one was found wrong; SplitError if there is none."""
+    def retreat(self, reason: str) -> "Block":
+        """The same block by the next route, since this one was found wrong; SplitError if there is none."""
         ...
 
     def attention(self, states: PointStates) -> PointHeads: ...

@@ -33,7 +33,10 @@ Ready = tuple[Map, Readout, int]
 
 @dataclass(frozen=True)
 class MapOptions:
-    """These options say which maps of a layer are wanted and what their numbers mean (docs/notation.md, choices)."""
+    """These options say which maps of a layer are wanted and what their numbers mean (docs/notation.md, choices).
+
+    No `maps` are all that the block offers.
+    """
 
     maps: tuple[str, ...]
     detail: tuple[str, ...] = ()
@@ -86,7 +89,7 @@ def attribute_layer(
     Parameters
     ----------
     block
-        On the input to explain. Where no plan of its route passes, it goes on by the next route.
+        On the input to explain. Where no plan of its route passes, the next route is taken.
     baseline
         Start of the path; None for the target-token path.
     targets
@@ -107,23 +110,40 @@ def attribute_layer(
     NotFiniteError
         If scores are NaN or infinite.
     """
+    return settle_layer(block, baseline, targets, options, precision, budget=budget, seed=seed)[1]
+
+
+def settle_layer(
+    block: Block,
+    baseline: Float[Tensor, "token d"] | None,
+    targets: Targets,
+    options: MapOptions,
+    precision: Precision,
+    *,
+    budget: float,
+    seed: int = 0,
+) -> tuple[Block, LayerScores]:
+    """What `attribute_layer` gives, with the block by the route on which it held."""
     failed: tuple[str, ...] = ()
+    offered = options
     while True:
+        options = offered if offered.maps else replace(offered, maps=offered_maps(block))
         _check_available(block, options)
-        plan, route = choose_plan(block, baseline, options.plan, without=failed), block.route
+        plan = choose_plan(block, baseline, options.plan, without=failed)
         work = _Layer(block, baseline, targets, options, precision, plan, budget)
         result, complaint = _tried(work, seed)
-        if block.route != route:
-            continue  # a run from zero, for the self term, has already gone on by the next route
+        if work.block is not block:  # a run from zero, for the self term, has already gone on by the next route
+            block = work.block
+            continue
         if complaint is None:
-            return result
+            return block, result
         if options.plan != "auto":
             raise OptionError(f"plan={options.plan!r} does not hold for this layer: {complaint} Leave plan='auto'.")
         if plan.name.startswith("closed-form"):
             guessed = plan.name.startswith("closed-form (linear") and not failed
             failed = ("linear",) if guessed else ("closed-form",)
         else:
-            block.retreat(complaint)
+            block = block.retreat(complaint)
 
 
 def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
@@ -145,6 +165,11 @@ def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
         if not found.holds
     ]
     return result, f"tried at one target, {'; '.join(wrong)}." if wrong else None
+
+
+def offered_maps(block: Block) -> tuple[str, ...]:
+    """Maps that a block shows; `composed` follows from two of them."""
+    return ("attention", "mlp", "whole") if block.heads is not None else ("whole",)
 
 
 def _check_available(block: Block, options: MapOptions) -> None:
@@ -433,7 +458,7 @@ class _Layer:
         else:
             options = replace(self.options, maps=(name,), self_term="measured", plan="auto")
             zero = torch.zeros_like(self.block.states)
-            from_zero = attribute_layer(
+            self.block, from_zero = settle_layer(
                 self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=drawn.seed
             )
             share = own_share(from_zero.variables[name], self.targets)

@@ -14,6 +14,7 @@ from transformers.masking_utils import eager_mask
 
 from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.block import Projections
+from lignite.models.facts import nested_configs
 from lignite.models.hold import modules_of, seen_as
 
 NAME = "lignite"
@@ -173,9 +174,7 @@ def configurations(module: nn.Module) -> list[Any]:
     """Every configuration that parts of a module read their attention implementation from, once."""
     found: dict[int, Any] = {}
     for part in modules_of(module):
-        config = getattr(part, "config", None)
-        nested = [getattr(config, name, None) for name in getattr(config, "sub_configs", {})]
-        for candidate in (config, *nested):
-            if candidate is not None and "_attn_implementation_internal" in getattr(candidate, "__dict__", {}):
+        for candidate in nested_configs(getattr(part, "config", None)):
+            if "_attn_implementation_internal" in getattr(candidate, "__dict__", {}):
                 found[id(candidate)] = candidate
     return list(found.values())

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lignite.blocks.replay import Start, another_input, certified
+from lignite.blocks.answers import Start, another_input, certified
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
-from lignite.inputs.pictures import IMAGE_FILLS, averaged, filled, patches_masked
+from lignite.inputs.fills import IMAGE_FILLS, averaged, filled, patches_masked
 from lignite.models.facts import patch_size, reads_images, vocabulary_size
 from lignite.models.hold import own_calls
 from lignite.models.load import Model

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lignite.blocks.record import BlockCall, body_of, find_states, record, record_states
+from lignite.blocks.arguments import find_states
+from lignite.blocks.record import BlockCall, body_of, record, record_states
+from lignite.blocks.rounding import ROUNDING
 from lignite.errors import BypassError, InputError, SplitError
 from lignite.inputs.tokens import Encoded, Tokens
 from lignite.models.facts import forward_names
@@ -23,9 +25,6 @@ from lignite.models.outputs import cut_to, sizes_of
 from lignite.targets.ask import check_repeated
 from lignite.targets.objective import Function, values
 from lignite.targets.rows import Row, is_per_token, lengthened, padding_id, run
-
-SAME = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-"""Largest relative difference between the answer to an input and to the padded one: sums in another order."""
 
 
 def padded_rows(model: Model, rows: Sequence[Row], length: int) -> list[Row]:
@@ -57,7 +56,7 @@ def _cut_before(function: Function, sizes: Any) -> Function:
 def _check_same(model: Model, expected: Tensor, row: Row) -> None:
     found = values(run(model.network, row.encoded.tensors), [row.objective])
     miss = float((found - expected).abs())
-    if miss > SAME.get(expected.dtype, 1e-4) * max(1.0, float(expected.abs())):
+    if miss > ROUNDING.get(expected.dtype, ROUNDING[torch.float32]).again * max(1.0, float(expected.abs())):
         raise BypassError(
             f"{type(model.network).__name__} pads its input inside, and answers another thing (by {miss:.2g}) to the "
             "same input padded beforehand, so that its blocks cannot be followed."
@@ -76,7 +75,8 @@ def _check_place(model: Model, encoded: Encoded, n_tokens: int) -> None:
     changed = {**encoded.tensors, "input_ids": ids}
     before, after = (record_states(model.network, tensors)[0] for tensors in (encoded.tensors, changed))
     moved = torch.zeros(0) if before.shape != after.shape else (after - before).abs().amax(-1) / before.abs().max()
-    if len(moved) != len(encoded.tokens) or (moved > SAME[before.dtype]).nonzero().flatten().tolist() != [place]:
+    places = (moved > ROUNDING[before.dtype].again).nonzero().flatten().tolist()
+    if len(moved) != len(encoded.tokens) or places != [place]:
         raise InputError(
             f"The blocks of {type(model.network).__name__} see {len(before)} states where the input has {n_tokens} "
             "tokens, and not one for each of them; it cannot be followed through them. Use method='occlusion', which "

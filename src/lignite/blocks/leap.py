@@ -1,16 +1,16 @@
 """Whether a path leaps where it starts: a norm makes a whole state out of one that barely is."""
 
 from collections.abc import Sequence
-from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
+from lignite.blocks.answers import Start
 from lignite.blocks.baselines import usual_baseline
-from lignite.blocks.replay import Start
 from lignite.blocks.stack import Stack
 from lignite.errors import BaselineWarning, warn
+from lignite.models.notes import notes_on
 
 EARLY = (0.001, 0.01)
 """Places on the path, from 0 to 1, by which little should have happened."""
@@ -20,8 +20,6 @@ LEAP = 0.2
 """Share by then of how far F moves that is a leap: post-norm encoders stay far below, blocks that begin with a norm are
 far above (docs/method.md)."""
 
-_asked: "WeakSet[nn.Module]" = WeakSet()
-
 
 def warn_of_leaps(stack: Stack, names: Sequence[str], starts: Sequence[Start]) -> None:
     """Warn once per model if F moves far in the first hundredth of a path from zero; five points of a row are run.
@@ -29,10 +27,9 @@ def warn_of_leaps(stack: Stack, names: Sequence[str], starts: Sequence[Start]) -
     Blocks that begin with a norm see no size: a thousandth of a state is to them the state, until the norm's ε
     outweighs it. All that the path then integrates there is ε.
     """
-    if "zero" not in names or stack.network in _asked:
+    if "zero" not in names or "leap" in (notes := notes_on(stack.network)):
         return
-    _asked.add(stack.network)
-    share = leap(stack, starts[list(names).index("zero")].states[0])
+    share = notes["leap"] = leap(stack, starts[list(names).index("zero")].states[0])
     if share > LEAP:
         warn(
             f"baseline='zero': the answer of {type(stack.network).__name__} moves by {share:.0%} of its range in the "

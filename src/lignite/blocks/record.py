@@ -12,18 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lignite.blocks.arguments import find_states, first_tensor, put_states
 from lignite.blocks.attention import READABLE, configurations, intercepted
 from lignite.errors import BypassError, ModelError, NotFiniteError
-from lignite.models.facts import size_options
+from lignite.models.facts import attention_of, block_counts, has_encoder_and_decoder, size_options
 from lignite.models.hold import Captured, own_calls
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
-
-_COUNTS = (
-    "num_hidden_layers", "encoder_layers", "num_encoder_layers", "num_layers", "n_layer", "n_layers",
-    "decoder_layers", "num_decoder_layers",
-)  # fmt: skip
-"""Names under which configurations say how many blocks a stack has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +107,7 @@ class Blocks:
 
 def body_of(network: nn.Module) -> nn.Module:
     """The stack whose blocks are explained: the encoder of an encoder-decoder, else the model without its head."""
-    if getattr(getattr(network, "config", None), "is_encoder_decoder", False):
+    if has_encoder_and_decoder(getattr(network, "config", None)):
         encoder: nn.Module = cast(Any, network).get_encoder()
         return encoder
     body = getattr(network, "base_model", network)
@@ -133,7 +128,7 @@ def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]
         If a state is NaN or infinite; the message names the first layer and any such weight.
     """
     calls = _run(network, tensors)
-    if all(config._attn_implementation in READABLE for config in configurations(network)):
+    if all(attention_of(config) in READABLE for config in configurations(network)):
         return calls
     try:
         with intercepted(configurations(network)):
@@ -243,10 +238,7 @@ def _described(found: Any) -> str:
 
 def counts_of(network: nn.Module, root: nn.Module) -> tuple[int, ...]:
     """How many blocks the configuration says a stack has; nothing where it does not say."""
-    config = getattr(root, "config", None) or getattr(network, "config", None)
-    owners = [config, *(getattr(config, name, None) for name in getattr(config, "sub_configs", {}))]
-    numbers = [getattr(owner, name, None) for owner in owners for name in _COUNTS]
-    return tuple(dict.fromkeys(each for each in numbers if isinstance(each, int) and not isinstance(each, bool)))
+    return block_counts(getattr(root, "config", None) or getattr(network, "config", None))
 
 
 def _choose(chains: Sequence[Called], found: set[str], counts: Sequence[int], n_tokens: int | None) -> Called | None:
@@ -353,7 +345,7 @@ def _recording(
             called[name].calls.append(Met(place, module, args, kwargs, states_at, kept, left, (given, result)))
             called[name].within |= {other for other, around, _ in open_calls if around is not module}
             if module is shaken and len(called[name].calls) == 1:
-                return with_first(output, result + torch.arange(result.shape[-1]).to(result).cos())
+                return put_states(output, result + torch.arange(result.shape[-1]).to(result).cos())
             return None
 
         return leave
@@ -367,30 +359,6 @@ def _recording(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def find_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int | str, Tensor] | None:
-    """Where a block's states stand among its arguments, and they; None if it takes none for one input."""
-    place, value = (0, args[0]) if args else ("hidden_states", kwargs.get("hidden_states"))
-    if isinstance(value, Tensor) and value.ndim in (3, 4) and value.dtype.is_floating_point and 1 in value.shape[:2]:
-        return place, value
-    return None
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """A block's states among what it returns."""
-    result = output[0] if isinstance(output, tuple | list) and output else output
-    return result if isinstance(result, Tensor) else None
-
-
-def with_first(output: Any, states: Tensor) -> Any:
-    """What a block returns, with other states."""
-    return states if isinstance(output, Tensor) else as_output(output, [states, *output[1:]])
-
-
-def as_output(output: Any, parts: Sequence[Any]) -> Any:
-    """Parts in the kind of tuple or list that a block returns."""
-    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
 def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:

@@ -1,256 +1,163 @@
-"""The answer at both ends: what is replayed from states is held against the model itself."""
+"""A recorded call of a block, made again with other states."""
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from lignite.blocks.stack import Stack
-from lignite.blocks.streams import Structure, differing, prefer, with_held
-from lignite.errors import BypassError
-from lignite.memory import memory_budget
-from lignite.models.load import Model
-from lignite.targets.rows import bytes_per_token
-
-CHANGE_SHARE = 1e-3
-"""Largest miss of a replayed answer, as a share of its change: that of scores, by default."""
-
-ROUNDED = {torch.float64: 1e-7, torch.float32: 1e-5}
-"""What rounding may add, relative to the answer: sums in another order; float64 models, too, may compute rotary angles
-and softmax in float32. What bypasses the states misses by parts in ten."""
-
-NOISE = 10
-"""How much more rounding may add than for the input's own states, where the answer itself is a small difference."""
-
-
-_NOT_ALONE = (RuntimeError, ValueError, IndexError, TypeError)
-"""What blocks raise that do not take some points of a batch alone."""
+from lignite.blocks.arguments import Arguments, change_tensors, keep_tokens, put_argument, read_states, tile_points
+from lignite.blocks.attention import configurations, intercepted
+from lignite.blocks.probe import move_first, tells_points_apart
+from lignite.blocks.record import BlockCall
+from lignite.blocks.rounding import HALF, ROUNDING, in_full, largest_difference
+from lignite.errors import SplitError
+from lignite.models.failures import FOREIGN, first_line
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
-    """Where paths start: states of every layer, last those that leave the last block.
+class Replay:
+    """One call of one block, to be made again with other states; use it inside `at_rest`.
 
-    `value` is the model's own answer to the input that these are the states of, `choices` the logits it is one of; None
-    where no input has them.
-    """
-
-    states: list[Float[Tensor, "row token d"]]
-    value: Float[Tensor, " row"] | None
-    choices: Float[Tensor, "row choice"] | None = None
-
-
-def certified(
-    stack: Stack, make: Callable[[], tuple[list[Start], list[Start]]], *, every_layer: bool = True
-) -> list[Start]:
-    """Starts of paths, once the stack has been shown to answer as the model does at their ends.
-
-    The stack is read by the first of its structures for which it does.
-
-    Parameters
+    Attributes
     ----------
-    make
-        Returns the starts, and the states and answers of inputs, for the stack as it is read at the time.
-    every_layer
-        Enter these states at every layer; otherwise at the first alone.
-
-    Raises
-    ------
-    BypassError
-        If the answer is no function of the states that enter a layer, however the stack is read.
+    module
+        The model's own, or a copy in float32 of one in half precision.
+    model_dtype
+        The precision the model ran in.
+    states, output
+        What entered and left when the call was recorded, in float32 or better.
+    kept
+        True for tokens, false for padding; None where all are tokens.
+    n_heads
+        How many the configuration says there are; None where it does not.
+    is_tiled
+        Whether what the block is handed beside its states is repeated for several points.
+    is_plain
+        Whether lignite's attention stands in for the model's own, which refuses.
     """
-    first: BypassError | None = None
-    for structure in _structures(stack):
-        if structure is not stack.structure:
-            stack.take(structure)
-        starts, ends = make()
-        layers = range(stack.n_layers + 1 if every_layer else 1)
-        faults = (_fault(stack, end, layers) for end in ends)
-        fault = next((each for each in faults if each is not None), None)
-        if fault is None:
-            prefer(stack.network, structure)
-            return starts
-        first = fault if first is None else first
-    assert first is not None
-    raise first
+
+    call: BlockCall
+    module: nn.Module
+    model_dtype: torch.dtype
+    states: Float[Tensor, "token d"]
+    output: Float[Tensor, "token d"]
+    kept: Bool[Tensor, " token"] | None
+    n_heads: int | None
+    is_tiled: bool = False
+    is_plain: bool = False
+
+    def as_loaded(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]:
+        """The block itself, as the model runs it: masks, biases and scores are computed by the model's own code."""
+        if not self.is_plain:
+            args, kwargs = self.arguments(states)
+            return read_states(self.module(*args, **kwargs))
+        args, kwargs = self.arguments(states, masked=True)
+        with intercepted(configurations(self.module)):
+            return read_states(self.module(*args, **kwargs))
+
+    def arguments(
+        self,
+        states: Float[Tensor, "point row d"],
+        targets: Int[Tensor, " target"] | None = None,
+        *,
+        masked: bool = False,
+    ) -> Arguments:
+        """The call with other states, for all its tokens or some; `masked`: as it was made on lignite's attention."""
+        call = (self.call.masked or self.call) if masked else self.call
+        changes: list[Callable[[Tensor], Tensor]] = []
+        if self.model_dtype in HALF:
+            changes.append(in_full)
+        if targets is not None:
+            changes.append(lambda tensor: keep_tokens(tensor, len(self.states), targets))
+        if self.is_tiled and len(states) > 1:
+            changes.append(lambda tensor: tile_points(tensor, len(states)))
+        args, kwargs = call.args, call.kwargs
+        for change in changes:
+            args, kwargs = change_tensors(args, change), change_tensors(kwargs, change)
+        return put_argument(args, kwargs, call.states_at, states)
+
+    def verify(self) -> Float[Tensor, "token d"]:
+        """The output in which paths end, once the block has said the same again.
+
+        Raises
+        ------
+        SplitError
+            If it has not.
+        """
+        again, given = self.as_loaded(self.states[None])[0], self.output
+        if self.kept is not None:
+            # What leaves a padding token that may look nowhere differs between attention implementations.
+            given = torch.where(self.kept[:, None], given, again)
+        allowed = ROUNDING[self.model_dtype].block
+        error = largest_difference(again, given)
+        if not error <= allowed:
+            raise SplitError(f"differs from the block by {error:.1e} (allowed: {allowed:.0e})")
+        # Paths are followed in float32, so they end in float32: the output of a half-precision model was rounded.
+        return again if self.model_dtype in HALF else given
+
+    def tile_if_needed(
+        self, together: Callable[["Replay"], Float[Tensor, "*any d"]], alone: Float[Tensor, "*any d"]
+    ) -> "Replay":
+        """The replay by which several points `together` give what they give `alone`.
+
+        Blocks with batch-major extras (ALiBi of every head) need these repeated for several points.
+
+        Raises
+        ------
+        SplitError
+            If there is none.
+        """
+        for is_tiled in (False, True):
+            tried = replace(self, is_tiled=is_tiled)
+            try:
+                if largest_difference(together(tried), alone) <= self.allowed:
+                    return tried
+            except FOREIGN:
+                continue
+        raise SplitError("it gives different results for several inputs at once than for one")
+
+    def batched(self, function: Callable[["Replay", Tensor], Tensor]) -> "Replay":
+        """The replay by which points side by side do not change each other in what `function` makes of them."""
+        pair = torch.cat([self.states[None], move_first(self.states, self.kept)])
+        alone = torch.cat([function(self, states[None]) for states in pair]).flatten(0, 1)
+        return self.tile_if_needed(lambda tried: function(tried, pair).flatten(0, 1), alone)
+
+    @property
+    def allowed(self) -> float:
+        """What rounding may do to a token's output here."""
+        return ROUNDING[self.states.dtype].block
 
 
-def _structures(stack: Stack) -> Iterator[Structure]:
-    yield from list(stack.structures)
-    wider = _with_held(stack)
-    if wider is not None:
-        yield wider
+def replay(call: BlockCall, n_heads: int | None, kept: Bool[Tensor, " token"] | None) -> tuple[Replay, tuple[str, ...]]:
+    """A recorded call, to be made again; and what had to be put in the place of the model's own code for it.
 
-
-def _with_held(stack: Stack) -> Structure | None:
-    other = another_input(stack)
-    return with_held(
-        stack.structure,
-        stack.arguments(),
-        stack.arguments(**_other_tensors(stack)),
-        stack.arguments(other.states[0]),
-        stack.kept.shape[1],
-    )
-
-
-def _fault(stack: Stack, end: Start, layers: Sequence[int]) -> BypassError | None:
-    """What is wrong, if states that enter some layer do not give the model's own answer to the input they belong to."""
-    miss, allowed = _miss(stack, end, layers)
-    wrong = ~(miss <= allowed)
-    if not bool(wrong.any()):
-        return None
-    assert end.value is not None
-    row = int(wrong.any(1).nonzero()[0])
-    layer = int(wrong[row].nonzero()[0])
-    change = float((end.value - stack.value)[row].abs())
-    return BypassError(
-        f"The answer of {stack.name} cannot be replayed from the states entering layer {layer} of "
-        f"{stack.structure.name!r} (it misses by {float(miss[row, layer]):.2g} of a change of {change:.2g}): "
-        f"{_cause(stack, at_the_top=bool(wrong[row, -1]))}.",
-        stack.rows[row],
-    )
-
-
-def _miss(
-    stack: Stack, end: Start, layers: Sequence[int]
-) -> tuple[Float[Tensor, "row layer"], Float[Tensor, "row one"]]:
-    """How far the answer replayed from each layer is from the model's own, and what of that may be rounding.
-
-    All layers are asked about in one sweep. What fails there is asked about again, one layer after the other. Where the
-    answer is a small difference, rounding shows in how the input's own states are replayed.
+    Blocks in half precision are copied to float32; others are used in place.
     """
-    assert end.value is not None
-    change = (end.value - stack.value).abs()
-    size = torch.maximum(end.value.abs(), stack.value.abs())
-    likely = CHANGE_SHARE * change + ROUNDED.get(stack.value.dtype, 1e-5) * size
-    for answers in (swept, one_by_one) if stack.sweeps and len(layers) > 1 else (one_by_one,):
+    half = (weight.dtype for weight in call.module.parameters() if weight.dtype in HALF)
+    dtype = next(half, call.states.dtype)  # states kept in float32 (Mamba's) do not make half-precision weights exact
+    module = copy.deepcopy(call.module).float() if dtype in HALF else call.module
+    found = Replay(call, module, dtype, in_full(call.states), in_full(call.output), kept, n_heads)
+    refusal = None if call.masked is None else _refusal(found)
+    if refusal is None:
+        return found, ()
+    reason = f"its own attention function refuses: plain attention stands in ({first_line(refusal)})"
+    return replace(found, is_plain=True), (reason,)
+
+
+def _refusal(found: Replay) -> Exception | None:
+    """What the model's own attention function says against two inputs at once and their gradients."""
+    pair = torch.cat([found.states[None], move_first(found.states, found.kept)]).requires_grad_()
+    failure: Exception | None = None
+    for is_tiled in (False, True) if tells_points_apart(found.call) else (False,):
         try:
-            found = answers(stack, end, layers)
-        except _NOT_ALONE as error:
-            if answers is one_by_one or isinstance(error, torch.OutOfMemoryError):
-                raise
-            stack.sweeps = False
-            continue
-        miss = (found - end.value[:, None]).abs()
-        if bool((miss <= likely[:, None]).all()):
-            return miss, likely[:, None]
-        with torch.no_grad():
-            noise = (stack.run(0, stack.states[0], _rows(stack)) - stack.value).abs()
-        allowed = (likely + NOISE * torch.minimum(noise, NOISE * likely))[:, None]
-        if bool((miss <= allowed).all()):
-            break
-    return miss, allowed
-
-
-def _rows(stack: Stack) -> Int[Tensor, " row"]:
-    return torch.arange(len(stack.rows), device=stack.kept.device)
-
-
-def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
-    """F of the end's states entering every layer, together.
-
-    The rows' own states enter the first block, too: what a block leaves behind for a later one, past all arguments, is
-    then never that of a single point, which would fit all that enter above.
-    """
-    room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
-    rows = _rows(stack)
-    entry = torch.tensor([0, *layers], device=rows.device)
-    found = []
-    with torch.no_grad():
-        for some in rows.split(max(1, int(room) // len(entry))):
-            states = [stack.states[0][some], *(end.states[layer][some] for layer in layers)]
-            values = stack.run_entering(
-                entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)), n_passing=len(some)
-            )
-            found.append(values.unflatten(0, (len(entry), len(some)))[1:].T)
-    return torch.cat(found)
-
-
-def one_by_one(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
-    """The same from the top down: what blocks below may have left behind was left by the rows' own states."""
-    rows = _rows(stack)
-    with torch.no_grad():
-        if len(layers) > 1:
-            stack.run(0, stack.states[0], rows)
-        found = {layer: stack.run(layer, end.states[layer], rows) for layer in sorted(layers, reverse=True)}
-    return torch.stack([found[layer] for layer in layers], 1)
-
-
-def _cause(stack: Stack, *, at_the_top: bool) -> str:
-    """What reads the input beside the states, as far as it can be known."""
-    read = differing(stack.structure, stack.arguments(), stack.arguments(**_other_tensors(stack)))
-    names = dict.fromkeys(_argument_name(stack, number, place) for number, place, _ in read)
-    if names:
-        return f"its blocks also read {', '.join(map(repr, names))}, which depend on the input"
-    if at_the_top:
-        return "its head reads more than the last states, such as the words themselves or other layers"
-    return (
-        "its blocks read more than the states that enter them, such as what an earlier block has made beside its states"
-    )
-
-
-def _argument_name(stack: Stack, number: int, place: Any) -> str:
-    if isinstance(place, str):
-        return place
-    names = list(inspect.signature(type(stack.blocks[number]).forward).parameters)[1:]
-    return names[place] if place < len(names) else f"argument {place}"
-
-
-# Another input
-
-
-def another_input(stack: Stack) -> Start:
-    """States of every layer, and the model's answer, for inputs of the same shape that hold other words or pixels."""
-    seen = stack.see(**_other_tensors(stack))
-    return Start(seen.states, seen.value)
-
-
-def _other_tensors(stack: Stack) -> dict[str, Tensor]:
-    """Other words at the places of words; images and embeddings turned round and paled."""
-    ids = stack.tensors.get("input_ids")
-    if ids is not None:
-        return {"input_ids": torch.where(_words(stack, ids), _other_words(stack.model, ids), ids)}
-    name = next(name for name in ("pixel_values", "inputs_embeds", *stack.tensors) if name in stack.tensors)
-    given = stack.tensors[name]
-    return {name: 0.7 * given.flip(-1 if name == "pixel_values" else 1)}
-
-
-def _words(stack: Stack, ids: Tensor) -> Bool[Tensor, "row token"]:
-    words = stack.kept.clone()
-    for number, row in enumerate(stack.rows):
-        words[number, : row.n_tokens] &= ~torch.tensor(row.encoded.tokens.special, device=ids.device)
-    return words & ~torch.isin(ids, torch.tensor(sorted(_special_ids(stack.model)), device=ids.device))
-
-
-def _other_words(model: Model, like: Tensor) -> Tensor:
-    """Words drawn from all that the model can read, the same ones each time."""
-    special = _special_ids(model)
-    words = [number for number in range(_n_words(model, like)) if number not in special] or like.unique().tolist()
-    drawn = torch.randint(len(words), like.shape, generator=torch.Generator().manual_seed(0))
-    return torch.tensor(words)[drawn].to(like)
-
-
-def _n_words(model: Model, ids: Tensor) -> int:
-    try:
-        table = model.network.get_input_embeddings()
-    except (NotImplementedError, AttributeError):
-        table = None
-    return int(getattr(table, "num_embeddings", 0)) or int(ids.max()) + 1
-
-
-def _special_ids(model: Model) -> set[int]:
-    """Ids that mean something to the model or its tokenizer beside what words mean."""
-    configs = [model.config, *(getattr(model.config, name, None) for name in getattr(model.config, "sub_configs", {}))]
-    known = [
-        value for config in configs for name, value in vars(config or object).items() if name.endswith(_NAMES_AN_ID)
-    ]
-    return {number for number in known if isinstance(number, int)} | set(
-        getattr(model.tokenizer, "all_special_ids", ())
-    )
-
-
-_NAMES_AN_ID = ("_token_id", "_token_index")
+            with torch.enable_grad():
+                replace(found, is_tiled=is_tiled).as_loaded(pair)
+            return None
+        except torch.OutOfMemoryError:
+            raise
+        except FOREIGN as error:
+            failure = failure or error
+    return failure

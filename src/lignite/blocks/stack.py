@@ -11,15 +11,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lignite.attribution.attend import repeat_groups
 from lignite.attribution.shared_path import load_forward_mode
-from lignite.blocks.attention import AttendCall, compute, configurations, intercepted
-from lignite.blocks.record import as_output, first_tensor, with_first
-from lignite.blocks.streams import Place, Structure, structures_of
-from lignite.errors import BypassError, ModelError, OptionError
+from lignite.blocks.arguments import (
+    Arguments,
+    UnclearError,
+    pack_output,
+    pick_points,
+    put_argument,
+    put_points,
+    put_states,
+    read_argument,
+    read_states,
+    shapes_of,
+)
+from lignite.blocks.attention import configurations, intercepted
+from lignite.blocks.streams import Structure, structures_of
+from lignite.errors import BypassError, ModelError
 from lignite.models.hold import Captured, standing_in
 from lignite.models.load import Model
-from lignite.models.outputs import part_of
 from lignite.targets.ask import answered
 from lignite.targets.objective import choices_of, values
 from lignite.targets.rows import Row, collate, run
@@ -135,17 +144,19 @@ class Stack:
             n_calls += 1
             for stream, found in zip(structure.streams, read, strict=True):
                 if number in stream.reads:
-                    found[number] = stream.layout.read(_at(args, kwargs, stream.reads[number][0])).detach().clone()
-            shapes = _shapes((args, kwargs))
+                    found[number] = (
+                        stream.layout.read(read_argument(args, kwargs, stream.reads[number][0])).detach().clone()
+                    )
+            shapes = shapes_of((args, kwargs))
             output = forward(*args, **kwargs)
             if first:
                 self._shapes.append(shapes)
                 self._returned.append(pytree.tree_map_only(Tensor, Tensor.detach, output))
             stream = structure.streams[structure.writers[number]]
-            written[structure.writers[number]] = stream.layout.read(_states_of(output)).detach().clone()
+            written[structure.writers[number]] = stream.layout.read(read_states(output)).detach().clone()
             return output
 
-        with torch.no_grad(), self._answering(answer):
+        with torch.no_grad(), self.answering(answer):
             outputs = run(self.network, {**self.tensors, **others})
             value = values(outputs, self.objectives)
             choices = None if self.objectives[0].function else choices_of(outputs, self.objectives)
@@ -178,7 +189,7 @@ class Stack:
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if number < layer:
                 return self._stand_in(number, parts, index)
-            args, kwargs = self._handed(number, carried, args, kwargs, made=lambda before: before >= layer)
+            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda before: before >= layer)
             return forward(*args, **kwargs)
 
         return self._run_rows(answer, index)
@@ -201,7 +212,7 @@ class Stack:
             return self._run_apart(entry, states, index)
         try:
             return self._run_together(entry, states, index, n_passing)
-        except _UnclearError:  # which axis of an argument holds the points cannot be told from its size
+        except UnclearError:  # which axis of an argument holds the points cannot be told from its size
             return self._run_apart(entry, states, index)
 
     def _run_apart(self, entry: Tensor, states: Tensor, index: Tensor) -> Tensor:
@@ -222,40 +233,16 @@ class Stack:
             if number < first:
                 return self._stand_in(number, parts, index)
             made = (lambda before: before >= first) if first == last else (lambda before: entry <= before)
-            args, kwargs = self._handed(number, carried, args, kwargs, made)
+            args, kwargs = self.handed(number, carried, args, kwargs, made)
             if number >= last and not n_passing:
                 return forward(*args, **kwargs)
             runs = entry <= number
             runs[:n_passing] &= entry[:n_passing] == number
             some = runs.nonzero()[:, 0]
-            args, kwargs = self._sliced(number, args, kwargs, some, len(index))
-            return self._merged(self._stand_in(number, parts, index), forward(*args, **kwargs), some, len(index))
+            args, kwargs = pick_points((args, kwargs), self._shapes[number], some, len(self.rows), len(index))
+            return put_points(self._stand_in(number, parts, index), forward(*args, **kwargs), some, len(index))
 
         return self._run_rows(answer, index)
-
-    def _sliced(self, number: int, args: Any, kwargs: Any, some: Tensor, n_points: int) -> Any:
-        """The arguments of some points alone: an axis that grew with the points is theirs."""
-        leaves, spec = pytree.tree_flatten((args, kwargs))
-        known = self._shapes[number]
-        if len(known) != len(leaves):
-            raise _UnclearError
-        sliced = [
-            _picked(leaf, shape, some, len(self.rows), n_points) if isinstance(leaf, Tensor) else leaf
-            for leaf, shape in zip(leaves, known, strict=True)
-        ]
-        return pytree.tree_unflatten(sliced, spec)
-
-    def _merged(self, whole: Any, part: Any, some: Tensor, n_points: int) -> Any:
-        """What a block returned for some points, among what stands in for the others."""
-        kept, spec = pytree.tree_flatten(whole)
-        new, _ = pytree.tree_flatten(part)
-        if len(kept) != len(new):
-            raise _UnclearError
-        merged = [
-            _put(before, after, some, n_points) if isinstance(before, Tensor) and isinstance(after, Tensor) else before
-            for before, after in zip(kept, new, strict=True)
-        ]
-        return pytree.tree_unflatten(merged, spec)
 
     def trace(
         self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
@@ -270,13 +257,13 @@ class Stack:
                 layer = self._joined(self._entering(number, carried, args, kwargs, lambda _: True), index)
             found.append(layer)
             carried[:] = self._parts(layer, index)
-            args, kwargs = self._handed(number, carried, args, kwargs, lambda _: False)
+            args, kwargs = self.handed(number, carried, args, kwargs, lambda _: False)
             output = forward(*args, **kwargs)
             if number < self.n_layers - 1:
                 return output
             found.append(self._leaving(carried, output, index))
             place = self.structure.writers[number]
-            return with_first(output, self._written(place, self._parts(found[-1], index)[place]))
+            return put_states(output, self._written(place, self._parts(found[-1], index)[place]))
 
         value = self._run_rows(answer, index)
         return found, value
@@ -312,7 +299,7 @@ class Stack:
             if number > layer:
                 entering = self._entering(number, carried, args, kwargs, made=lambda before: before >= layer)
                 raise Captured(self._joined(entering, index))
-            args, kwargs = self._handed(number, carried, args, kwargs, made=lambda _: False)
+            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda _: False)
             output = forward(*args, **kwargs)
             if number == self.n_layers - 1:
                 raise Captured(self._leaving(carried, output, index))
@@ -324,9 +311,7 @@ class Stack:
             return found.content
         raise ModelError(f"block {layer} of {self.name} was not reached.")
 
-    def arguments(
-        self, states: Float[Tensor, "row token d"] | None = None, **others: Tensor
-    ) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    def arguments(self, states: Float[Tensor, "row token d"] | None = None, **others: Tensor) -> list[Arguments]:
         """What every block is called with, for the rows or other words in their place, or with states at the first."""
         found = []
         rows = torch.arange(len(self.rows), device=self.kept.device)
@@ -334,100 +319,13 @@ class Stack:
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if states is not None:
-                args, kwargs = self._handed(number, carried, args, kwargs, lambda _: True)
+                args, kwargs = self.handed(number, carried, args, kwargs, lambda _: True)
             found.append((args, kwargs))
             return forward(*args, **kwargs)
 
-        with torch.no_grad(), self._answering(answer):
+        with torch.no_grad(), self.answering(answer):
             run(self.network, {**self.tensors, **others})
         return found
-
-    # Attention
-
-    def attention_gradients(
-        self,
-    ) -> tuple[list[Float[Tensor, "row head target source"]], list[Float[Tensor, "row head target source"]]]:
-        """Attention weights of every layer, and the derivative of F with respect to them, at the input itself.
-
-        Whatever attention the model was loaded with: weights are computed by the definition, in the graph. Models that
-        do not run on the attention interface are asked for the weights they return.
-
-        Raises
-        ------
-        OptionError
-            If the model has no attention weights that its answer depends on.
-        """
-        single = len(self.structure.streams) == 1
-        weights = (self._weights_on_the_interface() or self._weights_returned()) if single else None
-        if weights is None:
-            raise OptionError(
-                f"{self.name} shows no attention weights that its answer depends on; use a method without attention "
-                "gradients, such as fusion=1."
-            )
-        found, value = weights
-        gradients = torch.autograd.grad(value.sum(), found, allow_unused=True)
-        zero = [torch.zeros_like(each) if part is None else part for each, part in zip(found, gradients, strict=True)]
-        return [each.detach() for each in found], zero
-
-    def _weights_on_the_interface(self) -> tuple[list[Tensor], Tensor] | None:
-        inside: list[int] = []
-        found: dict[int, Tensor] = {}
-
-        def handler(call: AttendCall) -> Tensor:
-            if not inside or inside[-1] in found:  # cross-attention, or attention outside the stack
-                return compute(call)
-            query, key, value = call.projections
-            key, value = repeat_groups(key, query.shape[1]), repeat_groups(value, query.shape[1])
-            weights = call.scoring.weights(query @ key.mT * call.scoring.scale).requires_grad_()
-            found[inside[-1]] = weights
-            return (weights @ value).transpose(1, 2)
-
-        def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-            inside.append(number)
-            try:
-                return forward(*args, **kwargs)
-            finally:
-                inside.pop()
-
-        with torch.enable_grad():
-            try:
-                with intercepted(configurations(self.network), handler, every=True):
-                    value = self._run_all(answer)
-            except (LookupError, ValueError, NotImplementedError):
-                return None  # some look attention up in tables of their own
-        if sorted(found) != list(range(self.n_layers)) or not value.requires_grad:
-            return None
-        if not all(self._are_weights(each) for each in found.values()):
-            return None  # sources that are no tokens (DeepSeek V4 compresses them)
-        return [found[layer] for layer in range(self.n_layers)], value
-
-    def _weights_returned(self) -> tuple[list[Tensor], Tensor] | None:
-        """What the model itself returns as attention, if it is weights of every token by every token."""
-        with torch.enable_grad():
-            states = self.states[0].detach().requires_grad_()
-            carried = [states]
-
-            def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-                args, kwargs = self._handed(number, carried, args, kwargs, lambda _: True)
-                return forward(*args, **kwargs)
-
-            with self._answering(answer):
-                outputs = run(self.network, self.tensors, output_attentions=True)
-            value = values(outputs, self.objectives)
-        found = part_of(outputs, "attentions") or part_of(outputs, "encoder_attentions") or ()
-        usable = len(found) == self.n_layers and all(self._are_weights(each) for each in found)
-        if not usable or all(
-            part is None for part in torch.autograd.grad(value.sum(), list(found), allow_unused=True, retain_graph=True)
-        ):
-            return None
-        return list(found), value
-
-    def _are_weights(self, found: Any) -> bool:
-        """Whether something is attention of every row, head, target and source, through which gradients pass."""
-        if not isinstance(found, Tensor) or not found.requires_grad:
-            return False
-        n_rows, n_tokens = self.kept.shape
-        return (found.shape[0], *found.shape[2:]) == (n_rows, n_tokens, n_tokens)
 
     # Streams
 
@@ -463,28 +361,26 @@ class Stack:
             before = stream.made_by.get(number)
             fresh = before is not None and made(before)
             if isinstance(fresh, Tensor):
-                given = stream.layout.read(_at(args, kwargs, stream.reads[number][0]))
+                given = stream.layout.read(read_argument(args, kwargs, stream.reads[number][0]))
                 part = torch.where(fresh[:, None, None], given, part)
             elif fresh:
-                part = stream.layout.read(_at(args, kwargs, stream.reads[number][0]))
+                part = stream.layout.read(read_argument(args, kwargs, stream.reads[number][0]))
             entering.append(part)
         return entering
 
-    def _handed(
-        self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def handed(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]) -> Arguments:
         """The arguments of a call with every stream's states in their places; what stays to be read is carried on."""
         carried[:] = self._entering(number, carried, args, kwargs, made)
         for place, stream in enumerate(self.structure.streams):
             for at in stream.reads.get(number, ()):
-                args, kwargs = _with_at(args, kwargs, at, stream.layout.write(carried[place]))
+                args, kwargs = put_argument(args, kwargs, at, stream.layout.write(carried[place]))
         return args, kwargs
 
     def _leaving(self, carried: Parts, output: Any, index: Tensor) -> Float[Tensor, "point token d"]:
         """States behind the last call."""
         parts = list(carried)
         place = self.structure.writers[-1]
-        parts[place] = self.structure.streams[place].layout.read(_states_of(output))
+        parts[place] = self.structure.streams[place].layout.read(read_states(output))
         return self._joined(parts, index)
 
     def _written(self, place: int, part: Tensor) -> Tensor:
@@ -503,7 +399,7 @@ class Stack:
         if isinstance(output, Tensor):
             return states
         rest = pytree.tree_map_only(Tensor, pick, list(output[1:]))
-        return as_output(output, [states, *rest])
+        return pack_output(output, [states, *rest])
 
     # Answers
 
@@ -512,15 +408,11 @@ class Stack:
         whole = len(index) == n_rows and bool((index == torch.arange(n_rows, device=index.device)).all())
         tensors = self.tensors if whole else {name: each[index] for name, each in self.tensors.items()}
         objectives = [self.objectives[row] for row in index.tolist()]
-        with self._answering(answer):
+        with self.answering(answer):
             return values(run(self.network, tensors), objectives)
 
-    def _run_all(self, answer: Answer) -> Tensor:
-        with self._answering(answer):
-            return values(run(self.network, self.tensors), self.objectives)
-
     @contextmanager
-    def _answering(self, answer: Answer) -> Iterator[None]:
+    def answering(self, answer: Answer) -> Iterator[None]:
         """Let `answer` decide what each block does; forwards that others have set on a module are put back."""
         calls = [0]
         modules = dict.fromkeys(self.blocks)  # one that is shared stands there several times
@@ -537,70 +429,3 @@ class Stack:
 
         with standing_in("forward", {module: stand_for(module, module.forward) for module in modules}):
             yield
-
-
-class _UnclearError(Exception):
-    """An argument does not say which of its axes holds the points."""
-
-
-def _shapes(arguments: Any) -> list[tuple[int, ...] | None]:
-    return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(arguments)]
-
-
-def _axis_of(known: Sequence[int], shape: Sequence[int], n_rows: int, n_points: int) -> tuple[int, int] | None:
-    """The axis of a tensor that holds points, and how often it holds each; None if none does.
-
-    `known` is its shape for `n_rows` rows: an axis that grew with them holds them.
-    """
-    if len(known) != len(shape):
-        raise _UnclearError
-    if n_rows == n_points:
-        raise _UnclearError
-    grown = [axis for axis, (old, new) in enumerate(zip(known, shape, strict=True)) if old != new]
-    if not grown:
-        return None
-    (axis, *more) = grown
-    if more or known[axis] % n_rows or known[axis] // n_rows * n_points != shape[axis]:
-        raise _UnclearError
-    return axis, known[axis] // n_rows
-
-
-def _picked(leaf: Tensor, known: Any, some: Tensor, n_rows: int, n_points: int) -> Tensor:
-    if known is None:
-        raise _UnclearError
-    found = _axis_of(known, leaf.shape, n_rows, n_points)
-    if found is None:
-        return leaf
-    axis, times = found
-    places = some if times == 1 else (some[:, None] * times + torch.arange(times, device=some.device)).flatten()
-    return leaf.index_select(axis, places)
-
-
-def _put(before: Tensor, after: Tensor, some: Tensor, n_points: int) -> Tensor:
-    if after.ndim and after.shape[0] == 1 < len(some) and before.shape[0] == n_points:  # the same for all points
-        after = after.expand(len(some), *after.shape[1:])
-    found = _axis_of(after.shape, before.shape, len(some), n_points)
-    if found is None:
-        return after
-    axis, times = found
-    places = some if times == 1 else (some[:, None] * times + torch.arange(times, device=some.device)).flatten()
-    return before.index_copy(axis, places, after.to(before.dtype))
-
-
-def _at(args: tuple[Any, ...], kwargs: dict[str, Any], place: Place) -> Any:
-    return args[place] if isinstance(place, int) else kwargs[place]
-
-
-def _with_at(
-    args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, value: Tensor
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(place, int):
-        return (*args[:place], value, *args[place + 1 :]), kwargs
-    return args, {**kwargs, place: value}
-
-
-def _states_of(output: Any) -> Tensor:
-    states = first_tensor(output)
-    if states is None:
-        raise ModelError("a block returns no states; it cannot be explained.")
-    return states

@@ -3,20 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from lignite.blocks.arguments import Arguments, Place
 from lignite.blocks.record import Blocks, Layout, Met, blocks_under, find_blocks, layout_of, n_tokens_of
 from lignite.errors import BypassError
+from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.hold import modules_of, own_calls, switches_undone
 from lignite.models.load import Model
+from lignite.models.notes import notes_on
 from lignite.targets.rows import Row, run
-
-Place = int | str
-"""Where something stands among the arguments of a call: its number, or its keyword."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,24 +84,22 @@ def _shifted(kept: Bool[Tensor, "row token"]) -> Int[Tensor, "row token"]:
     return order.scatter(1, last, 0)
 
 
-_known: "WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], list[Structure]]]" = WeakKeyDictionary()
-
-
 def structures_of(model: Model, row: Row) -> list[Structure]:
     """Ways to read a model as a stack, the likeliest first; found once per model, on its first input."""
     network, tensors = model.network, row.encoded.tensors
     # Somebody may have put other blocks in; a decoder that is given its own words does not read the text.
     key = (*map(id, modules_of(network)), *sorted(tensors))
-    known = _known.get(network)
-    if known is None or known[0] != key:
+    notes = notes_on(network)
+    if "structures" not in notes or notes["structures"][0] != key:
         with switches_undone(network):
-            known = _known[network] = (key, list(_found(model, row)))
-    return known[1]
+            notes["structures"] = (key, list(_found(model, row)))
+    structures: list[Structure] = notes["structures"][1]
+    return structures
 
 
 def prefer(network: nn.Module, structure: Structure) -> None:
     """Try this structure first from now on: by it the answer could be replayed."""
-    found = _known[network][1]
+    found = notes_on(network)["structures"][1]
     found[:] = [structure, *(other for other in found if other is not structure)]
 
 
@@ -142,7 +139,7 @@ def _encoder_and_decoder(model: Model, row: Row) -> Structure | None:
     """Two streams, where a decoder reads the text that the encoder has read; None where it does not."""
     network, tensors = cast(Any, model.network), row.encoded.tensors
     writes_given = any(name.startswith("decoder_") for name in tensors)
-    if not getattr(model.config, "is_encoder_decoder", False) or writes_given or "input_ids" not in tensors:
+    if not has_encoder_and_decoder(model.config) or writes_given or "input_ids" not in tensors:
         return None
     encoder, decoder = (getattr(network, f"get_{part}", lambda: None)() for part in ("encoder", "decoder"))
     if encoder is None or decoder is None or encoder is decoder:
@@ -218,7 +215,7 @@ def _is_shifted(ids: Tensor, decoder_ids: Any) -> bool | None:
 
 # What blocks read beside their states
 
-Calls = Sequence[tuple[tuple[Any, ...], dict[str, Any]]]
+Calls = Sequence[Arguments]
 """Arguments of every call."""
 
 
@@ -280,7 +277,7 @@ def differing(structure: Structure, own: Calls, other: Calls) -> Iterator[tuple[
                 yield number, place, value
 
 
-def _argument(call: tuple[tuple[Any, ...], dict[str, Any]], place: Place) -> Any:
+def _argument(call: Arguments, place: Place) -> Any:
     args, kwargs = call
     return args[place] if isinstance(place, int) else kwargs.get(place)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from lignite.errors import InputError
 from lignite.inputs.pictures import decoding
-from lignite.models.facts import vision_config
+from lignite.models.facts import reads_grey
 from lignite.models.load import Model
 
 
@@ -85,7 +85,7 @@ def carry(
 
 
 def _processed(model: Model, outline: np.ndarray, what: str) -> Bool[np.ndarray, "y x"]:
-    n_channels = 1 if getattr(vision_config(model.network), "num_channels", 3) == 1 else 3
+    n_channels = 1 if reads_grey(model.network) else 3
     prepared = np.repeat(outline[..., None], n_channels, axis=-1).astype(np.uint8) * 255
     try:
         given = model.image_processor(

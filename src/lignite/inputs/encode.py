@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from lignite.errors import InputError
-from lignite.inputs.pictures import encode_picture, encode_pixels, is_picture, names_an_image
+from lignite.inputs.patches import encode_pixels
+from lignite.inputs.pictures import encode_picture, is_picture, names_an_image
 from lignite.inputs.positions import with_positions
-from lignite.inputs.tokens import Encoded, encode_ids, encode_text, encode_words, shorten
+from lignite.inputs.tensors import encode_ids
+from lignite.inputs.text import encode_text, encode_words
+from lignite.inputs.tokens import Encoded
 from lignite.models.facts import forward_names, reads_images
 from lignite.models.load import Model
+from lignite.wording import shorten
 
 _NOTES = ("offset_mapping", "special_tokens_mask", "overflow_to_sample_mapping", "length", "labels")
 """What tokenizers and data sets put beside a model's inputs; no state depends on them."""
@@ -78,7 +82,7 @@ def _encode_item(model: Model, item: object) -> list[Encoded]:
     if isinstance(item, str):
         if names_an_image(item):
             raise InputError(
-                f"{shorten(item)!r} is the name of an image, and {model.name} reads texts: name a model of images "
+                f"{shorten(item, 40)!r} is the name of an image, and {model.name} reads texts: name a model of images "
                 "('tiny-digits' is bundled; --model on the command line). If it is a text, give {'words': [...]}."
             )
         return [encode_text(model, (item,))]

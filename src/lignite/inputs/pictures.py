@@ -1,67 +1,35 @@
-"""Pictures become what a model reads: files, arrays and tensors, labels for their patches, and what replaces pixels."""
+"""Pictures become what a model reads: files, folders and arrays, opened safely, upright and in its colours."""
 
-import inspect
 import io
 import re
 import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import UInt16
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from torch import Tensor
 
-from lignite.errors import FileError, InputError, OptionError, warn
+from lignite.errors import FileError, InputError, warn
 from lignite.files import expanded, read_whole
-from lignite.inputs.tokens import Encoded, Tokens, on_device, shorten, wordless
-from lignite.models.facts import can_stretch, forward_names, height_and_width, patch_size, vision_config
-from lignite.models.hold import at_rest, standing_in
+from lignite.inputs.patches import encode_pixels
+from lignite.inputs.tokens import Encoded
+from lignite.models.facts import forward_names, reads_grey
 from lignite.models.load import Model
-
-IMAGE_FILLS = ("blur", "grey", "black")
-"""What stands in the place of removed pixels, in their own colours: a blur of the image, one half, zero."""
+from lignite.wording import shorten
 
 MOST_BYTES = 2**28
 """Of an image's file."""
 
-BLUR_SHARE = 1 / 8
-"""Width (standard deviation) of the blur in shorter sides: shapes are gone, where light falls stays."""
-
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|data:", re.IGNORECASE)
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """Tokens before the patches, and whether position embeddings adapt to any image size by themselves."""
-
-    prefix: tuple[str, ...] = ("[CLS]",)
-    registers: bool = False
-    any_size: bool = False
-
-
-_LAYOUTS = {
-    "vit": _Layout(),
-    "vit_mae": _Layout(),
-    "vit_msn": _Layout(),
-    "ijepa": _Layout(prefix=()),
-    "deit": _Layout(prefix=("[CLS]", "[DIST]")),
-    "dinov2": _Layout(any_size=True),
-    "dinov2_with_registers": _Layout(registers=True, any_size=True),
-    "dinov3_vit": _Layout(registers=True, any_size=True),
-    "beit": _Layout(),
-    "data2vec-vision": _Layout(),
-    "clip_vision_model": _Layout(),
-    "siglip_vision_model": _Layout(prefix=()),
-}
 
 
 def is_picture(item: object) -> bool:
@@ -137,11 +105,7 @@ def _encode_one(model: Model, source: Any) -> Encoded:
         )
     _warn_of_transparency(model, opened, named(source))
     picture = _over_white(opened)
-    config = vision_config(model.network)
-    if getattr(config, "num_channels", 3) == 1:
-        prepared: Any = np.asarray(picture.convert("L"))[..., None]
-    else:
-        prepared = np.asarray(picture)
+    prepared = np.asarray(picture.convert("L"))[..., None] if reads_grey(model.network) else np.asarray(picture)
     try:
         given = model.image_processor(images=prepared, input_data_format="channels_last", return_tensors="pt")
     except (ValueError, TypeError, RuntimeError, OSError) as error:
@@ -312,207 +276,3 @@ def _from_array(values: np.ndarray) -> Image.Image:
     if values.dtype != np.uint8:
         raise InputError(f"{shown} is no image: give whole numbers 0 to 255 (uint8) or decimals from 0 to 1.")
     return Image.fromarray(values)
-
-
-def encode_pixels(model: Model, tensors: dict[str, Tensor]) -> list[Encoded]:
-    """Pixels as an image processor returns them, ``[image, channel, y, x]``, with labels for their patches."""
-    pixels = tensors["pixel_values"]
-    if pixels.ndim != 4 or not pixels.is_floating_point() or not len(pixels):
-        raise InputError(
-            f"pixel_values of shape {tuple(pixels.shape)} and {pixels.dtype}: "
-            "give decimals [image, channel, height, width]."
-        )
-    config = vision_config(model.network)
-    _check_size(model, config, pixels)
-    rows = [
-        on_device(model, {name: tensor[row : row + 1] for name, tensor in tensors.items()})
-        for row in range(len(pixels))
-    ]
-    tokens = image_tokens(config, pixels.shape[2], pixels.shape[3])
-    if tokens is None:
-        count = _count_tokens(model, rows[0])
-        tokens = wordless([f"t{number}" for number in range(count)], row=(-1,) * count, col=(-1,) * count)
-    return [Encoded(row, tokens, seen(model, row["pixel_values"])) for row in rows]
-
-
-def image_tokens(config: PreTrainedConfig, height: int, width: int) -> Tokens | None:
-    """Lay out the tokens of an image of this size, or None for models whose order of tokens is not known.
-
-    Nothing is measured here: compare the number of tokens with that of the states before use.
-    """
-    layout = _LAYOUTS.get(config.model_type)
-    if layout is None:
-        vision = getattr(config, "vision_config", None)
-        return None if vision is None else image_tokens(vision, height, width)
-    registers = getattr(config, "num_register_tokens", 0) if layout.registers else 0
-    prefix = [*layout.prefix, *(f"[REG{number}]" for number in range(1, registers + 1))]
-    tall, wide = height_and_width(config.patch_size)
-    grid = [(row, col) for row in range(height // tall) for col in range(width // wide)]
-    none = (-1,) * len(prefix)
-    tokens = wordless(
-        [*prefix, *(f"r{row}c{col}" for row, col in grid)],
-        special=(True,) * len(prefix) + (False,) * len(grid),
-        row=none + tuple(row for row, _ in grid),
-        col=none + tuple(col for _, col in grid),
-    )
-    return replace(
-        tokens,
-        top=none + tuple(row * tall for row, _ in grid),
-        left=none + tuple(col * wide for _, col in grid),
-        bottom=none + tuple((row + 1) * tall for row, _ in grid),
-        right=none + tuple((col + 1) * wide for _, col in grid),
-    )
-
-
-def _check_size(model: Model, config: PreTrainedConfig, pixels: Tensor) -> None:
-    layout = _LAYOUTS.get(config.model_type)
-    if layout is None:
-        return
-    name, channels, given = model.name, pixels.shape[1], tuple(pixels.shape[2:])
-    if channels != config.num_channels:
-        raise InputError(f"the image has {channels} channels, but {name} reads {config.num_channels}: convert it.")
-    expected = height_and_width(config.image_size)
-    if not layout.any_size and given != expected and not can_stretch(model.network, config):
-        raise InputError(
-            f"the image is {given[0]} × {given[1]} pixels, but {name} reads {expected[0]} × {expected[1]}: resize it."
-        )
-    table = any(place.endswith("position_embeddings") for place, _ in model.network.named_parameters())
-    if layout.any_size and table and expected[0] != expected[1]:
-        raise InputError(
-            f"{name} was made for images of {expected[0]} × {expected[1]} pixels, but its code stretches positions of "
-            "squares alone, and fails on any image: build it with a square image_size."
-        )
-    smallest = height_and_width(config.patch_size)
-    if given[0] < smallest[0] or given[1] < smallest[1]:
-        raise InputError(f"the image, {given[0]} × {given[1]} pixels, is smaller than one patch of {name}: enlarge it.")
-
-
-def _count_tokens(model: Model, row: dict[str, Tensor]) -> int:
-    """Run a model whose layout is not known once, to see how many tokens enter its first block."""
-    with at_rest(model.network), torch.no_grad():
-        output = model.network(**row, output_hidden_states=True)
-    states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None)
-    if not states or states[0].ndim != 3:
-        raise InputError(f"{model.name} does not turn an image into a row of tokens: lignite has nothing to label.")
-    return int(states[0].shape[1])
-
-
-def _colours(model: Model, like: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Mean and scale with which colours from 0 to 1 were made pixel values, [channel, 1, 1]; None if not known."""
-    processor: Any = getattr(model, "image_processor", None)
-    if not hasattr(processor, "do_normalize"):  # a function of the user's own says nothing of its colours
-        return None
-    mean, scale = torch.zeros(1), torch.ones(1)
-    if processor.do_normalize:
-        mean = torch.as_tensor(processor.image_mean, dtype=torch.float64).reshape(-1)
-        scale = torch.as_tensor(processor.image_std, dtype=torch.float64).reshape(-1)
-    rescaled = getattr(processor, "rescale_factor", 1 / 255) if getattr(processor, "do_rescale", True) else 1
-    mean, scale = mean / (255 * rescaled), scale / (255 * rescaled)  # numbers from 0 to 255 times this were normalized
-    shape = (-1, 1, 1)
-    return mean.reshape(shape).to(like), scale.reshape(shape).to(like)
-
-
-def seen(model: Model, pixel_values: Float[Tensor, "1 channel y x"]) -> UInt8[np.ndarray, "y x 3"] | None:
-    """The picture that the model sees, cut and resized by its processor; None where nobody knows the colours."""
-    known = _colours(model, pixel_values.double())
-    if known is None or pixel_values.shape[1] not in (1, 3):
-        return None
-    mean, scale = known
-    colours = (pixel_values[0].double() * scale + mean).clamp(0, 1)
-    picture: np.ndarray = (colours * 255).round().to(torch.uint8).cpu().numpy()
-    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(picture, (3, *picture.shape[1:])), 0, -1))
-
-
-def filled(model: Model, pixel_values: Float[Tensor, "image channel y x"], fill: str) -> Tensor:
-    """The same images with every pixel replaced by the fill, as pixel values.
-
-    Raises
-    ------
-    OptionError
-        If the model's image processor is not known, and with it not which value is grey.
-    """
-    if fill == "blur":
-        return blurred(pixel_values)
-    known = _colours(model, pixel_values)
-    if known is None:
-        raise OptionError(
-            f"{fill!r} is a colour, and {model.name} has no image processor that tells its colours: name one, "
-            "lignite.wrap(network, image_processor=…), or use 'blur'."
-        )
-    mean, scale = known
-    level = {"grey": 0.5, "black": 0.0}[fill]
-    return ((level - mean) / scale).expand_as(pixel_values).contiguous()
-
-
-def averaged(model: Model, pixel_values: Float[Tensor, "image channel y x"]) -> Tensor:
-    """The same images with every patch replaced by the average patch of the image, position by position.
-
-    A patch enters the model through an affine map of its pixels, so the patches of this image enter as the mean of what
-    they are, each in its own place (docs/method.md). What lies beyond the last whole patch is read by no patch.
-
-    Raises
-    ------
-    OptionError
-        If the model does not say how large its patches are.
-    """
-    size = patch_size(model.network)
-    if size is None:
-        raise OptionError(f"baseline='mean' needs patches, and {model.name} does not tell their size; use 'blur'.")
-    tall, wide = size
-    rows, cols = pixel_values.shape[2] // tall, pixel_values.shape[3] // wide
-    whole = pixel_values[:, :, : rows * tall, : cols * wide]
-    blocks = whole.unflatten(3, (cols, wide)).unflatten(2, (rows, tall))
-    average = blocks.double().mean((2, 4)).to(pixel_values.dtype)
-    replaced = pixel_values.clone()
-    replaced[:, :, : rows * tall, : cols * wide] = average.repeat(1, 1, rows, cols)
-    return replaced
-
-
-def blurred(pixel_values: Float[Tensor, "image channel y x"]) -> Float[Tensor, "image channel y x"]:
-    """A Gaussian blur as wide as `BLUR_SHARE` of the shorter side, edges mirrored."""
-    if pixel_values.dtype in (torch.float16, torch.bfloat16):
-        return blurred(pixel_values.float()).to(pixel_values.dtype)  # the squares below need more digits
-    channels = pixel_values.shape[1]
-    for axis in (2, 3):
-        length = pixel_values.shape[axis]
-        width = BLUR_SHARE * min(pixel_values.shape[2:])
-        reach = min(length - 1, max(1, round(3 * width))) if length > 1 else 0
-        places = torch.arange(-reach, reach + 1).to(pixel_values)
-        kernel = torch.exp(-(places**2) / (2 * width**2))
-        kernel = (kernel / kernel.sum()).reshape((-1, 1) if axis == 2 else (1, -1)).expand(channels, 1, -1, -1)
-        margin = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-        padded = nn.functional.pad(pixel_values, margin, mode="reflect")
-        pixel_values = nn.functional.conv2d(padded, kernel, groups=channels)
-    return pixel_values
-
-
-@contextmanager
-def patches_masked(network: PreTrainedModel) -> Any:
-    """Let every patch enter the first block as the model's mask token.
-
-    Raises
-    ------
-    OptionError
-        If the model has none.
-    """
-    rooms = [part for part in network.modules() if isinstance(getattr(part, "mask_token", None), nn.Parameter)]
-    rooms = [part for part in rooms if "bool_masked_pos" in inspect.signature(part.forward).parameters]
-    if len(rooms) != 1:
-        raise OptionError(
-            f"baseline='mask' needs a mask token, and {type(network).__name__} has {'none' if not rooms else 'several'}"
-            f"; use one of {', '.join(map(repr, IMAGE_FILLS))}, 'zero', 'mean'."
-        )
-    (room,) = rooms
-    forward = room.forward
-
-    def masked(pixel_values: Tensor, *args: Any, **kwargs: Any) -> Any:
-        tall, wide = height_and_width(vision_config(network).patch_size)
-        count = (pixel_values.shape[2] // tall) * (pixel_values.shape[3] // wide)
-        everywhere = torch.ones(len(pixel_values), count, dtype=torch.bool, device=pixel_values.device)
-        if args:  # the second argument of the position is the mask
-            args = (everywhere, *args[1:])
-            return forward(pixel_values, *args, **kwargs)
-        return forward(pixel_values, **{**kwargs, "bool_masked_pos": everywhere})
-
-    with standing_in("forward", {room: masked}):
-        yield

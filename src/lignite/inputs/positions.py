@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Int
@@ -12,11 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lignite.inputs.tokens import Encoded
-from lignite.models.facts import forward_names, vocabulary_size
+from lignite.models.facts import forward_names, padding_ids, vocabulary_size
 from lignite.models.hold import Captured, at_rest, modules_of, own_calls
-
-_counting: "WeakKeyDictionary[nn.Module, nn.Module | None]" = WeakKeyDictionary()
-"""For each model the table that it looks counted positions up in; None where a padding token moves no other."""
+from lignite.models.notes import notes_on
 
 
 def with_positions(network: PreTrainedModel, encoded: Encoded) -> Encoded:
@@ -30,9 +27,10 @@ def with_positions(network: PreTrainedModel, encoded: Encoded) -> Encoded:
     if "input_ids" not in tensors or "position_ids" in tensors or "position_ids" not in takes:
         return encoded
     with at_rest(network), torch.no_grad():
-        if network not in _counting:
-            _counting[network] = _find_table(network, tensors)
-        table = _counting[network]
+        notes = notes_on(network)
+        if "table of counted positions" not in notes:
+            notes["table of counted positions"] = _find_table(network, tensors)
+        table = notes["table of counted positions"]
         if table is None:
             return encoded
         return replace(encoded, tensors={**tensors, "position_ids": _looked_up(network, tensors)[table]})
@@ -64,7 +62,7 @@ def _differ(one: Tensor, other: Tensor | None) -> bool:
 
 def _paddings(network: PreTrainedModel) -> set[int]:
     """Ids that may mean padding to the model, of those that it can read."""
-    known = [network.config.to_dict().get("pad_token_id"), *(table.padding_idx for table in _tables(network))]
+    known = [*padding_ids(network.config), *(table.padding_idx for table in _tables(network))]
     return {number for number in known if isinstance(number, int) and 0 <= number < (vocabulary_size(network) or 0)}
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.lines import gradient_at
+from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.methods.stacks import Scores, every_row, explain_stacks
@@ -34,7 +35,7 @@ def attention_last(model: Model, rows: Sequence[Row], request: ExplainRequest, b
 
     def last(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
         hold_against_another_input(stack)
-        weights, _gradients = stack.attention_gradients()
+        weights, _gradients = differentiate_attention(stack)
         return {"relevance": _read(stack, reading(stack), weights[-1].mean(1))}
 
     return explain_stacks(model, rows, budget, last)
@@ -59,7 +60,7 @@ def _follow(stack: Stack, combine: Combine) -> dict[str, Tensor]:
     is a vector's way down, on which it passes what the states of each layer are worth.
     """
     hold_against_another_input(stack)
-    weights, gradients = stack.attention_gradients()
+    weights, gradients = differentiate_attention(stack)
     weight = reading(stack)
     by_layer = []
     for layer in reversed(range(stack.n_layers)):

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.attribution.layer_ig import Following, LayerIG, along_each_layer, along_input
+from lignite.blocks.answers import Start
+from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.leap import warn_of_leaps
-from lignite.blocks.replay import Start
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.attention import reading
@@ -82,7 +83,7 @@ def _parts(stack: Stack, request: ExplainRequest, budget: float) -> dict[str, Te
         parts["layer_ig_error"] = torch.stack(errors).square().sum(0).sqrt() / len(errors)
     structural = request.fusion != 1 or request.aggregate == "rollout" or "heads" in request.detail
     try:
-        weights, gradients = stack.attention_gradients()
+        weights, gradients = differentiate_attention(stack)
     except OptionError:
         if structural:
             raise

@@ -6,7 +6,7 @@ from functools import wraps
 import numpy as np
 
 from lignite.errors import BypassError, LigniteError
-from lignite.inputs.pictures import IMAGE_FILLS
+from lignite.inputs.fills import IMAGE_FILLS
 from lignite.methods.perturbation import kernel_shap, occlusion, shapley
 from lignite.methods.stacks import Method, Scores
 from lignite.models.load import Model

@@ -7,6 +7,7 @@ from lignite.attribution.orders import at_both_ends, in_both_orders
 from lignite.blocks.baselines import special_tokens
 from lignite.blocks.stack import Stack
 from lignite.methods.stacks import points_at_once
+from lignite.models.facts import has_encoder_and_decoder
 from lignite.request import ExplainRequest
 
 SHARE_OF_THE_PATH = 0.5
@@ -38,7 +39,7 @@ def orders_of(
 def _moving(stack: Stack, request: ExplainRequest) -> Bool[Tensor, "row token"]:
     """Tokens that the baseline changes; behind the place of a next token nothing can matter, not even by rounding."""
     moves = stack.kept & ~special_tokens(stack) if request.keep_special else stack.kept.clone()
-    if getattr(stack.model.config, "is_encoder_decoder", False):
+    if has_encoder_and_decoder(stack.model.config):
         return moves
     for number, objective in enumerate(stack.objectives):
         if objective.kind == "next" and objective.position is not None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lignite.blocks.attention import NAME, configurations, intercepted
-from lignite.blocks.fitting import SAME
-from lignite.blocks.routes import HALF
+from lignite.blocks.rounding import HALF, ROUNDING
 from lignite.errors import ModelError
+from lignite.models.facts import attention_of
 from lignite.models.failures import FOREIGN
 from lignite.models.hold import at_rest, own_calls
 from lignite.models.load import Model
@@ -121,8 +121,8 @@ def _watched(network: nn.Module) -> Iterator[list[Tensor]]:
 
 def _check_definition(model: Model, own: float, found: float) -> None:
     """Compare the answer by the definition of attention with the model's own, as far as its precision reaches."""
-    if not abs(found - own) <= SAME[model.dtype] * max(1.0, abs(own)):
-        kind = getattr(model.config, "_attn_implementation", None)
+    if not abs(found - own) <= ROUNDING[model.dtype].again * max(1.0, abs(own)):
+        kind = attention_of(model.config)
         raise ModelError(
             f"the attention of {type(model.network).__name__} (attn_implementation={kind!r}) cannot be differentiated "
             f"in float32, and the definition of attention answers {found:.4g} where it answers {own:.4g}: load the "

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool
 
 from lignite.errors import BypassError, OptionError
-from lignite.inputs.pictures import IMAGE_FILLS
+from lignite.inputs.fills import IMAGE_FILLS
 from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
+from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
 from lignite.request import TOKEN_BASELINES, ExplainRequest
 from lignite.targets.edits import cover, filler, is_image, replace_tokens
@@ -46,7 +47,7 @@ def games_of(model: Model, rows: Sequence[Row], request: ExplainRequest) -> list
 
 def _players(model: Model, row: Row, request: ExplainRequest) -> tuple[int, ...]:
     objective = row.objective
-    answer = None if getattr(model.config, "is_encoder_decoder", False) else objective.position
+    answer = None if has_encoder_and_decoder(model.config) else objective.position
     end = answer if answer is not None and objective.kind == "next" else row.n_tokens
     return tuple(place for place in words_of(row, request.keep_special) if place != answer and place < end)
 

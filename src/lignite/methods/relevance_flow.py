@@ -11,7 +11,7 @@ from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.leap import warn_of_leaps
 from lignite.blocks.record import record
-from lignite.blocks.routes import block_of
+from lignite.blocks.routes import split_block
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.ca_lig import precision_of
@@ -92,7 +92,7 @@ def _divided(
     precision = replace(precision_of(stack, request, budget), stochastic=False)
     layers = []
     for layer, call in enumerate(calls):
-        block = block_of(model, call, present)
+        block = split_block(model, call, present)
         below, above, multipliers = (
             states[number, : row.n_tokens] for states in (start[layer], start[layer + 1], found.vectors[layer + 1])
         )

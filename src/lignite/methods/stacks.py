@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lignite.blocks.answers import Start
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
-from lignite.blocks.replay import Start
 from lignite.blocks.stack import LengthError, Stack
 from lignite.models.load import Model
 from lignite.request import ExplainRequest

@@ -1,11 +1,14 @@
-"""What a network and its configurations tell of themselves, under whatever names: sizes, tables, inputs, patches."""
+"""What a network and its configurations tell of themselves, under whatever names: sizes, tables, inputs, patches.
+
+No other module reads what a configuration says of a model (a house test): names differ from family to family.
+"""
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 
 def text_config(config: Any) -> Any:
@@ -29,6 +32,122 @@ def number_of(config: Any, name: str, default: int = 0) -> int:
     value = getattr(config, name, None)
     several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     return max((int(each) for each in several if isinstance(each, int | float)), default=default) or default
+
+
+def nested_configs(config: Any) -> list[Any]:
+    """A configuration and those that it keeps for its parts (towers, encoder and decoder)."""
+    parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
+    return [each for each in (config, *parts) if each is not None]
+
+
+def number_of_heads(config: Any) -> int | None:
+    """How many heads every block has; None where the configuration does not say, or says it layer by layer."""
+    found = (getattr(each, "num_attention_heads", None) for each in (config, text_config(config)))
+    return next((number for number in found if isinstance(number, int) and number), None)
+
+
+_BLOCK_COUNTS = (
+    "num_hidden_layers", "encoder_layers", "num_encoder_layers", "num_layers", "n_layer", "n_layers",
+    "decoder_layers", "num_decoder_layers",
+)  # fmt: skip
+
+
+def block_counts(config: Any) -> tuple[int, ...]:
+    """How many blocks a stack may have by what the configuration says; nothing where it does not say."""
+    numbers = [getattr(each, name, None) for each in nested_configs(config) for name in _BLOCK_COUNTS]
+    return tuple(dict.fromkeys(each for each in numbers if isinstance(each, int) and not isinstance(each, bool)))
+
+
+class Widths(NamedTuple):
+    """Sizes that decide how much memory a forward pass takes."""
+
+    states: int
+    inner: int
+    layers: int
+    vocabulary: int
+
+
+def read_widths(config: Any) -> Widths:
+    """Sizes of the model that reads texts, usual ones where the configuration names none."""
+    config = text_config(config)
+    states = number_of(config, "hidden_size", 512)
+    inner = number_of(config, "intermediate_size", 4 * states)
+    return Widths(states, inner, number_of(config, "num_hidden_layers", 1), number_of(config, "vocab_size"))
+
+
+def summarize_size(config: Any) -> list[str]:
+    """Blocks, heads and width in words, as far as the configuration tells."""
+    inner = text_config(config)
+    inner = getattr(config, "vision_config", None) or inner if not hasattr(inner, "num_hidden_layers") else inner
+    words = {"num_hidden_layers": "{} layers", "num_attention_heads": "{} heads", "hidden_size": "width {}"}
+    values = {words[key]: getattr(inner, key, None) for key in words}
+    return [word.format(value) for word, value in values.items() if isinstance(value, int)]
+
+
+def has_encoder_and_decoder(config: Any) -> bool:
+    """Whether an encoder reads the input, and a decoder answers beside it."""
+    return bool(getattr(config, "is_encoder_decoder", False))
+
+
+def has_experts(config: Any) -> bool:
+    """Whether blocks choose among experts, which may change from point to point."""
+    names = ("num_local_experts", "num_experts", "n_routed_experts")
+    return any(getattr(text_config(config), name, None) for name in names)
+
+
+def has_token_types(config: Any) -> bool:
+    return hasattr(text_config(config), "type_vocab_size")
+
+
+def declared_length(config: Any) -> int | None:
+    """Tokens that a model was made for, where its configuration says so."""
+    return getattr(text_config(config), "max_position_embeddings", None)
+
+
+def declared_vocabulary(config: Any) -> int | None:
+    """Tokens that a model tells apart in its answers, where its configuration says so."""
+    return getattr(text_config(config), "vocab_size", None)
+
+
+def declared_labels(config: Any) -> int | None:
+    """Classes of a classifier, where its configuration says how many."""
+    return getattr(config, "num_labels", None)
+
+
+def declared_problem(config: Any) -> str | None:
+    """What a classifier was trained for, where its configuration says so, as ``"regression"``."""
+    return getattr(config, "problem_type", None)
+
+
+def attention_of(config: Any) -> str | None:
+    """Name of the attention function that a model was loaded with."""
+    return getattr(config, "_attn_implementation", None)
+
+
+def named_kernels(config: Any) -> dict[str, str]:
+    """Code for attention and experts that a configuration asks for by name."""
+    options = ("attn_implementation", "experts_implementation")
+    asked = {option: getattr(config, f"_{option}", None) for option in options}
+    return {option: name for option, name in asked.items() if isinstance(name, str)}
+
+
+def padding_ids(config: Any) -> list[int]:
+    """Ids that the configuration calls padding, that of the whole model first."""
+    found = (getattr(each, "pad_token_id", None) for each in (config, text_config(config)))
+    return [number for number in found if isinstance(number, int)]
+
+
+def without_padding(config: Any) -> list[Any]:
+    """The configurations that have a place for the id of padding, and none in it."""
+    owners = {id(each): each for each in (config, text_config(config))}.values()
+    return [each for each in owners if "pad_token_id" in each.__dict__ and each.__dict__["pad_token_id"] is None]
+
+
+def special_ids(config: Any) -> set[int]:
+    """Ids that mean something to the model beside what words mean."""
+    held = (vars(each).items() for each in nested_configs(config))
+    known = (value for items in held for name, value in items if name.endswith(("_token_id", "_token_index")))
+    return {number for number in known if isinstance(number, int)}
 
 
 def writes_words(network: nn.Module) -> bool:
@@ -82,9 +201,32 @@ def reads_images(network: PreTrainedModel) -> bool:
     return getattr(network, "main_input_name", "input_ids") == "pixel_values"
 
 
-def vision_config(network: PreTrainedModel) -> PreTrainedConfig:
-    """The configuration of what looks at images, one level down in pairs of towers."""
-    return getattr(network.config, "vision_config", None) or network.config
+class Images(NamedTuple):
+    """Images that a model was made for; sizes are heights and widths in pixels, None where none is named."""
+
+    family: str
+    channels: int
+    size: tuple[int, int] | None
+    patch: tuple[int, int] | None
+    registers: int
+
+
+def read_images(config: Any) -> Images:
+    """What the configuration of a model of images, or of the tower in it that looks at them, says of images."""
+    config = getattr(config, "vision_config", None) or config
+    size, patch = (height_and_width(getattr(config, name, None)) for name in ("image_size", "patch_size"))
+    registers = getattr(config, "num_register_tokens", 0)
+    return Images(config.model_type, number_of(config, "num_channels", 3), size, patch, registers)
+
+
+def reads_grey(network: PreTrainedModel) -> bool:
+    return read_images(network.config).channels == 1
+
+
+def image_shape(network: PreTrainedModel, side: int) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a model was made for; of `side` pixels where it does not say."""
+    known = read_images(network.config)
+    return known.channels, *(known.size or (side, side))
 
 
 def size_options(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -92,28 +234,36 @@ def size_options(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str,
     pixels = tensors.get("pixel_values")
     if pixels is None or pixels.ndim != 4 or not isinstance(network, PreTrainedModel):
         return {}
-    config = vision_config(network)
-    size = getattr(config, "image_size", None)
-    if size is None or tuple(pixels.shape[2:]) == height_and_width(size) or not can_stretch(network, config):
+    size = read_images(network.config).size
+    if size is None or tuple(pixels.shape[2:]) == size or not can_stretch(network):
         return {}
     return {"interpolate_pos_encoding": True}
 
 
-def can_stretch(network: nn.Module, config: PreTrainedConfig) -> bool:
+def can_stretch(network: PreTrainedModel) -> bool:
     """Whether position embeddings are stretched on request; only those of a square can be."""
-    tall, wide = height_and_width(config.image_size)
+    size = read_images(network.config).size
     towers = [network, *(part for part in network.children() if isinstance(part, PreTrainedModel))]
-    return tall == wide and any(
-        "interpolate_pos_encoding" in inspect.signature(part.forward).parameters for part in towers
+    return (
+        size is not None
+        and size[0] == size[1]
+        and any("interpolate_pos_encoding" in inspect.signature(part.forward).parameters for part in towers)
     )
 
 
-def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+def height_and_width(size: Any) -> tuple[int, int] | None:
+    """A size in pixels: that of a square where one number stands for both; None for anything but one or two numbers.
+
+    Examples
+    --------
+    >>> height_and_width(16), height_and_width([14, 16]), height_and_width(None)
+    ((16, 16), (14, 16), None)
+    """
+    if isinstance(size, int):
+        return size, size
+    return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and len(size) == 2 else None
 
 
 def patch_size(network: PreTrainedModel) -> tuple[int, int] | None:
     """Height and width of a patch in pixels; None for models that name none, or several."""
-    size = getattr(vision_config(network), "patch_size", None)
-    whole = isinstance(size, int) or (isinstance(size, list | tuple) and len(size) == 2)
-    return height_and_width(size) if whole and size is not None else None
+    return read_images(network.config).patch

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lignite.errors import LigniteError, ModelError
+from lignite.models.facts import attention_of
 
 FOREIGN = (
     RuntimeError,
@@ -59,7 +60,7 @@ def _described(network: nn.Module, error: BaseException) -> str:
         return f"the device's memory is full ({first_line(error)}); give memory= less than it took, or a shorter input."
     if isinstance(error, TypeError) and "argument" in str(error):
         return f"{name} cannot be called as lignite calls it ({reason}). {FORWARD_CONTRACT}."
-    kind = getattr(getattr(network, "config", None), "_attn_implementation", None)
+    kind = attention_of(getattr(network, "config", None))
     if kind not in (None, "eager", "sdpa"):
         reason += f"; it was loaded with attn_implementation={kind!r}, try 'sdpa'"
     return (

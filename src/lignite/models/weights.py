@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from lignite.errors import ModelError
+from lignite.models.facts import named_kernels
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
@@ -80,10 +81,9 @@ def _check_name(file: object, where: str, *, index: bool = False) -> None:
 
 def _check_kernels(name: str, config: PreTrainedConfig, *, trust_remote_code: bool) -> None:
     """Names with a slash are code on the model hub, which transformers would fetch and run."""
-    for option in ("_attn_implementation", "_experts_implementation"):
-        chosen = getattr(config, option, None)
-        if isinstance(chosen, str) and "/" in chosen and not trust_remote_code:
+    for option, chosen in named_kernels(config).items():
+        if "/" in chosen and not trust_remote_code:
             raise ModelError(
-                f"{name}: config.json asks for the code {chosen[:80]!r} from the model hub ({option[1:]}): take the "
+                f"{name}: config.json asks for the code {chosen[:80]!r} from the model hub ({option}): take the "
                 "line out, or read that code and give trust_remote_code=True to run it."
             )

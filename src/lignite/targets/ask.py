@@ -12,6 +12,7 @@ from lignite.errors import ModelError, NotFiniteError, OptionError
 from lignite.inputs.encode import encode
 from lignite.inputs.tokens import Encoded, Tokens
 from lignite.memory import memory_budget
+from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.outputs import row_of
@@ -145,7 +146,7 @@ def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
         row = _settle(model, encoded, outputs, None, len(encoded.tokens))
         if step == 0:
             _check_repeats(model, row, outputs)
-        if row.objective.kind != "next" or getattr(model.config, "is_encoder_decoder", False):
+        if row.objective.kind != "next" or has_encoder_and_decoder(model.config):
             raise OptionError(
                 f"steps={steps} needs a model that continues texts; {type(model.network).__name__} does not."
             )

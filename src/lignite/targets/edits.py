@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -11,17 +10,16 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lignite.errors import InputError, OptionError
-from lignite.inputs.pictures import IMAGE_FILLS, filled
-from lignite.inputs.tokens import Encoded, Tokens, role_id, without_role
+from lignite.inputs.fills import IMAGE_FILLS, filled, role_id, without_role
+from lignite.inputs.tokens import Encoded, Tokens
 from lignite.models.load import Model
+from lignite.models.notes import notes_on
 from lignite.request import as_names, check_choice
 from lignite.targets.objective import Objective
 from lignite.targets.rows import Row, is_per_token
 
 FILLS = ("mask", "pad", "delete")
 """What may stand in the place of words: a token, or nothing."""
-
-_fills: "WeakKeyDictionary[Encoded, dict[str, Tensor]]" = WeakKeyDictionary()
 
 
 def replace_tokens(row: Row, places: Sequence[int], token_id: int) -> Row:
@@ -57,7 +55,7 @@ def cover_pixels(model: Model, row: Row, pixels: Bool[np.ndarray, "y x"], fill: 
     if pixels.shape != tuple(values.shape[2:]):
         raise InputError(f"pixels {pixels.shape} do not fit the image, {tuple(values.shape[2:])}; give one per pixel.")
     hidden = torch.from_numpy(pixels).to(values.device)
-    known = _fills.setdefault(row.encoded, {})
+    known = notes_on(row.encoded)
     if fill not in known:  # a blur costs more than a look at the model
         known[fill] = filled(model, values, fill)
     covered = torch.where(hidden, known[fill], values)

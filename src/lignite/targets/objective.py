@@ -13,7 +13,14 @@ from transformers.models.auto import modeling_auto as auto
 
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.inputs.tokens import Encoded
-from lignite.models.facts import class_names, text_config, writes_words
+from lignite.models.facts import (
+    class_names,
+    declared_labels,
+    declared_problem,
+    declared_vocabulary,
+    has_encoder_and_decoder,
+    writes_words,
+)
 from lignite.models.failures import FORWARD_CONTRACT
 from lignite.models.load import Model
 from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
@@ -158,7 +165,7 @@ def kind_of(model: Model, outputs: Any) -> str:
     if not writes_words(model.network) and name not in _LANGUAGE_MODELS:
         return "token-class"
     # Bart's head is listed among those for masked words, too; its decoder writes the next one.
-    return "masked" if name in _MASKED and not getattr(model.config, "is_encoder_decoder", False) else "next"
+    return "masked" if name in _MASKED and not has_encoder_and_decoder(model.config) else "next"
 
 
 def _check_logits(model: Model, outputs: Any, logits: Tensor) -> None:
@@ -169,8 +176,8 @@ def _check_logits(model: Model, outputs: Any, logits: Tensor) -> None:
             f"{name} returns logits of shape {shape} for one input; lignite reads [1, label] and [1, token, label]. "
             "Give target= a function of its output that returns one number."
         )
-    n_labels = getattr(model.config, "num_labels", None)
-    vocabulary = getattr(text_config(model.config), "vocab_size", None)
+    n_labels = declared_labels(model.config)
+    vocabulary = declared_vocabulary(model.config)
     if not is_named(outputs) and shape[-1] not in ((n_labels, vocabulary) if len(shape) == 3 else (n_labels,)):
         raise ModelError(
             f"{name} returns {described(outputs)}, whose first tensor has shape {shape}: nothing says that these are "
@@ -258,7 +265,7 @@ def _make(
 
 
 def _link(model: Model, n_choices: int) -> str:
-    problem = getattr(model.config, "problem_type", None)
+    problem = declared_problem(model.config)
     if problem == "regression" or (n_choices == 1 and problem is None):
         return "none"
     return "sigmoid" if problem == "multi_label_classification" or n_choices == 1 else "softmax"
@@ -266,7 +273,7 @@ def _link(model: Model, n_choices: int) -> str:
 
 def _check_places(model: Model, encoded: Encoded, kind: str, logits: Tensor, n_tokens: int) -> None:
     """A token's number must mean the same token in the input and in the answer."""
-    decoder = kind == "next" and getattr(model.config, "is_encoder_decoder", False)
+    decoder = kind == "next" and has_encoder_and_decoder(model.config)
     n_tokens = encoded.tensors["decoder_input_ids"].shape[1] if decoder else n_tokens
     if logits.shape[1] != n_tokens:
         raise OptionError(
@@ -286,7 +293,7 @@ def _position(model: Model, encoded: Encoded, kind: str, target: Target) -> int 
             )
         return None
     kept = [place for place, padding in enumerate(tokens.padding) if not padding]
-    if getattr(model.config, "is_encoder_decoder", False) and kind == "next":
+    if has_encoder_and_decoder(model.config) and kind == "next":
         return _decoder_position(encoded, target)
     if target.token is not None:
         place = target.token + len(tokens) if target.token < 0 else target.token
@@ -313,7 +320,7 @@ def _position(model: Model, encoded: Encoded, kind: str, target: Target) -> int 
 
 def check_decoder(model: Model, encoded: Encoded) -> None:
     """Refuse a text alone where the answer also depends on what a decoder has written so far."""
-    writes = getattr(model.config, "is_encoder_decoder", False) and writes_words(model.network)
+    writes = has_encoder_and_decoder(model.config) and writes_words(model.network)
     if writes and "decoder_input_ids" not in encoded.tensors:
         raise InputError(
             f"{type(model.network).__name__} writes its answer with a decoder: give tensors with input_ids and "
@@ -360,7 +367,7 @@ class _Vocabulary:
 
     def __init__(self, model: Model):
         self.tokenizer: PreTrainedTokenizerBase | None = model.tokenizer
-        self.size = int(text_config(model.config).vocab_size)
+        self.size = declared_vocabulary(model.config) or 0
 
     def name(self, index: int) -> str:
         return str(index) if self.tokenizer is None else repr(self.tokenizer.decode([index]))

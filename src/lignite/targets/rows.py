@@ -5,16 +5,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from lignite.inputs.tokens import Encoded, role_id
-from lignite.models.facts import number_of, size_options, text_config, vocabulary_size, writes_words
+from lignite.inputs.fills import role_id
+from lignite.inputs.tokens import Encoded
+from lignite.models.facts import (
+    padding_ids,
+    read_widths,
+    size_options,
+    vocabulary_size,
+    without_padding,
+    writes_words,
+)
 from lignite.models.failures import FOREIGN
 from lignite.models.hold import at_rest, seen_as, switches_undone
 from lignite.models.load import Model
+from lignite.models.notes import notes_on
 from lignite.models.outputs import tensors_of
 from lignite.targets.objective import (
     Objective,
@@ -27,9 +35,6 @@ PADDED_TOLERANCE = 1e-4
 
 _ELSEWHERE = ("decoder_", "pixel_", "entity_")
 """Inputs whose names begin so belong to another part of the input, however long they are."""
-
-
-_padding_is_harmless: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +90,19 @@ def can_pad(model: Model, rows: Sequence[Row]) -> bool:
     """Whether this model gives a row the same answer with padding beside it; found by trial, once per model."""
     if any("input_ids" not in row.encoded.tensors or "attention_mask" not in row.encoded.tensors for row in rows):
         return False
-    known = _padding_is_harmless.get(model.network)
-    if known is None:
+    notes = notes_on(model.network)
+    if "can pad" not in notes:
         shortest = min(rows, key=lambda row: row.n_tokens)
         longest = max(rows, key=lambda row: row.n_tokens)
         with at_rest(model.network), torch.no_grad():
             try:
                 together = run(model.network, collate(model, [shortest, longest]))
             except FOREIGN:  # classifiers on decoders refuse batches when no padding token is defined
-                known = False
+                notes["can pad"] = False
             else:
                 alone = run(model.network, shortest.encoded.tensors)
-                known = _same_answer(alone, together)
-        _padding_is_harmless[model.network] = known
-    return known
+                notes["can pad"] = _same_answer(alone, together)
+    return bool(notes["can pad"])
 
 
 def _same_answer(alone: Any, together: Any) -> bool:
@@ -141,11 +145,8 @@ def padding_id(model: Model) -> int:
     if number is not None:
         return number
     size = vocabulary_size(model.network)
-    for owner in (model.config, text_config(model.config)):
-        number = getattr(owner, "pad_token_id", None)
-        if isinstance(number, int) and number >= 0 and (size is None or number < size):
-            return number
-    return 0
+    readable = (id for id in padding_ids(model.config) if id >= 0 and (size is None or id < size))
+    return next(readable, 0)
 
 
 def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> Any:
@@ -169,18 +170,12 @@ def _batches_allowed(network: nn.Module) -> AbstractContextManager[None]:
 
     Where none is defined, rows of one batch have one length here, and an id that no token has finds that last word.
     """
-    config: Any = network.config
-    owners = {id(one): one for one in (config, text_config(config))}.values()
-    undefined = [one for one in owners if "pad_token_id" in one.__dict__ and one.__dict__["pad_token_id"] is None]
-    return seen_as("pad_token_id", undefined, -1)
+    return seen_as("pad_token_id", without_padding(network.config), -1)
 
 
 def bytes_per_token(model: Model, *, gradient: bool) -> float:
     """Memory that a forward pass takes for one token: of one layer at a time, or of all where gradients are kept."""
-    config = text_config(model.config)
-    width = number_of(config, "hidden_size", 512)
-    inner = number_of(config, "intermediate_size", 4 * width)
-    layers = number_of(config, "num_hidden_layers", 1) if gradient else 1
-    size = torch.finfo(model.dtype).bits // 8
-    vocabulary = number_of(config, "vocab_size") if writes_words(model.network) else 0
-    return float(size * (layers * (12 * width + 3 * inner) + (3 if gradient else 2) * vocabulary))
+    widths, size = read_widths(model.config), torch.finfo(model.dtype).bits // 8
+    layers = widths.layers if gradient else 1
+    vocabulary = widths.vocabulary if writes_words(model.network) else 0
+    return float(size * (layers * (12 * widths.states + 3 * widths.inner) + (3 if gradient else 2) * vocabulary))

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from scipy.integrate import trapezoid
 
 from lignite.errors import InputError, OptionError
-from lignite.inputs.pictures import IMAGE_FILLS
+from lignite.inputs.fills import IMAGE_FILLS
 from lignite.metrics.asking.places import beginning, by_place, removable
 from lignite.models.load import Model
 from lignite.request import as_names, check_choice

@@ -1,0 +1,180 @@
+"""What a block is called with and what it returns: where its states stand, and the same for other tokens or points."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from lignite.errors import ModelError
+
+Place = int | str
+"""Where something stands among the arguments of a call: its number, or its keyword."""
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+# States
+
+
+def find_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Place, Tensor] | None:
+    """Where a block's states stand among its arguments, and they; None if it takes none for one input."""
+    place, value = (0, args[0]) if args else ("hidden_states", kwargs.get("hidden_states"))
+    if isinstance(value, Tensor) and value.ndim in (3, 4) and value.dtype.is_floating_point and 1 in value.shape[:2]:
+        return place, value
+    return None
+
+
+def read_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> Any:
+    """What stands at a place of a call."""
+    return args[place] if isinstance(place, int) else kwargs[place]
+
+
+def put_argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, value: Any) -> Arguments:
+    """The call with something else at a place."""
+    if isinstance(place, int):
+        return (*args[:place], value, *args[place + 1 :]), kwargs
+    return args, {**kwargs, place: value}
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """A block's states among what it returns."""
+    result = output[0] if isinstance(output, tuple | list) and output else output
+    return result if isinstance(result, Tensor) else None
+
+
+def read_states(output: Any) -> Tensor:
+    """A block's states among what it returns, which has some."""
+    states = first_tensor(output)
+    if states is None:
+        raise ModelError("a block returns no states; it cannot be explained.")
+    return states
+
+
+def put_states(output: Any, states: Tensor) -> Any:
+    """What a block returns, with other states."""
+    return states if isinstance(output, Tensor) else pack_output(output, [states, *output[1:]])
+
+
+def pack_output(output: Any, parts: Sequence[Any]) -> Any:
+    """Parts in the kind of tuple or list that a block returns."""
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+# Every tensor among them
+
+
+def change_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Apply `change` to every tensor in nested arguments."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(change_tensors(part, change) for part in value))
+    if isinstance(value, tuple | list):
+        return type(value)(change_tensors(part, change) for part in value)
+    if isinstance(value, dict):
+        return {key: change_tensors(part, change) for key, part in value.items()}
+    return value
+
+
+def keep_tokens(tensor: Tensor, n_tokens: int, targets: Int[Tensor, " target"]) -> Tensor:
+    """The chosen tokens along every axis of a tensor that counts tokens.
+
+    Examples
+    --------
+    >>> keep_tokens(torch.zeros(1, 7, 7, 4), 7, torch.tensor([2, 5])).shape
+    torch.Size([1, 2, 2, 4])
+    """
+    for axis in range(1, tensor.ndim):
+        if tensor.shape[axis] == n_tokens:
+            tensor = tensor.index_select(axis, targets)
+    return tensor
+
+
+def tile_points(tensor: Tensor, n_points: int) -> Tensor:
+    """The tensor once for every point, where it has rows at all."""
+    return tensor.repeat(n_points, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else tensor
+
+
+# Some points of several
+
+
+class UnclearError(Exception):
+    """An argument does not say which of its axes holds the points."""
+
+
+def shapes_of(arguments: Any) -> list[tuple[int, ...] | None]:
+    """The shape of every tensor among nested arguments, None for what is no tensor."""
+    return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(arguments)]
+
+
+def pick_points(arguments: Any, known: Sequence[Any], some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Any:
+    """The arguments of some points alone: an axis that grew with the points is theirs.
+
+    `known` are the `shapes_of` the same arguments for `n_rows` rows.
+
+    Raises
+    ------
+    UnclearError
+        If a tensor does not say which axis that is.
+    """
+    leaves, spec = pytree.tree_flatten(arguments)
+    if len(known) != len(leaves):
+        raise UnclearError
+    picked = [
+        _picked(leaf, shape, some, n_rows, n_points) if isinstance(leaf, Tensor) else leaf
+        for leaf, shape in zip(leaves, known, strict=True)
+    ]
+    return pytree.tree_unflatten(picked, spec)
+
+
+def put_points(whole: Any, part: Any, some: Int[Tensor, " some"], n_points: int) -> Any:
+    """What a block returned for some points, among what stands in for the others."""
+    kept, spec = pytree.tree_flatten(whole)
+    new, _ = pytree.tree_flatten(part)
+    if len(kept) != len(new):
+        raise UnclearError
+    merged = [
+        _put(before, after, some, n_points) if isinstance(before, Tensor) and isinstance(after, Tensor) else before
+        for before, after in zip(kept, new, strict=True)
+    ]
+    return pytree.tree_unflatten(merged, spec)
+
+
+def _picked(leaf: Tensor, known: Any, some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Tensor:
+    if known is None:
+        raise UnclearError
+    found = _axis_of_points(known, leaf.shape, n_rows, n_points)
+    return leaf if found is None else leaf.index_select(found[0], _places(some, found[1]))
+
+
+def _put(before: Tensor, after: Tensor, some: Int[Tensor, " some"], n_points: int) -> Tensor:
+    if after.ndim and after.shape[0] == 1 < len(some) and before.shape[0] == n_points:  # the same for all points
+        after = after.expand(len(some), *after.shape[1:])
+    found = _axis_of_points(after.shape, before.shape, len(some), n_points)
+    return after if found is None else before.index_copy(found[0], _places(some, found[1]), after.to(before.dtype))
+
+
+def _axis_of_points(known: Sequence[int], shape: Sequence[int], n_rows: int, n_points: int) -> tuple[int, int] | None:
+    """The axis of a tensor that holds points, and how often it holds each; None if none does.
+
+    `known` is its shape for `n_rows` rows: an axis that grew with them holds them.
+    """
+    if len(known) != len(shape):
+        raise UnclearError
+    if n_rows == n_points:
+        raise UnclearError
+    grown = [axis for axis, (old, new) in enumerate(zip(known, shape, strict=True)) if old != new]
+    if not grown:
+        return None
+    (axis, *more) = grown
+    if more or known[axis] % n_rows or known[axis] // n_rows * n_points != shape[axis]:
+        raise UnclearError
+    return axis, known[axis] // n_rows
+
+
+def _places(some: Int[Tensor, " some"], times: int) -> Int[Tensor, " place"]:
+    if times == 1:
+        return some
+    return (some[:, None] * times + torch.arange(times, device=some.device)).flatten()

@@ -1,0 +1,95 @@
+"""What a block is asked by running it: who moves when one token does, and what is kept for the way back."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lignite.blocks.arguments import change_tensors
+from lignite.blocks.norms import epsilon_of
+from lignite.blocks.record import BlockCall
+from lignite.models.hold import own_calls
+
+
+def move_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Float[Tensor, "1 token d"]:
+    """The states with their first token moved, which all that look back can see.
+
+    It moves by noise of its own size: a constant would vanish in a norm.
+    """
+    # a seed of its own: noise along the state vanishes in a norm too, and weights may be draws from seed 0
+    generator = torch.Generator("cpu").manual_seed(104_729)
+    noise = torch.randn(states.shape[-1], generator=generator, dtype=torch.float64, device="cpu").to(states)
+    moved, place = states.clone(), _first(kept)
+    moved[place] += noise * moved[place].std()
+    return moved[None]
+
+
+def others_than_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Bool[Tensor, " token"]:
+    """True for all tokens but the one that `move_first` moves."""
+    return torch.arange(len(states), device=states.device) != _first(kept)
+
+
+def _first(kept: Bool[Tensor, " token"] | None) -> int:
+    return 0 if kept is None else int(kept.nonzero()[0, 0])
+
+
+def tells_points_apart(call: BlockCall) -> bool:
+    """Whether something that the block is handed beside its states has more rows than one (ALiBi of every head)."""
+    rows: list[int] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        rows.append(len(tensor) if tensor.ndim > 2 else 1)
+        return tensor
+
+    change_tensors((call.args, call.kwargs), note)
+    return any(number > 1 for number in rows)
+
+
+@contextmanager
+def norms_noted(module: nn.Module) -> Iterator[list[nn.Module]]:
+    """Norms of the block that run, by their names or their epsilon."""
+    seen: list[nn.Module] = []
+    norms = [part for part in module.modules() if "Norm" in type(part).__name__ or epsilon_of(part) is not None]
+    handles = [norm.register_forward_pre_hook(own_calls(lambda part, _: seen.append(part))) for norm in norms]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def linear_inputs(module: nn.Module, run: Callable[[], Any], n_tokens: int) -> list[tuple[nn.Module, int]]:
+    """Linear maps of a block that see one row per token, in the order in which they run, and the width of the row."""
+    seen: list[tuple[nn.Module, int]] = []
+
+    def note(part: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].shape[:-1].numel() == n_tokens:
+            seen.append((part, inputs[0].shape[-1]))
+
+    maps = [part for part in module.modules() if getattr(getattr(part, "weight", None), "ndim", 0) == 2]
+    handles = [part.register_forward_pre_hook(own_calls(note)) for part in maps]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def saved_bytes(run: Callable[[], Tensor], module: nn.Module) -> int:
+    """Bytes autograd keeps of a run, weights not counted."""
+    weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        run()
+    return sum(kept.values())
