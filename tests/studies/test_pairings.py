@@ -8,7 +8,8 @@ from tests.kit.headed_models import headed
 from tests.kit.linear_blocks import linear_model
 
 import lignite
-from lignite.studies.pairings import COMPOSITIONS, MLP, WHOLE, compare_pairings, tabulate
+from lignite.metrics.readings.pairings import rank_pairings
+from lignite.studies.pairings import COMPOSITIONS, MLP, WHOLE, compare_pairings
 
 TEXT = "people was thin at all"
 ROUNDED = 1e-6  # maps are stored in float32, scores are of order one
@@ -104,7 +105,7 @@ def test_pairings_are_ranked_with_what_they_miss_of_the_best():
              "diagonal": ["with", "without"]}  # fmt: skip
     compared = xr.Dataset({name: (tuple(sizes), scores) for name in ("spearman", "l2")}, names)
 
-    by_rank, by_distance = tabulate(compared), tabulate(compared, "l2")
+    by_rank, by_distance = rank_pairings(compared), rank_pairings(compared, "l2")
 
     assert by_rank["attention"].tolist() == ["target_token", "zero"]
     np.testing.assert_allclose(by_rank["mean"], [0.7, 0.4])

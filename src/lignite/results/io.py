@@ -49,7 +49,7 @@ def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     ending = _known_ending(path)
     validate(dataset)
     check_place(path)
-    write_whole(path, _netcdf(dataset, path) if ending == ".nc" else _json(dataset, path))
+    write_whole(path, as_netcdf(dataset, path) if ending == ".nc" else _json(dataset, path))
 
 
 @public
@@ -72,7 +72,7 @@ def _known_ending(path: Path) -> str:
     return ending
 
 
-def _netcdf(dataset: xr.Dataset, path: Path) -> memoryview:
+def as_netcdf(dataset: xr.Dataset, path: Path) -> memoryview:
     # A fill value would mark numbers as missing that are none; stale encodings of an opened file could contradict it.
     encoding = {variable: {**_COMPRESSION, "_FillValue": None} for variable in dataset.data_vars}
     try:

@@ -13,7 +13,6 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 import torch
 import xarray as xr
 
@@ -23,9 +22,8 @@ from lignite.calls import Progress, public
 from lignite.data.sentences import Sentence
 from lignite.errors import OptionError
 from lignite.metrics.readings.agreement import MEASURES, agree
-from lignite.metrics.readings.statistics import interval
+from lignite.metrics.readings.pairings import DIAGONALS
 from lignite.models.load import Model, as_model
-from lignite.request import check_choice
 from lignite.runs.unit import Piece
 from lignite.studies.corpus import Question, ask_sentences, describe
 
@@ -36,11 +34,9 @@ target-token baseline."""
 
 MLP = ("zero", "attention_start")
 COMPOSITIONS = ("product", "conserving")
-DIAGONALS = ("with", "without")
 
 DIMS = ("layer", "whole", "attention", "mlp", "composition", "diagonal")
 AXES: tuple[Sequence[str], ...] = (WHOLE, ATTENTION, MLP, COMPOSITIONS, DIAGONALS)
-PAIRING = ("whole", "attention", "mlp", "composition")
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ def consistency(
     Returns
     -------
     The measures of `lignite.agreement`, over sentence, layer, start of `whole`, of `attention` and of `mlp`,
-    composition, and whether what a token gives itself takes part; `tabulate` ranks the pairings.
+    composition, and whether what a token gives itself takes part; `rank_pairings` ranks the pairings.
 
     Raises
     ------
@@ -201,53 +197,3 @@ def _joined(halves: Halves, attention: str, mlp: str, composition: str) -> np.nd
             for one, far, given in zip(maps, moved, after, strict=True)
         ]
     )
-
-
-def tabulate(
-    compared: xr.Dataset,
-    measure: str = "spearman",
-    *,
-    diagonal: str = "without",
-    layer: int | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Rank all pairings by one measure: its mean over layers (or in one of them), with an interval over sentences.
-
-    Parameters
-    ----------
-    compared
-        From `consistency`: the measures of `compare_pairings`, over sentences.
-    measure
-        One of the measures of `lignite.agreement`; correlations are best first, distances smallest first.
-
-    Returns
-    -------
-    A row for each pairing: its starts and composition, `mean`, `low`, `high` (95 %), `n` sentences, and `behind`,
-    `behind_low`, `behind_high`: by how much it agrees less than the best one in the same sentences. `behind` of a
-    distance is in its own unit.
-    """
-    check_choice("measure", measure, MEASURES)
-    check_choice("diagonal", diagonal, DIAGONALS)
-    found = compared[measure].sel(diagonal=diagonal)
-    found = found.mean("layer", skipna=False) if layer is None else found.sel(layer=layer)
-    flat = found.stack(pairing=PAIRING).transpose("pairing", "sentence")
-    flat = flat[flat.notnull().any("sentence").values]
-    sign = 1 if measure in ("pearson", "spearman") else -1
-    order = np.argsort(-sign * flat.mean("sentence").values, kind="stable")
-    scores = flat.values[order]
-    rows = []
-    for place, one in zip(order, scores, strict=True):
-        mean, behind = interval(one, seed=seed), interval(sign * (scores[0] - one), seed=seed)
-        rows.append(
-            {
-                **dict(zip(PAIRING, flat["pairing"].values[place], strict=True)),
-                "mean": mean.mean,
-                "low": mean.low,
-                "high": mean.high,
-                "n": mean.n,
-                "behind": behind.mean,
-                "behind_low": behind.low,
-                "behind_high": behind.high,
-            }
-        )
-    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""What a study found: sentences, tables, pictures, and a page of them all."""

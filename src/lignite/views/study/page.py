@@ -1,0 +1,109 @@
+"""A study as files: its numbers, tables for papers and spreadsheets, figures, and a page that explains itself."""
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from lignite.errors import FileError, OptionError
+from lignite.files import write_whole
+from lignite.results.io import as_netcdf
+from lignite.views.attributes import from_json, options
+from lignite.views.drawing import STYLE, save_figure
+from lignite.views.labels import model_title
+from lignite.views.markup import render, write_page
+from lignite.views.study.consistency import report_consistency
+from lignite.views.study.report import Report, Table
+
+REPORTS: Mapping[str, Callable[[xr.Dataset], Report]] = {"consistency": report_consistency}
+"""How each study is told."""
+
+
+def write_study(found: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write all files of a study into a folder, which is made where it is missing; each is whole or not there.
+
+    Returns
+    -------
+    `index.html`, the numbers as NetCDF, every table as CSV and LaTeX, every figure as PNG and PDF.
+
+    Raises
+    ------
+    OptionError
+        If the Dataset is no study.
+    FileError
+        If a file cannot be written.
+    """
+    folder, report = Path(folder), report_of(found)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made a folder ({error.strerror or error}). Name another one.") from error
+    written = [write_page(study_html(found, report), folder / "index.html")]
+    numbers = folder / f"{found.attrs['study']}.nc"
+    write_whole(numbers, as_netcdf(found, numbers))
+    written.append(numbers)
+    for name, table in report.tables.items():
+        for ending, content in ((".csv", table.frame.to_csv(index=False)), (".tex", latex(table))):
+            path = folder / f"{name}{ending}"
+            write_whole(path, content.encode())
+            written.append(path)
+    for name, figure in report.figures.items():
+        written += [save_figure(figure, folder / f"{name}{ending}", dpi=200) for ending in (".png", ".pdf")]
+    return written
+
+
+def report_of(found: xr.Dataset) -> Report:
+    """What is shown of a study, by its name."""
+    name = str(found.attrs.get("study", ""))
+    if name not in REPORTS:
+        raise OptionError(f"this result is no study that can be shown (study={name!r}). Known: {', '.join(REPORTS)}.")
+    return REPORTS[name](found)
+
+
+def study_html(found: xr.Dataset, report: Report) -> str:
+    """One page that needs nothing else: question, findings, figures, tables with their intervals, settings."""
+    return render(
+        "study",
+        title=report.title,
+        question=report.question,
+        facts={
+            "model": model_title(str(found.attrs["model"])),
+            "sentences": str(found.sizes["sentence"]),
+            "left out": str(len(from_json(found, "skipped").get("skipped", []))),
+        },
+        findings=report.findings,
+        figures={name: Markup(_svg(figure)) for name, figure in report.figures.items()},  # ours: text is escaped in it
+        tables=[
+            (table.title, table.note, list(table.frame.columns), _rows(table.frame)) for table in report.tables.values()
+        ],
+        settings={**options(found), "weights": str(found.attrs["weights"])[:16], **from_json(found, "versions")},
+    )
+
+
+def latex(table: Table) -> str:
+    """A table for a paper: three digits, booktabs rules, names set as text."""
+    frame = pd.DataFrame(_rows(table.frame), columns=table.frame.columns)
+    shown: str = frame.to_latex(index=False, escape=True, caption=table.title, position="t")
+    return shown
+
+
+def _svg(figure: Figure) -> str:
+    drawn = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        FigureCanvasSVG(figure).print_svg(drawn, metadata={"Date": None, "Creator": "lignite"})
+    return drawn.getvalue().partition("<svg")[2].join(("<svg", ""))
+
+
+def _rows(frame: pd.DataFrame) -> list[list[str]]:
+    return [[_written(value) for value in row] for row in frame.itertuples(index=False)]
+
+
+def _written(value: object) -> str:
+    return f"{value + 0.0:.3f}".replace("-0.000", "0.000") if isinstance(value, float) else str(value)
