@@ -15,7 +15,7 @@ export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wide check bench setup picture tables measure clean
+.PHONY: help demo test test-wide check bench setup picture tables measure changelog clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ tables: $(READY) ## train the study models and measure every method again (hours
 
 measure: $(READY) ## measure the numbers of docs/method.md again
 	$(BIN)/python docs/measure.py
+
+changelog: $(READY) ## gather changelog.d under the version of pyproject.toml
+	$(BIN)/towncrier build --yes
 
 clean: ## remove the environment and everything made
 	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

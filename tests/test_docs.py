@@ -217,3 +217,14 @@ def test_the_picture_of_the_readme_is_small():
 
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 300_000
+
+
+def test_changes_are_told_one_a_file_under_a_kind_that_is_gathered():
+    """A fragment of another kind would be passed over in silence at the release."""
+    kinds = {each["directory"] for each in tomllib.loads(read("pyproject.toml"))["tool"]["towncrier"]["type"]}
+    fragments = [
+        path for path in (ROOT / "changelog.d").iterdir() if path.name not in ("README.md", "template.md.jinja")
+    ]
+
+    assert [path.name for path in fragments if not re.fullmatch(rf"[\w-]+\.({'|'.join(kinds)})\.md", path.name)] == []
+    assert [path.name for path in fragments if not path.read_text("utf-8").strip()] == []
