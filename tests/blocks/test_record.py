@@ -1,5 +1,9 @@
 """Recording works on models that meet lignite halfway only."""
 
+import itertools
+from dataclasses import replace
+
+import pytest
 import torch
 import transformers
 from tests.kit.architectures import ARCHITECTURES, randomize
@@ -55,3 +59,66 @@ def test_what_a_head_hands_to_its_body_is_recorded():
         call = record(network, inputs)[0]
 
     torch.testing.assert_close(call.states, seen[0], rtol=0, atol=0)
+
+
+def storages_of(*things) -> dict[int, int]:
+    """Bytes of every tensor among nested things, once each."""
+    tensors = [part for part in torch.utils._pytree.tree_leaves(things) if isinstance(part, torch.Tensor)]
+    return {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in tensors}
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention"])
+def test_a_recording_holds_one_state_of_every_layer(attention):
+    """Blocks hand states on: what leaves one enters the next, and is kept once, however deep the model is."""
+    llama, held = ARCHITECTURES["llama"], {}
+    for n_layers in (2, 6):
+        deep = replace(llama, config={**llama.config, "num_hidden_layers": n_layers})
+        network = deep.build(seed=0, dtype=torch.float32)
+        network.set_attn_implementation(attention)
+        with at_rest(network):
+            calls = record(network, llama.inputs(seed=1, length=5))
+        masked = [call.masked for call in calls if call.masked is not None]
+        parts = [[call.args, call.kwargs, call.states, call.output] for call in calls]
+        parts += [[call.args, call.kwargs] for call in masked]
+        held[n_layers] = sum(storages_of(parts).values())
+
+        assert len(masked) == (n_layers if attention == "flex_attention" else 0)
+        for before, after in itertools.pairwise(calls):
+            assert before.output.data_ptr() == after.states.data_ptr()
+
+    assert held[6] - held[2] == 4 * 5 * llama.config["hidden_size"] * torch.float32.itemsize
+
+
+class Doubling(torch.nn.Module):
+    """A block that works on its states in place."""
+
+    def forward(self, hidden_states):
+        return hidden_states.mul_(2)
+
+
+class InPlace(torch.nn.Module):
+    """Something between the blocks adds to what they hand on, in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = torch.nn.Embedding(11, 4)
+        self.layers = torch.nn.ModuleList(Doubling() for _ in range(3))
+
+    def forward(self, input_ids):
+        states = self.embed(input_ids)
+        for layer in self.layers:
+            states = layer(states)
+            states += 1
+        return states
+
+
+def test_states_are_recorded_as_they_were_when_they_entered():
+    """What left a block is no longer what enters the next one, nor what that one leaves, though it is one tensor."""
+    network = InPlace()
+
+    with at_rest(network):
+        calls = record(network, {"input_ids": torch.tensor([[3, 7]])})
+
+    for before, after in itertools.pairwise(calls):
+        torch.testing.assert_close(after.states, before.output + 1, rtol=0, atol=0)
+        torch.testing.assert_close(after.output, 2 * after.states, rtol=0, atol=0)

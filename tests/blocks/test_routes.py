@@ -1,5 +1,7 @@
 """A block is taken apart by a route that is right or is not built, and that stays as it was built."""
 
+import gc
+import weakref
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -14,7 +16,7 @@ import lignite
 from lignite.attribution.layer import MapOptions, settle_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
-from lignite.blocks.routes import Route, split_block
+from lignite.blocks.routes import BUILDERS, Route, split_block
 from lignite.errors import SplitError
 from lignite.models.hold import at_rest
 
@@ -100,3 +102,37 @@ def test_attention_that_serves_one_input_at_a_time_is_replaced_where_several_are
     assert route.refused == (
         "its own attention function refuses: plain attention stands in (one input at a time, please)",
     )
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+@pytest.mark.parametrize("run", ["flow", "relevance-flow", "check"])
+def test_one_block_is_taken_apart_at_a_time(run, monkeypatch):
+    """However deep a model is: copies in full precision, captured projections and graphs are those of one block."""
+    model = lignite.load("tiny-sentiment", dtype="bfloat16" if run != "relevance-flow" else "float32")
+    alive, built = [], []
+
+    def counting(build):
+        def counted(*given):
+            alive.append(sum(route() is not None for route in built))
+            route = build(*given)
+            built.append(weakref.ref(route))
+            return route
+
+        return counted
+
+    for name, build in BUILDERS.items():
+        monkeypatch.setitem(BUILDERS, name, counting(build))
+    gc.collect()
+    gc.disable()
+    try:
+        if run == "flow":
+            lignite.flow(model, "A superb film.", n_steps=2, tol=0.9)
+        elif run == "check":
+            lignite.check(model, length=5)
+        else:
+            lignite.explain(model, "A superb film.", method=run, detail="relevance-flow", n_steps=2, tol=0.9)
+    finally:
+        gc.enable()
+
+    assert len(built) > 1
+    assert alive == [0] * len(built)

@@ -185,10 +185,14 @@ def _flow_of_one(
     baselines = _token_baseline(model, encoded, request)
     finished: list[LayerScores] = []
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
-    for done, layer in enumerate(layers):
+
+    def attribute(layer: int) -> LayerScores:  # its block is gone before that of the next layer is made
         block = split_block(model, calls[layer], kept)
         baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
-        finished.append(_attribute(block, baseline, places, request, budget, seed + layer))
+        return _attribute(block, baseline, places, request, budget, seed + layer)
+
+    for done, layer in enumerate(layers):
+        finished.append(attribute(layer))
         if report:
             report(done + 1, len(layers))
     variables = {

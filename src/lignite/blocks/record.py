@@ -9,10 +9,10 @@ from math import isfinite
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from lignite.blocks.arguments import find_states, first_tensor, put_states
+from lignite.blocks.arguments import Place, find_states, first_tensor, put_argument, put_states
 from lignite.blocks.attention import READABLE, configurations, intercepted
 from lignite.errors import BypassError, ModelError, NotFiniteError
 from lignite.models.facts import attention_of, block_counts, has_encoder_and_decoder, size_options
@@ -25,9 +25,19 @@ _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 class BlockCall:
     """One call of one block: its arguments, the states that entered and the states that left.
 
-    `states_at` says where the states stand among the arguments: 0 or a keyword. `masked` is the same call made on
-    lignite's attention function: there masks are additive floats whatever attention the model was loaded with. It is
-    None where the model's own masks are understood, or where it does not run on a function it does not know.
+    What is recorded of a model is light: a state of every layer, once, and the arguments beside it as the model handed
+    them, which most blocks share. Weights, graphs and copies belong to what is made of a call, one block at a time.
+
+    Attributes
+    ----------
+    args, kwargs
+        The arguments, with nothing in the place of the states.
+    states_at
+        That place: 0 or a keyword.
+    masked
+        The same call made on lignite's attention function: there masks are additive floats whatever attention the model
+        was loaded with. None where the model's own masks are understood, or where it does not run on a function it does
+        not know.
     """
 
     layer: int
@@ -35,7 +45,7 @@ class BlockCall:
     module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    states_at: int | str
+    states_at: Place
     states: Float[Tensor, "token d"]
     output: Float[Tensor, "token d"]
     masked: "BlockCall | None" = None
@@ -73,10 +83,11 @@ class Met:
     module: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    states_at: int | str
-    states: Tensor
-    output: Tensor
+    states_at: Place
+    states: Shaped[Tensor, "*layout"]
+    output: Shaped[Tensor, "*layout"]
     handed: tuple[Tensor, Tensor]  # the very tensors that entered and left
+    version: int  # of the one that left, when it did: what is changed in place has a higher one
 
 
 @dataclass(eq=False)
@@ -157,7 +168,8 @@ def _run(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
 
 def _as_block_call(layer: int, call: Met) -> BlockCall:
     kwargs = {key: None if key in _CACHES else value for key, value in call.kwargs.items()}
-    return BlockCall(layer, call.name, call.module, call.args, kwargs, call.states_at, call.states[0], call.output[0])
+    args, kwargs = put_argument(call.args, kwargs, call.states_at, None)
+    return BlockCall(layer, call.name, call.module, args, kwargs, call.states_at, call.states[0], call.output[0])
 
 
 # Which list is the stack
@@ -325,11 +337,19 @@ def _recording(
     open_calls: list[tuple[str, nn.Module, Any]] = []
     handles = []
 
+    def entering(name: str, given: Tensor) -> Tensor:
+        """A copy of states, which a block may change in place: that of what the block before has left, if it fits."""
+        before = called[name].calls[-1] if called[name].calls else None
+        passed_on = before is not None and before.handed[1] is given and before.version == given._version
+        return before.output if before is not None and passed_on else given.clone()
+
     def on_entry(name: str) -> Any:
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inner = any(name == other for other, _, _ in open_calls)
             found = None if inner else find_states(args, kwargs)
-            open_calls.append((name, module, None if found is None else (found, args, kwargs)))
+            open_calls.append(
+                (name, module, None if found is None else (found, entering(name, found[1]), args, kwargs))
+            )
 
         return enter
 
@@ -340,9 +360,9 @@ def _recording(
             result = first_tensor(output)
             if entered is None or result is None or result.shape != entered[0][1].shape:
                 return None
-            (states_at, given), args, kwargs = entered
-            kept, left = given.clone(), result.clone()  # without their graphs: nobody records with gradients
-            called[name].calls.append(Met(place, module, args, kwargs, states_at, kept, left, (given, result)))
+            (states_at, given), kept, args, kwargs = entered
+            handed, left = (given, result), result.clone()
+            called[name].calls.append(Met(place, module, args, kwargs, states_at, kept, left, handed, result._version))
             called[name].within |= {other for other, around, _ in open_calls if around is not module}
             if module is shaken and len(called[name].calls) == 1:
                 return put_states(output, result + torch.arange(result.shape[-1]).to(result).cos())

@@ -107,6 +107,7 @@ def _divided(
             budget=budget,
         )  # fmt: skip
         layers.append(integral.scores | {"gap": integral.gap, "allowed": integral.allowed})
+        del block  # gone before that of the next layer is made
     divided = {
         "relevance_flow": torch.stack([parts["scores"][present][:, present] for parts in layers]),
         "relevance_flow_gap": torch.stack([parts["gap"][present] for parts in layers]),
