@@ -34,16 +34,18 @@ from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
 from lignite.blocks.baselines import special_tokens, starts_of
 from lignite.blocks.stack import Stack
-from lignite.methods.ca_lig import precision_of
-from lignite.methods.stacks import in_stacks
+from lignite.inputs.roles import TOKEN_BASELINES
+from lignite.methods import METHODS as EXPLAINERS
+from lignite.methods.scoring.stacks import in_stacks, precision_of
+from lignite.methods.shared import Integrated
 from lignite.metrics.asking.faithfulness import BINS, n_removed
 from lignite.metrics.asking.places import removable
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.models.hold import at_rest
 from lignite.models.identity import hash_weights
-from lignite.request import TOKEN_BASELINES, ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
+from lignite.targets.target import Target
 from tables import insert, number, pages
 from train import processor
 from train_decoder import SOURCES, reviews, snippets
@@ -177,21 +179,19 @@ class Found:
     value: float
 
 
-def integrated(stack: Stack, start: list[Tensor], request: ExplainRequest) -> list[Found]:
-    precision = precision_of(stack, request, BUDGET)
-    if request.method == "relevance-flow":
+def integrated(stack: Stack, start: list[Tensor], method: Integrated) -> list[Found]:
+    precision = precision_of(stack, method, BUDGET)
+    if method.name == "relevance-flow":
         flow = pull_back(stack, start, precision)
         relevance, gap, change = flow.relevance[:, 0], flow.gap[:, 0], flow.displacement
         nodes = flow.n_nodes.double().mean(1)
     else:
         found = (
             along_each_layer(stack, start[:1], precision, wanted=[0])
-            if request.method == "ig"
+            if method.name == "ig"
             else along_input(stack, start[0], precision)
         )
-        weights = (
-            torch.tensor(weights_of("lower-third", stack.n_layers)) if request.method == "ca-lig" else torch.ones(1)
-        )
+        weights = torch.tensor(weights_of("lower-third", stack.n_layers)) if method.name == "ca-lig" else torch.ones(1)
         relevance = torch.einsum("l,rlt->rt", weights.to(found.scores), found.scores[:, : len(weights)])
         gap, change, nodes = found.gap[:, 0], found.displacement[:, 0], found.n_nodes[:, 0].double()
     numbers = torch.stack([gap.abs(), change.abs(), nodes.to(gap), stack.value], 1).tolist()
@@ -203,12 +203,13 @@ def integrated(stack: Stack, start: list[Tensor], request: ExplainRequest) -> li
 
 def explained(model: Any, rows: Sequence[Row], starts: Sequence[Start], method: str, **options: Any) -> list[Found]:
     """The mean over the starts; nodes are added up."""
-    request = ExplainRequest(method=method, **options)
+    chosen = EXPLAINERS[method](**options)
+    assert isinstance(chosen, Integrated)
     found: list[list[Found]] = [[] for _ in rows]
     with at_rest(model.network):
         for numbers, stack in in_stacks(model, rows, BUDGET):
             for start in starts:
-                for number, one in zip(numbers, integrated(stack, start(stack), request), strict=True):
+                for number, one in zip(numbers, integrated(stack, start(stack), chosen), strict=True):
                     found[number].append(one)
     return [
         Found(

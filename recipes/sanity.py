@@ -17,11 +17,11 @@ import xarray as xr
 import lignite
 from data import ROOT, prepared, shared_folder
 from lignite.api.evaluate import read_methods
-from lignite.api.explain import explain_rows
+from lignite.methods import Method
+from lignite.methods.scoring.rows import explain_rows
 from lignite.metrics.asking.sanity import compare_explanations, weight_randomization
 from lignite.metrics.readings.statistics import interval
 from lignite.models.identity import hash_weights
-from lignite.request import ExplainRequest
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
 from tables import FEW, insert, number, pages
@@ -31,8 +31,8 @@ SEED = 0
 LIMIT = 8
 
 
-def relevances(model: lignite.Model, rows: Sequence[Row], request: ExplainRequest) -> list[np.ndarray]:
-    return [found["relevance"].values for found in explain_rows(model, rows, request)]
+def relevances(model: lignite.Model, rows: Sequence[Row], method: Method) -> list[np.ndarray]:
+    return [found["relevance"].values for found in explain_rows(model, rows, method)]
 
 
 def cell(scores: np.ndarray) -> str:
@@ -46,15 +46,15 @@ def measure(learnt: lignite.Model, dealt: lignite.Model, texts: Sequence[str]) -
     rows = ask(learnt, texts)
     lines: list[str] = []
     for method in read_methods(METHODS, seed=SEED):
-        before = relevances(learnt, rows, method.request)
+        before = relevances(learnt, rows, method.method)
         noisy: xr.Dataset = weight_randomization(
             learnt,
             rows,
-            lambda some, method=method: relevances(learnt, some, method.request),
+            lambda some, method=method: relevances(learnt, some, method.method),
             relevances=before,
             seed=SEED,
         )
-        other = compare_explanations(rows, before, relevances(dealt, rows, method.request))
+        other = compare_explanations(rows, before, relevances(dealt, rows, method.method))
         stages = [str(stage) for stage in noisy["stage"].values]
         if not lines:
             names = [stage if place == 0 else f"and {stage}" for place, stage in enumerate(stages)]

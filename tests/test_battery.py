@@ -11,7 +11,6 @@ from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.rounding import ROUNDING
 from lignite.errors import OptionError
-from lignite.request import MAPS
 
 OF_EVERY_KIND = (
     *("bert", "albert", "deberta-v2", "modernbert", "t5", "bart", "gpt2", "gpt_neox", "bloom", "falcon-alibi", "llama"),

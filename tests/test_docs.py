@@ -16,8 +16,9 @@ from tests.kit.tiny_tokenizers import byte_level, word_piece
 from typer.testing import CliRunner
 
 import lignite
+from lignite.api.flow_options import DETAILS, FlowOptions
 from lignite.apps.cli import app
-from lignite.request import BASELINES, CHOICES, DETAILS, MAPS
+from lignite.options import options_of
 from lignite.results.schema import CIRCUITS, FLOW, FLOW_ATTRS, TOKEN_LABELS
 
 ROOT = Path(__file__).parents[1]
@@ -173,7 +174,7 @@ def test_scripts_that_are_named_exist_and_know_the_names_they_are_given(document
 
 def test_every_choice_of_a_flow_is_in_the_notation():
     """Words that code accepts and no document explains are guessed at."""
-    choices = [*MAPS, *BASELINES, *(name for names in CHOICES.values() for name in names)]
+    choices = [name for option in options_of(FlowOptions).values() for name in option.choices]
     words = set(re.findall(r"[\w-]+", read("docs/notation.md")))
 
     assert [name for name in choices if name not in words and name != "auto"] == []

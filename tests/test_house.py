@@ -20,20 +20,19 @@ ROOMS = {
     "calls": {"wording", "errors"},
     "files": set(),
     "version": set(),
-    "request": set(),
+    "options": set(),
     "memory": set(),
     "tolerance": set(),
     "zoo": set(),
     "attribution": {"tolerance"},
     "models": {"files", "zoo"},
     "inputs": {"files", "models"},
-    "targets": {"request", "memory", "models", "inputs"},
-    "blocks": {"request", "memory", "attribution", "models", "inputs", "targets"},
+    "targets": {"options", "memory", "models", "inputs"},
+    "blocks": {"memory", "attribution", "models", "inputs", "targets"},
     "results": {"files", "version", "tolerance"},
     "metrics.metric": {"results"},
-    "metrics.readings": {"request", "results", "metrics.metric"},
+    "metrics.readings": {"results", "metrics.metric"},
     "metrics.asking": {
-        "request",
         "models",
         "inputs",
         "targets",
@@ -42,10 +41,21 @@ ROOMS = {
         "metrics.metric",
         "metrics.readings",
     },
-    "methods": {"request", "attribution", "models", "inputs", "targets", "blocks", "results", "metrics.asking"},
+    "methods": {"options", "models", "inputs", "targets"},
+    "methods.scoring": {
+        "version",
+        "memory",
+        "attribution",
+        "models",
+        "inputs",
+        "targets",
+        "blocks",
+        "results",
+        "metrics.asking",
+        "methods",
+    },
     "data": {"files", "models", "inputs"},
     "metrics": {
-        "request",
         "models",
         "inputs",
         "targets",
@@ -58,9 +68,8 @@ ROOMS = {
     "runs": {"files"},
     "views": {"files", "results", "metrics.readings"},
     "api": {
-        "files",
         "version",
-        "request",
+        "options",
         "memory",
         "attribution",
         "models",
@@ -71,6 +80,7 @@ ROOMS = {
         "metrics.metric",
         "metrics.asking",
         "methods",
+        "methods.scoring",
         "data",
         "metrics",
         "runs",
@@ -86,7 +96,7 @@ ROOMS = {
         "views",
         "api",
     },
-    "apps": {"files", "version", "request", "zoo", "models", "results", "views", "api"},
+    "apps": {"files", "version", "options", "targets", "methods", "zoo", "models", "results", "views", "api"},
 }
 """Which rooms each room imports from, beside itself, bottom first; the package itself gathers the public names."""
 
@@ -101,8 +111,8 @@ CALLED = {"pillow": "PIL"}
 """Libraries that are imported by another name than they are installed by."""
 
 KNOWS_TORCH = (
-    "memory", "zoo", "attribution", "models", "inputs", "targets", "blocks", "methods", "metrics.asking", "api", "apps",
-    "studies",
+    "memory", "zoo", "attribution", "models", "inputs", "targets", "blocks", "methods.scoring", "metrics.asking", "api",
+    "apps", "studies",
 )  # fmt: skip
 
 

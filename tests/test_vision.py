@@ -10,6 +10,7 @@ import transformers
 from numpy.testing import assert_allclose, assert_array_equal
 from tests.kit.architectures import full_precision, randomize
 from tests.kit.headed_models import headed
+from tests.kit.methods import those_of
 from tests.kit.snapshots import Interruption, snapshot
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -21,8 +22,8 @@ from lignite.blocks.stack import Stack
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.inputs.encode import encode
 from lignite.inputs.fills import filled
+from lignite.methods import METHODS
 from lignite.models.hold import at_rest
-from lignite.request import EXPLAIN_METHODS
 from lignite.targets.ask import ask
 from lignite.targets.edits import cover
 from lignite.targets.predict import predict
@@ -478,8 +479,12 @@ def test_shuffling_the_patches_of_a_model_without_positions_shuffles_the_map(met
         block = pixels[:, :, from_row * PATCH : (from_row + 1) * PATCH, from_col * PATCH : (from_col + 1) * PATCH]
         shuffled[:, :, row * PATCH : (row + 1) * PATCH, col * PATCH : (col + 1) * PATCH] = block
 
-    result = lignite.explain(model, {"pixel_values": pixels}, target=1, method=method, baseline="mean")
-    found = lignite.explain(model, {"pixel_values": shuffled}, target=1, method=method, baseline="mean")
+    result = lignite.explain(
+        model, {"pixel_values": pixels}, target=1, method=method, **those_of(method, baseline="mean")
+    )
+    found = lignite.explain(
+        model, {"pixel_values": shuffled}, target=1, method=method, **those_of(method, baseline="mean")
+    )
 
     relevance = result.relevance.values
     assert_allclose(found.relevance[1:], relevance[1:][order], rtol=0, atol=1e-9 * np.abs(relevance).max())
@@ -523,7 +528,7 @@ def planted(place: int) -> lignite.Model:
     return lignite.wrap(network, image_processor=processor(OWN))
 
 
-@pytest.mark.parametrize("method", [name for name in EXPLAIN_METHODS if name not in UNSOUND])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNSOUND])
 def test_the_patch_that_decides_is_found(method):
     """The cause is one patch, though others are brighter and the class token is between."""
     place = 5
@@ -531,7 +536,7 @@ def test_the_patch_that_decides_is_found(method):
     row, col = divmod(place, 3)
     image[row * PATCH : (row + 1) * PATCH, col * PATCH : (col + 1) * PATCH] = 150
 
-    result = lignite.explain(planted(place), image, target=1, method=method, baseline="black")
+    result = lignite.explain(planted(place), image, target=1, method=method, **those_of(method, baseline="black"))
 
     patches = result.relevance.values[1:]
     assert int(np.abs(patches).argmax()) == place

@@ -16,15 +16,15 @@ from lignite.errors import (
     OptionError,
     SplitError,
 )
-from lignite.request import Target
 from lignite.results import open, save  # registers Dataset.lignite as well
+from lignite.targets.target import Target
 from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from lignite import studies as study
     from lignite.api.check import CheckReport, LayerCheck, check
     from lignite.api.evaluate import evaluate
-    from lignite.api.explain import explain, fit_fusion
+    from lignite.api.explain import explain
     from lignite.api.flow import flow
     from lignite.metrics.readings.agreement import agreement, agreement_between
     from lignite.models.load import Model, load, wrap
@@ -48,7 +48,7 @@ _IMPORTED_ON_USE = {
     "check": "lignite.api.check",
     "evaluate": "lignite.api.evaluate",
     "explain": "lignite.api.explain",
-    "fit_fusion": "lignite.api.explain",
+    "fit_fusion": "lignite.methods.scoring.ca_lig",
     "flow": "lignite.api.flow",
     "load": "lignite.models.load",
     "study": "lignite.studies",

@@ -7,7 +7,7 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -93,7 +93,7 @@ def fitting(option: str, value: Any, expected: Any) -> Any:
     OptionError
         If it is of none of them.
     """
-    kinds = _alternatives(expected)
+    kinds = alternatives(expected)
     for kind in kinds:
         try:
             return _as_kind(value, kind)
@@ -111,9 +111,10 @@ def _kinds_of(thing: Any) -> dict[str, Any]:
     return typing.get_type_hints(thing)
 
 
-def _alternatives(expected: Any) -> tuple[Any, ...]:
+def alternatives(expected: Any) -> tuple[Any, ...]:
+    """The kinds of a union, one after the other; of anything else that kind alone."""
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
-        return tuple(kind for part in typing.get_args(expected) for kind in _alternatives(part))
+        return tuple(kind for part in typing.get_args(expected) for kind in alternatives(part))
     return (expected,)
 
 
@@ -121,6 +122,8 @@ def _as_kind(value: Any, kind: Any) -> Any:
     origin = typing.get_origin(kind) or kind
     if origin is Any:
         return value
+    if origin is typing.Literal:
+        return value if isinstance(value, str) and value in typing.get_args(kind) else _refuse()
     if origin is bool:
         return bool(_instance(value, bool | np.bool_))
     if origin is int:
@@ -147,6 +150,58 @@ def is_several(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def check_count(option: str, value: int, most: int) -> None:
+    """Refuse a number of things that is none, or more than anybody could wait for."""
+    if not 1 <= value <= most:
+        raise OptionError(f"{option}={value!r} must be a whole number, at least 1 and at most {most:,}.")
+
+
+def check_seed(value: int) -> None:
+    """Refuse what generators of random numbers do not start from."""
+    if value < 0:
+        raise OptionError(f"seed={value!r} must be a whole number, at least 0.")
+
+
+def check_choice(option: str, value: Any, choices: Iterable[str]) -> None:
+    """Refuse a name that is not among the choices, and say which comes closest."""
+    choices = tuple(choices)
+    if isinstance(value, str) and value in choices:
+        return
+    listed = ", ".join(map(repr, choices))
+    near = did_you_mean(value, choices) if isinstance(value, str) else ""
+    raise OptionError(f"{option}={quoted(value)} is not known; choose from {listed}.{near}")
+
+
+def as_names(option: str, value: Any) -> tuple[str, ...]:
+    """One name or several, without repetitions."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = (value,)
+    names = list(value) if is_several(value) else []
+    if not is_several(value) or not all(isinstance(name, str) for name in names):
+        raise OptionError(f"{option}={quoted(value)} must be a name or several names.")
+    return tuple(dict.fromkeys(names))
+
+
+def as_numbers(option: str, value: int | Iterable[int] | None) -> tuple[int, ...] | None:
+    """One whole number or several, sorted; None stands for all. A mask of True and False is no choice of numbers."""
+    if value is None:
+        return None
+    try:
+        # tolist() turns numbers of numpy and torch into Python's, which alone have one type for True and another for 1
+        given = value.tolist() if hasattr(value, "tolist") else value
+        several = list(given) if isinstance(given, Iterable) else [given]
+        several = [number.item() if hasattr(number, "item") else number for number in several]
+        numbers = sorted({int(number) for number in several})
+        whole = not any(isinstance(number, bool) for number in several) and set(numbers) == set(several)
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(f"{option}={quoted(value)} must be a whole number or several of them.") from None
+    if not numbers or not whole:
+        raise OptionError(f"{option}={quoted(value)} must be a whole number or several of them.")
+    return tuple(numbers)
 
 
 def _instance(value: Any, kind: Any) -> Any:
@@ -181,6 +236,8 @@ def _refuse() -> Any:
 
 def _in_words(kind: Any) -> str:
     origin = typing.get_origin(kind) or kind
+    if origin is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
     if origin in (collections.abc.Iterable, collections.abc.Sequence, tuple):
         return _SEVERAL.get(next(iter(typing.get_args(kind)), object), "several of them")
     return _NAMES.get(origin, with_article(getattr(origin, "__name__", str(origin))))

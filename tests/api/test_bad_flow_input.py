@@ -71,7 +71,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(model, option, given, k
 
 def test_an_unknown_option_is_refused(model):
     """And the nearest that is known is named."""
-    with pytest.raises(OptionError, match=r"no argument 'n_step'.*Did you mean 'n_steps'"):
+    with pytest.raises(OptionError, match=r"no option 'n_step'.*Did you mean 'n_steps'"):
         lignite.flow(model, TEXT, n_step=3)
 
 
@@ -79,7 +79,7 @@ def test_an_unknown_option_is_refused(model):
     ("options", "expected"),
     [
         ({"maps": ()}, "maps is empty"),
-        ({"maps": 3}, "a text or several texts"),
+        ({"maps": 3}, "a name or several names"),
         ({"tol": 0}, "between 0 and 1"),
         ({"tol": 1.5}, "between 0 and 1"),
         ({"tol": float("nan")}, "between 0 and 1"),
@@ -359,5 +359,5 @@ def test_a_mixture_of_experts_is_told_what_its_gap_is():
 
 def test_a_baseline_that_is_no_name_and_no_tensor_is_refused_by_its_kind(model):
     """A list of numbers would be printed whole."""
-    with pytest.raises(OptionError, match=r"baseline=.{1,130} is a list; give a text, a Tensor or a ndarray"):
+    with pytest.raises(OptionError, match=r"baseline=.{1,130} is not known; choose from 'target_token'"):
         lignite.flow(model, TEXT, baseline=[0.0] * 1000)

@@ -16,17 +16,18 @@ from tests.kit.tiny_tokenizers import byte_level
 import lignite
 from lignite.api import units
 from lignite.api.evaluate import Evaluation, evaluate, read_methods
-from lignite.api.explain import Missed
+from lignite.api.gaps import Missed
 from lignite.errors import FileError, GapWarning, InputError, OptionError
+from lignite.methods import CaLig, IntegratedGradients, Random
 from lignite.metrics.asking import context
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.statistics import compare, interval
 from lignite.metrics.registry import METRICS, choose_metrics
 from lignite.models.identity import hash_weights
-from lignite.request import ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.predict import predict
+from lignite.targets.target import Target
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.picture import draw_curves
 from lignite.views.evaluation.terminal import print_evaluation
@@ -43,6 +44,7 @@ def model():
 def explainer(monkeypatch):
     stand_in = Explainer()
     monkeypatch.setattr(units, "explain_rows", stand_in)
+    monkeypatch.setattr(units, "missed_in", lambda result: [])
     return stand_in
 
 
@@ -266,11 +268,11 @@ def test_options_in_a_name_reach_the_method(model, explainer):
     assert list(told.pivot().index) == [
         "ig:baseline=zero+mask,n_steps=8", "ca-lig:fusion=0.7,layer_weights=lower-half", "ig", "random",
     ]  # fmt: skip
-    assert [request for request, _ in explainer.asked] == [
-        ExplainRequest(method="ig", seed=5, tol=0.1, baseline=("zero", "mask"), n_steps=8),
-        ExplainRequest(method="ca-lig", seed=5, fusion=0.7, layer_weights="lower-half"),
-        ExplainRequest(method="ig", seed=5, tol=0.1),
-        ExplainRequest(method="random", seed=5),
+    assert [method for method, _ in explainer.asked] == [
+        IntegratedGradients(seed=5, tol=0.1, baseline=("zero", "mask"), n_steps=8),
+        CaLig(seed=5, fusion=0.7, layer_weights="lower-half"),
+        IntegratedGradients(seed=5, tol=0.1),
+        Random(seed=5),
     ]
     assert told.attrs["methods"]["ig"]["tol"] == 0.1
 
@@ -279,7 +281,7 @@ def test_weights_of_layers_are_numbers():
     """One per layer, joined like everything that has several values."""
     (method, _) = read_methods("ca-lig:layer_weights=1+0.5+0")
 
-    assert method.options["layer_weights"] == (1, 0.5, 0)
+    assert method.method == CaLig(layer_weights=(1, 0.5, 0))
 
 
 def test_random_is_always_there_once():
@@ -425,7 +427,7 @@ def test_examples_that_cannot_be_explained_are_counted_with_their_reason(model, 
 def test_one_failure_costs_one_explanation(model, explainer):
     """Explanations come in batches: the others are computed again, one by one."""
 
-    def fail(method, text, missed):
+    def fail(method, text):
         if method == "occlusion" and text == TEXTS[1]:
             raise InputError("cannot be explained.")
 
@@ -441,7 +443,7 @@ def test_one_failure_costs_one_explanation(model, explainer):
 def test_a_method_that_never_works_keeps_its_row(model, explainer):
     """An empty row says more than a missing one."""
 
-    def fail(method, text, missed):
+    def fail(method, text):
         if method == "attnlrp":
             raise OptionError("needs a library.")
 
@@ -477,11 +479,12 @@ def test_gaps_are_told_once_per_method(model, explainer, monkeypatch):
     """One warning per batch would fill the screen."""
     monkeypatch.setattr(units, "TOGETHER", 1)
 
-    def fail(method, text, missed):
-        if method == "ig":
-            missed.append(Missed(repr(text[:6]), rounded=False))
+    texts = iter(TEXTS)
 
-    explainer.fail = fail
+    def of_ig(result):
+        return [Missed(repr(next(texts)[:6]), rounded=False)] if result.attrs["method"] == "ig" else []
+
+    monkeypatch.setattr(units, "missed_in", of_ig)
 
     with pytest.warns(GapWarning) as caught:
         evaluate(model, TEXTS, "ig", **CHEAP)
@@ -515,14 +518,14 @@ def test_a_stopped_run_goes_on_where_it_ended(model, explainer, tmp_path, monkey
     monkeypatch.setattr(units, "TOGETHER", 1)
     whole = evaluate(model, TEXTS, "occlusion", **CHEAP)
 
-    def stop(method, text, missed):
+    def stop(method, text):
         if text == TEXTS[2]:
             raise KeyboardInterrupt
 
     explainer.fail = stop
     with pytest.raises(KeyboardInterrupt):
         evaluate(model, TEXTS, "occlusion", resume=path, **CHEAP)
-    explainer.fail = lambda method, text, missed: None
+    explainer.fail = lambda method, text: None
     explainer.asked.clear()
 
     resumed = evaluate(model, TEXTS, "occlusion", resume=path, **CHEAP)
@@ -638,10 +641,11 @@ def told(model):
     """An evaluation with everything: evidence, two fills, a skipped example, names that need care."""
     patch = pytest.MonkeyPatch()
     patch.setattr(units, "explain_rows", Explainer())
+    patch.setattr(units, "missed_in", lambda result: [])
     rows = [*ROWS, {"id": "<b>", "text": "word " * 400, "label": 1, "why": None, "signs": None}]
     try:
         return evaluate(
-            model, rows, "ca-lig,occlusion,saliency:baseline=zero+pad", fills=("mask", "delete"),
+            model, rows, "ca-lig,occlusion,ig:baseline=zero+pad", fills=("mask", "delete"),
             label="label", rationale="why", polarity="signs",
         )  # fmt: skip
     finally:

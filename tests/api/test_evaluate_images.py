@@ -31,6 +31,7 @@ from lignite.data.columns import Columns
 from lignite.data.examples import read_examples
 from lignite.data.outlines import carry, read_outline
 from lignite.errors import FileError, InputError, OptionError
+from lignite.methods import METHODS
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.metrics.readings.localization import localization, mask_from_boxes
 from lignite.metrics.registry import METRICS, choose_metrics
@@ -56,14 +57,14 @@ class Explainer:
         self.explained = []
         self.fail = lambda method, row: None
 
-    def __call__(self, model, rows, request, *, memory=None, missed=None):
+    def __call__(self, model, rows, method, *, memory=None):
         found = []
         for row in rows:
-            self.fail(request.method, row)
-            self.explained.append((request.method, row.encoded.tokens.input))
+            self.fail(method.name, row)
+            self.explained.append((method.name, row.encoded.tokens.input))
             (known,) = oracle(model, [row])
             blind = np.random.default_rng(int(row.encoded.tensors["pixel_values"].sum() * 1000)).standard_normal(13)
-            found.append({"occlusion": known, "saliency": -known, "random": blind}[request.method])
+            found.append({"occlusion": known, "saliency": -known, "random": blind}[method.name])
         return [xr.Dataset({"relevance": ("token", relevance)}, attrs={"kind": "explain"}) for relevance in found]
 
 
@@ -141,7 +142,7 @@ def test_scores_are_those_of_the_measures_for_each_image_alone(model, explainer,
     for number in range(3):
         (row,) = ask(model, [picture(number)])
         for method in ("occlusion", "random"):
-            relevance = explainer(model, [row], units.Method(method, method).request)[0]["relevance"].values
+            relevance = explainer(model, [row], METHODS[method]())[0]["relevance"].values
             names = {"steps": 4, "fills": ("black", "grey"), "parts": ("curves", "bins", "perturbation")}
             patches, pixels = (
                 faithfulness(model, [row], [relevance], pixelwise=pixelwise, **names).isel(method=0, example=0)

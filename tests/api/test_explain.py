@@ -19,9 +19,9 @@ from tests.kit.tiny_tokenizers import byte_level, sentence_piece
 
 import lignite
 from lignite.errors import GapWarning, LigniteError, OptionError
-from lignite.request import Target
 from lignite.results.schema import validate
 from lignite.targets.ask import ask
+from lignite.targets.target import Target
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes, for time
 

@@ -43,8 +43,12 @@ def test_no_argument_at_all_leads_to_an_error_of_somebody_else():
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
-        (lignite.flow, {"baselin": "zero"}, r"flow\(\) has no argument 'baselin'.*Did you mean 'baseline'\?"),
-        (lignite.explain, {"layer_weight": 1}, r"explain\(\) has no argument.*Did you mean 'layer_weights'\?"),
+        (lignite.flow, {"baselin": "zero"}, r"flow\(\) has no option 'baselin'.*Did you mean 'baseline'\?"),
+        (
+            lignite.explain,
+            {"layer_weight": 1},
+            r"'ca-lig' has no option 'layer_weight'.*Did you mean 'layer_weights'\?",
+        ),
         (lignite.evaluate, {"method": "ig"}, r"evaluate\(\) has no argument 'method'.*Did you mean 'methods'\?"),
         (lignite.evaluate, {}, r"evaluate\(\): missing a required argument: 'examples'"),
         (lignite.flow, {"n_steps": 10**30}, "n_steps=10+ is too large"),
@@ -54,7 +58,11 @@ def test_no_argument_at_all_leads_to_an_error_of_somebody_else():
         (lignite.flow, {"tol": math.nan}, "tol=nan must be a number between 0 and 1"),
         (lignite.flow, {"tol": "0.1"}, "tol='0.1' is a str; give a number"),
         (lignite.flow, {"progress": 5}, "progress=5 is an int; give a function or None"),
-        (lignite.explain, {"layer_weights": 5}, "layer_weights=5 is an int; give several numbers, a text or None"),
+        (
+            lignite.explain,
+            {"layer_weights": 5},
+            "layer_weights=5 is an int; give 'all' or 'lower-half' or 'lower-third', several numbers or None",
+        ),
         (lignite.explain, {"seed": -1}, "seed=-1 must be a whole number, at least 0"),
         (lignite.explain, {"ends": 1}, "ends=1 is an int; give True or False"),
         (lignite.evaluate, {"confidence": "x"}, "confidence='x' is a str; give a number"),

@@ -83,17 +83,6 @@ def test_the_command_computes_what_the_function_computes(model, tmp_path, typed,
     xr.testing.assert_identical(lignite.open(path), lignite.flow(model, TEXT, **given_in_python))
 
 
-def test_every_option_of_the_function_is_on_the_command_line_with_its_default():
-    """An option that only one of the two knows would be found out late."""
-    command = inspect.signature(cli.flow).parameters
-    function = inspect.signature(lignite.flow).parameters
-
-    for name in set(function) - {"model", "inputs", "progress"}:
-        expected = function[name].default
-        expected = ",".join(expected) if isinstance(expected, tuple) else expected
-        assert command[name].default == expected, name
-
-
 def test_options_of_the_model_reach_the_model(tmp_path):
     """Precision is chosen where the model is loaded."""
     path = tmp_path / "flow.nc"

@@ -1,6 +1,5 @@
 """`lignite explain`, and `lignite view` of what it saved: one library, two ways in."""
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -15,9 +14,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import lignite
 from lignite.apps import cli
-from lignite.apps.arguments import parse_fusion, parse_weights
-from lignite.errors import OptionError
-from lignite.request import EXPLAIN_METHODS, Target
+from lignite.methods import METHODS
+from lignite.targets.target import Target
 
 TEXT = "A superb film."
 pytestmark = pytest.mark.usefixtures("plain_terminal")
@@ -83,57 +81,6 @@ def test_the_command_computes_what_the_function_computes(model, tmp_path, typed,
 
     assert result.exit_code == 0, result.stderr
     xr.testing.assert_identical(lignite.open(path), lignite.explain(model, TEXT, **given_in_python))
-
-
-def test_every_option_of_the_function_is_on_the_command_line_with_its_default():
-    """An option that only one of the two knows would be found out late."""
-    command = inspect.signature(cli.explain).parameters
-    function = inspect.signature(lignite.explain).parameters
-
-    for name in set(function) - {"model", "inputs", "progress"}:
-        expected = function[name].default
-        typed = command[name].default
-        assert typed == expected or typed == str(expected), name
-
-
-@pytest.mark.parametrize(
-    ("typed", "heard"),
-    [
-        (["--method", "ig"], {"method": "ig"}),
-        (["--baseline", "pad,zero"], {"baseline": ("pad", "zero")}),
-        (["--path", "layer"], {"path": "layer"}),
-        (["--fusion", "0.5"], {"fusion": 0.5}),
-        (["--aggregate", "last"], {"aggregate": "last"}),
-        (["--layer-weights", "all"], {"layer_weights": "all"}),
-        (["--ends"], {"ends": True}),
-        (["--method", "relevance-flow", "--orders"], {"orders": True}),
-        (["--window", "16", "--overlap", "3"], {"window": 16, "overlap": 3}),
-        (["--detail", "heads"], {"detail": ("heads",)}),
-        (["--replace-special"], {"keep_special": False}),
-        (["--nodes", "stochastic", "--n-steps", "8"], {"nodes": "stochastic", "n_steps": 8}),
-        (["--n-samples", "7"], {"n_samples": 7}),
-        (["--tol", "0.02"], {"tol": 0.02}),
-        (["--max-steps", "65"], {"max_steps": 65}),
-        (["--seed", "5"], {"seed": 5}),
-        (["--memory", "1 GiB"], {"memory": "1 GiB"}),
-    ],
-    ids=lambda value: value[0] if isinstance(value, list) else "",
-)  # fmt: skip
-def test_every_option_reaches_the_function(typed, heard, monkeypatch):
-    """An option that is read and then forgotten changes nothing, and says nothing."""
-    given = {}
-
-    def listen(model, inputs, **options):
-        given.update(options)
-        return []
-
-    monkeypatch.setattr("lignite.api.explain.explain", listen)
-
-    run("explain", TEXT, *typed)
-
-    assert {name: given[name] for name in heard} == heard
-    assert given["target"] is None
-    assert callable(given["progress"])
 
 
 def test_every_field_of_a_target_is_on_the_command_line(tmp_path, monkeypatch):
@@ -346,7 +293,7 @@ def test_no_line_is_wider_than_the_terminal(width, saved, monkeypatch):
         (["--baseline", "purple"], "'zero', 'mean'"),
         (["--baseline", "black"], "replaces pixels, and this input has none; use 'mask' or 'zero'"),
         (["--baseline", ","], "baseline is empty"),
-        (["--fusion", "half"], "from 0 to 1, or auto"),
+        (["--fusion", "half"], "must be a number or 'auto'"),
         (["--fusion", "1.5"], "--fusion 1.5"),
         (["--layer-weights", "1,x"], "--layer-weights"),
         (["--layer-weights", "upper-half"], "lower-half"),
@@ -392,19 +339,6 @@ def test_an_empty_text_is_refused(typed):
 
     assert result.exit_code == 2
     assert re.fullmatch(r"lignite: [^\n]+\n", result.stderr)
-
-
-@pytest.mark.parametrize(("text", "expected"), [("0", 0.0), ("1", 1.0), ("auto", "auto")])
-def test_fusion_is_a_number_or_auto(text, expected):
-    """Both are written in the same place."""
-    assert parse_fusion(text) == expected
-
-
-@pytest.mark.parametrize("text", ["1,,2", "1;2", "-", "1,auto"])
-def test_what_is_no_list_of_weights_is_refused(text):
-    """A misread weight would answer another question."""
-    with pytest.raises(OptionError, match="--layer-weights"):
-        parse_weights(text)
 
 
 # view
@@ -510,7 +444,7 @@ def test_help_has_examples_that_parse_and_names_every_method():
     assert len(typed) >= 4
     for line in typed:
         assert {part for part in re.findall(r'"[^"]*"|\S+', line) if part.startswith("-")} <= known, line
-    assert all(method in text for method in EXPLAIN_METHODS)
+    assert all(method in text for method in METHODS)
     assert "[CLS]" in text
 
 

@@ -178,7 +178,7 @@ def test_every_message_of_the_command_line_uses_its_own_words():
     result = run("explain", "A film.", "--method", "ig", "--fusion", "0.3")
     other = run("flow", "A film.", "--layers", "9")
 
-    assert result.stderr == ("lignite: --fusion 0.3 belongs to --method ca-lig, not 'ig'; leave it out.\n")
+    assert result.stderr == ("lignite: --fusion 0.3 belongs to ca-lig, not 'ig'; leave it out.\n")
     assert other.stderr.startswith("lignite: --layers 9 are not in this model")
 
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import lignite
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.errors import OptionError
-from lignite.methods.ends import SHARE_OF_THE_PATH
+from lignite.methods.scoring.ends import SHARE_OF_THE_PATH
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.targets.ask import ask
 from lignite.targets.edits import replace_tokens

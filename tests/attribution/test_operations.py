@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import lignite
-from lignite.request import MAPS
+from lignite.api.flow_options import MAPS
 
 LENGTH = 39  # as many positions as the tiny model has, less one
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")

@@ -11,10 +11,12 @@ from torch.testing import assert_close
 import lignite
 from lignite.attribution.orders import in_both_orders
 from lignite.errors import OptionError
-from lignite.request import ExplainRequest, Target
+from lignite.methods import RelevanceFlow
+from lignite.methods.options import choose
 from lignite.targets.ask import ask
 from lignite.targets.edits import replace_tokens
 from lignite.targets.predict import predict
+from lignite.targets.target import Target
 
 TEXT = "the plot was thin"
 OPTIONS = {"method": "relevance-flow", "tol": 1e-3}
@@ -144,11 +146,11 @@ def test_tokens_behind_the_one_that_answers_stay_out_of_the_order():
 @pytest.mark.parametrize("method", ["ca-lig", "ig", "shapley"])
 def test_orders_belong_to_relevance_flow(method):
     """Any other would silently ignore them."""
-    with pytest.raises(OptionError, match=f"orders=True belongs to method='relevance-flow', not '{method}'"):
-        ExplainRequest(method=method, orders=True)
+    with pytest.raises(OptionError, match=f"orders=True belongs to relevance-flow, not '{method}'"):
+        choose(method, {"orders": True})
 
 
 def test_ends_and_orders_exclude_each_other():
     """Each is half of the relevance."""
     with pytest.raises(OptionError, match="ask for one of the two"):
-        ExplainRequest(method="relevance-flow", orders=True, ends=True)
+        RelevanceFlow(orders=True, ends=True)

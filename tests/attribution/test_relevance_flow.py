@@ -17,12 +17,14 @@ from lignite.attribution.relevance_flow import pull_back
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
-from lignite.methods.ends import ends_of
+from lignite.methods import RelevanceFlow
+from lignite.methods.options import choose
+from lignite.methods.scoring.ends import ends_of
 from lignite.models.hold import at_rest
-from lignite.request import ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.edits import replace_tokens
 from lignite.targets.predict import predict
+from lignite.targets.target import Target
 
 TEXT = "plot was thin"
 TIGHT = {"tol": 2e-6, "max_steps": 1000}
@@ -309,7 +311,7 @@ def test_places_behind_the_token_that_answers_are_not_even_asked_about(monkeypat
         stack = Stack(headed("gpt2", SHAPES["gpt2"]), [row])
         start = starts_of(stack, ["mask"], keep_special=True, through=True)[0].states
 
-        ends_of(stack, start[0], ExplainRequest(method="relevance-flow", ends=True), 1e9)
+        ends_of(stack, start[0], RelevanceFlow(ends=True), 1e9)
 
     words = sum(not special for special in row.encoded.tokens.special[:2])
     assert len(asked) == 1 + 2 * words  # the blank input, then each word added and removed
@@ -318,5 +320,5 @@ def test_places_behind_the_token_that_answers_are_not_even_asked_about(monkeypat
 @pytest.mark.parametrize("method", ["ig", "occlusion"])
 def test_ends_belong_to_two_methods(method):
     """Any other would silently ignore them."""
-    with pytest.raises(OptionError, match="ends=True belongs to ca-lig and relevance-flow, not"):
-        ExplainRequest(method=method, ends=True)
+    with pytest.raises(OptionError, match="ends=True belongs to ca-lig, relevance-flow, not"):
+        choose(method, {"ends": True})

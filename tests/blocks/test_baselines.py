@@ -13,8 +13,8 @@ import lignite
 from lignite.blocks.leap import leap
 from lignite.blocks.stack import Stack
 from lignite.errors import BaselineWarning, OptionError
+from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.models.hold import at_rest
-from lignite.request import TOKEN_BASELINES
 from lignite.targets.ask import ask
 
 TEXT = "the plot was thin"

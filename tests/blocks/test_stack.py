@@ -20,8 +20,8 @@ from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.errors import ModelError, OptionError
 from lignite.models.hold import at_rest
-from lignite.request import Target
 from lignite.targets.ask import ask
+from lignite.targets.target import Target
 
 ROUNDED = {"rtol": 0, "atol": 1e-9}
 """Float64 sums in another order; some families keep rotary angles in float32."""

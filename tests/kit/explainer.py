@@ -29,13 +29,13 @@ class Explainer:
 
     def __init__(self):
         self.asked = []
-        self.fail = lambda method, text, missed: None
+        self.fail = lambda method, text: None
 
-    def __call__(self, model, rows, request, *, memory=None, missed=None):
+    def __call__(self, model, rows, method, *, memory=None):
         for row in rows:
-            self.fail(request.method, row.encoded.tokens.input, missed)
-        self.asked.append((request, rows))
-        return [self.result(model, row, request.method) for row in rows]
+            self.fail(method.name, row.encoded.tokens.input)
+        self.asked.append((method, rows))
+        return [self.result(model, row, method.name) for row in rows]
 
     def result(self, model, row, method):
         n_tokens = len(row.encoded.tokens)
@@ -48,7 +48,9 @@ class Explainer:
             relevance = np.random.default_rng(n_tokens).standard_normal(n_tokens)
         else:
             relevance = -np.arange(n_tokens, dtype=np.float64)
-        result = xr.Dataset({"relevance": ("token", relevance)}, attrs={"kind": "explain", "value": 4.0})
+        result = xr.Dataset(
+            {"relevance": ("token", relevance)}, attrs={"kind": "explain", "value": 4.0, "method": method}
+        )
         if method == "ca-lig":
             result["displacement"], result["gap"] = ("layer", [2.0, -4.0]), ("layer", [0.01, -0.1])
         return result
@@ -56,4 +58,4 @@ class Explainer:
     @property
     def explained(self):
         """(method, text) of every single explanation."""
-        return [(request.method, row.encoded.tokens.input) for request, rows in self.asked for row in rows]
+        return [(method.name, row.encoded.tokens.input) for method, rows in self.asked for row in rows]

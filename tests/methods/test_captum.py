@@ -7,11 +7,11 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from tests.kit.headed_models import headed
+from tests.kit.methods import those_of
 
 from lignite.methods import METHODS
-from lignite.methods.chance import seed_of
+from lignite.methods.scoring.chance import seed_of
 from lignite.models.hold import at_rest
-from lignite.request import ExplainRequest
 from lignite.targets.ask import ask
 
 attr = pytest.importorskip("captum.attr", reason="captum is not installed")
@@ -34,10 +34,8 @@ def case(request):
 
 def relevance(model, rows, method, **options):
     with at_rest(model.network):
-        found = METHODS[method](
-            model, rows, ExplainRequest(**{"method": method, "baseline": ("mask",), **options}), 2.0**26
-        )
-    return [scores["relevance"] for scores in found]
+        found = METHODS[method](**those_of(method, **{"baseline": "mask", **options})).explain(model, rows, 2.0**26)
+    return [explanation.variables["relevance"] for explanation in found]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose
 from tests.kit.architectures import full_precision
 from tests.kit.bag_of_words import bag_of_words
 from tests.kit.headed_models import headed
+from tests.kit.methods import those_of
 from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import byte_level
 from torch import nn
@@ -21,13 +22,13 @@ from torch import nn
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods import METHODS
-from lignite.methods.attention import reading
+from lignite.methods.scoring.attention import reading
 from lignite.models.hold import at_rest
-from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target
 from lignite.targets.ask import ask
 from lignite.targets.edits import replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
+from lignite.targets.target import Target
 
 BUDGET = 2.0**26
 RUNS_HERE = sorted(METHODS.keys() - {"ca-lig", "relevance-flow", "attnlrp"})
@@ -69,22 +70,17 @@ def explain(model, rows, method, **options):
         pytest.importorskip("captum", reason="captum is not installed")
         pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     with at_rest(model.network):
-        return METHODS[method](
-            model, rows, ExplainRequest(**{"method": method, "baseline": ("mask",), **options}), BUDGET
-        )
+        chosen = METHODS[method](**those_of(method, **{"baseline": "mask", **options}))
+        found = chosen.explain(model, rows, BUDGET)
+        return [explanation.variables for explanation in found]
 
 
 def relevance(model, rows, method, **options):
-    return [scores["relevance"] for scores in explain(model, rows, method, **options)]
+    return [variables["relevance"] for variables in explain(model, rows, method, **options)]
 
 
 def words_of(row):
     return [place for place, special in enumerate(row.encoded.tokens.special) if not special]
-
-
-def test_every_method_of_a_request_is_there():
-    """A name that a request accepts is a method that runs."""
-    assert METHODS.keys() == set(EXPLAIN_METHODS)
 
 
 # Words taken away
@@ -584,7 +580,7 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch):
     model = bag()
 
     with at_rest(model.network), pytest.raises(OptionError, match=r"'shapley' runs on captum.*lignite\[compare\]"):
-        METHODS["shapley"](model, ask(model, BAGS), ExplainRequest(method="shapley", baseline=("mask",)), BUDGET)
+        METHODS["shapley"](baseline="mask").explain(model, ask(model, BAGS), BUDGET)
 
 
 @pytest.mark.parametrize("method", ["lime", "kernel-shap"])
@@ -596,7 +592,7 @@ def test_what_captum_needs_beside_itself_is_named(monkeypatch, method):
     model = bag()
 
     with at_rest(model.network), pytest.raises(OptionError, match=rf"'{method}' runs on sklearn.*lignite\[compare\]"):
-        METHODS[method](model, ask(model, BAGS), ExplainRequest(method=method, baseline=("mask",)), BUDGET)
+        METHODS[method](baseline="mask").explain(model, ask(model, BAGS), BUDGET)
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.BaselineWarning")

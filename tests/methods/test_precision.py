@@ -8,14 +8,15 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from tests.kit.headed_models import headed
+from tests.kit.methods import those_of
 from tests.kit.snapshots import snapshot
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 import lignite
-from lignite.api.explain import fit_fusion
 from lignite.errors import ModelError
-from lignite.methods.precision import in_float32
+from lignite.methods.scoring.ca_lig import fit_fusion
+from lignite.methods.scoring.precision import in_float32
 from lignite.models.hold import at_rest
 from lignite.targets.ask import ask
 from lignite.targets.predict import predict
@@ -207,7 +208,7 @@ def test_attention_that_refuses_is_computed_by_its_definition(refusing, method):
     plain = headed("llama", "LlamaForSequenceClassification", dtype=refusing.dtype)
 
     found, expected = (
-        lignite.explain(model, [TEXT, "people"], target=1, method=method, baseline="mask")
+        lignite.explain(model, [TEXT, "people"], target=1, method=method, **those_of(method, baseline="mask"))
         for model in (refusing, widened(plain))
     )
 

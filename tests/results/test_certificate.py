@@ -12,10 +12,9 @@ from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 
 import lignite
-from lignite.api import explain as explanations
 from lignite.api import flow as flows
-from lignite.api.explain import Missed, _remedy
-from lignite.request import ExplainRequest
+from lignite.api.gaps import Missed, missed_in, remedy
+from lignite.methods import CaLig
 from lignite.results.certificate import certificate, certificates, largest_gap
 from lignite.tolerance import CARRIED_SHARE, size_among_targets, size_beside_predictions, size_of_carried
 from lignite.views.explanation.facts import certificates as shown
@@ -40,7 +39,7 @@ def test_whoever_speaks_of_an_explanation_says_the_same(layers, output, flow, al
     gaps = {"": layers, "output_": output, "relevance_flow_": -flow}
     why = with_certificate(sample_explanation(method="relevance-flow", n_layers=2), gaps, allowed)
 
-    warned = bool(explanations.missed_in(why))
+    warned = bool(missed_in(why))
 
     assert warned == (not all(entry.kept for entry in shown(why)))
     assert warned == (largest_gap(why) > TOL)
@@ -99,7 +98,7 @@ def test_baselines_that_cancel_keep_what_each_of_their_paths_may_miss():
     why["total_displacement"] = xr.zeros_like(why.total_displacement)
 
     assert largest_gap(why) == pytest.approx(TOL * 5 / 8, rel=1e-6)
-    assert not explanations.missed_in(why)
+    assert not missed_in(why)
 
 
 def test_files_of_earlier_versions_are_judged_by_the_rule_of_their_engine():
@@ -120,7 +119,7 @@ def test_random_nodes_promise_no_gap():
     why.attrs["request"] = '{"method": "ca-lig", "nodes": "stochastic"}'
 
     assert all(found.kept and not found.promised for found in certificates(why))
-    assert not explanations.missed_in(why)
+    assert not missed_in(why)
 
 
 @pytest.mark.parametrize("make", [torch.tensor, np.asarray, lambda values: xr.DataArray(values, dims="target")])
@@ -133,17 +132,17 @@ def test_tensors_and_labelled_arrays_go_by_one_rule(make):
     np.testing.assert_allclose(size_of_carried(moved, 3.0), [4, 3 * CARRIED_SHARE, 2])
 
 
-def test_a_warning_names_the_places_and_the_true_remedy():
+def test_a_warning_names_the_places_and_the_trueremedy():
     """Rounding is not mended by nodes, and a path from nothing not only by them."""
     why = with_certificate(sample_explanation(n_layers=3), {"": 0.0, "output_": 0.0}, 1e-3)
     why["gap"][:] = [0.0, 0.5, 0.5]
-    (missed,) = explanations.missed_in(why)
+    (missed,) = missed_in(why)
     assert missed.where.endswith("at layers 1, 2")
     assert not missed.rounded
     why["gap"][:] = [0.0, 0.0, 2e-6]
     why["allowed"][:] = 1e-6
-    (missed,) = explanations.missed_in(why)
+    (missed,) = missed_in(why)
     assert missed.rounded
-    assert "dtype='float64'" in _remedy([missed], ExplainRequest())
-    assert "dtype" not in _remedy([missed, Missed("", rounded=False)], ExplainRequest())
-    assert "'mask', 'pad' or another token" in _remedy([Missed("", rounded=False)], ExplainRequest(baseline=("zero",)))
+    assert "dtype='float64'" in remedy([missed], CaLig())
+    assert "dtype" not in remedy([missed, Missed("", rounded=False)], CaLig())
+    assert "'mask', 'pad' or another token" in remedy([Missed("", rounded=False)], CaLig(baseline="zero"))

@@ -10,9 +10,9 @@ from tests.kit.tiny_tokenizers import word_piece
 
 import lignite
 from lignite.errors import InputError, LigniteError, ModelError, OptionError
-from lignite.request import Target
 from lignite.targets.ask import ask
 from lignite.targets.predict import predict
+from lignite.targets.target import Target
 
 TEXT = "the plot was thin"
 IDS = dict(word_piece().get_vocab())

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.request import Target
 from lignite.targets.ask import ask
 from lignite.targets.edits import filler, remove_tokens, reorder_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row, batches, bytes_per_token, can_pad, collate
+from lignite.targets.target import Target
 
 TEXTS = ["the plot was thin", "people", "nothing at all but acting it says", "was it thin", "plot"]
 """Lengths in no order, one of them twice."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lignite.api.flow_options import DETAILS, MAPS
 from lignite.attribution.integrals import NODES_PER_PANEL
 from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer, offered_maps, settle_layer
 from lignite.attribution.panels import Precision
@@ -23,7 +24,6 @@ from lignite.memory import memory_budget
 from lignite.models.facts import image_shape, reads_images, special_ids, vocabulary_size
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
-from lignite.request import DETAILS, MAPS
 
 LENGTH = 128
 """Tokens of the input where none is given, or all that the model reads if that is less."""

@@ -4,18 +4,19 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from lignite import version
-from lignite.api.units import Method, Skipped, Work, warn_of_gaps
-from lignite.calls import Progress, fitting, public
+from lignite.api.units import Compared, Skipped, Work, warn_of_gaps
+from lignite.calls import Progress, as_names, check_choice, check_count, check_seed, fitting, public
 from lignite.data.columns import Columns
 from lignite.data.examples import read_examples
 from lignite.errors import OptionError
-from lignite.files import parse_json
+from lignite.methods import METHODS
+from lignite.methods.options import choose, split
 from lignite.metrics.asking.session import Asking
 from lignite.metrics.registry import METRICS, choose_metrics
 from lignite.metrics.subjects import Subjects, one_per_class
@@ -23,13 +24,14 @@ from lignite.metrics.tables import Scored, tabulate
 from lignite.models.facts import reads_images
 from lignite.models.identity import hash_weights
 from lignite.models.load import Model, as_model
-from lignite.request import EXPLAIN_METHODS, ExplainRequest, Target, as_names, check_choice, check_count, check_seed
+from lignite.options import options_of
 from lignite.results.evaluation import Evaluation, frame
 from lignite.results.provenance import versions
 from lignite.runs.journal import Journal
 from lignite.runs.local import run
 from lignite.targets.edits import check_fills, usual_fill
 from lignite.targets.objective import Wanted, as_target
+from lignite.targets.target import Target
 
 DEFAULT_METHODS = (
     "ca-lig", "relevance-flow", "ig", "gradient-x-input", "attention-x-gradient", "attention-rollout", "random",
@@ -37,9 +39,6 @@ DEFAULT_METHODS = (
 
 MOST_POINTS = 10_000
 """Of a curve: texts have fewer words."""
-
-_REAL = ("tol", "fusion", "layer_weights")
-"""Options whose numbers need not be whole."""
 
 
 @public
@@ -230,7 +229,7 @@ def _attributes(work: Work, scored: Scored, settings: Mapping[str, Any], example
         "data": str(examples) if isinstance(examples, str | PathLike) else type(examples).__name__,
         "n_examples": len(scored.examples),
         "accuracy": scored.accuracy,
-        "methods": {method.name: json.loads(method.request.to_json()) for method in work.methods},
+        "methods": {method.name: json.loads(method.options) for method in work.methods},
         "metrics": {name: METRICS[name].as_dict() for name in scored.metrics},
         **{name: settings[name] for name in ("fills", "steps", "seed", "target")},
         "versions": versions("numpy"),
@@ -253,25 +252,25 @@ Evaluation.show = _show
 
 def read_methods(
     methods: str | Iterable[str], options: Mapping[str, Mapping[str, Any]] | None = None, *, seed: int = 0
-) -> tuple[Method, ...]:
+) -> tuple[Compared, ...]:
     """Names with options become methods, `random` added; every option is checked here, before anything is computed.
 
     Examples
     --------
-    >>> [method.name for method in read_methods("ig:baseline=zero+mask,n_steps=8,random")]
+    >>> [compared.name for compared in read_methods("ig:baseline=zero+mask,n_steps=8,random")]
     ['ig:baseline=zero+mask,n_steps=8', 'random']
     """
     names = _split(methods) if isinstance(methods, str) else as_names("methods", methods)
     if not names:
-        raise OptionError(f"methods is empty; give some of {', '.join(EXPLAIN_METHODS)}.")
+        raise OptionError(f"methods is empty; give some of {', '.join(METHODS)}.")
     more = {name: fitting(f"options[{name!r}]", own, Mapping) for name, own in (options or {}).items()}
-    found = [_method(name, more, seed) for name in names]
-    unused = [name for name in more if name not in {key for method in found for key in (method.name, method.method)}]
+    found = [_compared(name, more, seed) for name in names]
+    unused = [name for name in more if name not in {key for one in found for key in (one.name, one.method.name)}]
     if unused:
         raise OptionError(f"options for {unused[0]!r}, which is not among the methods {', '.join(names)}.")
-    if not any(method.method == "random" for method in found):
-        found.append(_method("random", {}, seed))
-    return tuple({method.name: method for method in found}.values())
+    if not any(one.method.name == "random" for one in found):
+        found.append(_compared("random", {}, seed))
+    return tuple({one.name: one for one in found}.values())
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -285,53 +284,25 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _method(name: str, more: Mapping[str, Mapping[str, Any]], seed: int) -> Method:
-    base, _, written = name.partition(":")
-    check_choice("methods", base, EXPLAIN_METHODS)
-    own = {}
-    for part in written.split(",") if written else ():
-        option, sign, value = (piece.strip() for piece in part.partition("="))
-        if not sign or not option or not value:
-            raise OptionError(f"method {name!r}: {part!r} is no option; write it like {base}:path=layer,tol=0.01.")
-        own[option] = _value(option, value)
-    chosen = {"seed": seed, **more.get(base, {}), **more.get(name, {}), **own}
-    known = {item.name for item in fields(ExplainRequest)} - {"method", "window", "overlap"}
+def _compared(name: str, more: Mapping[str, Mapping[str, Any]], seed: int) -> Compared:
+    """The method of a name; options in it go before those given for the name, these before those of the method."""
+    base, written = split(name)
+    chosen = {**more.get(base, {}), **more.get(name, {}), **written}
     for option in chosen:
         if option in ("window", "overlap"):
             raise OptionError(
                 f"method {name!r}: {option}= is for texts that the model cannot read at once, and what it cannot read "
                 "cannot be measured. Cut the texts of the data set."
             )
-        if option not in known:
-            raise OptionError(f"method {name!r}: no option {option!r}; choose from {', '.join(sorted(known))}.")
-    for option in ("baseline", "detail"):
-        if option in chosen:
-            chosen[option] = as_names(option, chosen[option])
-    if isinstance(chosen.get("layer_weights"), list):
-        chosen["layer_weights"] = tuple(chosen["layer_weights"])
-    method = Method(name, base, chosen)
+    if "seed" in options_of(METHODS[base]):
+        chosen = {"seed": seed, **chosen}
     try:
-        method.request  # noqa: B018 (its checks)
+        return Compared(name, choose(base, chosen))
     except OptionError as error:
         raise OptionError(f"method {name!r}: {error}") from error
-    return method
 
 
-def _value(option: str, text: str) -> Any:
-    if option in ("baseline", "detail") or "+" in text:
-        return tuple(_number(option, part) for part in text.split("+"))
-    return _number(option, text)
-
-
-def _number(option: str, text: str) -> Any:
-    try:
-        value = parse_json({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except ValueError:
-        return text
-    return float(value) if option in _REAL and type(value) is int else value
-
-
-def _reference(name: str | None, methods: Sequence[Method]) -> str:
+def _reference(name: str | None, methods: Sequence[Compared]) -> str:
     if name is None:
         return methods[0].name
     check_choice("reference", name, [method.name for method in methods])

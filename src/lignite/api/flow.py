@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lignite.api.flow_options import FlowOptions
 from lignite.attribution.baselines import constant_baseline, given_baseline
 from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
@@ -27,7 +28,7 @@ from lignite.memory import memory_budget
 from lignite.models.facts import has_experts, reads_images
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
-from lignite.request import BASELINES, MAPS, FlowRequest, as_names, as_numbers, check_choice
+from lignite.options import check_known, options_of, with_options
 from lignite.results.build import build_flow
 from lignite.results.certificate import certificates
 from lignite.results.provenance import versions
@@ -37,25 +38,14 @@ from lignite.wording import quoted
 
 
 @public
+@with_options({name: (each, each.help) for name, each in options_of(FlowOptions).items()})
 def flow(
     model: Any,
     inputs: Any,
     *,
-    layers: int | Iterable[int] | None = None,
-    targets: int | Iterable[int] | None = None,
-    maps: str | Iterable[str] = MAPS,
-    baseline: str | Tensor | np.ndarray = "target_token",
-    mlp_baseline: str = "attention_start",
-    self_term: str = "measured",
-    readout: str = "displacement",
-    composition: str = "product",
-    detail: str | Iterable[str] | None = None,
-    tol: float = 1e-3,
-    n_steps: int | None = None,
-    max_steps: int = 256,
-    plan: str = "auto",
     memory: int | float | str | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Any:
     """Set-to-set integrated gradients inside the layers of a transformer (:arxiv:`2606.21564`; docs/method.md).
 
@@ -67,35 +57,12 @@ def flow(
         A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), an image (file, folder, Pillow image
         or array, for models of images), ids, tensors of the model's own (``{"input_ids": …}``,
         ``{"pixel_values": …}``), or a list.
-    layers, targets
-        Blocks and target tokens to explain, as numbers from 0 (layers also from the end: -1); all by default.
-    maps
-        Some of ``"attention"`` (states to heads), ``"mlp"`` (heads to states), ``"whole"`` (states to states) and
-        ``"composed"`` (attention, then mlp).
-    baseline
-        Start of the path: ``"target_token"`` (every source starts as the target's own state), ``"zero"``, ``"mean"``
-        (of the layer's states), ``"pad"`` or ``"mask"`` (states of an input whose words are all that token), or a
-        tensor ``[d]``, ``[token, d]`` or ``[layer, token, d]``.
-    mlp_baseline
-        Start of the path from heads to states: ``"attention_start"`` (heads at the start of the path above) or
-        ``"zero"``.
-    self_term
-        The diagonal under the target-token baseline: ``"measured"`` (zero by construction), ``"zero_ratio"`` (share of
-        self as in a zero-baseline run) or ``"map_ratio"`` (share of self in the attention weights).
-    readout
-        ``"displacement"``: how far a target moves. ``"projection"``: how far along its total move; signed and smooth.
-    composition
-        ``"product"``, or ``"conserving"``: heads divided by their displacement first.
-    detail
-        ``"heads"`` and ``"circuits"`` split `whole` exactly, by head and by value, key, query and residual.
-    tol, n_steps, max_steps
-        Gap allowed per displacement; a fixed number of nodes instead; the most nodes a target may take.
-    plan
-        ``"auto"``, or one that is required: ``"shared"``, ``"closed-form"``, ``"target-batches"``, ``"definition"``.
     memory
         For intermediate tensors: bytes or a text such as ``"2 GiB"``; results do not depend on it.
     progress
         Called with the layers finished and their number.
+    **options
+        The options below; others are refused.
 
     Returns
     -------
@@ -123,37 +90,21 @@ def flow(
     >>> result.whole.sel(layer=1, target=2).dims
     ('source',)
     """
-    given = isinstance(baseline, Tensor | np.ndarray)
-    if not given:
-        check_choice("baseline", baseline, BASELINES)
-    request = FlowRequest(
-        layers=as_numbers("layers", layers),
-        targets=as_numbers("targets", targets),
-        maps=as_names("maps", maps),
-        baseline="tensor" if given else str(baseline),
-        mlp_baseline=mlp_baseline,
-        self_term=self_term,
-        readout=readout,
-        composition=composition,
-        detail=as_names("detail", detail),
-        tol=tol,
-        n_steps=n_steps,
-        max_steps=max_steps,
-        plan=plan,
-    )
+    check_known("flow()", options, options_of(FlowOptions), ("memory", "progress"))
+    chosen = FlowOptions(**options)
     model = as_model(model)
     budget = memory_budget(model.device, memory)
     missed: list[str] = []
     results = []
     with at_rest(model.network):
-        start = _as_tensor(baseline) if given else None
+        start = None if isinstance(chosen.baseline, str) else _as_tensor(chosen.baseline)
         encoded = encode(model, inputs)
         for number, item in enumerate(encoded):
             report = _report(progress, number, len(encoded))
             with switches_undone(model.network), chance_named(model, item):
-                results.append(_flow_of_one(model, item, request, start, budget, report, missed))
+                results.append(_flow_of_one(model, item, chosen, start, budget, report, missed))
     if missed:
-        warn(_gap_message(missed, request, experts=has_experts(model.config)), GapWarning)
+        warn(_gap_message(missed, chosen, experts=has_experts(model.config)), GapWarning)
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     single = len(results) == 1 and not several
     return results[0] if single else results
@@ -171,7 +122,7 @@ def _as_tensor(baseline: Any) -> Tensor:
 def _flow_of_one(
     model: Model,
     encoded: Encoded,
-    request: FlowRequest,
+    options: FlowOptions,
     start: Tensor | None,
     budget: float,
     report: Progress | None,
@@ -180,16 +131,16 @@ def _flow_of_one(
     calls, encoded = record_fitted(model, encoded)
     tokens = encoded.tokens
     kept = ~torch.tensor(tokens.padding, device=model.device)
-    layers = _choose_layers(request, len(calls))
-    targets = _choose_targets(request, tokens)
-    baselines = _token_baseline(model, encoded, request)
+    layers = _choose_layers(options, len(calls))
+    targets = _choose_targets(options, tokens)
+    baselines = _token_baseline(model, encoded, options)
     finished: list[LayerScores] = []
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
 
     def attribute(layer: int) -> LayerScores:  # its block is gone before that of the next layer is made
         block = split_block(model, calls[layer], kept)
-        baseline = _baseline(request, start, baselines, block, kept, layer, len(calls))
-        return _attribute(block, baseline, places, request, budget, seed + layer)
+        baseline = _baseline(options, start, baselines, block, kept, layer, len(calls))
+        return _attribute(block, baseline, places, options, budget, seed + layer)
 
     for done, layer in enumerate(layers):
         finished.append(attribute(layer))
@@ -202,7 +153,7 @@ def _flow_of_one(
         variables[PICTURE] = encoded.image
     result = build_flow(
         tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
-        attrs=_attributes(model, tokens.input, request, layers, finished, budget),
+        attrs=_attributes(model, tokens.input, options, layers, finished, budget),
     )  # fmt: skip
     missed.extend(missed_in(result))
     return result
@@ -215,56 +166,56 @@ def seed_of(encoded: Encoded) -> int:
 
 
 def _attribute(
-    block: Route, baseline: Tensor | None, targets: Tensor, request: FlowRequest, budget: float, seed: int
+    block: Route, baseline: Tensor | None, targets: Tensor, options: FlowOptions, budget: float, seed: int
 ) -> LayerScores:
     """One layer's maps; errors say which layer it is."""
-    options = MapOptions(**{item.name: getattr(request, item.name) for item in fields(MapOptions)})
-    precision = Precision(request.tol, request.max_steps, request.n_steps)
+    maps = MapOptions(**{item.name: getattr(options, item.name) for item in fields(MapOptions)})
+    precision = Precision(options.tol, options.max_steps, options.n_steps)
     try:
-        return attribute_layer(block, baseline, targets, options, precision, budget=budget, seed=seed)
+        return attribute_layer(block, baseline, targets, maps, precision, budget=budget, seed=seed)
     except (OptionError, NotFiniteError) as error:
         raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
 
 
-def _choose_layers(request: FlowRequest, n_layers: int) -> list[int]:
-    if request.layers is None:
+def _choose_layers(options: FlowOptions, n_layers: int) -> list[int]:
+    if options.layers is None:
         return list(range(n_layers))
-    outside = [layer for layer in request.layers if not -n_layers <= layer < n_layers]
+    outside = [layer for layer in options.layers if not -n_layers <= layer < n_layers]
     if outside:
         raise OptionError(f"layers={outside} are not in this model, which has layers 0 to {n_layers - 1}.")
-    return sorted({layer % n_layers for layer in request.layers})
+    return sorted({layer % n_layers for layer in options.layers})
 
 
-def _choose_targets(request: FlowRequest, tokens: Any) -> list[int]:
+def _choose_targets(options: FlowOptions, tokens: Any) -> list[int]:
     present = list(tokens.keep().position)
-    if request.targets is None:
+    if options.targets is None:
         return present
-    outside = [target for target in request.targets if target not in present]
+    outside = [target for target in options.targets if target not in present]
     if outside:
         beside = " without padding" if any(tokens.padding) else ""
         raise OptionError(
             f"targets={outside} are not in this input, whose tokens{beside} are {present[0]} to {present[-1]}."
         )
-    return list(request.targets)
+    return list(options.targets)
 
 
-def _token_baseline(model: Model, encoded: Encoded, request: FlowRequest) -> list[Tensor] | None:
+def _token_baseline(model: Model, encoded: Encoded, options: FlowOptions) -> list[Tensor] | None:
     """States of an input whose words are all one token, run through the model; special tokens stay."""
-    if request.baseline not in ("pad", "mask"):
+    if options.baseline_name not in ("pad", "mask"):
         return None
-    token = role_id(model, request.baseline)
+    token = role_id(model, options.baseline)
     others = "use 'target_token', 'zero' or 'mean'"
     if "input_ids" not in encoded.tensors:
-        raise OptionError(f"baseline={request.baseline!r} replaces words, and this input has none; {others}.")
+        raise OptionError(f"baseline={options.baseline!r} replaces words, and this input has none; {others}.")
     if token is None:
-        raise OptionError(f"{without_role(model, request.baseline)}: for the baseline, {others}.")
+        raise OptionError(f"{without_role(model, options.baseline)}: for the baseline, {others}.")
     special = torch.tensor(encoded.tokens.special, device=model.device)
     ids = torch.where(special, encoded.tensors["input_ids"], token)
     return record_states(model.network, {**encoded.tensors, "input_ids": ids})
 
 
 def _baseline(
-    request: FlowRequest,
+    options: FlowOptions,
     start: Tensor | None,
     token_baselines: list[Tensor] | None,
     block: Route,
@@ -272,13 +223,13 @@ def _baseline(
     layer: int,
     n_layers: int,
 ) -> Tensor | None:
-    if request.baseline == "target_token":
+    if options.baseline_name == "target_token":
         return None
     if start is not None:
         return given_baseline(start, block.states, layer, n_layers)
     if token_baselines is not None:
         return token_baselines[layer].to(block.states)
-    return constant_baseline(request.baseline, block.states, kept)
+    return constant_baseline(options.baseline, block.states, kept)
 
 
 def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
@@ -296,19 +247,19 @@ def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
 
 
 def _attributes(
-    model: Model, text: str, request: FlowRequest, layers: list[int], finished: list[LayerScores], budget: float
+    model: Model, text: str, options: FlowOptions, layers: list[int], finished: list[LayerScores], budget: float
 ) -> dict[str, str | int | float]:
     return {
         "lignite_version": VERSION,
         "model": model.name,
         "revision": model.revision or "",
         "text": text,
-        "request": request.to_json(),
+        "request": options.to_json(),
         "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
         "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
         "trials": json.dumps({str(layer): scores.trial for layer, scores in zip(layers, finished, strict=True)}),
         "versions": json.dumps(versions("xarray")),
-        "tol": request.tol,
+        "tol": options.tol,
     }
 
 
@@ -338,17 +289,17 @@ def _named(result: xr.Dataset, chosen: np.ndarray) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _gap_message(missed: list[str], request: FlowRequest, *, experts: bool) -> str:
+def _gap_message(missed: list[str], options: FlowOptions, *, experts: bool) -> str:
     shown = "; ".join(missed[:5]) + (f"; and {len(missed) - 5} more maps" if len(missed) > 5 else "")
-    if request.n_steps:
-        remedy = f"Raise n_steps above {request.n_steps}, or leave it out to let nodes be added where they are needed."
+    if options.n_steps:
+        remedy = f"Raise n_steps above {options.n_steps}, or leave it out to let nodes be added where they are needed."
     elif experts:
         remedy = (
             "Its experts are chosen anew along the path, and no number of nodes closes the gap that such a jump "
             "leaves: read these scores with their gap."
         )
-    elif request.baseline == "target_token":
-        remedy = f"Raise max_steps above {request.max_steps}."
+    elif options.baseline_name == "target_token":
+        remedy = f"Raise max_steps above {options.max_steps}."
     else:
-        remedy = f"Raise max_steps above {request.max_steps}, or use baseline='target_token', whose path is smooth."
-    return f"Scores miss more than {request.tol:g} of their displacement in {shown}. {remedy}"
+        remedy = f"Raise max_steps above {options.max_steps}, or use baseline='target_token', whose path is smooth."
+    return f"Scores miss more than {options.tol:g} of their displacement in {shown}. {remedy}"

@@ -1,23 +1,25 @@
 """The units of an evaluation: some examples, explained by every method that has not done so yet, and measured."""
 
+import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 
-from lignite.api.explain import Missed, explain_rows
+from lignite.api.gaps import Missed, missed_in
 from lignite.data.examples import Example
 from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, warn
+from lignite.methods import Method
+from lignite.methods.options import record
+from lignite.methods.scoring.rows import TOL, explain_rows
 from lignite.metrics.asking.session import Asking, ExplainRows, Session
 from lignite.metrics.metric import Explained
 from lignite.metrics.registry import measure
 from lignite.metrics.subjects import Posed, Subjects
 from lignite.models.load import Model
-from lignite.request import ExplainRequest
 from lignite.results.certificate import largest_gap
 from lignite.runs.unit import Done, Piece, Tick, Unit
 from lignite.targets.rows import Row
@@ -30,21 +32,20 @@ CHARACTERS_TOGETHER = 8192
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
+class Compared:
     """One row of the table: a method with its options, under the name it was asked for."""
 
     name: str
-    method: str
-    options: dict[str, Any] = field(default_factory=dict)
+    method: Method
 
     @cached_property
-    def request(self) -> ExplainRequest:
-        """The options as `explain` understands them, with its defaults."""
-        return ExplainRequest(method=self.method, **self.options)
+    def options(self) -> str:
+        """Every option, as keys know them."""
+        return json.dumps(record(self.method))
 
     def key(self, example: Example) -> str:
         """Of its explanation of an example: the same for the same content and options, whatever they are called."""
-        return sha256(f"{example.key} {self.request.to_json()}".encode()).hexdigest()[:32]
+        return sha256(f"{example.key} {self.options}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Work:
 
     model: Model
     subjects: Subjects
-    methods: Sequence[Method]
+    methods: Sequence[Compared]
     metrics: Sequence[str]
     how: Asking
 
@@ -97,11 +98,11 @@ class Work:
         }
         return {place: finished[key] for place, key in keys.items() if key in finished}
 
-    def explainer(self, method: Method) -> ExplainRows:
+    def explainer(self, method: Compared) -> ExplainRows:
         """What explains other rows as a method does, for metrics that change a text or the model."""
 
         def relevances(rows: Sequence[Row]) -> list[np.ndarray]:
-            results = explain_rows(self.model, rows, method.request, memory=self.how.memory)
+            results = explain_rows(self.model, rows, method.method, memory=self.how.memory)
             return [result["relevance"].values.astype(np.float64) for result in results]
 
         return relevances
@@ -122,7 +123,7 @@ def _together(examples: Sequence[Example]) -> Iterator[list[Example]]:
 def _compute(work: Work, examples: Sequence[Example], missing: Collection[str], tick: Tick) -> Done:
     notes: Notes = []
     posed = [one for example in examples if (one := _pose(work, example, missing, notes)) is not None]
-    explained: dict[Method, dict[int, Explained]] = {}
+    explained: dict[Compared, dict[int, Explained]] = {}
     for method in work.methods:
         wanted = [one for one in posed if method.key(one.example) in missing]
         if wanted:
@@ -152,7 +153,7 @@ def _skipped(example: Example, error: Exception, method: str = "") -> Skipped:
     return Skipped(example.number, example.id, method, str(error))
 
 
-def _explain(work: Work, some: Sequence[Posed], method: Method, notes: Notes) -> dict[int, Explained]:
+def _explain(work: Work, some: Sequence[Posed], method: Compared, notes: Notes) -> dict[int, Explained]:
     """Explanations by the number of their example; where a batch fails, each example is tried alone."""
     try:
         return _explain_together(work, some, method, notes)
@@ -166,11 +167,10 @@ def _explain(work: Work, some: Sequence[Posed], method: Method, notes: Notes) ->
     return found
 
 
-def _explain_together(work: Work, some: Sequence[Posed], method: Method, notes: Notes) -> dict[int, Explained]:
+def _explain_together(work: Work, some: Sequence[Posed], method: Compared, notes: Notes) -> dict[int, Explained]:
     start = time.perf_counter()
-    missed: list[Missed] = []
     rows = [one.subject.row for one in some]
-    results = explain_rows(work.model, rows, method.request, memory=work.how.memory, missed=missed)
+    results = explain_rows(work.model, rows, method.method, memory=work.how.memory)
     seconds = (time.perf_counter() - start) / len(some)
     found: dict[int, Explained] = {}
     for one, result in zip(some, results, strict=True):
@@ -178,15 +178,15 @@ def _explain_together(work: Work, some: Sequence[Posed], method: Method, notes: 
         if not np.isfinite(relevance).all():
             raise NotFiniteError("a relevance is NaN or infinite; load the model with dtype='float32'.")
         found[one.example.number] = Explained(relevance, largest_gap(result), seconds)
-    notes.extend(Gap(method.name, each) for each in missed)
+    notes.extend(Gap(method.name, each) for result in results for each in missed_in(result))
     return found
 
 
 def _measure(
-    work: Work, posed: Sequence[Posed], explained: Mapping[Method, Mapping[int, Explained]], notes: Notes
+    work: Work, posed: Sequence[Posed], explained: Mapping[Compared, Mapping[int, Explained]], notes: Notes
 ) -> dict[str, Piece]:
     """Measure all methods that explained the same examples in one go."""
-    groups: dict[tuple[int, ...], list[Method]] = {}
+    groups: dict[tuple[int, ...], list[Compared]] = {}
     for method, found in explained.items():
         if found:
             groups.setdefault(tuple(found), []).append(method)
@@ -199,7 +199,7 @@ def _measure(
 
 
 def _measure_together(
-    work: Work, some: Sequence[Posed], given: Mapping[Method, Sequence[Explained]], notes: Notes
+    work: Work, some: Sequence[Posed], given: Mapping[Compared, Sequence[Explained]], notes: Notes
 ) -> dict[str, Piece]:
     """Pieces by their keys; where some cannot be measured together, each example is tried alone."""
     session = Session(
@@ -229,16 +229,16 @@ def _measure_together(
     return pieces
 
 
-def warn_of_gaps(methods: Sequence[Method], notes: Sequence[Skipped | Gap]) -> None:
+def warn_of_gaps(methods: Sequence[Compared], notes: Sequence[Skipped | Gap]) -> None:
     """One warning for each method that misses more than it promises."""
     for method in methods:
         missed = [note.missed for note in notes if isinstance(note, Gap) and note.method == method.name]
         if missed:
-            request = method.request
+            options = method.method.values()
             more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
             warn(
-                f"{method.name} misses more than {request.tol:g} of the displacement for {missed[0]}{more}; "
-                f"the metric completeness-gap says how much. Raise its "
-                f"{'n_steps' if request.n_steps else 'max_steps'}.",
+                f"{method.name} misses more than {options.get('tol', TOL):g} of the displacement for {missed[0]}"
+                f"{more}; the metric completeness-gap says how much. Raise its "
+                f"{'n_steps' if options.get('n_steps') else 'max_steps'}.",
                 GapWarning,
             )

@@ -46,37 +46,6 @@ def parse_names(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def parse_fusion(text: str) -> float | str:
-    """A number, or ``auto``.
-
-    Examples
-    --------
-    >>> parse_fusion("0.7"), parse_fusion("auto")
-    (0.7, 'auto')
-    """
-    return text if text == "auto" else _parse_number("fusion", text, "a number from 0 to 1, or auto")
-
-
-def parse_weights(text: str | None) -> tuple[float, ...] | str | None:
-    """Numbers separated by commas, or the name of a rule.
-
-    Examples
-    --------
-    >>> parse_weights("1,0.5,0"), parse_weights("lower-half"), parse_weights(None)
-    ((1.0, 0.5, 0.0), 'lower-half', None)
-    """
-    if text is None or not re.match(r"[\s\d.+-]", text):
-        return text
-    return tuple(_parse_number("layer-weights", part, "numbers such as 1,0.5,0") for part in text.split(","))
-
-
-def _parse_number(option: str, text: str, expected: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise OptionError(f"--{option}: {text!r} is no number; give {expected}.") from None
-
-
 def read_text() -> str:
     """All of standard input as one text, without the line break at its end."""
     text = _decode(_read_stdin(), "standard input").rstrip("\r\n")

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lignite.api.check import CheckReport, LayerCheck, ranges
-from lignite.request import DETAILS, MAPS
+from lignite.api.flow_options import DETAILS, MAPS
 from lignite.wording import one_line
 
 

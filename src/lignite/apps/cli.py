@@ -10,28 +10,23 @@ import tempfile
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from lignite.apps.arguments import parse_fusion, parse_names, parse_numbers, parse_weights, read_lines, read_text
+from lignite.api.flow_options import FlowOptions
+from lignite.apps.arguments import parse_numbers, read_lines, read_text
+from lignite.apps.declare import takes, takes_method_options
 from lignite.apps.outputs import PAGES, Look, check_outputs, is_explanation, planned, show, write
 from lignite.apps.spoken import Spoken
 from lignite.apps.terminal import Terminal, complain, exit_code, listen, short_warnings
+from lignite.calls import check_choice
 from lignite.errors import LigniteError, OptionError
-from lignite.request import (
-    BASELINES,
-    EXPLAIN_BASELINES,
-    EXPLAIN_METHODS,
-    MAPS,
-    ExplainRequest,
-    FlowRequest,
-    Target,
-    check_choice,
-)
+from lignite.methods import METHODS
+from lignite.methods.options import choose
+from lignite.targets.target import Target
 from lignite.version import VERSION
 from lignite.wording import one_line
 
@@ -275,91 +270,13 @@ _FLOW_EXAMPLES = """[bold]Examples[/bold]
 
 
 @app.command(epilog=_FLOW_EXAMPLES)
+@takes("options", FlowOptions)
 def flow(
     text: Text = None,
     *,
     pair: Pair = None,
     file: Lines = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            rich_help_panel=_COMPUTED,
-            show_default="all",
-            help="Layers, such as 0,2-4,-1 (-1: the last).",
-        ),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", rich_help_panel=_COMPUTED, show_default="all", help="Target tokens, such as 3,5-7 (from 0)."
-        ),
-    ] = None,
-    maps: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            rich_help_panel=_COMPUTED,
-            help="attention: states to heads; mlp: heads to states; whole: states to states; "
-            "composed: attention, then mlp.",
-        ),
-    ] = ",".join(MAPS),
-    baseline: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", rich_help_panel=_COMPUTED, help="Start of the path: target_token, zero, mean, pad or mask."
-        ),
-    ] = FlowRequest.baseline,
-    mlp_baseline: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_COMPUTED,
-            help="Start of the path from heads to states: attention_start or zero.",
-        ),
-    ] = FlowRequest.mlp_baseline,
-    self_term: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_COMPUTED,
-            help="What a token gives itself under baseline target_token: measured (zero), zero_ratio or map_ratio.",
-        ),
-    ] = FlowRequest.self_term,
-    readout: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_COMPUTED,
-            help="What is explained of a target: its displacement, or its projection on its total move (signed).",
-        ),
-    ] = FlowRequest.readout,
-    composition: Annotated[
-        str,
-        typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help="How composed is made: product or conserving."),
-    ] = FlowRequest.composition,
-    detail: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            rich_help_panel=_COMPUTED,
-            show_default="none",
-            help="Split whole by heads, by circuits (value, key, query, residual), or both.",
-        ),
-    ] = None,
-    tol: Tol = FlowRequest.tol,
-    n_steps: Steps = None,
-    max_steps: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_COST, help="The most nodes that one target may take.")
-    ] = FlowRequest.max_steps,
-    plan: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_COST,
-            help="How to compute: auto, shared, closed-form, target-batches or definition. Results agree.",
-        ),
-    ] = FlowRequest.plan,
+    options: FlowOptions,
     memory: Memory = None,
     model: ModelName = BUNDLED,
     task: Task = None,
@@ -377,23 +294,7 @@ def flow(
 
     Prints the tokens, the strongest flows of each layer, how far the maps agree, and what the scores miss.
     """
-    check_choice("baseline", baseline, BASELINES)
-    request = FlowRequest(
-        layers=parse_numbers("layers", layers),
-        targets=parse_numbers("targets", targets),
-        maps=parse_names(maps),
-        baseline=baseline,
-        mlp_baseline=mlp_baseline,
-        self_term=self_term,
-        readout=readout,
-        composition=composition,
-        detail=parse_names(detail),
-        tol=tol,
-        n_steps=n_steps,
-        max_steps=max_steps,
-        plan=plan,
-    )
-    present = (*request.maps, *(f"whole_{name}" for name in request.detail))
+    present = (*options.maps, *(f"whole_{name}" for name in options.detail))
     map = _choose_map(map, head, present)
     outputs = output or []
     inputs = _read_inputs(text, pair, file, model)
@@ -409,7 +310,7 @@ def flow(
         with terminal.working("flow through layers") as progress:
             from lignite.api.flow import flow as compute
 
-            results = compute(loaded, inputs, memory=memory, progress=progress, **asdict(request))
+            results = compute(loaded, inputs, memory=memory, progress=progress, **options.values())
         _deliver(terminal, results, outputs, Look(map=map, head=head, top=top))
 
 
@@ -431,102 +332,20 @@ _EXPLAIN_EXAMPLES = """[bold]Examples[/bold]
 
   lignite explain --model tiny-digits   [dim](a picture of its own)[/dim]"""
 
-_ASKED = "What is asked"
-
 
 @app.command(epilog=_EXPLAIN_EXAMPLES)
+@takes("asked", Target)
+@takes_method_options("options")
 def explain(
     text: Text = None,
     *,
     pair: Pair = None,
     file: Lines = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL", rich_help_panel=_ASKED, show_default="what the model predicts",
-            help="Class by name or number; for language models a token of the vocabulary.",
-        ),
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LABEL", rich_help_panel=_ASKED, show_default=False,
-            help="Another one: explain by how much the target's logit is higher.",
-        ),
-    ] = None,
-    token: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=_ASKED, show_default="the only mask, or the last token",
-            help="Place in the input (from 0, -1: the last), for models that answer at every token.",
-        ),
-    ] = None,
-    part: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", rich_help_panel=_ASKED, show_default=False,
-            help="For question answering: start or end of the answer.",
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", rich_help_panel=_ASKED, show_default=False,
-            help="Let the model write N tokens and explain each of them.",
-        ),
-    ] = None,
+    asked: Target,
     method: Annotated[
-        str,
-        typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help=f"One of {', '.join(EXPLAIN_METHODS)}."),
-    ] = ExplainRequest.method,
-    baseline: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST", rich_help_panel=_COMPUTED,
-            help=f"Where paths start: {', '.join(EXPLAIN_BASELINES)}; several are averaged.",
-        ),
-    ] = ",".join(ExplainRequest.baseline),
-    path: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", rich_help_panel=_COMPUTED,
-            help="input: one straight line at the embeddings serves all layers; layer: one in each layer's states.",
-        ),
-    ] = ExplainRequest.path,
-    fusion: Annotated[
-        str,
-        typer.Option(
-            metavar="SHARE", rich_help_panel=_COMPUTED,
-            help="Share of integrated gradients beside attention gradients, 0 to 1, or auto (the most faithful).",
-        ),
-    ] = str(ExplainRequest.fusion),
-    aggregate: Annotated[
-        str,
-        typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help="How layers become one: sum, rollout or last."),
-    ] = ExplainRequest.aggregate,
-    layer_weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", rich_help_panel=_COMPUTED,
-            help="Weights of the sum: all, lower-half, lower-third, or one per layer, such as 1,1,0.5,0.",
-        ),
-    ] = str(ExplainRequest.layer_weights),
-    ends: Annotated[
-        bool,
-        typer.Option(
-            "--ends", rich_help_panel=_COMPUTED,
-            help="Average with what each token does alone among blanks, and what is lost without it, for two more "
-            "predictions per token.",
-        ),
-    ] = ExplainRequest.ends,
-    orders: Annotated[
-        bool,
-        typer.Option(
-            "--orders", rich_help_panel=_COMPUTED,
-            help="Average with what each token adds when tokens arrive by falling and by rising relevance: with "
-            "--method relevance-flow and --baseline mask,pad the most faithful explanation measured.",
-        ),
-    ] = ExplainRequest.orders,
+        str, typer.Option(metavar="NAME", rich_help_panel=_COMPUTED, help=f"One of {', '.join(METHODS)}.")
+    ] = "ca-lig",
+    options: dict[str, Any],
     window: Annotated[
         int | None,
         typer.Option(
@@ -541,39 +360,6 @@ def explain(
             help="Tokens that neighbouring windows share.",
         ),
     ] = None,
-    detail: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST", rich_help_panel=_COMPUTED, show_default="none",
-            help="Also keep heads, relevance-flow, or both.",
-        ),
-    ] = None,
-    keep_special: Annotated[
-        bool,
-        typer.Option(
-            "--keep-special/--replace-special", rich_help_panel=_COMPUTED,
-            help="Whether baselines leave special tokens as they are.",
-        ),
-    ] = ExplainRequest.keep_special,
-    nodes: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", rich_help_panel=_COST,
-            help="adaptive, or stochastic: --n-steps random nodes and a standard error, for very long inputs.",
-        ),
-    ] = ExplainRequest.nodes,
-    n_samples: Annotated[
-        int,
-        typer.Option(metavar="N", rich_help_panel=_COST, help="Samples of kernel-shap, lime and shapley."),
-    ] = ExplainRequest.n_samples,
-    tol: Tol = ExplainRequest.tol,
-    n_steps: Steps = None,
-    max_steps: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_COST, help="The most nodes that one path may take.")
-    ] = ExplainRequest.max_steps,
-    seed: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=_COST, help="For all that is drawn at random.")
-    ] = ExplainRequest.seed,
     memory: Memory = None,
     model: ModelName = BUNDLED,
     task: Task = None,
@@ -593,27 +379,7 @@ def explain(
     Prints the text, or the patches of an image, in colours, warm for and cool against, the strongest, every layer, and
     what the scores miss.
     """
-    request = ExplainRequest(
-        method=method,
-        baseline=parse_names(baseline),
-        path=path,
-        fusion=parse_fusion(fusion),
-        aggregate=aggregate,
-        layer_weights=parse_weights(layer_weights),
-        ends=ends,
-        orders=orders,
-        window=window,
-        overlap=overlap,
-        detail=parse_names(detail),
-        keep_special=keep_special,
-        nodes=nodes,
-        n_samples=n_samples,
-        tol=tol,
-        n_steps=n_steps,
-        max_steps=max_steps,
-        seed=seed,
-    )
-    asked = Target(label=target, against=against, token=token, part=part, steps=steps)
+    chosen = choose(method, options)
     if special is not None:
         check_choice("special", special, SPECIAL)
     look = Look(words=words is not False, special=special or SPECIAL[0], smooth=smooth is True, top=top)
@@ -629,7 +395,10 @@ def explain(
             from lignite.api.explain import explain as compute
 
             wanted = None if asked == Target() else asked
-            results = compute(loaded, inputs, target=wanted, memory=memory, progress=progress, **asdict(request))
+            results = compute(
+                loaded, inputs, target=wanted, method=chosen, window=window, overlap=overlap, memory=memory,
+                progress=progress,
+            )  # fmt: skip
         _deliver(terminal, results, outputs, look)
 
 

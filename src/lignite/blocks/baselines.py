@@ -11,10 +11,10 @@ from lignite.blocks.answers import Start, another_input, certified
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.inputs.fills import IMAGE_FILLS, averaged, filled, patches_masked
+from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.models.facts import patch_size, reads_images, vocabulary_size
 from lignite.models.hold import own_calls
 from lignite.models.load import Model
-from lignite.request import TOKEN_BASELINES
 from lignite.targets.edits import filler, fillers
 
 MEAN_EMBEDDING = "mean-embedding"

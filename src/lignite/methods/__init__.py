@@ -1,38 +1,23 @@
-"""Ways to explain a prediction, behind one signature; docs/method.md has their formulas and sources."""
+"""Ways to explain a prediction, a frozen class of options each; docs/method.md has their formulas and sources.
 
-from collections.abc import Mapping
-from types import MappingProxyType
+They are made without torch: what they compute stands in `lignite.methods.scoring`.
+"""
 
-from lignite.methods.attention import attention_last, attention_rollout, attention_x_gradient
-from lignite.methods.attnlrp import attnlrp
-from lignite.methods.ca_lig import ca_lig
-from lignite.methods.chance import random
-from lignite.methods.detour import with_way_around
-from lignite.methods.gradients import deeplift, grad_cam, gradient_x_input, ig, saliency
-from lignite.methods.perturbation import kernel_shap, lime, occlusion, sequential_ig, shapley
-from lignite.methods.relevance_flow import relevance_flow
-from lignite.methods.stacks import Method, Scores
+# in the order in which help and messages list them
+# isort: off
+from lignite.methods.ca_lig import CaLig
+from lignite.methods.relevance_flow import RelevanceFlow
+from lignite.methods.gradients import DeepLift, GradCam, GradientTimesInput, IntegratedGradients, Saliency
+from lignite.methods.perturbation import KernelShap, Lime, Occlusion, SequentialIG, Shapley
+from lignite.methods.attention import AttentionLast, AttentionRollout, AttentionTimesGradient
+from lignite.methods.attnlrp import AttnLRP
+from lignite.methods.chance import Random
 
-__all__ = ["METHODS", "Method", "Scores"]
+# isort: on
+from lignite.methods.method import METHODS, Explanation, Method
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        "ca-lig": with_way_around(ca_lig),
-        "relevance-flow": with_way_around(relevance_flow),
-        "ig": with_way_around(ig),
-        "gradient-x-input": with_way_around(gradient_x_input),
-        "saliency": with_way_around(saliency),
-        "deeplift": with_way_around(deeplift),
-        "occlusion": with_way_around(occlusion),
-        "kernel-shap": with_way_around(kernel_shap),
-        "lime": with_way_around(lime),
-        "shapley": with_way_around(shapley),
-        "attention-rollout": with_way_around(attention_rollout),
-        "attention-last": with_way_around(attention_last),
-        "attention-x-gradient": with_way_around(attention_x_gradient),
-        "grad-cam": with_way_around(grad_cam),
-        "sequential-ig": with_way_around(sequential_ig),
-        "attnlrp": with_way_around(attnlrp),
-        "random": random,
-    }
-)
+__all__ = [
+    "METHODS", "AttentionLast", "AttentionRollout", "AttentionTimesGradient", "AttnLRP", "CaLig", "DeepLift",
+    "Explanation", "GradCam", "GradientTimesInput", "IntegratedGradients", "KernelShap", "Lime", "Method", "Occlusion",
+    "Random", "RelevanceFlow", "Saliency", "SequentialIG", "Shapley",
+]  # fmt: skip

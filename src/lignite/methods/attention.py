@@ -1,89 +1,20 @@
 """Explanations by attention weights: the last layer's, their rollout, and the rollout of those that raise F."""
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from lignite.attribution.lines import gradient_at
-from lignite.blocks.attention_weights import differentiate_attention
-from lignite.blocks.baselines import hold_against_another_input
-from lignite.blocks.stack import Stack
-from lignite.methods.stacks import Scores, every_row, explain_stacks
-from lignite.models.load import Model
-from lignite.request import ExplainRequest
-from lignite.targets.rows import Row
-
-Heads = Float[Tensor, "row head target source"]
-Combine = Callable[[Heads, Heads], Float[Tensor, "row target source"]]
-"""One map of a layer, from its attention weights and the derivative of F with respect to them."""
+from lignite.methods.method import Method
 
 
-def attention_rollout(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+@dataclass(frozen=True, kw_only=True)
+class AttentionRollout(Method, name="attention-rollout", scored_by="attention.attention_rollout"):
     """Attention and the residual stream, half each, followed through all layers (Abnar and Zuidema 2020). Unsigned."""
 
-    def half_residual(weights: Heads, _: Heads) -> Tensor:
-        mixed = weights.mean(1) + torch.eye(weights.shape[-1]).to(weights)
-        return mixed / mixed.sum(-1, keepdim=True)
 
-    return explain_stacks(model, rows, budget, lambda stack, _: _follow(stack, half_residual))
-
-
-def attention_last(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+@dataclass(frozen=True, kw_only=True)
+class AttentionLast(Method, name="attention-last", scored_by="attention.attention_last"):
     """The last layer's attention, mean of its heads. Unsigned."""
 
-    def last(stack: Stack, _: Sequence[Row]) -> dict[str, Tensor]:
-        hold_against_another_input(stack)
-        weights, _gradients = differentiate_attention(stack)
-        return {"relevance": _read(stack, reading(stack), weights[-1].mean(1))}
 
-    return explain_stacks(model, rows, budget, last)
-
-
-def attention_x_gradient(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
-    """Attention where it raises F, added to the residual stream and followed through all layers (Chefer et al. 2021).
-
-    Unsigned: attention that lowers F is cut off.
-    """
-
-    def raising(weights: Heads, gradients: Heads) -> Tensor:
-        return (weights * gradients).clamp_min(0).mean(1) + torch.eye(weights.shape[-1]).to(weights)
-
-    return explain_stacks(model, rows, budget, lambda stack, _: _follow(stack, raising))
-
-
-def _follow(stack: Stack, combine: Combine) -> dict[str, Tensor]:
-    """Read the product of all layers' maps at the place that predicts.
-
-    The rollout R = C^L … C^1 costs a matrix product per layer. Only one of its rows is read: taken from the top, that
-    is a vector's way down, on which it passes what the states of each layer are worth.
-    """
-    hold_against_another_input(stack)
-    weights, gradients = differentiate_attention(stack)
-    weight = reading(stack)
-    by_layer = []
-    for layer in reversed(range(stack.n_layers)):
-        weight = _read(stack, weight, combine(weights[layer], gradients[layer]))
-        by_layer.append(weight)
-    return {"relevance": weight, "layer_relevance": torch.stack(by_layer[::-1], dim=1)}
-
-
-def _read(
-    stack: Stack, weight: Float[Tensor, "row target"], scores: Float[Tensor, "row target source"]
-) -> Float[Tensor, "row source"]:
-    scores = torch.where(stack.kept[:, :, None] & stack.kept[:, None], scores, 0)  # padding may hold anything, even NaN
-    return torch.einsum("rt,rts->rs", weight, scores)
-
-
-def reading(stack: Stack) -> Float[Tensor, "row token"]:
-    """Share of each token that leaves the last block in what the head reads; a single one has exactly 1.
-
-    By the length of F's gradient there times the length of the state. The product is the same whatever the length of
-    a state that a norm in the head is about to take away. A head that reads nothing has no shares, only zeros.
-    """
-    top = stack.states[stack.n_layers]
-    gradient = gradient_at(stack, stack.n_layers, top, every_row(stack))
-    size = gradient.norm(dim=-1) * top.norm(dim=-1)
-    size = torch.where(stack.kept, size, 0)
-    return size / size.sum(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
+@dataclass(frozen=True, kw_only=True)
+class AttentionTimesGradient(Method, name="attention-x-gradient", scored_by="attention.attention_x_gradient"):
+    """Attention where it raises F, added to the residual stream, through all layers (Chefer et al. 2021). Unsigned."""

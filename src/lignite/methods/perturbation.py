@@ -1,165 +1,30 @@
 """Take tokens away and see what becomes of F: occlusion, sequential IG, Shapley values, KernelSHAP, LIME."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from lignite.methods.chance import seed_of
-from lignite.methods.optional import load_optional
-from lignite.methods.presence import Game, games_of, relevance_of, values_of, values_of_states
-from lignite.methods.stacks import Scores, averaged
-from lignite.models.load import Model
-from lignite.request import ExplainRequest
-from lignite.targets.rows import Row
-
-COMPARE = "install lignite[compare]"
-
-Ask = Callable[[Tensor], Tensor]
-"""F of one input for presences ``[sample, player]``."""
-
-Estimator = Callable[[Any, Ask, int, int], Tensor]
-"""Scores of the players, by captum's attribution room, a way to ask, the number of players and samples per player."""
+from lignite.methods.shared import FromBaseline, Sampled
 
 
-@averaged
-def occlusion(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+@dataclass(frozen=True, kw_only=True)
+class Occlusion(FromBaseline, name="occlusion", scored_by="perturbation.occlusion"):
     """What F loses when one token is replaced, each by itself."""
-    games = games_of(model, rows, request)
-    return _left_out(games, values_of(model, games, [_one_absent(game) for game in games], request, budget))
 
 
-@averaged
-def sequential_ig(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
-    """Integrated gradients of each token along a path of its own, all others in place (Enguehard 2023).
-
-    Along its path only one token moves, so that the integral, summed over the token's coordinates, is F at the end
-    less F at the start: no quadrature, no gap. From a mask or pad baseline this is occlusion, whose scores it equals.
-    """
-    games = games_of(model, rows, request)
-    return _left_out(games, values_of_states(model, games, [_one_absent(game) for game in games], request, budget))
-
-
-def _one_absent(game: Game) -> np.ndarray:
-    """The input itself, then without each player."""
-    return np.vstack([np.ones((1, game.n_players), bool), ~np.eye(game.n_players, dtype=bool)])
-
-
-def _left_out(games: Sequence[Game], values: Sequence[np.ndarray]) -> list[Scores]:
-    return [{"relevance": relevance_of(game, value[0] - value[1:])} for game, value in zip(games, values, strict=True)]
-
-
-@averaged
-def shapley(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
-    """Shapley values by `n_samples` random orders in which the tokens arrive (Castro et al. 2009)."""
-    return _by_captum(model, rows, request, budget, _shapley)
-
-
-def _shapley(attr: Any, ask: Ask, n_players: int, n_samples: int) -> Tensor:
-    everybody, nobody = torch.ones(1, n_players), torch.zeros(1, n_players)
-    found: Tensor = attr.ShapleyValueSampling(ask).attribute(
-        everybody, nobody, n_samples=n_samples, perturbations_per_eval=n_players
-    )
-    return found
-
-
-@averaged
-def kernel_shap(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
+@dataclass(frozen=True, kw_only=True)
+class KernelShap(Sampled, name="kernel-shap", scored_by="perturbation.kernel_shap"):
     """Shapley values by regression on `n_samples` random sets of tokens per token (Lundberg and Lee 2017)."""
-    return _by_captum(model, rows, request, budget, _kernel_shap)
 
 
-def _kernel_shap(attr: Any, ask: Ask, n_players: int, n_samples: int) -> Tensor:
-    everybody, nobody = torch.ones(1, n_players), torch.zeros(1, n_players)
-    load_optional("sklearn.linear_model", "kernel-shap", COMPARE)
-    if n_players == 1:  # captum draws sets between everybody and nobody, and there is none
-        return ask(everybody) - ask(nobody)
-    count = n_samples * n_players + 2  # with everybody and nobody, whose values are met exactly
-    found: Tensor = attr.KernelShap(ask).attribute(everybody, nobody, n_samples=count, perturbations_per_eval=count)
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Lime(Sampled, name="lime", scored_by="perturbation.lime"):
+    """A linear model of F around the input, fitted to `n_samples` random sets per token (Ribeiro et al. 2016)."""
 
 
-@averaged
-def lime(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
-    """A linear model of F around the input, fitted to `n_samples` random sets per token (Ribeiro et al. 2016).
-
-    Sets, weights and penalty are those of its authors' text explainer: any number of tokens is absent, each number
-    equally often; an exponential kernel of width 0.25 on the cosine distance; ridge regression with a penalty of 1.
-    """
-    return _by_captum(model, rows, request, budget, _lime)
+@dataclass(frozen=True, kw_only=True)
+class Shapley(Sampled, name="shapley", scored_by="perturbation.shapley"):
+    """Shapley values by `n_samples` random orders in which the tokens arrive (Castro et al. 2009)."""
 
 
-def _lime(attr: Any, ask: Ask, n_players: int, n_samples: int) -> Tensor:
-    load_optional("sklearn.linear_model", "lime", COMPARE)
-    lime_room = load_optional("captum.attr._core.lime", "lime", COMPARE)
-    linear = load_optional("captum._utils.models.linear_model", "lime", COMPARE)
-    count, sets = n_samples * n_players + 1, _lime_sets(n_players)
-    explainer = attr.LimeBase(
-        ask,
-        interpretable_model=linear.SkLearnRidge(alpha=1.0),
-        similarity_func=lime_room.get_exp_kernel_similarity_function("cosine", kernel_width=0.25),
-        perturb_func=lambda *_, **__: next(sets),
-        perturb_interpretable_space=True,
-        from_interp_rep_transform=lambda presence, *_, **__: presence,
-        to_interp_rep_transform=None,
-    )
-    found: Tensor = explainer.attribute(torch.ones(1, n_players), n_samples=count, perturbations_per_eval=count)
-    return found
-
-
-def _lime_sets(n_players: int) -> Iterator[Tensor]:
-    yield torch.ones(1, n_players)
-    while True:
-        n_absent = int(torch.randint(1, n_players + 1, ()))
-        presence = torch.ones(1, n_players)
-        presence[0, torch.randperm(n_players)[:n_absent]] = 0
-        yield presence
-
-
-class _Questions:
-    """What captum asks about one game: noted at first, answered later."""
-
-    def __init__(self) -> None:
-        self.asked: list[Tensor] = []
-        self.answers: Iterator[Tensor] = iter(())
-        self.answered = False
-
-    def __call__(self, presence: Tensor) -> Tensor:
-        if self.answered:
-            return next(self.answers)
-        self.asked.append(presence.bool())
-        return torch.zeros(len(presence), dtype=torch.float64)
-
-    def answer(self, values: np.ndarray) -> None:
-        self.answers = iter(torch.from_numpy(values).split([len(presence) for presence in self.asked]))
-        self.answered = True
-
-
-def _by_captum(
-    model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float, estimate: Estimator
-) -> list[Scores]:
-    """Let captum draw sets of tokens for every row, ask the model about all of them at once, and let captum conclude.
-
-    Captum asks row by row. What it asks depends on random numbers alone: a first pass, answered with zeros, collects
-    the questions, and a second one with the same random numbers gets the answers.
-    """
-    attr = load_optional("captum.attr", request.method, COMPARE)
-    games = games_of(model, rows, request)
-    playing = [game for game in games if game.n_players]
-    questions = [_Questions() for _ in playing]
-
-    def run(number: int) -> np.ndarray:
-        game = playing[number]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(game.row, request.seed))
-            return estimate(attr, questions[number], game.n_players, request.n_samples).reshape(-1).numpy()
-
-    for number in range(len(playing)):
-        run(number)
-    presences = [torch.cat(each.asked).numpy() for each in questions]
-    for each, values in zip(questions, values_of(model, playing, presences, request, budget), strict=True):
-        each.answer(values)
-    scores = iter([run(number) for number in range(len(playing))])
-    return [{"relevance": relevance_of(game, next(scores) if game.n_players else np.zeros(0))} for game in games]
+@dataclass(frozen=True, kw_only=True)
+class SequentialIG(FromBaseline, name="sequential-ig", scored_by="perturbation.sequential_ig"):
+    """Integrated gradients of each token along a path of its own, all others in place (Enguehard 2023)."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lignite.calls import as_names
 from lignite.errors import OptionError
 from lignite.metrics.asking.context import CONTEXT
 from lignite.metrics.asking.removal import REMOVAL
@@ -16,7 +17,6 @@ from lignite.metrics.metric import Explained, Metric, Reading
 from lignite.metrics.readings.cost import COST
 from lignite.metrics.readings.localization import LOCALIZATION
 from lignite.metrics.readings.plausibility import PLAUSIBILITY
-from lignite.request import as_names
 from lignite.wording import did_you_mean
 
 METRICS: dict[str, Metric] = {

@@ -16,11 +16,11 @@ from lignite.metrics.readings.localization import mask_from_boxes
 from lignite.metrics.registry import check_evidence
 from lignite.models.facts import class_names
 from lignite.models.load import Model
-from lignite.request import Target
 from lignite.targets.ask import ask
 from lignite.targets.labels import Labels
 from lignite.targets.objective import Wanted
 from lignite.targets.rows import Row
+from lignite.targets.target import Target
 
 
 @dataclass(frozen=True, eq=False)

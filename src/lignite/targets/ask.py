@@ -16,9 +16,9 @@ from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.outputs import row_of
-from lignite.request import Target
 from lignite.targets.objective import Objective, Wanted, as_target, check_decoder, choices_of, outlook, resolve, values
 from lignite.targets.rows import Row, batches, bytes_per_token, collate, run
+from lignite.targets.target import Target
 
 REPEATED = 1e-5
 """Largest relative difference between two answers to one input that still is rounding (a graphics card's sums)."""

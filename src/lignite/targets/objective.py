@@ -24,8 +24,8 @@ from lignite.models.facts import (
 from lignite.models.failures import FORWARD_CONTRACT
 from lignite.models.load import Model
 from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
-from lignite.request import Target
 from lignite.targets.labels import Labels
+from lignite.targets.target import Target
 from lignite.wording import quoted
 
 LISTED = 10

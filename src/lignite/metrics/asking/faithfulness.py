@@ -16,11 +16,11 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import trapezoid
 
+from lignite.calls import as_names, check_choice
 from lignite.errors import InputError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.metrics.asking.places import beginning, by_place, removable
 from lignite.models.load import Model
-from lignite.request import as_names, check_choice
 from lignite.results.pixels import boxes_of, enlarge
 from lignite.targets.edits import (
     FILLS,

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lignite.calls import check_choice
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.metrics.asking.places import by_place, removable
 from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Cases, Metric, Question
 from lignite.models.hold import own_calls
 from lignite.models.load import Model
-from lignite.request import check_choice
 from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row

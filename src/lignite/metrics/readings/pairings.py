@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
+from lignite.calls import check_choice
 from lignite.metrics.readings.agreement import MEASURES
 from lignite.metrics.readings.statistics import interval
-from lignite.request import check_choice
 
 DIAGONALS = ("with", "without")
 PAIRING = ("whole", "attention", "mlp", "composition")

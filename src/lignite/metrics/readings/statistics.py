@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from lignite.calls import check_choice
 from lignite.errors import InputError, OptionError
-from lignite.request import check_choice
 
 INTERVALS = ("bca", "percentile")
 RESAMPLES = 9999

@@ -1,4 +1,4 @@
-"""Explanations of overlapping windows are put together into one of the whole text."""
+"""A text that is too long is explained in overlapping windows, whose explanations are put together."""
 
 import json
 from collections.abc import Sequence
@@ -7,17 +7,63 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from lignite.errors import OptionError
 from lignite.inputs.tokens import Tokens
-from lignite.inputs.windows import Window
+from lignite.inputs.windows import Window, cut
 from lignite.inputs.words import number_words
+from lignite.methods import Method
+from lignite.methods.scoring.rows import explain_rows
+from lignite.models.load import Model
 from lignite.results.build import build_explanation
 from lignite.results.schema import EXPLAIN, PICTURE, TOKEN_AXIS
-from lignite.targets.objective import chances
+from lignite.targets.ask import ask
+from lignite.targets.objective import Wanted, chances
+
+BATCH = 64
+"""Inputs that are explained together before progress is reported."""
 
 UNJOINED = frozenset(
     name for name, dims in EXPLAIN.variables.items() if {"target", "source"} & set(dims) or name == PICTURE
 )
 """Variables over pairs of tokens know no pair from two windows, and a text has no picture; all others are joined."""
+
+
+def explain_windows(
+    model: Model,
+    text: str,
+    target: Wanted,
+    method: Method,
+    window: int,
+    overlap: int | None,
+    memory: int | float | str | None,
+) -> xr.Dataset:
+    """One explanation of a text that is read in windows."""
+    detail = method.values().get("detail")
+    if detail:
+        raise OptionError(
+            f"detail={', '.join(detail)} keeps scores of pairs of tokens, and two windows share no pair. Leave "
+            "it out, or explain the part of the text that matters without window=."
+        )
+    windows = cut(model, text, window, overlap)
+    rows = ask(model, [window.text for window in windows], target)
+    kinds = {row.objective.kind for row in rows}
+    if kinds - {"class", "function"}:
+        raise OptionError(
+            f"window= explains one answer for the whole text; {type(model.network).__name__} answers at a token of it. "
+            "Give the part of the text that matters."
+        )
+    if len({row.objective.index for row in rows}) > 1:  # by default each window has its own prediction
+        logits = np.mean([row.outlook.logit for row in rows if row.outlook is not None], axis=0)
+        rows = ask(model, [window.text for window in windows], int(logits.argmax()))
+    results = [
+        result
+        for first in range(0, len(rows), BATCH)
+        for result in explain_rows(model, rows[first : first + BATCH], method, memory=memory)
+    ]
+    tokens = [row.encoded.tokens.keep() for row in rows]
+    joined = join(text, windows, results, tokens, rows[0].objective.link)
+    request = json.loads(joined.attrs["request"]) | {"window": window, "overlap": overlap}
+    return joined.assign_attrs(request=json.dumps(request))
 
 
 def join(

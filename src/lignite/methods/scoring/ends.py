@@ -6,19 +6,19 @@ from torch import Tensor
 from lignite.attribution.orders import at_both_ends, in_both_orders
 from lignite.blocks.baselines import special_tokens
 from lignite.blocks.stack import Stack
-from lignite.methods.stacks import points_at_once
+from lignite.methods.scoring.stacks import points_at_once
+from lignite.methods.shared import FromBaseline
 from lignite.models.facts import has_encoder_and_decoder
-from lignite.request import ExplainRequest
 
 SHARE_OF_THE_PATH = 0.5
 """Weight of what is integrated along the path; the two ends, or orders, share the rest (docs/results)."""
 
 
 def ends_of(
-    stack: Stack, start: Float[Tensor, "row token d"], request: ExplainRequest, budget: float
+    stack: Stack, start: Float[Tensor, "row token d"], options: FromBaseline, budget: float
 ) -> dict[str, Float[Tensor, "row token"]]:
     """The variables `added` and `removed`, from the states of the blank input at the first layer."""
-    moves = _moving(stack, request)
+    moves = _moving(stack, options)
     added, removed = at_both_ends(stack, start, moves, points_at_once(stack, budget, gradient=False))
     return {"added": added, "removed": removed}
 
@@ -27,18 +27,18 @@ def orders_of(
     stack: Stack,
     start: Float[Tensor, "row token d"],
     relevance: Float[Tensor, "row token"],
-    request: ExplainRequest,
+    options: FromBaseline,
     budget: float,
 ) -> dict[str, Float[Tensor, "row token"]]:
     """The variables `falling` and `rising`, from the states of the blank input at the first layer."""
     room = points_at_once(stack, budget, gradient=False)
-    falling, rising = in_both_orders(stack, start, _moving(stack, request), relevance, room)
+    falling, rising = in_both_orders(stack, start, _moving(stack, options), relevance, room)
     return {"falling": falling, "rising": rising}
 
 
-def _moving(stack: Stack, request: ExplainRequest) -> Bool[Tensor, "row token"]:
+def _moving(stack: Stack, options: FromBaseline) -> Bool[Tensor, "row token"]:
     """Tokens that the baseline changes; behind the place of a next token nothing can matter, not even by rounding."""
-    moves = stack.kept & ~special_tokens(stack) if request.keep_special else stack.kept.clone()
+    moves = stack.kept & ~special_tokens(stack) if options.keep_special else stack.kept.clone()
     if has_encoder_and_decoder(stack.model.config):
         return moves
     for number, objective in enumerate(stack.objectives):

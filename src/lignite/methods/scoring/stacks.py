@@ -1,35 +1,27 @@
 """Rows run together for the methods that look inside a model, and their scores taken apart again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lignite.attribution.layer_ig import Following
 from lignite.blocks.answers import Start
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
 from lignite.blocks.stack import LengthError, Stack
+from lignite.methods.method import Explanation
+from lignite.methods.shared import Declared, DrawnNodes, FromBaseline, Integrated, from_one
 from lignite.models.load import Model
-from lignite.request import ExplainRequest
 from lignite.results.schema import EXPLAIN
 from lignite.targets.ask import check_said_again
 from lignite.targets.objective import chances
 from lignite.targets.rows import Row, batches, bytes_per_token
 
-Scores = dict[str, np.ndarray]
-"""Variables of one row's result, over its kept tokens."""
-
-NOTES = {"_n_nodes": ("layer",), "_reader": ("token",)}
-"""Axes of what methods say beside their variables, with a name that starts with an underscore.
-
-`_value` is F of the row, where the method has asked for it.
-"""
-
-Method = Callable[[Model, Sequence[Row], ExplainRequest, float], list[Scores]]
-"""Explains rows within so many bytes for intermediate tensors."""
+Scored = Callable[[Declared, Model, Sequence[Row], float], list[Explanation]]
+"""What computes a method that starts at baselines."""
 
 
 def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tuple[list[int], Stack]]:
@@ -54,23 +46,33 @@ def explain_stacks(
     model: Model,
     rows: Sequence[Row],
     budget: float,
-    compute: Callable[[Stack, list[Row]], Mapping[str, Float[Tensor, "row *axes"]]],
-) -> list[Scores]:
-    """Scores of every row, computed a stack at a time; axes of tokens lose their padding."""
-    found: list[Scores] = [{} for _ in rows]
+    compute: Callable[[Stack], Mapping[str, Float[Tensor, "row *axes"]]],
+) -> list[Explanation]:
+    """Explanations of all rows, computed a stack at a time."""
+    found: dict[int, Explanation] = {}
     for numbers, stack in in_stacks(model, rows, budget):
-        computed = compute(stack, [rows[number] for number in numbers])
-        for place, number in enumerate(numbers):
-            kept = stack.kept[place]
-            found[number] = {
-                name: _without_padding(values[place], NOTES.get(name) or EXPLAIN.variables[name], kept)
-                for name, values in computed.items()
-            } | _of_the_start(stack, place)
-            found[number]["_value"] = stack.value[place].double().cpu().numpy()
-    return found
+        variables = compute(stack)
+        found |= {number: of_row(stack, place, variables) for place, number in enumerate(numbers)}
+    return [found[number] for number in range(len(rows))]
 
 
-def _of_the_start(stack: Stack, place: int) -> Scores:
+def of_row(
+    stack: Stack,
+    place: int,
+    variables: Mapping[str, Float[Tensor, "row *axes"]],
+    n_nodes: Int[Tensor, "row layer"] | None = None,
+) -> Explanation:
+    """The explanation of one row of a stack; axes of tokens lose their padding."""
+    kept = stack.kept[place]
+    return Explanation(
+        {name: without_padding(values[place], EXPLAIN.variables[name], kept) for name, values in variables.items()}
+        | _of_the_start(stack, place),
+        value=float(stack.value[place].double()),
+        plan={} if n_nodes is None else {"n_nodes": n_nodes[place].long().tolist()},
+    )
+
+
+def _of_the_start(stack: Stack, place: int) -> dict[str, np.ndarray]:
     """What the model says of the start itself, averaged over baselines; nothing of starts that are no input."""
     row, said = stack.rows[place], [each[place].double() for each in stack.said if each is not None]
     if not said or len(said) < len(stack.said) or row.outlook is None or not row.outlook.numbers:
@@ -83,7 +85,8 @@ def _of_the_start(stack: Stack, place: int) -> Scores:
     }
 
 
-def _without_padding(values: Tensor, axes: Sequence[str], kept: Tensor) -> np.ndarray:
+def without_padding(values: Tensor, axes: Sequence[str], kept: Tensor) -> np.ndarray:
+    """One row's values as an array, without the padding of its tokens."""
     for place, axis in enumerate(axes):
         if axis in ("token", "target", "source"):
             values = values.index_select(place, kept.nonzero()[:, 0])
@@ -95,26 +98,46 @@ def every_row(stack: Stack) -> Int[Tensor, " row"]:
     return torch.arange(len(stack.kept), device=stack.kept.device)
 
 
-def averaged(method: Method) -> Method:
-    """The mean of a method's results over the baselines of a request."""
+def averaged(scored: Scored[Declared]) -> Scored[Declared]:
+    """The mean of a method's results over its baselines."""
 
-    def over_baselines(model: Model, rows: Sequence[Row], request: ExplainRequest, budget: float) -> list[Scores]:
-        runs = [method(model, rows, replace(request, baseline=(name,)), budget) for name in request.baseline]
+    def over_baselines(options: Declared, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+        runs = [scored(from_one(options, name), model, rows, budget) for name in options.baselines]
         return [_mean_of(same) for same in zip(*runs, strict=True)]
 
     return over_baselines
 
 
-def _mean_of(runs: Sequence[Scores]) -> Scores:
+def _mean_of(runs: Sequence[Explanation]) -> Explanation:
     """Every variable averaged: displacements may cancel, so what gaps are allowed is that of each path, averaged."""
-    shared = [name for name in runs[0] if all(name in scores for scores in runs)]  # not every start is an input
-    return {name: np.asarray(np.mean([scores[name] for scores in runs], axis=0)) for name in shared}
+    first = runs[0]
+    shared = [
+        name for name in first.variables if all(name in run.variables for run in runs)
+    ]  # not every start is an input
+    nodes = [run.plan["n_nodes"] for run in runs if "n_nodes" in run.plan]
+    return Explanation(
+        {name: np.asarray(np.mean([run.variables[name] for run in runs], axis=0)) for name in shared},
+        value=first.value,
+        plan={**first.plan, **({"n_nodes": np.mean(nodes, axis=0).astype(int).tolist()} if nodes else {})},
+    )
 
 
 def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:
     """How many points of a stack run together within the budget; at least one."""
     n_tokens = stack.states[0].shape[1]
     return max(1, int(budget / bytes_per_token(stack.model, gradient=gradient) / n_tokens))
+
+
+def precision_of(stack: Stack, options: Integrated, budget: float) -> Following:
+    """How finely the paths of a stack are followed."""
+    return Following(
+        tol=options.tol,
+        max_steps=options.max_steps,
+        n_steps=options.n_steps,
+        max_points=points_at_once(stack, budget, gradient=True),
+        stochastic=isinstance(options, DrawnNodes) and options.nodes == "stochastic",
+        seed=options.seed if isinstance(options, DrawnNodes) else 0,
+    )
 
 
 def words_of(row: Row, keep_special: bool) -> list[int]:
@@ -127,7 +150,7 @@ def words_of(row: Row, keep_special: bool) -> list[int]:
     ]
 
 
-def start_of(stack: Stack, request: ExplainRequest) -> Start:
-    """Where the request's one baseline enters the first block, certified there."""
-    (start,) = starts_of(stack, request.baseline, keep_special=request.keep_special, through=False, every_layer=False)
+def start_of(stack: Stack, options: FromBaseline) -> Start:
+    """Where the method's one baseline enters the first block, certified there."""
+    (start,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=False, every_layer=False)
     return start

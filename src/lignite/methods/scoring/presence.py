@@ -9,10 +9,11 @@ from jaxtyping import Bool
 
 from lignite.errors import BypassError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
-from lignite.methods.stacks import in_stacks, points_at_once, start_of, words_of
+from lignite.inputs.roles import TOKEN_BASELINES
+from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of, words_of
+from lignite.methods.shared import FromBaseline
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
-from lignite.request import TOKEN_BASELINES, ExplainRequest
 from lignite.targets.edits import cover, filler, is_image, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
@@ -36,20 +37,20 @@ class Game:
         return len(self.players)
 
 
-def games_of(model: Model, rows: Sequence[Row], request: ExplainRequest) -> list[Game]:
+def games_of(model: Model, rows: Sequence[Row], options: FromBaseline) -> list[Game]:
     """Let the words of each input play.
 
     Special tokens stay (unless asked otherwise), and so does the token at which the model answers: a masked word whose
     mask is taken away is another question. What follows that place in a text written from left to right cannot matter.
     """
-    return [Game(row, _players(model, row, request)) for row in rows]
+    return [Game(row, _players(model, row, options)) for row in rows]
 
 
-def _players(model: Model, row: Row, request: ExplainRequest) -> tuple[int, ...]:
+def _players(model: Model, row: Row, options: FromBaseline) -> tuple[int, ...]:
     objective = row.objective
     answer = None if has_encoder_and_decoder(model.config) else objective.position
     end = answer if answer is not None and objective.kind == "next" else row.n_tokens
-    return tuple(place for place in words_of(row, request.keep_special) if place != answer and place < end)
+    return tuple(place for place in words_of(row, options.keep_special) if place != answer and place < end)
 
 
 def relevance_of(game: Game, scores: np.ndarray) -> np.ndarray:
@@ -63,7 +64,7 @@ def values_of(
     model: Model,
     games: Sequence[Game],
     presences: Sequence[Presence],
-    request: ExplainRequest,
+    options: FromBaseline,
     budget: float,
 ) -> list[np.ndarray]:
     """F of every input with only these players present; each distinct case is computed once.
@@ -75,12 +76,12 @@ def values_of(
     distinct = [np.unique(presence, axis=0, return_inverse=True) for presence in presences]
     cases = [case for case, _ in distinct]
     texts = not any(is_image(game.row) for game in games)
-    (baseline,) = request.baseline
+    (baseline,) = options.baselines
     if texts and baseline in TOKEN_BASELINES:
         found = _values_of_texts(model, games, cases, baseline, budget)
     else:
         try:
-            found = values_of_states(model, games, cases, request, budget)
+            found = values_of_states(model, games, cases, options, budget)
         except BypassError:
             if baseline not in IMAGE_FILLS:
                 raise
@@ -122,12 +123,12 @@ def _absent(game: Game, present: Bool[np.ndarray, " player"]) -> list[int]:
 
 
 def values_of_states(
-    model: Model, games: Sequence[Game], cases: Sequence[Presence], request: ExplainRequest, budget: float
+    model: Model, games: Sequence[Game], cases: Sequence[Presence], options: FromBaseline, budget: float
 ) -> list[np.ndarray]:
     """F of every input where the states of absent tokens, entering the first block, are the baseline's."""
     values = [np.empty(len(case)) for case in cases]
     for numbers, stack in in_stacks(model, [game.row for game in games], budget):
-        start = start_of(stack, request).states[0]
+        start = start_of(stack, options).states[0]
         states = stack.states[0]
         at_once = points_at_once(stack, budget, gradient=False)
         for piece in _pieces([cases[number] for number in numbers], at_once):

@@ -1,0 +1,1 @@
+"""What methods compute: their formulas, on models and stacks of rows."""

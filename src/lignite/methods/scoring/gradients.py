@@ -1,0 +1,165 @@
+"""Explanations by gradients of F with respect to states: integrated or not, as they are or as secants."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lignite.attribution.layer_ig import along_each_layer
+from lignite.attribution.lines import gradient_at
+from lignite.blocks.baselines import hold_against_another_input
+from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.stack import Stack
+from lignite.errors import OptionError
+from lignite.methods.gradients import DeepLift, GradCam, GradientTimesInput, IntegratedGradients, Saliency
+from lignite.methods.method import Explanation
+from lignite.methods.scoring.optional import load_optional
+from lignite.methods.scoring.stacks import (
+    averaged,
+    every_row,
+    explain_stacks,
+    in_stacks,
+    of_row,
+    precision_of,
+    start_of,
+)
+from lignite.models.load import Model
+from lignite.targets.rows import Row
+
+
+@averaged
+def ig(options: IntegratedGradients, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Integrated gradients along a line in the states that enter the first block (Sundararajan et al. 2017)."""
+    found: dict[int, Explanation] = {}
+    for numbers, stack in in_stacks(model, rows, budget):
+        start = start_of(stack, options)
+        warn_of_leaps(stack, options.baselines, [start])
+        precision = precision_of(stack, options, budget)
+        line = along_each_layer(stack, start.states, precision, wanted=[0], base=start.value)
+        variables = {
+            "relevance": line.scores[:, 0],
+            "total_displacement": line.displacement[:, 0],
+            "total_gap": line.gap[:, 0],
+            "total_allowed": line.allowed[:, 0],
+        }
+        for place, number in enumerate(numbers):
+            found[number] = of_row(stack, place, variables, line.n_nodes[:, :1])
+    return [found[number] for number in range(len(rows))]
+
+
+def gradient_x_input(
+    options: GradientTimesInput, model: Model, rows: Sequence[Row], budget: float
+) -> list[Explanation]:
+    """Gradient of F times the states that enter the first block."""
+    return explain_stacks(
+        model, rows, budget, lambda stack: {"relevance": (_gradient(stack) * stack.states[0]).sum(-1)}
+    )
+
+
+def saliency(options: Saliency, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Length of the gradient of F at the states that enter the first block. Unsigned: it tells no for from against."""
+    return explain_stacks(model, rows, budget, lambda stack: {"relevance": _gradient(stack).norm(dim=-1)})
+
+
+def _gradient(stack: Stack) -> Float[Tensor, "row token d"]:
+    hold_against_another_input(stack, every_layer=False)
+    return gradient_at(stack, 0, stack.states[0], every_row(stack))
+
+
+def grad_cam(options: GradCam, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """States weighted by F's gradient, averaged over tokens (Selvaraju et al. 2017), as they enter each block.
+
+    The relevance is that at the last block. What leaves it has a gradient only where the head reads, which would make
+    the average that one token's. Signed; the usual form keeps the positive part alone.
+    """
+
+    def compute(stack: Stack) -> dict[str, Tensor]:
+        hold_against_another_input(stack)
+        states = stack.states[0].detach().clone().requires_grad_()
+        with torch.enable_grad():
+            layers, value = stack.trace(states, every_row(stack))
+        entering = layers[: stack.n_layers]
+        gradients = torch.autograd.grad(value.sum(), entering)
+        kept = stack.kept[..., None].to(states.dtype)
+        by_layer = []
+        for gradient, each in zip(gradients, entering, strict=True):
+            mean = (gradient * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)
+            seen = (gradient != 0).any(-1)  # what follows the answer in a causal model has a state, but no say
+            by_layer.append(torch.where(seen, (mean * each.detach()).sum(-1), 0))
+        return {"relevance": by_layer[-1], "layer_relevance": torch.stack(by_layer, dim=1)}
+
+    return explain_stacks(model, rows, budget, compute)
+
+
+@averaged
+def deeplift(options: DeepLift, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Differences from a baseline carried back by secants (Shrikumar et al. 2017), by captum.
+
+    Element-wise activations follow the rescale rule. Softmax, norms and products are no modules that captum could
+    change: they pass plain gradients, so that the scores do not add up to a difference of F.
+
+    Raises
+    ------
+    OptionError
+        If captum is not installed, or cannot follow the model's modules (one that is called more than once).
+    """
+    attr = load_optional("captum.attr", options.name, "install lignite[compare]")
+    rules = load_optional("captum.attr._core.deep_lift", options.name, "install lignite[compare]")
+
+    def compute(stack: Stack) -> dict[str, Tensor]:
+        start = start_of(stack, options).states[0]
+        explainer = attr.DeepLift(_FromStates(stack))
+        states = stack.states[0].detach().clone().requires_grad_()
+        index = every_row(stack)
+        with _activations_known(rules, model.network), torch.enable_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Setting forward, backward hooks", UserWarning)
+            try:
+                scores = explainer.attribute(states, start, additional_forward_args=(index,)).detach()
+            except (RuntimeError, AssertionError) as error:
+                raise OptionError(
+                    f"method='deeplift' does not run on {type(model.network).__name__} (captum: {error}); use 'ig'."
+                ) from error
+        return {"relevance": scores.sum(-1)}
+
+    return explain_stacks(model, rows, budget / 2, compute)  # inputs and baselines run side by side
+
+
+class _FromStates(nn.Module):
+    """F as a module of the states that enter the first block; captum finds the activations in the network inside."""
+
+    def __init__(self, stack: Stack):
+        super().__init__()
+        self.network = stack.network
+        self.stack = stack
+
+    def forward(self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]) -> Float[Tensor, " point"]:
+        return self.stack.run(0, states, index)
+
+
+@contextmanager
+def _activations_known(rules: Any, network: nn.Module) -> Iterator[None]:
+    """Let captum's rescale rule hold for every activation module: its table knows torch's own of long ago.
+
+    Whatever stops captum, no note of its stays on a module.
+    """
+    table = rules.SUPPORTED_NON_LINEAR
+    modules = list(network.modules())
+    known = {type(module) for module in modules if _is_activation(module)} - table.keys()
+    notes = [(module, name) for module in modules for name in ("input", "output") if name not in module.__dict__]
+    table.update(dict.fromkeys(known, rules.nonlinear))
+    try:
+        yield
+    finally:
+        for kind in known:
+            del table[kind]
+        for module, name in notes:
+            module.__dict__.pop(name, None)
+
+
+def _is_activation(module: nn.Module) -> bool:
+    home = type(module).__module__
+    return home == "transformers.activations" or type(module) in (nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)

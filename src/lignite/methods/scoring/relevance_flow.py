@@ -1,0 +1,119 @@
+"""Relevance flow: what the prediction changed by, carried from layer to layer without loss."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_source
+from lignite.blocks.baselines import starts_of
+from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.record import record
+from lignite.blocks.routes import split_block
+from lignite.blocks.stack import Stack
+from lignite.errors import OptionError
+from lignite.methods.method import Explanation
+from lignite.methods.relevance_flow import RelevanceFlow
+from lignite.methods.scoring.ends import beside, ends_of, orders_of
+from lignite.methods.scoring.stacks import averaged, in_stacks, of_row, precision_of
+from lignite.models.hold import switches_undone
+from lignite.models.load import Model
+from lignite.targets.rows import Row
+
+
+@averaged
+def explain(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Pull the prediction back through one block after the other, along the path between its two inputs."""
+    explained: dict[int, Explanation] = {}
+    for numbers, stack in in_stacks(model, rows, budget):
+        (begin,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=True)
+        warn_of_leaps(stack, options.baselines, [begin])
+        found = pull_back(stack, begin.states, precision_of(stack, options, budget), base=begin.value)
+        divided: list[dict[str, np.ndarray]] = [{} for _ in numbers]
+        if options.detail:
+            with switches_undone(model.network):
+                places = range(len(numbers))
+                divided = [_divided(model, stack, begin.states, found, place, options, budget) for place in places]
+        variables = _variables(stack, begin.states, found, options, budget)
+        for place, number in enumerate(numbers):
+            one = of_row(stack, place, variables, found.n_nodes[:, : stack.n_layers])
+            explained[number] = one.with_variables(divided[place])
+    return [explained[number] for number in range(len(rows))]
+
+
+def _variables(
+    stack: Stack, start: Sequence[Tensor], found: Multipliers, options: RelevanceFlow, budget: float
+) -> dict[str, Tensor]:
+    """What the multipliers say of every row of a stack, averaged with its companions where they are asked for."""
+    n_layers = stack.n_layers
+    relevance, more = found.relevance[:, 0], {}
+    if options.ends:
+        more = ends_of(stack, start[0], options, budget)
+    elif options.orders:
+        more = orders_of(stack, start[0], relevance, options, budget)
+    if more:
+        relevance = beside(relevance, *more.values())
+    return {
+        "relevance": relevance,
+        **more,
+        "layer_relevance": found.relevance[:, :n_layers],
+        "displacement": found.displacement[:, None].expand(-1, n_layers),
+        "gap": found.gap[:, :n_layers],
+        "allowed": found.allowed[:, :n_layers],
+        "output_ig": found.relevance[:, n_layers],
+        "output_displacement": found.displacement,
+        "output_gap": found.gap[:, n_layers],
+        "output_allowed": found.allowed[:, n_layers],
+    }
+
+
+def _divided(
+    model: Model,
+    stack: Stack,
+    start: Sequence[Tensor],
+    found: Multipliers,
+    number: int,
+    options: RelevanceFlow,
+    budget: float,
+) -> dict[str, np.ndarray]:
+    """Every layer's relevance, divided over the tokens and heads it came through, for one row."""
+    if not stack.structure.is_plain:
+        raise OptionError(
+            f"detail={list(options.detail)}: a word of {stack.name} is read in several places: its blocks cannot be "
+            "taken apart token by token; leave detail out."
+        )
+    row, kept = stack.rows[number], stack.kept[number]
+    calls = record(model.network, row.encoded.tensors)
+    present = kept[: row.n_tokens]
+    heads = "heads" in options.detail
+    precision = precision_of(stack, options, budget)
+    layers = []
+    for layer, call in enumerate(calls):
+        block = split_block(model, call, present)
+        below, above, multipliers = (
+            states[number, : row.n_tokens] for states in (start[layer], start[layer + 1], found.vectors[layer + 1])
+        )
+        integral = split_by_source(
+            block,
+            below,
+            above,
+            multipliers,
+            precision,
+            even=float(found.displacement[number]) / int(present.sum()),
+            heads=heads,
+            budget=budget,
+        )  # fmt: skip
+        layers.append(integral.scores | {"gap": integral.gap, "allowed": integral.allowed})
+        del block  # gone before that of the next layer is made
+    divided = {
+        "relevance_flow": torch.stack([parts["scores"][present][:, present] for parts in layers]),
+        "relevance_flow_gap": torch.stack([parts["gap"][present] for parts in layers]),
+        "relevance_flow_allowed": torch.stack([parts["allowed"][present] for parts in layers]),
+    }
+    if heads and all("heads" in parts for parts in layers):
+        divided["relevance_flow_heads"] = torch.stack(
+            [parts["heads"][present][..., present].transpose(0, 1) for parts in layers]
+        )
+        divided["relevance_residual"] = torch.stack([parts["residual"][present] for parts in layers])
+    return {name: np.asarray(values.detach().cpu()) for name, values in divided.items()}

@@ -1,0 +1,110 @@
+"""Explanations of rows whose targets are settled, as labelled results."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lignite.blocks.baselines import usual_baseline
+from lignite.errors import NotFiniteError
+from lignite.memory import memory_budget
+from lignite.methods.method import Explanation, Method
+from lignite.methods.options import record
+from lignite.methods.scoring.detour import explain_or_advise
+from lignite.methods.scoring.precision import explainable
+from lignite.models.load import Model
+from lignite.results.build import build_explanation
+from lignite.results.provenance import versions
+from lignite.results.schema import PICTURE
+from lignite.targets.ask import check_said_again
+from lignite.targets.predict import predict
+from lignite.targets.rows import Row
+from lignite.version import VERSION
+
+TOL = 1e-3
+"""What a result says it keeps where its method has no tolerance of its own."""
+
+
+def explain_rows(
+    model: Model, rows: Sequence[Row], method: Method, *, memory: int | float | str | None = None
+) -> list[xr.Dataset]:
+    """Explanations of rows, labelled, each by the method from its own baseline or the usual one of the model."""
+    usual = usual_baseline(model)
+    method = method.starting_at(usual)
+    with explainable(model, rows) as (model, rows, attention):
+        found = explain_or_advise(method, model, rows, memory_budget(model.device, memory))
+        answers = _answers(model, rows, found, memory)
+    results = []
+    for row, explanation, value in zip(rows, found, answers, strict=True):
+        _check_finite(row, explanation, value)
+        about = {"request": json.dumps(record(method, baseline=(usual,))), "method": method.name}
+        plans = {"attention": attention} if attention != "own" else {}
+        results.append(_labelled(model, row, explanation, value, about | {"tol": getattr(method, "tol", TOL)}, plans))
+    return results
+
+
+def _answers(
+    model: Model, rows: Sequence[Row], found: Sequence[Explanation], memory: int | float | str | None
+) -> list[float]:
+    """F of every row, as the method has seen it, or asked for anew where it has not."""
+    seen = [each.value for each in found if each.value is not None]
+    if len(seen) == len(found):
+        return seen
+    prediction = predict(model, rows, memory=memory)
+    check_said_again(model, rows, prediction.answers)
+    answers: list[float] = prediction.value.tolist()
+    return answers
+
+
+def _check_finite(row: Row, found: Explanation, value: float) -> None:
+    chances = ("start_probability",)  # a regression has none
+    scores = found.variables
+    wrong = [name for name, values in scores.items() if name not in chances and not np.isfinite(values).all()]
+    if wrong or not np.isfinite(value):
+        text = row.encoded.tokens.input
+        raise NotFiniteError(
+            f"{wrong[0] if wrong else 'the answer'} for {text[:40] + ('…' if len(text) > 40 else '')!r} is NaN or "
+            "infinite: the path leaves the range of the model's numbers. Load the model with dtype='float64', or start "
+            "the path elsewhere (baseline=)."
+        )
+
+
+def _labelled(
+    model: Model, row: Row, found: Explanation, value: float, about: dict[str, Any], plans: dict[str, Any]
+) -> xr.Dataset:
+    """What was found, with the names of tokens and classes, and where it comes from."""
+    tokens, objective, outlook = row.encoded.tokens, row.objective, row.outlook
+    variables = dict(found.variables)
+    classes = outlook.choices if outlook is not None and outlook.choices else None
+    if outlook is not None and classes:
+        variables |= {"logit": np.asarray(outlook.logit), "probability": np.asarray(outlook.probability)}
+    if row.encoded.image is not None:
+        variables[PICTURE] = row.encoded.image
+    target = {
+        "kind": objective.kind,
+        "name": objective.name,
+        "label": objective.index,
+        "against": objective.against,
+        "token": objective.position,
+        "part": objective.part,
+    }
+    precision = str(model.dtype).removeprefix("torch.")
+    return build_explanation(
+        tokens=tokens.keep(),
+        variables={name: np.asarray(values) for name, values in variables.items()},
+        classes=classes,
+        attrs={
+            "lignite_version": VERSION,
+            "model": model.name,
+            "revision": model.revision or "",
+            "versions": json.dumps(versions("xarray")),
+            **about,
+            "text": tokens.input,
+            "target": json.dumps(target),
+            "prediction": "" if outlook is None else outlook.best,
+            "value": float(value),
+            "plans": json.dumps({"precision": precision, **plans, **found.plan}),
+        },
+    )
