@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import lignite
+from lignite.methods import METHODS, Method
+from lignite.options import Option, options_of
 
 PAGE = Path(__file__).with_name("reference.md")
 GROUPS = {
@@ -33,12 +35,17 @@ Written by `python docs/reference.py` from the docstrings, and held to them by a
 [results-layout.md](results-layout.md) describes the Datasets, [the tutorial](tutorial.md) how it all goes together.
 """
 
+METHODS_INTRO = """`lignite.explain(…, method="ca-lig", path="layer")`, `method="ca-lig:path=layer"` and
+`method=lignite.methods.CaLig(path="layer")` are one and the same; `lignite evaluate` takes the second.
+"""
+
 
 def page() -> str:
     """The whole document."""
     parts = [INTRO]
     for group, names in GROUPS.items():
         parts += [f"## {group}\n", *(entry(f"lignite.{name}", getattr(lignite, name)) for name in names)]
+    parts += ["## Methods and their options\n", METHODS_INTRO, *map(method_entry, METHODS.values())]
     parts += ["## Questions to a result: `dataset.lignite`\n", *questions(), "## Errors and warnings\n", *errors()]
     return "\n".join(parts)
 
@@ -49,6 +56,24 @@ def entry(name: str, what: Any) -> str:
     if inspect.isclass(what):
         told += [f"- `.{each}{signature(method)}` {first_line(method)}\n" for each, method in methods(what)]
     return "\n".join(told)
+
+
+def method_entry(method: type[Method]) -> str:
+    """A method with a table of its options."""
+    rows = [
+        f"| `{name}` | {f'`{each.default!r}`'} | {each.help.replace('|', '/')}{choices(each)} |"
+        for name, each in options_of(method).items()
+    ]
+    head = [
+        f"### `{method.name}`: `lignite.methods.{method.__name__}`\n",
+        text(method),
+        "| option | default | meaning |",
+    ]
+    return "\n".join([*head, "| --- | --- | --- |", *rows, ""])
+
+
+def choices(each: Option) -> str:
+    return f" One of {', '.join(f'`{name}`' for name in each.choices)}." if each.choices else ""
 
 
 def signature(what: Any) -> str:
