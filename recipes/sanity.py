@@ -16,7 +16,7 @@ import xarray as xr
 
 import lignite
 from data import ROOT, prepared, shared_folder
-from lignite.api.evaluate import read_methods
+from lignite.api.compared import read_methods
 from lignite.methods import Method
 from lignite.methods.scoring.rows import explain_rows
 from lignite.metrics.asking.sanity import compare_explanations, weight_randomization

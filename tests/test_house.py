@@ -54,7 +54,7 @@ ROOMS = {
         "metrics.asking",
         "methods",
     },
-    "data": {"files", "models", "inputs"},
+    "data": {"files", "options", "models", "inputs"},
     "metrics": {
         "models",
         "inputs",
@@ -96,7 +96,20 @@ ROOMS = {
         "views",
         "api",
     },
-    "apps": {"files", "version", "options", "targets", "methods", "zoo", "models", "results", "views", "api"},
+    "apps": {
+        "files",
+        "version",
+        "options",
+        "targets",
+        "methods",
+        "zoo",
+        "models",
+        "results",
+        "data",
+        "metrics",
+        "views",
+        "api",
+    },
 }
 """Which rooms each room imports from, beside itself, bottom first; the package itself gathers the public names."""
 

@@ -492,9 +492,9 @@ def test_a_model_of_texts_has_no_masks():
 
 def test_metrics_of_texts_are_those_of_texts():
     """What a model of texts measures without being asked has not changed by what images need."""
-    assert all(METRICS[name].reads != "image" for name in choose_metrics(None, evidence=("rationale", "polarity")))
+    assert all(metric.reads != "image" for metric in choose_metrics(None, evidence=("rationale", "polarity")))
     images = choose_metrics(None, reads="image", evidence=("mask", "distractor", "cells"))
-    assert all(METRICS[name].reads != "text" for name in images)
+    assert all(metric.reads != "text" for metric in images)
     assert {"positive-perturbation", "negative-perturbation", "untouched-accuracy", "iou", "object-share"} <= {*images}
 
 
@@ -576,7 +576,8 @@ def test_real_methods_are_measured_on_a_real_architecture(vit):
     assert means(told, "completeness-gap")["ca-lig"] <= 1e-3
 
 
-def test_typed_columns_of_images_reach_the_function(vit, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("outline", ["mask", "boxes"])
+def test_typed_columns_of_images_reach_the_function(vit, outline, folder, tmp_path, monkeypatch):
     """Each under its own name."""
     asked = {}
     vit.network.save_pretrained(tmp_path / "model")
@@ -589,12 +590,12 @@ def test_typed_columns_of_images_reach_the_function(vit, folder, tmp_path, monke
 
     CliRunner().invoke(
         app,
-        ["evaluate", str(folder), "-m", str(tmp_path / "model"), "--image", "a", "--mask", "b", "--distractor", "c",
-         "--boxes", "d", "--cells", "e", "--smooth"],
+        ["evaluate", str(folder), "-m", str(tmp_path / "model"), "--image", "a", f"--{outline}", "b",
+         "--distractor", "c", "--cells", "e", "--smooth"],
     )  # fmt: skip
 
-    names = ("image", "mask", "distractor", "boxes", "cells", "smooth")
-    assert [asked[name] for name in names] == ["a", "b", "c", "d", "e", True]
+    names = ("image", outline, "distractor", "cells", "smooth")
+    assert [asked[name] for name in names] == ["a", "b", "c", "e", True]
 
 
 def test_the_command_measures_images(vit, folder, tmp_path):

@@ -24,12 +24,14 @@ ROWS = [
 class Explainer:
     """Stands in for `lignite.explain`, so that these tests know what every explanation says, and who asked.
 
-    "occlusion" removes each token and asks the model, "random" draws numbers, "saliency" finds the first token best.
+    "occlusion" removes each token and asks the model, "random" draws numbers, all others find the first token best.
+    "ca-lig" promises sums and keeps them, but for what `missed` says.
     """
 
     def __init__(self):
         self.asked = []
         self.fail = lambda method, text: None
+        self.missed = -2e-3  # of a layer that had to explain -4
 
     def __call__(self, model, rows, method, *, memory=None):
         for row in rows:
@@ -49,10 +51,11 @@ class Explainer:
         else:
             relevance = -np.arange(n_tokens, dtype=np.float64)
         result = xr.Dataset(
-            {"relevance": ("token", relevance)}, attrs={"kind": "explain", "value": 4.0, "method": method}
+            {"relevance": ("token", relevance)},
+            attrs={"kind": "explain", "value": 4.0, "method": method, "text": row.encoded.tokens.input},
         )
         if method == "ca-lig":
-            result["displacement"], result["gap"] = ("layer", [2.0, -4.0]), ("layer", [0.01, -0.1])
+            result["displacement"], result["gap"] = ("layer", [2.0, -4.0]), ("layer", [2e-4, self.missed])
         return result
 
     @property

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 import lignite
 from lignite.apps.cli import app
-from lignite.errors import InputError
+from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.session import Asking, Session, Subject
 from lignite.metrics.metric import Evidence, Explained, Metric, Question, Reading
 from lignite.metrics.registry import METRICS, check_evidence, choose_metrics, described, measure
@@ -95,7 +96,19 @@ def test_a_metric_is_measured_listed_and_offered_by_its_object_alone(monkeypatch
     assert told.attrs["metrics"]["length"] == {"meaning": "number of explained tokens", "better": "lower"}
     assert ("length", "number of explained tokens (lower is better)") in described()
     assert "length: number of explained tokens (lower is better)" in re.sub(r"[│\s]+", " ", help_text)
-    assert "length" in choose_metrics(None)
+    assert LENGTH in choose_metrics(None)
+
+
+def test_a_metric_of_ones_own_is_given_itself():
+    """Beside names, or alone; one that takes the name of another would stand in its column."""
+    deletion = METRICS["deletion"]
+
+    assert choose_metrics(LENGTH) == (LENGTH,)
+    assert choose_metrics([LENGTH, "deletion", deletion]) == (deletion, LENGTH)
+    with pytest.raises(OptionError, match="'deletion' is the name of another"):
+        choose_metrics(Length(name="deletion", meaning="number of explained tokens"))
+    with pytest.raises(OptionError, match="'first' needs human evidence"):
+        choose_metrics(FirstMarked(name="first", meaning="of this test", needs=("rationale",)))
 
 
 def test_metrics_that_ask_the_same_share_one_answer(model, monkeypatch):
@@ -104,7 +117,7 @@ def test_metrics_that_ask_the_same_share_one_answer(model, monkeypatch):
         monkeypatch.setitem(METRICS, name, Without(name=name, meaning="of this test", factor=factor))
     ASKED.clear()
 
-    found = measure(session_of(model), ["once", "twice"])["one"]
+    found = measure(session_of(model), choose_metrics("once,twice"))["one"]
 
     mask, pad = (
         [
@@ -122,12 +135,13 @@ def test_metrics_that_ask_the_same_share_one_answer(model, monkeypatch):
         assert [curve["values"] for curve in entries.curves] == [[mask[place]]]
 
 
-def test_a_reading_is_not_asked_where_nobody_said_what_it_needs(model, monkeypatch):
+def test_a_reading_is_not_asked_where_nobody_said_what_it_needs(model):
     """It may count on what it needs; elsewhere its number is missing, not zero."""
     first = FirstMarked(name="first", meaning="of this test", needs=("rationale",))
-    monkeypatch.setitem(METRICS, "first", first)
 
-    found = measure(session_of(model, Evidence(rationale=((2, 3),)), Evidence()), ["first", "completeness-gap"])["one"]
+    session = session_of(model, Evidence(rationale=((2, 3),)), Evidence())
+
+    found = measure(session, [first, METRICS["completeness-gap"]])["one"]
 
     assert found[0].scores == [("first", "", 2.0), ("completeness-gap", "", 0.5)]
     assert np.isnan(found[1].scores[0][2])
@@ -146,6 +160,15 @@ def test_evidence_is_tried_by_every_reading_that_needs_it(model, monkeypatch):
     check_evidence(plain)
     with pytest.raises(InputError, match="cannot be read"):
         check_evidence(marked)
+
+
+def test_the_document_lists_every_metric():
+    """With the meaning that tables and pages give it."""
+    document = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text("utf-8")
+
+    assert [f"- `{name}`: {meaning}" for name, meaning in described()] == re.findall(
+        r"^- `[\w-]+`: .*$", document.partition("\n## Metrics\n")[2], re.MULTILINE
+    )
 
 
 def test_every_metric_says_what_it_is():

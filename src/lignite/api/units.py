@@ -1,22 +1,19 @@
 """The units of an evaluation: some examples, explained by every method that has not done so yet, and measured."""
 
-import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
-from hashlib import sha256
+from dataclasses import asdict, dataclass, fields
+from functools import partial
 
 import numpy as np
 
+from lignite.api.compared import Compared
 from lignite.api.gaps import Missed, missed_in
 from lignite.data.examples import Example
 from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, warn
-from lignite.methods import Method
-from lignite.methods.options import record
 from lignite.methods.scoring.rows import TOL, explain_rows
 from lignite.metrics.asking.session import Asking, ExplainRows, Session
-from lignite.metrics.metric import Explained
+from lignite.metrics.metric import Explained, Metric
 from lignite.metrics.registry import measure
 from lignite.metrics.subjects import Posed, Subjects
 from lignite.models.load import Model
@@ -29,23 +26,6 @@ TOGETHER = 32
 
 CHARACTERS_TOGETHER = 8192
 """Fewer examples where they are long."""
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """One row of the table: a method with its options, under the name it was asked for."""
-
-    name: str
-    method: Method
-
-    @cached_property
-    def options(self) -> str:
-        """Every option, as keys know them."""
-        return json.dumps(record(self.method))
-
-    def key(self, example: Example) -> str:
-        """Of its explanation of an example: the same for the same content and options, whatever they are called."""
-        return sha256(f"{example.key} {self.options}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,7 @@ class Gap:
     missed: Missed
 
 
+SKIPPED = tuple(each.name for each in fields(Skipped))
 Notes = list[Skipped | Gap]
 
 
@@ -76,7 +57,7 @@ class Work:
     model: Model
     subjects: Subjects
     methods: Sequence[Compared]
-    metrics: Sequence[str]
+    metrics: Sequence[Metric]
     how: Asking
 
     def units(self) -> list[Unit]:

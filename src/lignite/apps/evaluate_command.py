@@ -4,9 +4,10 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lignite.apps.arguments import parse_names
 from lignite.apps.cli import (
@@ -25,8 +26,10 @@ from lignite.apps.cli import (
     _load,
     app,
 )
+from lignite.apps.declare import takes
 from lignite.apps.outputs import check_outputs
 from lignite.apps.terminal import Terminal, short_warnings
+from lignite.data.columns import Columns
 from lignite.errors import OptionError
 
 ENDINGS = (".json", ".csv", ".html", ".htm", ".png", ".svg", ".pdf")
@@ -46,7 +49,19 @@ _EXAMPLES = """[bold]Examples[/bold]
   lignite evaluate data.parquet -m ./my-model --resume run.jsonl -o curves.png   [dim](goes on after a stop)[/dim]"""
 
 
-@app.command(epilog=_EXAMPLES)
+class _Command(TyperCommand):
+    """Lists the metrics below its examples; they are looked up when help is asked for, since they bring torch along."""
+
+    def format_help(self, *args: Any, **options: Any) -> None:
+        from lignite.metrics.registry import described
+
+        listed = "\n\n".join(f"  {name}: {meaning}" for name, meaning in described())
+        self.epilog = f"{_EXAMPLES}\n\n[bold]Metrics[/bold]\n\n{listed}"
+        super().format_help(*args, **options)
+
+
+@app.command(cls=_Command, epilog=_EXAMPLES)
+@takes("columns", Columns)
 def evaluate(
     file: Annotated[
         str,
@@ -56,72 +71,7 @@ def evaluate(
         ),
     ],
     *,
-    text: Annotated[
-        str, typer.Option("--text", metavar="COLUMN", rich_help_panel=_DATA, help="Column of the texts.")
-    ] = "text",
-    pair: Annotated[
-        str | None,
-        typer.Option(
-            "--pair", metavar="COLUMN", rich_help_panel=_DATA, show_default=False, help="Column of second texts."
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            "--label", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Column of the classes, by name or number: shows how often the model is right.",
-        ),
-    ] = None,
-    rationale: Annotated[
-        str | None,
-        typer.Option(
-            "--rationale", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Column of human evidence: character spans, one flag per word, or quoted evidence. words:COLUMN reads "
-            "spans that count words.",
-        ),
-    ] = None,
-    polarity: Annotated[
-        str | None,
-        typer.Option(
-            "--polarity", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Column of signed evidence, spans with a sign: + speaks for the second of two classes.",
-        ),
-    ] = None,
-    image: Annotated[
-        str,
-        typer.Option(
-            "--image", metavar="COLUMN", rich_help_panel=_DATA,
-            help="Column of the images, for models of images: paths from the file's folder.",
-        ),
-    ] = "image",
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            "--mask", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Column of pictures that are not zero on the object, of the image's size.",
-        ),
-    ] = None,
-    distractor: Annotated[
-        str | None,
-        typer.Option(
-            "--distractor", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Column of pictures that are not zero on what should have no relevance.",
-        ),
-    ] = None,
-    boxes: Annotated[
-        str | None,
-        typer.Option(
-            "--boxes", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Instead of --mask: column of rectangles, top, left, bottom, right in the image's pixels.",
-        ),
-    ] = None,
-    cells: Annotated[
-        str | None,
-        typer.Option(
-            "--cells", metavar="COLUMN", rich_help_panel=_DATA, show_default=False,
-            help="Column of the classes of a mosaic's four cells, in reading order.",
-        ),
-    ] = None,
+    columns: Columns,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -235,7 +185,7 @@ def evaluate(
         with terminal.working(f"loading {model}"):
             loaded = _load(model, device, dtype, revision, trust_remote_code, task)
         with terminal.working("explaining and measuring") as progress:
-            from lignite.api.evaluate import DEFAULT_METHODS
+            from lignite.api.compared import DEFAULT_METHODS
             from lignite.api.evaluate import evaluate as compute
 
             result = compute(
@@ -243,16 +193,6 @@ def evaluate(
                 file,
                 ",".join(methods) if methods else DEFAULT_METHODS,
                 metrics,
-                text=text,
-                pair=pair,
-                label=label,
-                rationale=rationale,
-                polarity=polarity,
-                image=image,
-                mask=mask,
-                distractor=distractor,
-                boxes=boxes,
-                cells=cells,
                 smooth=smooth,
                 target=(target, against) if against is not None else target,
                 explain_label=explain_label,
@@ -265,6 +205,7 @@ def evaluate(
                 resume=resume,
                 memory=memory,
                 progress=progress,
+                **columns.values(),
             )
     command = shlex.join(["lignite", *sys.argv[1:]])
     result = replace(result, attrs={**result.attrs, "command": command})

@@ -37,9 +37,11 @@ class Measured:
 
 
 def choose_metrics(
-    metrics: str | Iterable[str] | None, *, evidence: Collection[str] = (), reads: str = "text"
-) -> tuple[str, ...]:
-    """Names of metrics, in the order of their list; without names those that the evidence and the inputs allow.
+    metrics: str | Metric | Iterable[str | Metric] | None, *, evidence: Collection[str] = (), reads: str = "text"
+) -> tuple[Metric, ...]:
+    """Metrics by their names, in the order of tables, and those that are given themselves.
+
+    Without any, all that are cheap and that the evidence and the inputs allow.
 
     Parameters
     ----------
@@ -50,34 +52,43 @@ def choose_metrics(
 
     Examples
     --------
-    >>> choose_metrics("insertion, deletion")
-    ('deletion', 'insertion')
+    >>> [metric.name for metric in choose_metrics("insertion, deletion")]
+    ['deletion', 'insertion']
     """
     if metrics is None:
-        return tuple(name for name, metric in METRICS.items() if metric.default and _fits(metric, evidence, reads))
-    named = metrics.split(",") if isinstance(metrics, str) else as_names("metrics", metrics)
-    chosen = {name.strip().replace("_", "-") for name in named if name.strip()}
+        return tuple(metric for metric in METRICS.values() if metric.default and _fits(metric, evidence, reads))
+    several = [metrics] if isinstance(metrics, Metric) else metrics.split(",") if isinstance(metrics, str) else metrics
+    given = list(several)
+    named = as_names("metrics", [name for name in given if not isinstance(name, Metric)])
+    names = {name.strip().replace("_", "-") for name in named if name.strip()}
+    for name in sorted(names - METRICS.keys()):
+        listed = ", ".join(METRICS)
+        raise OptionError(f"metrics={name!r} is not known; choose from {listed}.{did_you_mean(name, METRICS)}")
+    chosen = [metric for name, metric in METRICS.items() if name in names]
+    chosen += [metric for metric in given if isinstance(metric, Metric) and metric not in chosen]
     if not chosen:
         raise OptionError(f"metrics is empty; give some of {', '.join(METRICS)}.")
-    for name in sorted(chosen):
-        _check(name, evidence, reads)
-    return tuple(name for name in METRICS if name in chosen)
+    for metric in chosen:
+        _check(metric, evidence, reads)
+    return tuple(chosen)
 
 
 def _fits(metric: Metric, evidence: Collection[str], reads: str) -> bool:
     return set(metric.needs) <= set(evidence) and metric.reads in ("", reads)
 
 
-def _check(name: str, evidence: Collection[str], reads: str) -> None:
-    if name not in METRICS:
-        listed = ", ".join(METRICS)
-        raise OptionError(f"metrics={name!r} is not known; choose from {listed}.{did_you_mean(name, METRICS)}")
-    metric = METRICS[name]
+def _check(metric: Metric, evidence: Collection[str], reads: str) -> None:
     if metric.reads not in ("", reads):
-        raise OptionError(f"metrics={name!r} is for {metric.reads}s, and this model reads {reads}s; leave it out.")
+        raise OptionError(
+            f"metrics={metric.name!r} is for {metric.reads}s, and this model reads {reads}s; leave it out."
+        )
     if not set(metric.needs) <= set(evidence):
         columns = ", and ".join(_COLUMNS.get(what, f"{what}=…") for what in metric.needs)
-        raise OptionError(f"metrics={name!r} needs human evidence: name its column, {columns}.")
+        raise OptionError(f"metrics={metric.name!r} needs human evidence: name its column, {columns}.")
+    if METRICS.get(metric.name, metric) != metric:
+        raise OptionError(
+            f"metrics: {metric.name!r} is the name of another metric already; give yours a name of its own."
+        )
 
 
 def described() -> list[tuple[str, str]]:
@@ -93,9 +104,8 @@ def _sentence(metric: Metric) -> str:
     return metric.meaning + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def measure(session: Session, metrics: Sequence[str]) -> dict[str, list[Measured]]:
-    """Chosen metrics of the explanations of several methods, one entry per subject."""
-    chosen = [METRICS[name] for name in metrics]
+def measure(session: Session, chosen: Sequence[Metric]) -> dict[str, list[Measured]]:
+    """Metrics of the explanations of several methods, one entry per subject."""
     answers = {
         question: question.ask(session, [metric for metric in chosen if metric.asks == question])
         for question in dict.fromkeys(metric.asks for metric in chosen)

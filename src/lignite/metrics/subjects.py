@@ -1,11 +1,12 @@
 """Examples as a model sees them: what is explained of each, and what people said of it in the model's own numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool
 
+from lignite.data.columns import Columns
 from lignite.data.examples import Example
 from lignite.data.outlines import carry, read_outline
 from lignite.errors import InputError, OptionError
@@ -18,7 +19,7 @@ from lignite.models.facts import class_names
 from lignite.models.load import Model
 from lignite.targets.ask import ask
 from lignite.targets.labels import Labels
-from lignite.targets.objective import Wanted
+from lignite.targets.objective import Wanted, as_target
 from lignite.targets.rows import Row
 from lignite.targets.target import Target
 
@@ -46,6 +47,10 @@ class Subjects:
     def __init__(self, model: Model, examples: Sequence[Example], target: Wanted, *, explain_label: bool) -> None:
         self.model = model
         self.examples = examples
+        if not callable(target) and as_target(target).steps is not None:
+            raise OptionError(
+                "target: steps= explains many tokens of one text; evaluate measures one prediction of each."
+            )
         self.target = target
         self.explain_label = explain_label
         self._labels = Labels(class_names(model.config))
@@ -173,8 +178,26 @@ def _turn(row: Row) -> int:
     return 1 if objective.index == n_choices - 1 else -1
 
 
-def one_per_class(mosaics: Sequence[Example]) -> Iterator[Example]:
+def explains_cells(columns: Columns, target: Wanted, *, explain_label: bool) -> bool:
+    """Whether every mosaic is explained once for each class in its cells.
+
+    Raises
+    ------
+    OptionError
+        If labels are to be explained and there are none, or another target is named as well.
+    """
+    by_cell = explain_label and columns.label is None and columns.cells is not None
+    if explain_label and not by_cell and (columns.label is None or target is not None):
+        raise OptionError("explain_label=True needs the column of the labels, label=…, and no target= beside it.")
+    if by_cell and target is not None:
+        raise OptionError("explain_label=True explains the classes of the cells; leave target= out.")
+    return by_cell
+
+
+def one_per_class(mosaics: Sequence[Example]) -> list[Example]:
     """Every mosaic once for each class in its cells, labelled with it."""
     pairs = [(mosaic, cell) for mosaic in mosaics for cell in dict.fromkeys(mosaic.cells or ())]
-    for number, (mosaic, cell) in enumerate(pairs):
-        yield replace(mosaic, number=number, id=f"{mosaic.id}: {cell}", label=cell)
+    return [
+        replace(mosaic, number=number, id=f"{mosaic.id}: {cell}", label=cell)
+        for number, (mosaic, cell) in enumerate(pairs)
+    ]

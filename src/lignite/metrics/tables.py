@@ -9,8 +9,8 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.data.examples import Example
 from lignite.metrics.asking.session import Asking
+from lignite.metrics.metric import Metric
 from lignite.metrics.readings.statistics import compare, holm, interval
-from lignite.metrics.registry import METRICS
 from lignite.results.evaluation import frame
 
 
@@ -23,7 +23,7 @@ class Scored:
 
     examples: Sequence[Example]
     methods: Sequence[str]
-    metrics: Sequence[str]
+    metrics: Sequence[Metric]
     how: Asking
     pieces: Mapping[tuple[int, str], Mapping[str, Any]]
 
@@ -34,9 +34,9 @@ class Scored:
                 yield example, self.pieces[example.number, method]
 
     @property
-    def columns(self) -> list[tuple[str, str]]:
+    def columns(self) -> list[tuple[Metric, str]]:
         """Metrics and fills, also those that came out for no example."""
-        return [(name, fill) for name in self.metrics for fill in (self.how.fills if METRICS[name].per_fill else ("",))]
+        return [(metric, fill) for metric in self.metrics for fill in (self.how.fills if metric.per_fill else ("",))]
 
     @property
     def accuracy(self) -> float:
@@ -72,26 +72,26 @@ def _table(scored: Scored, scores: pd.DataFrame, confidence: float) -> pd.DataFr
     rows = []
     for method in scored.methods:
         for metric, fill in scored.columns:
-            known = groups.get((method, metric, fill), np.empty(0))
+            known = groups.get((method, metric.name, fill), np.empty(0))
             found = interval(known, confidence=confidence, seed=scored.how.seed)
-            rows.append((method, metric, fill, found.mean, found.low, found.high, found.n))
+            rows.append((method, metric.name, fill, found.mean, found.low, found.high, found.n))
     return frame(rows, ["method", "metric", "fill", "mean", "low", "high", "n"])
 
 
 def _tests(scored: Scored, scores: pd.DataFrame, reference: str, confidence: float) -> pd.DataFrame:
     rows = []
     for metric, fill in scored.columns:
-        some = scores[(scores["metric"] == metric) & (scores["fill"] == fill)]
+        some = scores[(scores["metric"] == metric.name) & (scores["fill"] == fill)]
         wide = some.pivot(index="example", columns="method", values="value")
         others = [method for method in scored.methods if method != reference and method in wide]
-        if not METRICS[metric].tested or reference not in wide:
+        if not metric.tested or reference not in wide:
             continue
         known = {name: wide[name].to_numpy() for name in (reference, *others)}
         found = [compare(known[name], known[reference], confidence=confidence, seed=scored.how.seed) for name in others]
         adjusted = holm([item.p for item in found])
         for name, item, p_holm in zip(others, found, adjusted, strict=True):
             difference = (item.difference, item.low, item.high)
-            rows.append((name, reference, metric, fill, *difference, item.p, float(p_holm), item.n))
+            rows.append((name, reference, metric.name, fill, *difference, item.p, float(p_holm), item.n))
     return frame(rows, ["method", "reference", "metric", "fill", "difference", "low", "high", "p", "p_holm", "n"])
 
 
