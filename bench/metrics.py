@@ -14,11 +14,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import lignite
 from lignite.metrics.asking.faithfulness import BINS, LOG_ODDS_BIN, faithfulness, n_removed
-from lignite.metrics.asking.places import removable
 from lignite.targets.ask import ask
 from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
+from lignite.targets.words import removable
 
 STEPS = 10
 

@@ -32,20 +32,20 @@ from data import ROOT, shared_folder
 from lignite.attribution.fusion import weights_of
 from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
-from lignite.blocks.baselines import special_tokens, starts_of
+from lignite.blocks.baselines import starts_of, words_in
 from lignite.blocks.stack import Stack
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.methods import METHODS as EXPLAINERS
 from lignite.methods.scoring.stacks import in_stacks, precision_of
 from lignite.methods.shared import Integrated
 from lignite.metrics.asking.faithfulness import BINS, n_removed
-from lignite.metrics.asking.places import removable
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.models.hold import at_rest
 from lignite.models.identity import hash_weights
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
 from lignite.targets.target import Target
+from lignite.targets.words import removable
 from tables import insert, number, pages
 from train import processor
 from train_decoder import SOURCES, reviews, snippets
@@ -102,7 +102,7 @@ def seed_for(*parts: object) -> int:
 
 def replaced(stack: Stack) -> Tensor:
     """Places of the words: no padding, no special tokens."""
-    return stack.kept & ~special_tokens(stack)
+    return words_in(stack, keep_special=True)
 
 
 def from_token(number: int) -> Start:

@@ -16,6 +16,7 @@ from lignite.models.facts import patch_size, reads_images, vocabulary_size
 from lignite.models.hold import own_calls
 from lignite.models.load import Model
 from lignite.targets.edits import filler, fillers
+from lignite.targets.words import words_of
 
 MEAN_EMBEDDING = "mean-embedding"
 VECTORS_AT_ONCE = 8192
@@ -134,11 +135,12 @@ def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "ro
     return torch.where(replaced, blank, stack.tensors["input_ids"])
 
 
-def special_tokens(stack: Stack) -> Bool[Tensor, "row token"]:
-    special = torch.zeros_like(stack.kept)
+def words_in(stack: Stack, *, keep_special: bool) -> Bool[Tensor, "row token"]:
+    """Places that a baseline changes: `words_of` every row."""
+    words = torch.zeros_like(stack.kept)
     for number, row in enumerate(stack.rows):
-        special[number, : row.n_tokens] = torch.tensor(row.encoded.tokens.special, device=special.device)
-    return special
+        words[number, words_of(row, keep_special=keep_special)] = True
+    return words
 
 
 def mean_embedding(model: Model) -> Float[Tensor, " d"]:
@@ -206,7 +208,7 @@ def _words(stack: Stack, name: str, *, keep_special: bool) -> Bool[Tensor, "row 
     """Places that a baseline of words changes."""
     if "input_ids" not in stack.tensors:
         raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'blur', 'zero' or 'mean'.")
-    return stack.kept & ~special_tokens(stack) if keep_special else stack.kept
+    return words_in(stack, keep_special=keep_special)
 
 
 def _constant(stack: Stack, layer: int, name: str) -> Tensor:
@@ -218,5 +220,5 @@ def _constant(stack: Stack, layer: int, name: str) -> Tensor:
 
 
 def _with_special(stack: Stack, start: Tensor, *, keep_special: bool) -> Tensor:
-    stays = ~stack.kept | special_tokens(stack) if keep_special else ~stack.kept
-    return torch.where(stays[..., None], stack.states[0], start)
+    words = words_in(stack, keep_special=keep_special)
+    return torch.where(words[..., None], start, stack.states[0])

@@ -32,7 +32,7 @@ from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.models.facts import reads_images
 from lignite.models.load import Model, as_model
 from lignite.targets.ask import ask
-from lignite.targets.edits import fillers
+from lignite.targets.edits import usual_fill
 from lignite.targets.objective import Wanted
 from lignite.targets.rows import Row
 
@@ -200,4 +200,4 @@ def _fill(model: Model) -> str:
     """What stands in the place of what is removed, where a share is chosen by faithfulness."""
     if reads_images(model.network):
         return "blur"
-    return next(iter(fillers(model)), "delete")
+    return usual_fill(model)

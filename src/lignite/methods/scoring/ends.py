@@ -4,7 +4,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lignite.attribution.orders import at_both_ends, in_both_orders
-from lignite.blocks.baselines import special_tokens
+from lignite.blocks.baselines import words_in
 from lignite.blocks.stack import Stack
 from lignite.methods.scoring.stacks import points_at_once
 from lignite.methods.shared import FromBaseline
@@ -38,7 +38,7 @@ def orders_of(
 
 def _moving(stack: Stack, options: FromBaseline) -> Bool[Tensor, "row token"]:
     """Tokens that the baseline changes; behind the place of a next token nothing can matter, not even by rounding."""
-    moves = stack.kept & ~special_tokens(stack) if options.keep_special else stack.kept.clone()
+    moves = words_in(stack, keep_special=options.keep_special)
     if has_encoder_and_decoder(stack.model.config):
         return moves
     for number, objective in enumerate(stack.objectives):

@@ -10,13 +10,14 @@ from jaxtyping import Bool
 from lignite.errors import BypassError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
-from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of, words_of
+from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of
 from lignite.methods.shared import FromBaseline
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
 from lignite.targets.edits import cover, filler, is_image, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
+from lignite.targets.words import words_of
 
 ROWS_AT_ONCE = 1024
 """Inputs prepared at a time; how many of them run together is left to the memory budget."""
@@ -50,7 +51,7 @@ def _players(model: Model, row: Row, options: FromBaseline) -> tuple[int, ...]:
     objective = row.objective
     answer = None if has_encoder_and_decoder(model.config) else objective.position
     end = answer if answer is not None and objective.kind == "next" else row.n_tokens
-    return tuple(place for place in words_of(row, options.keep_special) if place != answer and place < end)
+    return tuple(place for place in words_of(row, keep_special=options.keep_special) if place != answer and place < end)
 
 
 def relevance_of(game: Game, scores: np.ndarray) -> np.ndarray:

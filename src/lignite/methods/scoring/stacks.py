@@ -140,16 +140,6 @@ def precision_of(stack: Stack, options: Integrated, budget: float) -> Following:
     )
 
 
-def words_of(row: Row, keep_special: bool) -> list[int]:
-    """Places whose states or tokens a baseline changes: never the padding, and special tokens only if asked."""
-    tokens = row.encoded.tokens
-    return [
-        place
-        for place, (padding, special) in enumerate(zip(tokens.padding, tokens.special, strict=True))
-        if not padding and not (special and keep_special)
-    ]
-
-
 def start_of(stack: Stack, options: FromBaseline) -> Start:
     """Where the method's one baseline enters the first block, certified there."""
     (start,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=False, every_layer=False)

@@ -15,7 +15,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import InputError, OptionError
-from lignite.metrics.asking.places import by_place, removable
+from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Cases, Metric, Question
 from lignite.metrics.readings.plausibility import rationale_from_spans
@@ -24,6 +24,7 @@ from lignite.models.load import Model
 from lignite.targets.edits import reorder_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
+from lignite.targets.words import removable
 
 CONTEXTS = ("all", "unrelated")
 MEASURES = ("rank_correlation", "l1", "value_change", "probability_change", "label_change")

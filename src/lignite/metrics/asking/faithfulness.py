@@ -19,7 +19,7 @@ from scipy.integrate import trapezoid
 from lignite.calls import as_names, check_choice
 from lignite.errors import InputError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
-from lignite.metrics.asking.places import beginning, by_place, removable
+from lignite.metrics.asking.places import beginning, by_place
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of, enlarge
 from lignite.targets.edits import (
@@ -34,6 +34,7 @@ from lignite.targets.edits import (
 )
 from lignite.targets.predict import Prediction, predict
 from lignite.targets.rows import Row
+from lignite.targets.words import removable
 
 PARTS = ("curves", "bins", "perturbation")
 OUTPUTS = ("probability", "logit")

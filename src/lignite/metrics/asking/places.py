@@ -1,20 +1,10 @@
-"""Which tokens take part in a measure, and an explanation's numbers by their places in the model's input."""
+"""An explanation's numbers by their places in the model's input."""
 
 import numpy as np
 from jaxtyping import Float
 
 from lignite.errors import InputError, NotFiniteError
 from lignite.targets.rows import Row
-
-
-def removable(row: Row) -> list[int]:
-    """Places of the tokens that the measures may remove: no padding, no special token, not the one read by the head."""
-    tokens = row.encoded.tokens
-    return [
-        place
-        for place in range(len(tokens))
-        if not (tokens.padding[place] or tokens.special[place] or place == row.objective.position)
-    ]
 
 
 def by_place(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lignite.calls import check_choice
 from lignite.errors import InputError, ModelError, OptionError
-from lignite.metrics.asking.places import by_place, removable
+from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Cases, Metric, Question
 from lignite.models.hold import own_calls
@@ -24,6 +24,7 @@ from lignite.models.load import Model
 from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
+from lignite.targets.words import removable
 
 
 def infidelity(

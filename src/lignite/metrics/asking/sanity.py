@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from lignite.blocks.record import record
 from lignite.errors import InputError
-from lignite.metrics.asking.places import by_place, removable
+from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Cases, Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.hold import at_rest, own_calls, switches_undone
 from lignite.models.load import Model
 from lignite.targets.rows import Row, run
+from lignite.targets.words import removable
 
 
 @dataclass(frozen=True)
