@@ -44,7 +44,6 @@ def model():
 def explainer(monkeypatch):
     stand_in = Explainer()
     monkeypatch.setattr(units, "explain_rows", stand_in)
-    monkeypatch.setattr(units, "missed_in", lambda result: [])
     return stand_in
 
 
@@ -635,7 +634,6 @@ def told(model):
     """An evaluation with everything: evidence, two fills, a skipped example, names that need care."""
     patch = pytest.MonkeyPatch()
     patch.setattr(units, "explain_rows", Explainer())
-    patch.setattr(units, "missed_in", lambda result: [])
     rows = [*ROWS, {"id": "<b>", "text": "word " * 400, "label": 1, "why": None, "signs": None}]
     try:
         return evaluate(

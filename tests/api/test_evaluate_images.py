@@ -495,7 +495,9 @@ def test_metrics_of_texts_are_those_of_texts():
     assert all(metric.reads != "image" for metric in choose_metrics(None, evidence=("rationale", "polarity")))
     images = choose_metrics(None, reads="image", evidence=("mask", "distractor", "cells"))
     assert all(metric.reads != "text" for metric in images)
-    assert {"positive-perturbation", "negative-perturbation", "untouched-accuracy", "iou", "object-share"} <= {*images}
+    assert {"positive-perturbation", "negative-perturbation", "untouched-accuracy", "iou", "object-share"} <= {
+        metric.name for metric in images
+    }
 
 
 def test_without_colours_images_are_blurred(explainer):

@@ -26,7 +26,6 @@ def _plain_terminal(monkeypatch):
 def explainer(monkeypatch):
     stand_in = Explainer()
     monkeypatch.setattr(units, "explain_rows", stand_in)
-    monkeypatch.setattr(units, "missed_in", lambda result: [])
     return stand_in
 
 
