@@ -167,6 +167,19 @@ def test_a_closed_form_that_does_not_hold_gives_way_to_target_batches(monkeypatc
         flow_of(model, "gpt2", plan="closed-form")
 
 
+@pytest.mark.parametrize(("clip", "seed"), [(3.0, 0), (3.5, 9), (3.5, 10)])
+def test_a_form_that_is_wrong_for_a_few_tokens_is_not_taken(clip, seed):
+    """OLMo clips keys and values, here so high that few are: a target or two do not show it, nor does the trial."""
+    olmo = ARCHITECTURES["olmo"]
+    clipped = replace(olmo, config={**olmo.config, "clip_qkv": clip})
+    model = lignite.wrap(full_precision(clipped.build(seed=seed, dtype=torch.float64)))
+    inputs = clipped.inputs(seed=seed, length=LENGTH)
+
+    found, truth = (lignite.flow(model, inputs, n_steps=2, maps="whole", plan=plan) for plan in ("auto", "definition"))
+
+    assert_close(found.whole.values, truth.whole.values, rtol=0, atol=1e-9 * float(abs(truth.whole).max()))
+
+
 def test_a_norm_that_is_not_seen_is_found_by_the_trial(monkeypatch):
     """A block whose norm is a line of its own code is taken for one without, and is not believed."""
     monkeypatch.setattr("lignite.blocks.routes.norms_noted", lambda module: contextlib.nullcontext([]))

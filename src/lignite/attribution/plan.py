@@ -63,8 +63,9 @@ class Plan:
     path: Path | StraightPaths
 
 
-OTHER_MIXTURES = 6
-"""Targets and nodes, beside the first, at which a form behind a norm must hold: a pass of `pre` each."""
+MIXED_NODES, MIXED_TARGETS = 6, 16
+"""Nodes and targets at which a form must hold where a norm comes first: sources are dealt out among the targets, and
+one pass of `pre` serves all (docs/method.md, section 5)."""
 
 
 def choose_plan(
@@ -113,7 +114,7 @@ def grading(start: Float[Tensor, "*any"] | None) -> int:
 
 
 def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = ()) -> tuple[str, ClosedForm] | None:
-    """Find the closed form that keys and values take along target-token paths, at one random mixture.
+    """Find the closed form that keys and values take along target-token paths, at random mixtures.
 
     Candidates are no norm, a LayerNorm and an RMSNorm with each epsilon found in the block, before a norm of the keys
     where there is one. Where no norm runs before attention, none is taken unseen; else the first without a norm that
@@ -140,21 +141,21 @@ def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = 
         linear = form(None, None, None)
         if not block.norms_first and "linear" not in without:
             return f"closed-form (linear{suffix})", linear
-        mixture = _Mixture(block, seed, with_keys=key_norm is not None or rotation is not None)
-        if "linear" not in without and float(mixture.error(linear)) <= tolerance:
+        one = _Mixtures(block, seed, with_keys=key_norm is not None or rotation is not None)
+        if "linear" not in without and float(one.error(linear)) <= tolerance:
             return f"closed-form (linear{suffix})", linear
         nothing = torch.zeros_like(block.states)
         bias = block.pre(nothing[None])
         bias_rotation = None if rotation is None else _rotation(block, nothing)
         norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
         forms = [form(norm, bias, bias_rotation) for norm in norms]
-        errors = torch.stack([mixture.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
+        errors = torch.stack([one.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
         best = min(range(len(forms)), key=errors.__getitem__)
         if not errors[best] <= tolerance:
             return None
         # What clips keys or values (OLMo) may leave one mixture alone and not the next.
-        others = [_Mixture(block, seed + number, with_keys=True) for number in range(1, OTHER_MIXTURES + 1)]
-        if not float(torch.stack([other.error(forms[best]) for other in others]).max()) <= tolerance:  # read once
+        many = _Mixtures(block, seed + 1, n_nodes=MIXED_NODES, n_targets=MIXED_TARGETS, with_keys=True)
+        if not float(many.error(forms[best])) <= tolerance:
             return None
     return f"closed-form ({norms[best]}{suffix})", forms[best]
 
@@ -166,28 +167,36 @@ def _rotation(block: Block, states: Float[Tensor, "token d"]) -> Rotation | None
         return None  # positions of another layout: the mixture decides whether the form fits without
 
 
-class _Mixture:
-    """Values, and where more than one norm or a rotation stands before them keys, at one node of a target's path."""
+class _Mixtures:
+    """Mixtures are values and logits of sources that are dealt out among some targets, at some nodes of their paths.
 
-    def __init__(self, block: Block, seed: int, *, with_keys: bool):
+    `place` says with which target a source is mixed: each node deals anew, and one pass of `pre` serves all.
+    """
+
+    def __init__(self, block: Block, seed: int, *, n_nodes: int = 1, n_targets: int = 1, with_keys: bool):
         assert block.scoring is not None
         assert block.projections is not None
-        lot = random.Random(seed)
-        states, self.target, node = block.states, lot.randrange(len(block.states)), lot.uniform(0.2, 0.8)
-        self.targets = torch.tensor([self.target], device=states.device)
-        self.node = states.new_tensor([node])
-        own = states[self.target]
-        _, key, value = block.pre((own + node * (states - own))[None])
-        query = block.projections.query[:, :, self.target, None] * block.scoring.scale
-        self.value = repeat_groups(value, query.shape[1])[0]
-        self.logits = query @ repeat_groups(key, query.shape[1]).mT if with_keys else None
+        lot, states, n_tokens = random.Random(seed), block.states, len(block.states)
+        n_targets = min(n_targets, n_tokens)
+        chosen = sorted(lot.sample(range(n_tokens), n_targets))
+        nodes = [lot.uniform(0.2, 0.8) for _ in range(n_nodes)]
+        # where all tokens are targets, none meets itself
+        shifts = [1 + lot.randrange(max(1, n_targets - 1)) for _ in nodes]
+        self.targets, self.nodes = torch.tensor(chosen, device=states.device), states.new_tensor(nodes)
+        sources = torch.arange(n_tokens, device=states.device)
+        self.place = (sources + torch.tensor(shifts, device=states.device)[:, None]) % n_targets
+        dealt = self.targets[self.place]
+        own = states[dealt]
+        _, key, value = block.pre(own + self.nodes[:, None, None] * (states - own))
+        query = block.projections.query[0][:, dealt].transpose(0, 1) * block.scoring.scale
+        self.value = repeat_groups(value, query.shape[1])
+        self.logits = (query * repeat_groups(key, query.shape[1])).sum(-1) if with_keys else None
 
     def error(self, form: ClosedForm) -> Float[Tensor, ""]:
-        keys, values = form.mixtures(self.node, self.targets)
-        error = _off(form.values(values, self.target), self.value)
-        if self.logits is None:
-            return error
-        return torch.maximum(error, _off(form.logits(keys, self.targets), self.logits))
+        """Say how far a form is from what `pre` gives, relative to the largest value or logit."""
+        values, logits = form.dealt(self.nodes, self.targets, self.place)
+        error = _off(values, self.value)
+        return error if self.logits is None else torch.maximum(error, _off(logits, self.logits))
 
 
 def _off(actual: Float[Tensor, "*any"], expected: Float[Tensor, "*any"]) -> Float[Tensor, ""]:

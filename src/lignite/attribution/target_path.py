@@ -13,7 +13,7 @@ The shapes of what is mixed, of all nodes n, heads h (1 where all heads have the
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
@@ -232,11 +232,25 @@ class ClosedForm(Path):
     def value_of(self, targets: Targets) -> Float[Tensor, "head target d_value"]:
         return self.value if len(targets) == self.value.shape[1] else self.value[:, targets]
 
-    def values(self, mixture: Mixture, target: int) -> Float[Tensor, "head source d_value"]:
-        """Compute every source's value at one node of one target's path."""
-        own, other = mixture.own[0, :, 0, :, None], mixture.other[0, :, 0, :, None]
-        mixed = torch.addcmul(own * self.value[:, target, None], other, self.value)
-        return mixed if self.value_bias is None else mixed + self.value_bias[:, None]
+    def dealt(
+        self, nodes: Nodes, targets: Targets, place: Int[Tensor, "node source"]
+    ) -> tuple[Float[Tensor, "node head source d_value"], Float[Tensor, "node head source"]]:
+        """Compute every source's value and logit at some nodes of the path of one target, whose `place` is told."""
+        keys, mixture = self.mixtures(nodes, targets)
+        shape = len(nodes), -1, len(targets), place.shape[1]
+        own, other = (_of_dealt(each.expand(shape), place)[..., None] for each in (mixture.own, mixture.other))
+        of_targets = self.value[:, targets[place]].transpose(0, 1)
+        values = torch.addcmul(own * of_targets, other, self.value)
+        if self.value_bias is not None:
+            values = values + self.value_bias[:, None]
+        return values, _of_dealt(self.logits(keys, targets), place)
+
+
+def _of_dealt(
+    pairs: Float[Tensor, "node head target source"], place: Int[Tensor, "node source"]
+) -> Float[Tensor, "node head source"]:
+    """Take the target that each source is dealt out to."""
+    return pairs.gather(2, place[:, None, None].expand(-1, pairs.shape[1], 1, -1))[:, :, 0]
 
 
 class Products:
