@@ -7,6 +7,7 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.wide import mostly_wide
 
 import lignite
+from lignite.api.flow_options import MAPS
 from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.rounding import ROUNDING

@@ -24,7 +24,7 @@ def size_among_targets(displacement: Any, median: Any) -> Any:
     return abs(displacement).clip(min=SMALL_SHARE * median)
 
 
-def size_beside_predictions(displacement: Any, one: Any, other: Any) -> Any:
+def size_among_predictions(displacement: Any, one: Any, other: Any) -> Any:
     """Of an explanation: the displacement, or a small share of the larger of the predictions it is between."""
     return abs(displacement).clip(min=ROUNDED_SHARE * abs(one).clip(min=abs(other))).clip(min=NOTHING)
 

@@ -16,7 +16,7 @@ from lignite.api import flow as flows
 from lignite.api.gaps import Missed, missed_in, remedy
 from lignite.methods import CaLig
 from lignite.results.certificate import certificate, certificates, largest_gap
-from lignite.tolerance import CARRIED_SHARE, size_among_targets, size_beside_predictions, size_of_carried
+from lignite.tolerance import CARRIED_SHARE, size_among_predictions, size_among_targets, size_of_carried
 from lignite.views.explanation.facts import certificates as shown
 from lignite.views.flow.facts import worst_gaps
 
@@ -128,7 +128,7 @@ def test_tensors_and_labelled_arrays_go_by_one_rule(make):
     moved = make([-4.0, 1e-9, 2.0])
 
     np.testing.assert_allclose(size_among_targets(moved, 2.0), [4, 2e-3, 2])
-    np.testing.assert_allclose(size_beside_predictions(moved, moved * 0 + 5, moved * 0 - 8), [4, 0.08, 2])
+    np.testing.assert_allclose(size_among_predictions(moved, moved * 0 + 5, moved * 0 - 8), [4, 0.08, 2])
     np.testing.assert_allclose(size_of_carried(moved, 3.0), [4, 3 * CARRIED_SHARE, 2])
 
 

@@ -123,7 +123,7 @@ def settle_layer(
     budget: float,
     seed: int = 0,
 ) -> tuple[Block, LayerScores]:
-    """What `attribute_layer` gives, with the block by the route on which it held."""
+    """Do what `attribute_layer` does, and give the block by the route on which it held."""
     failed: tuple[str, ...] = ()
     offered = options
     while True:
@@ -168,7 +168,7 @@ def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
 
 
 def offered_maps(block: Block) -> tuple[str, ...]:
-    """Maps that a block shows; `composed` follows from two of them."""
+    """List the maps that a block shows; `composed` follows from two of them."""
     return ("attention", "mlp", "whole") if block.heads is not None else ("whole",)
 
 

@@ -12,7 +12,7 @@ from lignite.attribution.integrals import Bisecting, Integral, Nesting, integrat
 from lignite.attribution.lines import Layers, Lines, power_of
 from lignite.attribution.panels import Goal, Precision
 from lignite.attribution.traced_path import TracedPath
-from lignite.tolerance import size_beside_predictions
+from lignite.tolerance import size_among_predictions
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def along_input(
 def _integrated(path: Lines | TracedPath, precision: Following, power: int) -> LayerIG:
     lines = torch.arange(len(path.value), device=path.value.device)
     ends = [of_lines[:, None].expand_as(path.displacement) for of_lines in (path.value, path.base)]
-    size, scale = size_beside_predictions(path.displacement, *ends), torch.maximum(ends[0].abs(), ends[1].abs())
+    size, scale = size_among_predictions(path.displacement, *ends), torch.maximum(ends[0].abs(), ends[1].abs())
     if precision.stochastic:
         return _by_chance(path, lines, size, precision)
     if precision.n_steps is not None or power != 1:

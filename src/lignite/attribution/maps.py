@@ -21,7 +21,7 @@ from lignite.attribution.readout import Readout, of_targets
 class Chunking:
     """A chunking says how many nodes and targets are computed at once. Sizes are bytes; results do not depend on them.
 
-    A node costs `per_node` once and `per_target` for every target beside it.
+    A node costs `per_node` once and `per_target` for every target.
     """
 
     budget: float
@@ -64,7 +64,7 @@ class Map(ABC):
         self._watched = place
 
     def have_ready(self, scores: Scores, *, started: bool) -> None:
-        """Answer the first call with scores that were computed beside those of other maps.
+        """Answer the first call with scores that were computed together with those of other maps.
 
         If it was `started`, their first node is the start of the path, which is no node of a rule.
         """

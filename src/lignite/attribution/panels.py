@@ -26,7 +26,7 @@ NEARLY_EXACT = 64
 """An error of so many roundings is rounding if halves with as many nodes each are no better."""
 
 DEEPEST = 40
-"""Panels are halved so many times at most: those that begin at 0 stay wide beside rounding for ever."""
+"""Panels are halved so many times at most: those that begin at 0 stay wide, compared with rounding, for ever."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ LIVE_KEYS = 10
 before and after the norm, the projection and the position code."""
 
 LIVE_STATES = 6
-"""Copies of all tokens' states that a path through a black box keeps beside the block's own graph: its slope, its
+"""Copies of all tokens' states that a path through a black box keeps next to the block's own graph: its slope, its
 points and the sum that makes them, what leaves the block, the gradient, and its product with the slope."""
 
 GRAPH_AND_GRADIENT = 2

@@ -16,7 +16,7 @@ from lignite.attribution.lines import Layers, OfPoints, Points, every_row, gradi
 from lignite.attribution.panels import Goal, Precision, Scores
 from lignite.attribution.plan import choose_chunking, choose_plan
 from lignite.attribution.readout import Weighed
-from lignite.tolerance import size_beside_predictions, size_of_carried
+from lignite.tolerance import size_among_predictions, size_of_carried
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def pull_back(
         with torch.no_grad():
             base = torch.cat([layers.run(n_layers, start[-1][some], some) for some in rows.split(precision.max_points)])
     displacement = layers.value - base
-    size = size_beside_predictions(displacement, layers.value, base)
+    size = size_among_predictions(displacement, layers.value, base)
     scale = torch.maximum(layers.value.abs(), base.abs())
     share = replace(precision, tol=precision.tol / (n_layers + 1))  # gaps of the layers add up
     vectors: list[Tensor] = []

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from lignite.results.schema import EXPLAIN, layout_of
-from lignite.tolerance import size_among_targets, size_beside_predictions, size_of_carried
+from lignite.tolerance import size_among_predictions, size_among_targets, size_of_carried
 
 SUMS = {"": "layers", "output_": "output", "total_": "total", "relevance_flow_": "flow"}
 """Sums that an explanation promises: how their variables begin, and what they are called."""
@@ -110,7 +110,7 @@ def _size(dataset: xr.Dataset, prefix: str) -> xr.DataArray | None:
     displacement = dataset[f"{prefix}displacement"].astype(np.float64)
     if layout_of(dataset).kind == EXPLAIN.kind:
         value = displacement * 0 + float(dataset.attrs.get("value", 0.0))
-        return _array(size_beside_predictions(displacement, value, value - displacement))
+        return _array(size_among_predictions(displacement, value, value - displacement))
     others = [dim for dim in displacement.dims if dim != "layer"]
     return _array(size_among_targets(displacement, abs(displacement).quantile(0.5, others, method="lower")))
 
