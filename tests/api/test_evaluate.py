@@ -3,6 +3,9 @@
 import io
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -525,6 +528,36 @@ def test_a_stopped_run_goes_on_where_it_ended(model, explainer, tmp_path, monkey
 
     assert {text for _, text in explainer.explained} == set(TEXTS[2:])
     same(resumed, whole)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_is_killed_at_a_unit_goes_on_to_identical_tables(model, tmp_path, monkeypatch, when):
+    """To the last bit: the journal holds whole units, so what is asked together is asked together again."""
+    monkeypatch.setattr(units, "TOGETHER", 2)
+    path = tmp_path / "run.jsonl"
+    killed = (
+        "import os, signal, sys\n"
+        "import lignite\n"
+        "from lignite.api import units\n"
+        "from lignite.runs.journal import Journal\n"
+        "from tests.kit.explainer import TEXTS\n"
+        "units.TOGETHER = 2\n"
+        "write = Journal.write\n"
+        "def kill(journal, pieces):\n"
+        "    if sys.argv[2] == 'after': write(journal, pieces)\n"
+        "    if sys.argv[2] == 'after' or journal.finished: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    write(journal, pieces)\n"
+        "Journal.write = kill\n"
+        "lignite.evaluate(lignite.load('tiny-sentiment'), TEXTS, 'occlusion', 'deletion,log-odds', steps=4,\n"
+        "    resume=sys.argv[1])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", killed, str(path), when], check=False, cwd=Path(__file__).parents[2])
+    options = {"metrics": "deletion,log-odds", "steps": 4}
+
+    resumed = evaluate(model, TEXTS, "occlusion", resume=path, **options)
+
+    assert ended.returncode == -9
+    same(resumed, evaluate(model, TEXTS, "occlusion", **options))
 
 
 @pytest.mark.parametrize("cut", [1, 7, 100])

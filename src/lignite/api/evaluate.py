@@ -10,10 +10,9 @@ from typing import Any
 from lignite.api.compared import DEFAULT_METHODS, find_reference, read_methods
 from lignite.api.provenance import attributes_of, settings_of
 from lignite.api.units import SKIPPED, Skipped, Work, warn_of_gaps
-from lignite.calls import Progress, check_count, check_seed, public
+from lignite.calls import Progress, public
 from lignite.data.columns import Columns
 from lignite.data.examples import read_examples
-from lignite.errors import OptionError
 from lignite.metrics.asking.session import Asking
 from lignite.metrics.metric import Metric
 from lignite.metrics.registry import choose_metrics
@@ -26,9 +25,6 @@ from lignite.results.evaluation import Evaluation, frame
 from lignite.runs.journal import Journal
 from lignite.runs.local import run
 from lignite.targets.edits import check_fills, usual_fill
-
-MOST_POINTS = 10_000
-"""Of a curve: texts have fewer words."""
 
 
 @public
@@ -72,8 +68,7 @@ def evaluate(
         Names from `lignite.metrics.registry.METRICS`, or metrics of one's own (`lignite.metrics.metric`); by default
         all that are cheap and that the columns allow.
     smooth
-        Compare relevance with masks and cells after drawing it as lines between the patches' centres (bilinear, as
-        segmentation tests do), not with the edges that patches have.
+        Draw relevance as lines between the patches' centres (bilinear) before it is compared with masks and cells.
     target
         What is explained, as in `lignite.explain`; by default each example's predicted class.
     explain_label
@@ -83,12 +78,10 @@ def evaluate(
         Measure so many examples, drawn at random; the seed also serves random methods and intervals.
     fills
         What stands in the place of a removed token, some of ``"mask"``, ``"pad"`` and ``"delete"`` (the text becomes
-        shorter); by default the first of them that this model has. For images some of ``"black"``, ``"grey"`` and
-        ``"blur"``; by default black, as perturbation tests are published, or blur where colours are not known.
-    steps
-        Points of the deletion and insertion curves.
-    confidence
-        Of all intervals.
+        shorter); by default the first that this model has. For images ``"black"`` (as perturbation tests are
+        published), ``"grey"``, ``"blur"``; by default black, or blur where colours are not known.
+    steps, confidence
+        Points of the deletion and insertion curves; confidence of all intervals.
     reference
         Method that the others are tested against; by default the first.
     options
@@ -119,12 +112,8 @@ def evaluate(
     check_known("evaluate()", columns, options_of(Columns), beside=inspect.signature(evaluate).parameters)
     named = Columns(**columns)
     check_share("confidence", confidence, "of all intervals, such as 0.95")
-    check_count("steps", steps, MOST_POINTS)
-    check_seed(seed)
     images = reads_images(model.network)
-    named.check_kind(model.name, images=images)
-    if smooth and not images:
-        raise OptionError(f"smooth=True is for models of images; {model.name} reads texts. Leave it out.")
+    named.check_kind(model.name, images=images, smooth=smooth)
     by_cell = explains_cells(named, target, explain_label=explain_label)
     given = read_examples(examples, named, images=images, limit=limit, seed=seed)
     subjects = Subjects(model, one_per_class(given) if by_cell else given, target, explain_label=explain_label)

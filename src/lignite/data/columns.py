@@ -50,14 +50,15 @@ class Columns(Options):
         if self.distractor is not None and self.mask is None and self.boxes is None:
             raise OptionError("distractor= needs the object's own mask= or boxes= beside it.")
 
-    def check_kind(self, model: str, *, images: bool) -> None:
+    def check_kind(self, model: str, *, images: bool, smooth: bool = False) -> None:
         """Refuse columns of texts for a model of images, and the other way round."""
         reads, other, named = ("images", "texts", OF_TEXTS) if images else ("texts", "images", OF_IMAGES)
-        for name in named:
-            if name not in ("text", "image", "label") and getattr(self, name) is not None:
-                raise OptionError(
-                    f"{name}={getattr(self, name)!r} is for models of {other}; {model} reads {reads}. Leave it out."
-                )
+        given = {name: getattr(self, name) for name in named if name not in ("text", "image", "label")}
+        if not images:
+            given["smooth"] = smooth or None  # how relevance is drawn under what `mask` and its like outline
+        for name, value in given.items():
+            if value is not None:
+                raise OptionError(f"{name}={value!r} is for models of {other}; {model} reads {reads}. Leave it out.")
 
     @property
     def evidence(self) -> frozenset[str]:
