@@ -322,6 +322,25 @@ def test_configurations_are_read_in_one_place(path):
     assert words & SAID_BY_CONFIGURATIONS == set()
 
 
+CARRY_AXES = ("attribution", "blocks", "inputs", "models", "targets")
+
+
+@every_module
+def test_tensors_carry_their_axes(path):
+    """Axes that are written down are checked in every test; those that are not are guessed by every reader."""
+    if room_of(name_of(path)) not in CARRY_AXES:
+        return
+    bare = [
+        f"{function.name}({given.arg})"
+        for function in ast.walk(tree_of(path))
+        if isinstance(function, ast.FunctionDef)
+        for given in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+        if given.annotation is not None and ast.unparse(given.annotation) in ("Tensor", "Tensor | None")
+    ]
+
+    assert bare == []
+
+
 @every_module
 def test_imports_stand_at_the_top(path):
     """An import on a last line hides a circle; one inside a function says that what it needs is heavy or optional."""

@@ -54,10 +54,10 @@ def test_by_default_the_predicted_class_is_explained():
     assert_allclose(answer.value, logits[best], **ROUNDED)
     assert_allclose(answer.probability, logits.softmax(0)[best], **ROUNDED)
     assert int(answer.label) == best
-    assert row.outlook.choices == ("bad", "Neither", "good")
-    assert_allclose(row.outlook.logit, logits, **ROUNDED)
-    assert_allclose(row.outlook.probability, logits.softmax(0), **ROUNDED)
-    assert row.outlook.best == row.objective.name
+    assert row.choices.names == ("bad", "Neither", "good")
+    assert_allclose(row.choices.logit, logits, **ROUNDED)
+    assert_allclose(row.choices.probability, logits.softmax(0), **ROUNDED)
+    assert row.choices.best == row.objective.name
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_where_several_labels_may_hold_each_has_its_own_probability():
         assert_allclose(answer.value, logits[number], **ROUNDED)
         assert_allclose(answer.probability, logits[number].sigmoid(), **ROUNDED)
         assert int(answer.label) == int(logits[number] > 0)
-        assert_allclose(row.outlook.probability, logits.sigmoid(), **ROUNDED)
+        assert_allclose(row.choices.probability, logits.sigmoid(), **ROUNDED)
 
 
 @pytest.mark.parametrize("options", [{"num_labels": 1}, {"problem_type": "regression"}], ids=["one", "named"])
@@ -126,7 +126,7 @@ def test_a_regression_has_a_value_and_no_probability(options):
     assert_allclose(answer.value, outputs_of(model).logits[0, 0], **ROUNDED)
     assert answer.probability.isnan().all()
     assert answer.label.tolist() == [-1]
-    assert row.outlook.best == ""
+    assert row.choices.best == ""
 
 
 def test_a_function_of_the_output_is_explained_as_it_is():
@@ -255,11 +255,11 @@ def test_of_a_vocabulary_the_likeliest_and_the_explained_are_listed():
 
     (row,) = ask(model, TEXT, worst)
 
-    assert len(row.outlook.choices) == 11
-    assert_allclose(row.outlook.logit[:10], logits.topk(10).values, **ROUNDED)
-    assert_allclose(row.outlook.logit[10], logits[worst], **ROUNDED)
-    assert_allclose(row.outlook.probability[10], logits.softmax(0)[worst], **ROUNDED)
-    assert row.outlook.best == repr(model.tokenizer.decode([int(logits.argmax())]))
+    assert len(row.choices.names) == 11
+    assert_allclose(row.choices.logit[:10], logits.topk(10).values, **ROUNDED)
+    assert_allclose(row.choices.logit[10], logits[worst], **ROUNDED)
+    assert_allclose(row.choices.probability[10], logits.softmax(0)[worst], **ROUNDED)
+    assert row.choices.best == repr(model.tokenizer.decode([int(logits.argmax())]))
 
 
 @pytest.mark.parametrize(("name", "model_class"), [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")])

@@ -70,7 +70,7 @@ def test_what_is_asked_does_not_depend_on_the_batch(name, model_class, target):
     for text, row in zip(TEXTS, together, strict=True):
         (other,) = ask(model, text, target)
         assert (row.objective.index, row.objective.position) == (other.objective.index, other.objective.position)
-        assert_allclose(row.outlook.logit, other.outlook.logit, rtol=0, atol=1e-10)
+        assert_allclose(row.choices.logit, other.choices.logit, rtol=0, atol=1e-10)
 
 
 class Averaging(transformers.PreTrainedModel):
@@ -185,7 +185,7 @@ def test_replaced_tokens_are_others_and_the_rest_stays(row):
     assert ids(edited) == [before[0], 9, before[2], 9, *before[4:]]
     assert ids(row) == before
     assert edited.objective is row.objective
-    assert edited.outlook is None
+    assert edited.choices is None
 
 
 def test_removed_tokens_leave_a_shorter_input(row):

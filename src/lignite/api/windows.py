@@ -53,7 +53,7 @@ def explain_windows(
             "Give the part of the text that matters."
         )
     if len({row.objective.index for row in rows}) > 1:  # by default each window has its own prediction
-        logits = np.mean([row.outlook.logit for row in rows if row.outlook is not None], axis=0)
+        logits = np.mean([row.choices.logit for row in rows if row.choices is not None], axis=0)
         rows = ask(model, [window.text for window in windows], int(logits.argmax()))
     results = [
         result

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.axes import RowStates
 from lignite.blocks.rounding import ROUNDING
 from lignite.blocks.stack import Stack
 from lignite.blocks.streams import Structure, differing, prefer, with_held
@@ -37,7 +38,7 @@ class Start:
     where no input has them.
     """
 
-    states: list[Float[Tensor, "row token d"]]
+    states: list[RowStates]
     value: Float[Tensor, " row"] | None
     choices: Float[Tensor, "row choice"] | None = None
 
@@ -217,14 +218,14 @@ def _other_tensors(stack: Stack) -> dict[str, Tensor]:
     return {name: 0.7 * given.flip(-1 if name == "pixel_values" else 1)}
 
 
-def _words(stack: Stack, ids: Tensor) -> Bool[Tensor, "row token"]:
+def _words(stack: Stack, ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row token"]:
     words = stack.kept.clone()
     for number, row in enumerate(stack.rows):
         words[number, : row.n_tokens] &= ~torch.tensor(row.encoded.tokens.special, device=ids.device)
     return words & ~torch.isin(ids, torch.tensor(sorted(_special_ids(stack.model)), device=ids.device))
 
 
-def _other_words(model: Model, like: Tensor) -> Tensor:
+def _other_words(model: Model, like: Int[Tensor, "row token"]) -> Tensor:
     """Words drawn from all that the model can read, the same ones each time."""
     special = _special_ids(model)
     words = [number for number in range(_n_words(model, like)) if number not in special] or like.unique().tolist()
@@ -232,7 +233,7 @@ def _other_words(model: Model, like: Tensor) -> Tensor:
     return torch.tensor(words)[drawn].to(like)
 
 
-def _n_words(model: Model, ids: Tensor) -> int:
+def _n_words(model: Model, ids: Int[Tensor, "row token"]) -> int:
     try:
         table = model.network.get_input_embeddings()
     except (NotImplementedError, AttributeError):

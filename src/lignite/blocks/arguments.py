@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from lignite.attribution.axes import Targets
 from lignite.errors import ModelError
 
 Place = int | str
@@ -52,7 +53,7 @@ def read_states(output: Any) -> Tensor:
     return states
 
 
-def put_states(output: Any, states: Tensor) -> Any:
+def put_states(output: Any, states: Shaped[Tensor, "*any"]) -> Any:
     """What a block returns, with other states."""
     return states if isinstance(output, Tensor) else pack_output(output, [states, *output[1:]])
 
@@ -78,7 +79,7 @@ def change_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def keep_tokens(tensor: Tensor, n_tokens: int, targets: Int[Tensor, " target"]) -> Tensor:
+def keep_tokens(tensor: Shaped[Tensor, "*any"], n_tokens: int, targets: Targets) -> Tensor:
     """The chosen tokens along every axis of a tensor that counts tokens.
 
     Examples
@@ -92,7 +93,7 @@ def keep_tokens(tensor: Tensor, n_tokens: int, targets: Int[Tensor, " target"]) 
     return tensor
 
 
-def tile_points(tensor: Tensor, n_points: int) -> Tensor:
+def tile_points(tensor: Shaped[Tensor, "*any"], n_points: int) -> Tensor:
     """The tensor once for every point, where it has rows at all."""
     return tensor.repeat(n_points, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else tensor
 
@@ -142,14 +143,16 @@ def put_points(whole: Any, part: Any, some: Int[Tensor, " some"], n_points: int)
     return pytree.tree_unflatten(merged, spec)
 
 
-def _picked(leaf: Tensor, known: Any, some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Tensor:
+def _picked(leaf: Shaped[Tensor, "*any"], known: Any, some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Tensor:
     if known is None:
         raise UnclearError
     found = _axis_of_points(known, leaf.shape, n_rows, n_points)
     return leaf if found is None else leaf.index_select(found[0], _places(some, found[1]))
 
 
-def _put(before: Tensor, after: Tensor, some: Int[Tensor, " some"], n_points: int) -> Tensor:
+def _put(
+    before: Shaped[Tensor, "*any"], after: Shaped[Tensor, "*any"], some: Int[Tensor, " some"], n_points: int
+) -> Tensor:
     if after.ndim and after.shape[0] == 1 < len(some) and before.shape[0] == n_points:  # the same for all points
         after = after.expand(len(some), *after.shape[1:])
     found = _axis_of_points(after.shape, before.shape, len(some), n_points)

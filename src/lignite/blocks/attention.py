@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from lignite.attribution.attend import Scoring, heads_of
+from lignite.attribution.axes import PointHeads
 from lignite.attribution.block import Projections
 from lignite.models.facts import nested_configs
 from lignite.models.hold import modules_of, seen_as
@@ -28,7 +29,7 @@ class AttendCall:
     scoring: Scoring
 
 
-Handler = Callable[[AttendCall], Float[Tensor, "point token head d_value"]]
+Handler = Callable[[AttendCall], PointHeads]
 
 _handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", default=None)
 
@@ -42,10 +43,10 @@ def attention_function(*handed: Any, **options: Any) -> tuple[Tensor, None]:
 
 def attend_call(
     module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
+    query: Float[Tensor, "point head token d_key"],
+    key: Float[Tensor, "point kv source d_key"],
+    value: Float[Tensor, "point kv source d_value"],
+    attention_mask: Shaped[Tensor, "*mask"] | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **options: Any,
@@ -69,13 +70,13 @@ AttentionInterface.register(NAME, attention_function)
 AttentionMaskInterface.register(NAME, eager_mask)
 
 
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def _additive(mask: Shaped[Tensor, "*mask"] | None, dtype: torch.dtype) -> Tensor | None:
     if mask is None or mask.dtype.is_floating_point:
         return mask
     return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask.bool(), torch.finfo(dtype).min)
 
 
-def compute(call: AttendCall) -> Float[Tensor, "point token head d_value"]:
+def compute(call: AttendCall) -> PointHeads:
     """Attention as the definition has it, differentiable in everything."""
     return heads_of(*call.projections, call.scoring)
 
@@ -95,7 +96,7 @@ class OwnCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def heads(self) -> Float[Tensor, "point token head d_value"]:
+    def heads(self) -> PointHeads:
         """What the function answers."""
         return self.function(*self.args, **self.kwargs)[0]
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lignite.attribution.axes import RowStates
 from lignite.blocks.answers import Start, another_input, certified
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
@@ -183,7 +184,7 @@ def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[N
     later = nn.functional.pad(places[:, :-1], (1, 0))
     answered: list[nn.Module] = []
 
-    def answer(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    def answer(module: nn.Module, args: tuple[Tensor, ...], output: Float[Tensor, "row token any"]) -> Tensor:
         read = args[0] if args else None
         if read is None or read.shape != ids.shape:
             return output
@@ -219,6 +220,6 @@ def _constant(stack: Stack, layer: int, name: str) -> Tensor:
     return ((states * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)).expand_as(states).contiguous()
 
 
-def _with_special(stack: Stack, start: Tensor, *, keep_special: bool) -> Tensor:
+def _with_special(stack: Stack, start: RowStates, *, keep_special: bool) -> Tensor:
     words = words_in(stack, keep_special=keep_special)
     return torch.where(words[..., None], start, stack.states[0])

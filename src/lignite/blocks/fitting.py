@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.blocks.arguments import find_states
@@ -53,7 +54,7 @@ def _cut_before(function: Function, sizes: Any) -> Function:
     return lambda outputs: function(cut_to(outputs, sizes))
 
 
-def _check_same(model: Model, expected: Tensor, row: Row) -> None:
+def _check_same(model: Model, expected: Float[Tensor, " row"], row: Row) -> None:
     found = values(run(model.network, row.encoded.tensors), [row.objective])
     miss = float((found - expected).abs())
     if miss > ROUNDING.get(expected.dtype, ROUNDING[torch.float32]).again * max(1.0, float(expected.abs())):

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.attend import heads_of
+from lignite.attribution.axes import PointHeads, PointStates
 from lignite.attribution.block import Projections
 from lignite.blocks.arguments import read_states
 from lignite.blocks.attention import READABLE, AttendCall, OwnCall, configurations, intercepted, observed
@@ -26,9 +27,7 @@ def attending(found: Replay, answer: Callable[[OwnCall | AttendCall], Tensor]) -
         yield
 
 
-def capture_call(
-    found: Replay, states: Float[Tensor, "point token d"], read: Callable[[Any], Any], overrides: dict[str, Any]
-) -> Any:
+def capture_call(found: Replay, states: PointStates, read: Callable[[Any], Any], overrides: dict[str, Any]) -> Any:
     """What `read` makes of the block's call of attention; the block is left there."""
 
     def leave(call: Any) -> Tensor:
@@ -71,12 +70,10 @@ def read_call_and_heads(call: OwnCall | AttendCall) -> tuple[AttendCall, Tensor]
 # At the output projection
 
 
-def capture_projected(
-    found: Replay, module: nn.Module, states: Float[Tensor, "point token d"]
-) -> Float[Tensor, "point token head d_value"]:
+def capture_projected(found: Replay, module: nn.Module, states: PointStates) -> PointHeads:
     """The input of a linear map, as heads; the block is left there."""
 
-    def leave(heads: Tensor) -> Tensor:
+    def leave(heads: Float[Tensor, "*row any"]) -> Tensor:
         raise Captured(heads)
 
     args, kwargs = found.arguments(states)

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from lignite.attribution.axes import RowStates
 from lignite.blocks.answers import Start
 from lignite.blocks.baselines import usual_baseline
 from lignite.blocks.stack import Stack
@@ -39,7 +38,7 @@ def warn_of_leaps(stack: Stack, names: Sequence[str], starts: Sequence[Start]) -
         )
 
 
-def leap(stack: Stack, start: Float[Tensor, "row token d"]) -> float:
+def leap(stack: Stack, start: RowStates) -> float:
     """How far F of the first row has moved at the `EARLY` places, as a share of how far it moves along the path."""
     places = start.new_tensor([0, *EARLY, *LATER])[:, None, None]
     points = start[:1] + places * (stack.states[0][:1] - start[:1])

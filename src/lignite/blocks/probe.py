@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from lignite.blocks.arguments import change_tensors
@@ -40,7 +40,7 @@ def tells_points_apart(call: BlockCall) -> bool:
     """Whether something that the block is handed beside its states has more rows than one (ALiBi of every head)."""
     rows: list[int] = []
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Shaped[Tensor, "*any"]) -> Tensor:
         rows.append(len(tensor) if tensor.ndim > 2 else 1)
         return tensor
 
@@ -84,7 +84,7 @@ def saved_bytes(run: Callable[[], Tensor], module: nn.Module) -> int:
     weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
     kept: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def note(tensor: Shaped[Tensor, "*any"]) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()

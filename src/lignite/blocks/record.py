@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from lignite.attribution.axes import RowStates
 from lignite.blocks.arguments import Place, find_states, first_tensor, put_argument, put_states
 from lignite.blocks.attention import READABLE, configurations, intercepted
 from lignite.errors import BypassError, ModelError, NotFiniteError
@@ -59,11 +60,11 @@ class Layout:
     token: int
     rest: tuple[int, ...]
 
-    def read(self, tensor: Tensor) -> Float[Tensor, "row token d"]:
+    def read(self, tensor: Float[Tensor, "*layout"]) -> RowStates:
         """States as rows of tokens."""
         return tensor if self.is_plain else tensor.movedim((self.row, self.token), (0, 1)).flatten(2)
 
-    def write(self, states: Float[Tensor, "row token d"]) -> Tensor:
+    def write(self, states: RowStates) -> Tensor:
         """The tensor in which such states lie."""
         if self.is_plain:
             return states
@@ -299,7 +300,7 @@ def _follows(before: Met, after: Met) -> bool:
     return before.handed[1] is after.handed[0] or _same(before.output, after.states)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _same(one: Shaped[Tensor, "*any"], other: Shaped[Tensor, "*any"]) -> bool:
     return one.shape == other.shape and bool(torch.equal(one, other))
 
 
@@ -337,7 +338,7 @@ def _recording(
     open_calls: list[tuple[str, nn.Module, Any]] = []
     handles = []
 
-    def entering(name: str, given: Tensor) -> Tensor:
+    def entering(name: str, given: Float[Tensor, "*layout"]) -> Tensor:
         """A copy of states, which a block may change in place: that of what the block before has left, if it fits."""
         before = called[name].calls[-1] if called[name].calls else None
         passed_on = before is not None and before.handed[1] is given and before.version == given._version

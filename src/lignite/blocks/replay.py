@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from lignite.attribution.axes import PointStates, Targets
 from lignite.blocks.arguments import Arguments, change_tensors, keep_tokens, put_argument, read_states, tile_points
 from lignite.blocks.attention import configurations, intercepted
 from lignite.blocks.probe import move_first, tells_points_apart
@@ -49,7 +50,7 @@ class Replay:
     is_tiled: bool = False
     is_plain: bool = False
 
-    def as_loaded(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]:
+    def as_loaded(self, states: PointStates) -> PointStates:
         """The block itself, as the model runs it: masks, biases and scores are computed by the model's own code."""
         if not self.is_plain:
             args, kwargs = self.arguments(states)
@@ -61,7 +62,7 @@ class Replay:
     def arguments(
         self,
         states: Float[Tensor, "point row d"],
-        targets: Int[Tensor, " target"] | None = None,
+        targets: Targets | None = None,
         *,
         masked: bool = False,
     ) -> Arguments:

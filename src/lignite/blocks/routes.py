@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.attend import Scoring, heads_of
+from lignite.attribution.axes import PointHeads, PointStates, Targets
 from lignite.attribution.block import Projections, Rotation
 from lignite.blocks.attention import AttendCall, observed
 from lignite.blocks.heads import (
@@ -44,7 +45,7 @@ from lignite.models.facts import number_of_heads
 from lignite.models.failures import FOREIGN, first_line
 from lignite.models.load import Model
 
-Watch = Callable[[Float[Tensor, "point token head d_value"]], Tensor]
+Watch = Callable[[PointHeads], Tensor]
 """Sees heads on their way through the block, and says which go on in their place."""
 
 
@@ -112,17 +113,15 @@ class Route(ABC):
         refused = (*self.refused, f"{self.route}: {reason}")
         return _build(replace(self.replay, is_tiled=False), refused, after=self.route)
 
-    def whole(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token d"]:
+    def whole(self, states: PointStates) -> PointStates:
         """The block itself, as the model runs it."""
         return self.replay.as_loaded(states)
 
-    def as_loaded(
-        self, states: Float[Tensor, "point token d"], change: Watch | None = None
-    ) -> tuple[Float[Tensor, "point token head d_value"] | None, Float[Tensor, "point token d"]]:
+    def as_loaded(self, states: PointStates, change: Watch | None = None) -> tuple[PointHeads | None, PointStates]:
         """Heads and output of the block as the model runs it, nothing captured; `change` may give it other heads."""
         seen: list[Tensor] = []
 
-        def see(heads: Tensor) -> Tensor:
+        def see(heads: PointHeads) -> Tensor:
             seen.append(heads)
             return heads if change is None else change(heads)
 
@@ -134,11 +133,11 @@ class Route(ABC):
 
     # What a route offers beside the whole block
 
-    def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]:
+    def attention(self, states: PointStates) -> PointHeads:
         """Every head's output before the output projection."""
         raise SplitError(f"a block by the route {self.route!r} shows no heads; use `whole`.")
 
-    def pre(self, states: Float[Tensor, "point token d"]) -> Projections:
+    def pre(self, states: PointStates) -> Projections:
         """Queries, keys and values."""
         raise SplitError(f"a block by the route {self.route!r} shows no queries, keys and values; use `whole`.")
 
@@ -146,12 +145,12 @@ class Route(ABC):
         self,
         states: Float[Tensor, "point target d"],
         heads: Float[Tensor, "point target head d_value"],
-        targets: Int[Tensor, " target"],
+        targets: Targets,
     ) -> Float[Tensor, "point target d"]:
         """The rest of the block, for some of its tokens."""
         raise SplitError(f"a block by the route {self.route!r} takes no heads; use `whole`.")
 
-    def rotation(self, states: Float[Tensor, "point token d"]) -> Rotation | None:
+    def rotation(self, states: PointStates) -> Rotation | None:
         """Keys before positions are rotated in; None where nothing is known of them."""
         return None
 
@@ -219,7 +218,7 @@ class _HeadedRoute(Route):
         self,
         states: Float[Tensor, "point target d"],
         heads: Float[Tensor, "point target head d_value"],
-        targets: Int[Tensor, " target"],
+        targets: Targets,
     ) -> Float[Tensor, "point target d"]:
         if len(targets) == len(self.states):
             return self._with_heads(states, heads)
@@ -252,23 +251,28 @@ class InterfaceRoute(_HeadedRoute):
 
     route = "interface"
 
-    def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]:
+    def attention(self, states: PointStates) -> PointHeads:
         assert self.scoring is not None
         return heads_of(*self.pre(states), self.scoring)
 
-    def pre(self, states: Float[Tensor, "point token d"], **overrides: Any) -> Projections:
+    def pre(self, states: PointStates, **overrides: Any) -> Projections:
         """Queries, keys and values; `overrides` replace recorded keyword arguments of the block."""
         projections: Projections = capture_call(self.replay, states, read_projections, overrides)
         return projections
 
-    def rotation(self, states: Float[Tensor, "point token d"]) -> Rotation | None:
+    def rotation(self, states: PointStates) -> Rotation | None:
         embeddings = self.replay.arguments(states, masked=True)[1].get("position_embeddings")
         return find_rotation(embeddings, lambda cos, sin: self.pre(states, position_embeddings=(cos, sin)).key)
 
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
         return see_key_norm(self.module, lambda: self.pre(self.states[None]))
 
-    def _with_heads(self, states: Tensor, heads: Tensor, targets: Tensor | None = None) -> Tensor:
+    def _with_heads(
+        self,
+        states: Float[Tensor, "point row d"],
+        heads: Float[Tensor, "point row head d_value"],
+        targets: Int[Tensor, " row"] | None = None,
+    ) -> Tensor:
         return run_attended(self.replay, states, heads, targets)
 
     def _watched(self, n_points: int, see: Watch) -> AbstractContextManager[None]:
@@ -282,10 +286,15 @@ class ProjectionRoute(_HeadedRoute):
     route = "projection"
     projection: nn.Module
 
-    def attention(self, states: Float[Tensor, "point token d"]) -> Float[Tensor, "point token head d_value"]:
+    def attention(self, states: PointStates) -> PointHeads:
         return capture_projected(self.replay, self.projection, states)
 
-    def _with_heads(self, states: Tensor, heads: Tensor, targets: Tensor | None = None) -> Tensor:
+    def _with_heads(
+        self,
+        states: Float[Tensor, "point row d"],
+        heads: Float[Tensor, "point row head d_value"],
+        targets: Int[Tensor, " row"] | None = None,
+    ) -> Tensor:
         return run_projected(self.replay, self.projection, states, heads, targets)
 
     def _watched(self, n_points: int, see: Watch) -> AbstractContextManager[None]:
@@ -363,7 +372,7 @@ def build_projection(found: Replay, refused: tuple[str, ...]) -> ProjectionRoute
     output, moved = found.verify(), move_first(found.states, found.kept)
     others = others_than_first(found.states, found.kept)
 
-    def stay(actual: Tensor, expected: Tensor) -> bool:
+    def stay(actual: Float[Tensor, "token *vector"], expected: Float[Tensor, "token *vector"]) -> bool:
         return largest_difference(actual[others], expected[others]) <= found.allowed
 
     if stay(found.as_loaded(moved)[0], output):

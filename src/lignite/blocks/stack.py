@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward_ad
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from lignite.attribution.axes import PerPoint, PointRows, PointStates, RowStates
 from lignite.attribution.shared_path import load_forward_mode
 from lignite.blocks.arguments import (
     Arguments,
@@ -53,7 +54,7 @@ Parts = list[Tensor]
 class Seen:
     """What the untouched model does with some input: states of every layer, F, and its choices where it has any."""
 
-    states: list[Float[Tensor, "row token d"]]
+    states: list[RowStates]
     value: Float[Tensor, " row"]
     choices: Float[Tensor, "row choice"] | None
 
@@ -176,9 +177,7 @@ class Stack:
 
     # Running it on other states
 
-    def run(
-        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> Float[Tensor, " point"]:
+    def run(self, layer: int, states: PointStates, index: PointRows) -> PerPoint:
         """F of row ``index[point]`` with these states entering a block: only the blocks above are run.
 
         `layer` ``n_layers`` stands for the states that leave the last block. Differentiable.
@@ -196,12 +195,12 @@ class Stack:
 
     def run_entering(
         self,
-        entry: Int[Tensor, " point"],
-        states: Float[Tensor, "point token d"],
-        index: Int[Tensor, " point"],
+        entry: PointRows,
+        states: PointStates,
+        index: PointRows,
         *,
         n_passing: int = 0,
-    ) -> Float[Tensor, " point"]:
+    ) -> PerPoint:
         """F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
 
         The network is run once for all of them: a block works on those points alone that have entered, so that points
@@ -215,7 +214,7 @@ class Stack:
         except UnclearError:  # which axis of an argument holds the points cannot be told from its size
             return self._run_apart(entry, states, index)
 
-    def _run_apart(self, entry: Tensor, states: Tensor, index: Tensor) -> Tensor:
+    def _run_apart(self, entry: PointRows, states: PointStates, index: PointRows) -> Tensor:
         found = []
         places = []
         for layer in entry.unique().tolist():
@@ -224,7 +223,13 @@ class Stack:
             places.append(some)
         return torch.cat(found)[torch.cat(places).argsort()]
 
-    def _run_together(self, entry: Tensor, states: Tensor, index: Tensor, n_passing: int) -> Tensor:
+    def _run_together(
+        self,
+        entry: PointRows,
+        states: PointStates,
+        index: PointRows,
+        n_passing: int,
+    ) -> Tensor:
         parts = self._parts(states, index)
         carried = list(parts)
         first, last = int(entry.min()), int(entry.max())
@@ -244,9 +249,7 @@ class Stack:
 
         return self._run_rows(answer, index)
 
-    def trace(
-        self, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> tuple[list[Float[Tensor, "point token d"]], Float[Tensor, " point"]]:
+    def trace(self, states: PointStates, index: PointRows) -> tuple[list[PointStates], PerPoint]:
         """States at every layer and F, starting from other states at the first; differentiable."""
         found: list[Tensor] = []
         carried = self._parts(states, index)
@@ -270,10 +273,10 @@ class Stack:
 
     def trace_slopes(
         self,
-        states: Float[Tensor, "point token d"],
-        slope: Float[Tensor, "point token d"],
-        index: Int[Tensor, " point"],
-    ) -> list[Float[Tensor, "point token d"]]:
+        states: PointStates,
+        slope: PointStates,
+        index: PointRows,
+    ) -> list[PointStates]:
         """Direction in which every layer's states move when the first layer's move along `slope` (forward mode)."""
         load_forward_mode()
         with torch.no_grad(), forward_ad.dual_level(), intercepted(configurations(self.network), None, every=True):
@@ -286,9 +289,7 @@ class Stack:
             tangents = [forward_ad.unpack_dual(each).tangent for each in found]
         return [torch.zeros_like(states) if each is None else each for each in tangents]
 
-    def block(
-        self, layer: int, states: Float[Tensor, "point token d"], index: Int[Tensor, " point"]
-    ) -> Float[Tensor, "point token d"]:
+    def block(self, layer: int, states: PointStates, index: PointRows) -> PointStates:
         """What one block makes of other states: those that enter the next one, or leave the last; differentiable."""
         parts = self._parts(states, index)
         carried = list(parts)
@@ -311,7 +312,7 @@ class Stack:
             return found.content
         raise ModelError(f"block {layer} of {self.name} was not reached.")
 
-    def arguments(self, states: Float[Tensor, "row token d"] | None = None, **others: Tensor) -> list[Arguments]:
+    def arguments(self, states: RowStates | None = None, **others: Tensor) -> list[Arguments]:
         """What every block is called with, for the rows or other words in their place, or with states at the first."""
         found = []
         rows = torch.arange(len(self.rows), device=self.kept.device)
@@ -329,7 +330,7 @@ class Stack:
 
     # Streams
 
-    def _parts(self, states: Float[Tensor, "point token d"], index: Tensor | None) -> Parts:
+    def _parts(self, states: PointStates, index: PointRows | None) -> Parts:
         """States of each stream, in its own order of tokens."""
         streams = self.structure.streams
         if len(streams) == 1:
@@ -337,13 +338,15 @@ class Stack:
         parts = states.split([stream.width for stream in streams], -1)
         return [self._in_order(part, place, index, back=True) for place, part in enumerate(parts)]
 
-    def _joined(self, parts: Sequence[Tensor], index: Tensor | None) -> Float[Tensor, "point token d"]:
+    def _joined(self, parts: Sequence[Tensor], index: PointRows | None) -> PointStates:
         """All streams' states side by side, in the order of the input's tokens."""
         if len(parts) == 1:
             return parts[0]
         return torch.cat([self._in_order(part, place, index, back=False) for place, part in enumerate(parts)], -1)
 
-    def _in_order(self, part: Tensor, place: int, index: Tensor | None, *, back: bool) -> Tensor:
+    def _in_order(
+        self, part: Float[Tensor, "point token width"], place: int, index: PointRows | None, *, back: bool
+    ) -> Tensor:
         order = self._orders[place]
         if order is None:
             return part
@@ -376,21 +379,21 @@ class Stack:
                 args, kwargs = put_argument(args, kwargs, at, stream.layout.write(carried[place]))
         return args, kwargs
 
-    def _leaving(self, carried: Parts, output: Any, index: Tensor) -> Float[Tensor, "point token d"]:
+    def _leaving(self, carried: Parts, output: Any, index: PointRows) -> PointStates:
         """States behind the last call."""
         parts = list(carried)
         place = self.structure.writers[-1]
         parts[place] = self.structure.streams[place].layout.read(read_states(output))
         return self._joined(parts, index)
 
-    def _written(self, place: int, part: Tensor) -> Tensor:
+    def _written(self, place: int, part: Float[Tensor, "point token width"]) -> Tensor:
         return self.structure.streams[place].layout.write(part)
 
-    def _stand_in(self, number: int, parts: Parts, index: Tensor) -> Any:
+    def _stand_in(self, number: int, parts: Parts, index: PointRows) -> Any:
         """What a block below returned, with its states replaced; position biases that T5 hands on stay."""
         n_rows = len(self.rows)
 
-        def pick(part: Tensor) -> Tensor:
+        def pick(part: Shaped[Tensor, "*any"]) -> Tensor:
             return part[index] if part.ndim and len(part) == n_rows else part
 
         place = self.structure.writers[number]
@@ -403,7 +406,7 @@ class Stack:
 
     # Answers
 
-    def _run_rows(self, answer: Answer, index: Tensor) -> Tensor:
+    def _run_rows(self, answer: Answer, index: PointRows) -> Tensor:
         n_rows = len(self.rows)
         whole = len(index) == n_rows and bool((index == torch.arange(n_rows, device=index.device)).all())
         tensors = self.tensors if whole else {name: each[index] for name, each in self.tensors.items()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lignite.blocks.arguments import Arguments, Place
@@ -173,7 +173,12 @@ def _encoder_and_decoder(model: Model, row: Row) -> Structure | None:
 
 
 def _side_by_side(
-    network: nn.Module, below: Blocks, above: Blocks, ids: Tensor, decoder_ids: Any, encoded: Tensor
+    network: nn.Module,
+    below: Blocks,
+    above: Blocks,
+    ids: Int[Tensor, "row token"],
+    decoder_ids: Any,
+    encoded: Float[Tensor, "*layout"],
 ) -> Structure:
     """The encoder's blocks, then the decoder's: each moves the tokens of its own, the others are held."""
     n_below, n_above = len(below.calls), len(above.calls)
@@ -205,7 +210,7 @@ def _side_by_side(
     return Structure(f"{below.name} and {above.name}", modules, [lower, upper], [0] * n_below + [1] * n_above)
 
 
-def _is_shifted(ids: Tensor, decoder_ids: Any) -> bool | None:
+def _is_shifted(ids: Int[Tensor, "row token"], decoder_ids: Any) -> bool | None:
     if not isinstance(decoder_ids, Tensor) or decoder_ids.shape != ids.shape:
         return None
     if torch.equal(decoder_ids, ids):

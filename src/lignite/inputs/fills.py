@@ -123,7 +123,7 @@ def patches_masked(network: PreTrainedModel) -> Any:
     (room,) = rooms
     forward = room.forward
 
-    def masked(pixel_values: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def masked(pixel_values: Float[Tensor, "image channel y x"], *args: Any, **kwargs: Any) -> Any:
         tall, wide = patch_size(network) or (1, 1)
         count = (pixel_values.shape[2] // tall) * (pixel_values.shape[3] // wide)
         everywhere = torch.ones(len(pixel_values), count, dtype=torch.bool, device=pixel_values.device)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -31,7 +32,7 @@ def check_length(model: Model, length: int) -> None:
         )
 
 
-def check_vocabulary(model: Model, ids: Tensor) -> None:
+def check_vocabulary(model: Model, ids: Int[Tensor, "*any"]) -> None:
     size = vocabulary_size(model.network)
     if size is None:
         return
@@ -78,5 +79,5 @@ def _type_tables(network: PreTrainedModel) -> list[nn.Embedding]:
     ]
 
 
-def are_whole(tensor: Tensor) -> bool:
+def are_whole(tensor: Shaped[Tensor, "*any"]) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

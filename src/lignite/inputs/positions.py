@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -56,7 +56,7 @@ def _find_table(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> nn.M
     return None
 
 
-def _differ(one: Tensor, other: Tensor | None) -> bool:
+def _differ(one: Shaped[Tensor, "*any"], other: Shaped[Tensor, "*other"] | None) -> bool:
     return other is not None and not torch.equal(one, other)
 
 

@@ -127,11 +127,11 @@ class Subjects:
         return found
 
     def _correct(self, example: Example, row: Row) -> float:
-        if example.label is None or row.outlook is None or not row.outlook.best:
+        if example.label is None or row.choices is None or not row.choices.best:
             return float("nan")
         if example.cells is not None:  # a mosaic shows several classes: whichever leads is right
             return float("nan")
-        return float(row.outlook.best == self._labels.name(self._class(example, example.label)))
+        return float(row.choices.best == self._labels.name(self._class(example, example.label)))
 
     def _evidence(self, example: Example, row: Row) -> Evidence:
         polarity = None
@@ -168,8 +168,8 @@ class Subjects:
 
 def _turn(row: Row) -> int:
     """1 where the explained class is the one that positive signs speak for: the second of two, or a regression."""
-    outlook, objective = row.outlook, row.objective
-    n_choices = 0 if outlook is None else len(outlook.choices)
+    listed, objective = row.choices, row.objective
+    n_choices = 0 if listed is None else len(listed.names)
     if objective.kind != "class" or objective.index is None or n_choices not in (1, 2):
         raise OptionError(
             f"polarity speaks of two classes, the second of which is the good one; this model answers with "

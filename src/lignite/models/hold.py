@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.models.failures import named_failures
@@ -180,7 +181,9 @@ def switches_undone(network: nn.Module) -> Iterator[None]:
             part._modules.update(parts)
 
 
-def _everything_in_order(sequence: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def _everything_in_order(
+    sequence: Float[Tensor, "row patch d"], noise: Float[Tensor, "row patch"] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """A masked autoencoder's masking, off: all patches, none of them masked, and the order that restores theirs."""
     n_rows, n_patches, _ = sequence.shape
     order = torch.arange(n_patches, device=sequence.device).expand(n_rows, -1)

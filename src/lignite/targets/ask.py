@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lignite.errors import ModelError, NotFiniteError, OptionError
@@ -16,7 +17,16 @@ from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.outputs import row_of
-from lignite.targets.objective import Objective, Wanted, as_target, check_decoder, choices_of, outlook, resolve, values
+from lignite.targets.objective import (
+    Objective,
+    Wanted,
+    as_target,
+    check_decoder,
+    choices_of,
+    list_choices,
+    resolve,
+    values,
+)
 from lignite.targets.rows import Row, batches, bytes_per_token, collate, run
 from lignite.targets.target import Target
 
@@ -68,7 +78,7 @@ def _check_repeats(model: Model, row: Row, outputs: Any) -> None:
     check_repeated(model, first, _answer(run(model.network, row.encoded.tensors), row.objective), "answers")
 
 
-def check_repeated(model: Model, first: Tensor, again: Tensor, what: str) -> None:
+def check_repeated(model: Model, first: Float[Tensor, "*any"], again: Float[Tensor, "*any"], what: str) -> None:
     """Refuse a model whose `what` differ when it is asked twice about one input."""
     miss = float((first - again).abs().max())
     if miss > REPEATED * max(1.0, float(first.abs().max())):
@@ -79,18 +89,18 @@ def check_repeated(model: Model, first: Tensor, again: Tensor, what: str) -> Non
         )
 
 
-def answered(row: Row, value: Tensor, choices: Tensor | None) -> tuple[float, ...]:
+def answered(row: Row, value: Float[Tensor, "*one"], choices: Float[Tensor, " choice"] | None) -> tuple[float, ...]:
     """What is compared when a model is asked about a row again: F, and the choices that stand beside it.
 
     F alone may be the same by chance: dropout on logits leaves half of them as they were. Of a vocabulary the choices
-    that the row's outlook lists are looked at.
+    that the row lists are looked at.
     """
-    if choices is None or row.outlook is None:
+    if choices is None or row.choices is None:
         listed: list[int] = []
     elif row.objective.kind == "span":
         listed = [place for place, padding in enumerate(row.encoded.tokens.padding) if not padding]
     else:
-        listed = list(row.outlook.numbers)
+        listed = list(row.choices.numbers)
     beside = [] if choices is None else choices[listed].tolist()
     return float(value), *beside
 
@@ -134,7 +144,7 @@ def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length
             f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
             "(dtype='float32'), or check its weights."
         )
-    row = Row(encoded, objective, outlook(model, outputs, objective))
+    row = Row(encoded, objective, list_choices(model, outputs, objective))
     choices = None if objective.function else choices_of(outputs, [objective])[0]
     return replace(row, answer=answered(row, value, choices))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto as auto
@@ -64,13 +64,13 @@ class Objective:
 
 
 @dataclass(frozen=True, eq=False)
-class Outlook:
+class Choices:
     """What the model says of one input as it stands: its choices, their numbers, logits and probabilities.
 
     For a vocabulary only the `LISTED` highest and the explained ones; empty for a function.
     """
 
-    choices: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     logit: tuple[float, ...] = ()
     probability: tuple[float, ...] = ()
@@ -144,7 +144,7 @@ def _of_function(function: Function, outputs: Any, n_rows: int) -> Tensor:
     return torch.stack(found)
 
 
-def _numbers(values: Sequence[int | None], like: Tensor) -> Int[Tensor, " row"]:
+def _numbers(values: Sequence[int | None], like: Shaped[Tensor, "*any"]) -> Int[Tensor, " row"]:
     return torch.tensor(values, dtype=torch.long, device=like.device)
 
 
@@ -168,7 +168,7 @@ def kind_of(model: Model, outputs: Any) -> str:
     return "masked" if name in _MASKED and not has_encoder_and_decoder(model.config) else "next"
 
 
-def _check_logits(model: Model, outputs: Any, logits: Tensor) -> None:
+def _check_logits(model: Model, outputs: Any, logits: Shaped[Tensor, "*any"]) -> None:
     """Refuse what is no row of choices for the input or each of its tokens; unnamed, they are as many as the labels."""
     name, shape = type(model.network).__name__, tuple(logits.shape)
     if logits.ndim not in (2, 3) or len(logits) != 1 or 0 in shape:
@@ -246,7 +246,7 @@ def as_target(wanted: Wanted) -> Target:
 
 def _make(
     kind: str,
-    logits: Tensor,
+    logits: Float[Tensor, " choice"],
     target: Target,
     position: int | None,
     read: "Labels | _Vocabulary",
@@ -271,7 +271,9 @@ def _link(model: Model, n_choices: int) -> str:
     return "sigmoid" if problem == "multi_label_classification" or n_choices == 1 else "softmax"
 
 
-def _check_places(model: Model, encoded: Encoded, kind: str, logits: Tensor, n_tokens: int) -> None:
+def _check_places(
+    model: Model, encoded: Encoded, kind: str, logits: Float[Tensor, "1 place choice"], n_tokens: int
+) -> None:
     """A token's number must mean the same token in the input and in the answer."""
     decoder = kind == "next" and has_encoder_and_decoder(model.config)
     n_tokens = encoded.tensors["decoder_input_ids"].shape[1] if decoder else n_tokens
@@ -389,17 +391,17 @@ class _Vocabulary:
         return int(ids[0])
 
 
-def outlook(model: Model, outputs: Any, objective: Objective) -> Outlook:
+def list_choices(model: Model, outputs: Any, objective: Objective) -> Choices:
     """The choices of one input alone, for its result."""
     if objective.function is not None:
-        return Outlook()
+        return Choices()
     logits = choices_of(outputs, [objective])[0].double()
     probability = _linked(logits, objective.link)
     if objective.kind in ("class", "token-class"):
         read: Labels | _Vocabulary = Labels(class_names(model.config, len(logits)))
         listed = list(range(len(logits)))
     elif objective.kind == "span":
-        return Outlook(best=objective.name)
+        return Choices(best=objective.name)
     else:
         read = _Vocabulary(model)
         listed = logits.topk(min(LISTED, len(logits))).indices.tolist()
@@ -409,7 +411,7 @@ def outlook(model: Model, outputs: Any, objective: Objective) -> Outlook:
         names = [
             f"{name} (id {index})" if names.count(name) > 1 else name for name, index in zip(names, listed, strict=True)
         ]
-    return Outlook(
+    return Choices(
         tuple(names),
         tuple(listed),
         tuple(logits[listed].tolist()),

@@ -66,7 +66,7 @@ def predict(model: Model, rows: Sequence[Row], *, memory: int | float | str | No
     return Prediction(value, probability, label, answers)
 
 
-def _without_padding(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+def _without_padding(logits: Float[Tensor, "row choice"], rows: Sequence[Row]) -> Tensor:
     """Where tokens are the choices, padding is none."""
     if rows[0].objective.kind != "span":
         return logits
@@ -78,7 +78,9 @@ def _without_padding(logits: Tensor, rows: Sequence[Row]) -> Tensor:
     return logits
 
 
-def _leading(logits: Tensor, chances: Tensor, objectives: Sequence[Objective]) -> Tensor:
+def _leading(
+    logits: Float[Tensor, "row choice"], chances: Float[Tensor, " row"], objectives: Sequence[Objective]
+) -> Tensor:
     link = objectives[0].link
     if link == "softmax":
         return logits.argmax(1).cpu()

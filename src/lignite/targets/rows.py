@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from lignite.inputs.fills import role_id
@@ -25,8 +26,8 @@ from lignite.models.load import Model
 from lignite.models.notes import notes_on
 from lignite.models.outputs import tensors_of
 from lignite.targets.objective import (
+    Choices,
     Objective,
-    Outlook,
 )
 
 PADDED_TOLERANCE = 1e-4
@@ -46,7 +47,7 @@ class Row:
 
     encoded: Encoded
     objective: Objective
-    outlook: Outlook | None = None
+    choices: Choices | None = None
     answer: tuple[float, ...] | None = None
 
     @property
@@ -134,7 +135,7 @@ def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:
     return collated
 
 
-def lengthened(part: Tensor, length: int, fill: int) -> Tensor:
+def lengthened(part: Shaped[Tensor, "1 token *any"], length: int, fill: int) -> Tensor:
     """An input of every token, with as many more on its right as make `length`."""
     return nn.functional.pad(part, (*[0, 0] * (part.ndim - 2), 0, length - part.shape[1]), value=fill)
 

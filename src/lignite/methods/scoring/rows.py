@@ -75,11 +75,11 @@ def _labelled(
     model: Model, row: Row, found: Explanation, value: float, about: dict[str, Any], plans: dict[str, Any]
 ) -> xr.Dataset:
     """What was found, with the names of tokens and classes, and where it comes from."""
-    tokens, objective, outlook = row.encoded.tokens, row.objective, row.outlook
+    tokens, objective, listed = row.encoded.tokens, row.objective, row.choices
     variables = dict(found.variables)
-    classes = outlook.choices if outlook is not None and outlook.choices else None
-    if outlook is not None and classes:
-        variables |= {"logit": np.asarray(outlook.logit), "probability": np.asarray(outlook.probability)}
+    classes = listed.names if listed is not None and listed.names else None
+    if listed is not None and classes:
+        variables |= {"logit": np.asarray(listed.logit), "probability": np.asarray(listed.probability)}
     if row.encoded.image is not None:
         variables[PICTURE] = row.encoded.image
     target = {
@@ -103,7 +103,7 @@ def _labelled(
             **about,
             "text": tokens.input,
             "target": json.dumps(target),
-            "prediction": "" if outlook is None else outlook.best,
+            "prediction": "" if listed is None else listed.best,
             "value": float(value),
             "plans": json.dumps({"precision": precision, **plans, **found.plan}),
         },

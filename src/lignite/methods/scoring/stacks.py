@@ -75,10 +75,10 @@ def of_row(
 def _of_the_start(stack: Stack, place: int) -> dict[str, np.ndarray]:
     """What the model says of the start itself, averaged over baselines; nothing of starts that are no input."""
     row, said = stack.rows[place], [each[place].double() for each in stack.said if each is not None]
-    if not said or len(said) < len(stack.said) or row.outlook is None or not row.outlook.numbers:
+    if not said or len(said) < len(stack.said) or row.choices is None or not row.choices.numbers:
         return {}
     logits = [each.cpu().numpy() for each in said]
-    listed = list(row.outlook.numbers)
+    listed = list(row.choices.numbers)
     return {
         "start_logit": np.mean([each[listed] for each in logits], axis=0),
         "start_probability": np.mean([chances(each, row.objective.link)[listed] for each in logits], axis=0),
