@@ -32,7 +32,7 @@ _NOT_ALONE = (RuntimeError, ValueError, IndexError, TypeError)
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where paths start: states of every layer, last those that leave the last block.
+    """A start says where paths begin: states of every layer, last those that leave the last block.
 
     `value` is the model's own answer to the input that these are the states of, `choices` the logits it is one of; None
     where no input has them.
@@ -46,7 +46,7 @@ class Start:
 def certified(
     stack: Stack, make: Callable[[], tuple[list[Start], list[Start]]], *, every_layer: bool = True
 ) -> list[Start]:
-    """Starts of paths, once the stack has been shown to answer as the model does at their ends.
+    """Return starts of paths once the stack has been shown to answer as the model does at their ends.
 
     The stack is read by the first of its structures for which it does.
 
@@ -97,7 +97,7 @@ def _with_held(stack: Stack) -> Structure | None:
 
 
 def _fault(stack: Stack, end: Start, layers: Sequence[int]) -> BypassError | None:
-    """What is wrong, if states that enter some layer do not give the model's own answer to the input they belong to."""
+    """Say what is wrong if states entering some layer do not give the model's own answer to their input."""
     miss, allowed = _miss(stack, end, layers)
     wrong = ~(miss <= allowed)
     if not bool(wrong.any()):
@@ -117,7 +117,7 @@ def _fault(stack: Stack, end: Start, layers: Sequence[int]) -> BypassError | Non
 def _miss(
     stack: Stack, end: Start, layers: Sequence[int]
 ) -> tuple[Float[Tensor, "row layer"], Float[Tensor, "row one"]]:
-    """How far the answer replayed from each layer is from the model's own, and what of that may be rounding.
+    """Measure how far the answer replayed from each layer is from the model's own, and say what may be rounding.
 
     All layers are asked about in one sweep. What fails there is asked about again, one layer after the other. Where the
     answer is a small difference, rounding shows in how the input's own states are replayed.
@@ -150,7 +150,7 @@ def _rows(stack: Stack) -> Int[Tensor, " row"]:
 
 
 def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
-    """F of the end's states entering every layer, together.
+    """Compute F of the end's states entering every layer, all in one run.
 
     The rows' own states enter the first block, too: what a block leaves behind for a later one, past all arguments, is
     then never that of a single point, which would fit all that enter above.
@@ -170,7 +170,7 @@ def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row
 
 
 def one_by_one(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
-    """The same from the top down: what blocks below may have left behind was left by the rows' own states."""
+    """Compute the same from the top down: what blocks below may have left behind was left by the rows' own states."""
     rows = _rows(stack)
     with torch.no_grad():
         if len(layers) > 1:
@@ -180,7 +180,7 @@ def one_by_one(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor,
 
 
 def _cause(stack: Stack, *, at_the_top: bool) -> str:
-    """What reads the input beside the states, as far as it can be known."""
+    """Name what reads the input beside the states, as far as it can be known."""
     read = differing(stack.structure, stack.arguments(), stack.arguments(**_other_tensors(stack)))
     names = dict.fromkeys(_argument_name(stack, number, place) for number, place, _ in read)
     if names:
@@ -203,13 +203,15 @@ def _argument_name(stack: Stack, number: int, place: Any) -> str:
 
 
 def another_input(stack: Stack) -> Start:
-    """States of every layer, and the model's answer, for inputs of the same shape that hold other words or pixels."""
+    """Record states of every layer, and the model's answer, for inputs of the same shape that hold other words or
+    pixels.
+    """
     seen = stack.see(**_other_tensors(stack))
     return Start(seen.states, seen.value)
 
 
 def _other_tensors(stack: Stack) -> dict[str, Tensor]:
-    """Other words at the places of words; images and embeddings turned round and paled."""
+    """Put other words at the places of words; turn images and embeddings round and pale them."""
     ids = stack.tensors.get("input_ids")
     if ids is not None:
         return {"input_ids": torch.where(_words(stack, ids), _other_words(stack.model, ids), ids)}
@@ -226,7 +228,7 @@ def _words(stack: Stack, ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row tok
 
 
 def _other_words(model: Model, like: Int[Tensor, "row token"]) -> Tensor:
-    """Words drawn from all that the model can read, the same ones each time."""
+    """Draw words from all that the model can read, the same ones each time."""
     special = _special_ids(model)
     words = [number for number in range(_n_words(model, like)) if number not in special] or like.unique().tolist()
     drawn = torch.randint(len(words), like.shape, generator=torch.Generator().manual_seed(0))
@@ -242,5 +244,5 @@ def _n_words(model: Model, ids: Int[Tensor, "row token"]) -> int:
 
 
 def _special_ids(model: Model) -> set[int]:
-    """Ids that mean something to the model or its tokenizer beside what words mean."""
+    """List ids that mean something to the model or its tokenizer beside what words mean."""
     return special_ids(model.config) | set(getattr(model.tokenizer, "all_special_ids", ()))

@@ -20,7 +20,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def find_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Place, Tensor] | None:
-    """Where a block's states stand among its arguments, and they; None if it takes none for one input."""
+    """Find a block's states among its arguments: their place, and they; None if it takes none for one input."""
     place, value = (0, args[0]) if args else ("hidden_states", kwargs.get("hidden_states"))
     if isinstance(value, Tensor) and value.ndim in (3, 4) and value.dtype.is_floating_point and 1 in value.shape[:2]:
         return place, value
@@ -28,38 +28,38 @@ def find_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Place
 
 
 def read_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> Any:
-    """What stands at a place of a call."""
+    """Read what stands at a place of a call."""
     return args[place] if isinstance(place, int) else kwargs[place]
 
 
 def put_argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, value: Any) -> Arguments:
-    """The call with something else at a place."""
+    """Put something else at a place of a call."""
     if isinstance(place, int):
         return (*args[:place], value, *args[place + 1 :]), kwargs
     return args, {**kwargs, place: value}
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """A block's states among what it returns."""
+    """Find a block's states among what it returns; None if there are none."""
     result = output[0] if isinstance(output, tuple | list) and output else output
     return result if isinstance(result, Tensor) else None
 
 
 def read_states(output: Any) -> Tensor:
-    """A block's states among what it returns, which has some."""
+    """Read a block's states from what it returns."""
     states = first_tensor(output)
     if states is None:
         raise ModelError("a block returns no states; it cannot be explained.")
     return states
 
 
-def put_states(output: Any, states: Shaped[Tensor, "*any"]) -> Any:
-    """What a block returns, with other states."""
+def put_states(output: Any, states: Shaped[Tensor, "..."]) -> Any:
+    """Put other states into what a block returns."""
     return states if isinstance(output, Tensor) else pack_output(output, [states, *output[1:]])
 
 
 def pack_output(output: Any, parts: Sequence[Any]) -> Any:
-    """Parts in the kind of tuple or list that a block returns."""
+    """Pack parts into the kind of tuple or list that a block returns."""
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
@@ -79,8 +79,8 @@ def change_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def keep_tokens(tensor: Shaped[Tensor, "*any"], n_tokens: int, targets: Targets) -> Tensor:
-    """The chosen tokens along every axis of a tensor that counts tokens.
+def keep_tokens(tensor: Shaped[Tensor, "..."], n_tokens: int, targets: Targets) -> Tensor:
+    """Keep the chosen tokens along every axis of a tensor that counts tokens.
 
     Examples
     --------
@@ -93,8 +93,8 @@ def keep_tokens(tensor: Shaped[Tensor, "*any"], n_tokens: int, targets: Targets)
     return tensor
 
 
-def tile_points(tensor: Shaped[Tensor, "*any"], n_points: int) -> Tensor:
-    """The tensor once for every point, where it has rows at all."""
+def tile_points(tensor: Shaped[Tensor, "..."], n_points: int) -> Tensor:
+    """Repeat a tensor once for every point, where it has rows at all."""
     return tensor.repeat(n_points, *[1] * (tensor.ndim - 1)) if tensor.ndim > 1 else tensor
 
 
@@ -106,12 +106,12 @@ class UnclearError(Exception):
 
 
 def shapes_of(arguments: Any) -> list[tuple[int, ...] | None]:
-    """The shape of every tensor among nested arguments, None for what is no tensor."""
+    """List the shape of every tensor among nested arguments, None for what is no tensor."""
     return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(arguments)]
 
 
 def pick_points(arguments: Any, known: Sequence[Any], some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Any:
-    """The arguments of some points alone: an axis that grew with the points is theirs.
+    """Pick the arguments of some points: an axis that grew with the points is theirs.
 
     `known` are the `shapes_of` the same arguments for `n_rows` rows.
 
@@ -131,7 +131,7 @@ def pick_points(arguments: Any, known: Sequence[Any], some: Int[Tensor, " some"]
 
 
 def put_points(whole: Any, part: Any, some: Int[Tensor, " some"], n_points: int) -> Any:
-    """What a block returned for some points, among what stands in for the others."""
+    """Put what a block returned for some points among what stands in for the others."""
     kept, spec = pytree.tree_flatten(whole)
     new, _ = pytree.tree_flatten(part)
     if len(kept) != len(new):
@@ -143,7 +143,7 @@ def put_points(whole: Any, part: Any, some: Int[Tensor, " some"], n_points: int)
     return pytree.tree_unflatten(merged, spec)
 
 
-def _picked(leaf: Shaped[Tensor, "*any"], known: Any, some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Tensor:
+def _picked(leaf: Shaped[Tensor, "..."], known: Any, some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Tensor:
     if known is None:
         raise UnclearError
     found = _axis_of_points(known, leaf.shape, n_rows, n_points)
@@ -151,7 +151,7 @@ def _picked(leaf: Shaped[Tensor, "*any"], known: Any, some: Int[Tensor, " some"]
 
 
 def _put(
-    before: Shaped[Tensor, "*any"], after: Shaped[Tensor, "*any"], some: Int[Tensor, " some"], n_points: int
+    before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."], some: Int[Tensor, " some"], n_points: int
 ) -> Tensor:
     if after.ndim and after.shape[0] == 1 < len(some) and before.shape[0] == n_points:  # the same for all points
         after = after.expand(len(some), *after.shape[1:])
@@ -160,7 +160,7 @@ def _put(
 
 
 def _axis_of_points(known: Sequence[int], shape: Sequence[int], n_rows: int, n_points: int) -> tuple[int, int] | None:
-    """The axis of a tensor that holds points, and how often it holds each; None if none does.
+    """Find the axis of a tensor that holds points, and how often it holds each; None if none does.
 
     `known` is its shape for `n_rows` rows: an axis that grew with them holds them.
     """

@@ -23,7 +23,7 @@ NAME = "lignite"
 
 @dataclass(frozen=True, eq=False)
 class AttendCall:
-    """What a block hands to attention: after position codes and query or key norms, before the softmax."""
+    """A call holds what a block hands to attention: after position codes and query or key norms, before the softmax."""
 
     projections: Projections
     scoring: Scoring
@@ -35,7 +35,7 @@ _handler: ContextVar[Handler | None] = ContextVar("lignite_attention_handler", d
 
 
 def attention_function(*handed: Any, **options: Any) -> tuple[Tensor, None]:
-    """Plain softmax attention, unless a handler captures the call or answers it with heads of its own."""
+    """Compute plain softmax attention, unless a handler captures the call or answers it with heads of its own."""
     call = attend_call(*handed, **options)
     handler = _handler.get()
     return (compute if handler is None else handler)(call).contiguous(), None  # as transformers' own are: some view it
@@ -51,7 +51,7 @@ def attend_call(
     dropout: float = 0.0,
     **options: Any,
 ) -> AttendCall:
-    """What an attention function is handed, in the words of the mathematics."""
+    """Say what an attention function is handed, in the words of the mathematics."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     bias = _additive(attention_mask, query.dtype)
     position_bias = options.get("position_bias")
@@ -77,7 +77,7 @@ def _additive(mask: Shaped[Tensor, "*mask"] | None, dtype: torch.dtype) -> Tenso
 
 
 def compute(call: AttendCall) -> PointHeads:
-    """Attention as the definition has it, differentiable in everything."""
+    """Compute attention as the definition has it, differentiable in everything."""
     return heads_of(*call.projections, call.scoring)
 
 
@@ -89,7 +89,7 @@ READABLE = ("eager", "sdpa")
 
 @dataclass(frozen=True, eq=False)
 class OwnCall:
-    """A block's call of the attention function that its model chose by name."""
+    """A block calls the attention function that its model chose by name, with these arguments."""
 
     name: str
     function: Callable[..., Any]
@@ -97,11 +97,11 @@ class OwnCall:
     kwargs: dict[str, Any]
 
     def heads(self) -> PointHeads:
-        """What the function answers."""
+        """Ask the function."""
         return self.function(*self.args, **self.kwargs)[0]
 
     def attended(self) -> AttendCall:
-        """What it was handed; `sdpa` makes a causal mask by itself where it is given none."""
+        """Say what it was handed; `sdpa` makes a causal mask by itself where it is given none."""
         call = attend_call(*self.args, **self.kwargs)
         query, key, _ = call.projections
         causal = self.kwargs.get("is_causal")
@@ -172,7 +172,7 @@ def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every
 
 
 def configurations(module: nn.Module) -> list[Any]:
-    """Every configuration that parts of a module read their attention implementation from, once."""
+    """List every configuration that parts of a module read their attention implementation from, once."""
     found: dict[int, Any] = {}
     for part in modules_of(module):
         for candidate in nested_configs(getattr(part, "config", None)):

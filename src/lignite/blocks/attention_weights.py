@@ -18,7 +18,7 @@ from lignite.targets.rows import run
 def differentiate_attention(
     stack: Stack,
 ) -> tuple[list[Float[Tensor, "row head target source"]], list[Float[Tensor, "row head target source"]]]:
-    """Attention weights of every layer, and the derivative of F with respect to them, at the input itself.
+    """Return attention weights of every layer, and the derivative of F with respect to them, at the input itself.
 
     Whatever attention the model was loaded with: weights are computed by the definition, in the graph. Models that
     do not run on the attention interface are asked for the weights they return.
@@ -75,7 +75,7 @@ def _weights_on_the_interface(stack: Stack) -> tuple[list[Tensor], Tensor] | Non
 
 
 def _weights_returned(stack: Stack) -> tuple[list[Tensor], Tensor] | None:
-    """What the model itself returns as attention, if it is weights of every token by every token."""
+    """Read what the model itself returns as attention, if it is weights of every token by every token."""
     with torch.enable_grad():
         states = stack.states[0].detach().requires_grad_()
         carried = [states]
@@ -97,7 +97,7 @@ def _weights_returned(stack: Stack) -> tuple[list[Tensor], Tensor] | None:
 
 
 def _are_weights(stack: Stack, found: Any) -> bool:
-    """Whether something is attention of every row, head, target and source, through which gradients pass."""
+    """Tell whether something is attention of every row, head, target and source, through which gradients pass."""
     if not isinstance(found, Tensor) or not found.requires_grad:
         return False
     n_rows, n_tokens = stack.kept.shape

@@ -25,7 +25,7 @@ VECTORS_AT_ONCE = 8192
 
 
 def usual_baseline(model: Model) -> str:
-    """Where paths start if nobody says where, by what was measured on models of each kind (docs/results).
+    """Choose where paths start if nobody says where, by what was measured on models of each kind (docs/results).
 
     For images ``"mean"``, or ``"blur"`` where patches have no fixed size; of texts the mask, or else a pad token that
     stands for nothing else; where there is neither, as in most decoders, the mean embedding, or zero where ids are not
@@ -40,7 +40,7 @@ def usual_baseline(model: Model) -> str:
 
 
 def _ends_texts(model: Model) -> bool:
-    """Whether the pad token is the one that begins or ends texts: to the model a word with a meaning."""
+    """Tell whether the pad token is the one that begins or ends texts: to the model a word with a meaning."""
     role = getattr(model.tokenizer, "pad_token_id", None)
     return role in (getattr(model.tokenizer, "bos_token_id", None), getattr(model.tokenizer, "eos_token_id", None))
 
@@ -48,7 +48,7 @@ def _ends_texts(model: Model) -> bool:
 def starts_of(
     stack: Stack, names: Sequence[str], *, keep_special: bool, through: bool, every_layer: bool = True
 ) -> list[Start]:
-    """Baselines, each held against the model itself at its end of the path.
+    """Return baselines, each held against the model itself at its end of the path.
 
     A name of `TOKEN_BASELINES` stands for an input whose words are all that token, ``"mean-embedding"`` for one whose
     words are all read as the mean of the vocabulary's embeddings, ``"blur"``, ``"grey"`` and ``"black"`` for an image
@@ -100,7 +100,7 @@ def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> 
 
 @contextmanager
 def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapping[str, Tensor]]:
-    """The baseline as an input: what the model is given in place of the same tensors of the rows, while this lasts.
+    """Give the baseline as an input: tensors in the place of those of the rows, while this lasts.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapp
 
 
 def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "row token"]:
-    """The rows' ids with their words replaced by a token of `TOKEN_BASELINES`."""
+    """Return the rows' ids with their words replaced by a token of `TOKEN_BASELINES`."""
     replaced = _words(stack, name, keep_special=keep_special)
     try:
         blank = filler(stack.model, name)
@@ -145,7 +145,7 @@ def words_in(stack: Stack, *, keep_special: bool) -> Bool[Tensor, "row token"]:
 
 
 def mean_embedding(model: Model) -> Float[Tensor, " d"]:
-    """Mean of what the model reads for each token that its tokenizer knows, special ones left out.
+    """Average what the model reads for each token that its tokenizer knows, special ones left out.
 
     The table itself is asked, since some families scale what they read from it.
 
@@ -206,7 +206,7 @@ def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[N
 
 
 def _words(stack: Stack, name: str, *, keep_special: bool) -> Bool[Tensor, "row token"]:
-    """Places that a baseline of words changes."""
+    """Flag the places that a baseline of words changes."""
     if "input_ids" not in stack.tensors:
         raise OptionError(f"baseline={name!r} replaces words, and this input has none; use 'blur', 'zero' or 'mean'.")
     return words_in(stack, keep_special=keep_special)

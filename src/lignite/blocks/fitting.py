@@ -29,7 +29,7 @@ from lignite.targets.rows import Row, is_per_token, lengthened, padding_id, run
 
 
 def padded_rows(model: Model, rows: Sequence[Row], length: int) -> list[Row]:
-    """The same rows padded to `length` tokens; a function of the output still sees what it would see without.
+    """Pad rows to `length` tokens; a function of the output still sees what it would see without.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def _check_place(model: Model, encoded: Encoded, n_tokens: int) -> None:
 
 
 def padded_to(model: Model, encoded: Encoded, length: int) -> Encoded:
-    """The same input with masked padding on its right."""
+    """Put masked padding on the right of an input."""
     network, tensors = model.network, dict(encoded.tensors)
     n_tokens = len(encoded.tokens)
     accepted = forward_names(network)
@@ -107,7 +107,7 @@ def padded_to(model: Model, encoded: Encoded, length: int) -> Encoded:
 
 
 def _with_padding(tokens: Tokens, count: int) -> Tokens:
-    """Labels of what was added: no word, no place in the text."""
+    """Label what was added: no word, no place in the text."""
     n_tokens = len(tokens)
     new: dict[str, tuple[Any, ...]] = {
         "text": ("[PAD]",) * count,
@@ -122,7 +122,7 @@ def _with_padding(tokens: Tokens, count: int) -> Tokens:
 
 
 def record_fitted(model: Model, encoded: Encoded) -> tuple[list[BlockCall], Encoded]:
-    """Every block's call on an input, and the input as the blocks see it: padded, where the model would pad it inside.
+    """Record every block's call, and return the input as the blocks see it: padded, where the model pads it inside.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def record_fitted(model: Model, encoded: Encoded) -> tuple[list[BlockCall], Enco
 
 
 def _entering(model: Model, encoded: Encoded, first: BlockCall) -> Tensor:
-    """States that enter the first block when the input is read once more, up to there."""
+    """Read the input once more, up to the first block, and return the states that enter it."""
 
     def leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found = find_states(args, kwargs)
@@ -164,7 +164,7 @@ def _entering(model: Model, encoded: Encoded, first: BlockCall) -> Tensor:
 
 @contextmanager
 def chance_named(model: Model, encoded: Encoded) -> Iterator[None]:
-    """Where a block cannot be replayed, say so if that is because the model does not repeat itself.
+    """Say, where a block cannot be replayed, if that is because the model does not repeat itself.
 
     Raises
     ------

@@ -28,7 +28,7 @@ def attending(found: Replay, answer: Callable[[OwnCall | AttendCall], Tensor]) -
 
 
 def capture_call(found: Replay, states: PointStates, read: Callable[[Any], Any], overrides: dict[str, Any]) -> Any:
-    """What `read` makes of the block's call of attention; the block is left there."""
+    """Return what `read` makes of the block's call of attention; the block is left there."""
 
     def leave(call: Any) -> Tensor:
         raise Captured(read(call))
@@ -71,7 +71,7 @@ def read_call_and_heads(call: OwnCall | AttendCall) -> tuple[AttendCall, Tensor]
 
 
 def capture_projected(found: Replay, module: nn.Module, states: PointStates) -> PointHeads:
-    """The input of a linear map, as heads; the block is left there."""
+    """Return the input of a linear map, as heads; the block is left there."""
 
     def leave(heads: Float[Tensor, "*row any"]) -> Tensor:
         raise Captured(heads)

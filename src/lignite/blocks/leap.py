@@ -39,7 +39,9 @@ def warn_of_leaps(stack: Stack, names: Sequence[str], starts: Sequence[Start]) -
 
 
 def leap(stack: Stack, start: RowStates) -> float:
-    """How far F of the first row has moved at the `EARLY` places, as a share of how far it moves along the path."""
+    """Measure how far F of the first row has moved at the `EARLY` places, as a share of how far it moves along the
+    path.
+    """
     places = start.new_tensor([0, *EARLY, *LATER])[:, None, None]
     points = start[:1] + places * (stack.states[0][:1] - start[:1])
     with torch.no_grad():

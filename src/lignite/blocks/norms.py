@@ -14,7 +14,7 @@ _KEY_NORMS = ("k_norm", "key_norm", "k_layernorm", "key_layernorm", "norm_k")
 
 
 def epsilon_of(module: nn.Module) -> float | None:
-    """What a norm adds to a variance; None where the module names no such number."""
+    """Read what a norm adds to a variance; None where the module names no such number."""
     for name in ("eps", "variance_epsilon", "epsilon", "norm_eps"):
         value = getattr(module, name, None)
         if isinstance(value, float):
@@ -23,7 +23,7 @@ def epsilon_of(module: nn.Module) -> float | None:
 
 
 def list_epsilons(module: nn.Module) -> list[float]:
-    """Epsilons of the norms in a block, and the two usual ones for norms that keep theirs in their code."""
+    """List epsilons of the norms in a block, and the two usual ones for norms that keep theirs in their code."""
     found = {epsilon_of(part) for part in module.modules() if not any(part.children())}
     return sorted({eps for eps in found if eps is not None} | {1e-5, 1e-6})
 
@@ -31,7 +31,7 @@ def list_epsilons(module: nn.Module) -> list[float]:
 def see_key_norm(
     module: nn.Module, project: Callable[[], Projections]
 ) -> tuple[float, Float[Tensor, "group token d"]] | None:
-    """Epsilon and input of the norm that keys pass through when a block `project`s; None if there is none."""
+    """See epsilon and input of the norm that keys pass through when a block `project`s; None if there is none."""
     found = [
         (part, eps)
         for name, part in module.named_modules()
@@ -56,7 +56,7 @@ def see_key_norm(
 def find_rotation(
     embeddings: Any, key_under: Callable[[Tensor, Tensor], Float[Tensor, "point kv token d_key"]]
 ) -> Rotation | None:
-    """Keys before positions are rotated in, for blocks that are handed cosines and sines; else None.
+    """Find keys before positions are rotated in, for blocks that are handed cosines and sines; else None.
 
     `key_under` gives the keys under other cosines and sines. Nothing is assumed of how they are applied but that keys
     are linear in them, elementwise; callers check.
@@ -75,7 +75,7 @@ def find_rotation(
 
 
 def _channel(counted: Float[Tensor, "*any d_key"], once: Float[Tensor, "*any d_key"]) -> Int[Tensor, " d_key"]:
-    """For every coordinate of a key, the channel of the cosines (or sines) that multiplies it."""
+    """Find for every coordinate of a key the channel of the cosines (or sines) that multiplies it."""
     once, counted = once.flatten(0, -2), counted.flatten(0, -2)
     clearest = once.abs().argmax(0, keepdim=True)
     content = once.gather(0, clearest)[0]

@@ -15,7 +15,7 @@ from lignite.models.hold import own_calls
 
 
 def move_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Float[Tensor, "1 token d"]:
-    """The states with their first token moved, which all that look back can see.
+    """Move the first token of states, which all that look back can see.
 
     It moves by noise of its own size: a constant would vanish in a norm.
     """
@@ -28,7 +28,7 @@ def move_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | 
 
 
 def others_than_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Bool[Tensor, " token"]:
-    """True for all tokens but the one that `move_first` moves."""
+    """Flag all tokens but the one that `move_first` moves."""
     return torch.arange(len(states), device=states.device) != _first(kept)
 
 
@@ -37,10 +37,10 @@ def _first(kept: Bool[Tensor, " token"] | None) -> int:
 
 
 def tells_points_apart(call: BlockCall) -> bool:
-    """Whether something that the block is handed beside its states has more rows than one (ALiBi of every head)."""
+    """Tell whether anything that the block is handed beside its states has several rows (ALiBi of every head)."""
     rows: list[int] = []
 
-    def note(tensor: Shaped[Tensor, "*any"]) -> Tensor:
+    def note(tensor: Shaped[Tensor, "..."]) -> Tensor:
         rows.append(len(tensor) if tensor.ndim > 2 else 1)
         return tensor
 
@@ -50,7 +50,7 @@ def tells_points_apart(call: BlockCall) -> bool:
 
 @contextmanager
 def norms_noted(module: nn.Module) -> Iterator[list[nn.Module]]:
-    """Norms of the block that run, by their names or their epsilon."""
+    """Note the norms of a block that run, known by their names or their epsilon."""
     seen: list[nn.Module] = []
     norms = [part for part in module.modules() if "Norm" in type(part).__name__ or epsilon_of(part) is not None]
     handles = [norm.register_forward_pre_hook(own_calls(lambda part, _: seen.append(part))) for norm in norms]
@@ -62,7 +62,7 @@ def norms_noted(module: nn.Module) -> Iterator[list[nn.Module]]:
 
 
 def linear_inputs(module: nn.Module, run: Callable[[], Any], n_tokens: int) -> list[tuple[nn.Module, int]]:
-    """Linear maps of a block that see one row per token, in the order in which they run, and the width of the row."""
+    """List the linear maps of a block that see one row per token, in the order in which they run, with its width."""
     seen: list[tuple[nn.Module, int]] = []
 
     def note(part: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -80,11 +80,11 @@ def linear_inputs(module: nn.Module, run: Callable[[], Any], n_tokens: int) -> l
 
 
 def saved_bytes(run: Callable[[], Tensor], module: nn.Module) -> int:
-    """Bytes autograd keeps of a run, weights not counted."""
+    """Count the bytes that autograd keeps of a run, without weights."""
     weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
     kept: dict[int, int] = {}
 
-    def note(tensor: Shaped[Tensor, "*any"]) -> Tensor:
+    def note(tensor: Shaped[Tensor, "..."]) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()

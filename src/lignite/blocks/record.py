@@ -24,7 +24,7 @@ _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
 @dataclass(frozen=True, eq=False)
 class BlockCall:
-    """One call of one block: its arguments, the states that entered and the states that left.
+    """A block is called with these arguments; these states enter it and leave it.
 
     What is recorded of a model is light: a state of every layer, once, and the arguments beside it as the model handed
     them, which most blocks share. Weights, graphs and copies belong to what is made of a call, one block at a time.
@@ -54,18 +54,20 @@ class BlockCall:
 
 @dataclass(frozen=True)
 class Layout:
-    """How states lie in a tensor: which axis holds the rows, which the tokens, and the shape of what is left."""
+    """A layout says how states lie in a tensor: which axis holds the rows, which the tokens, and the shape of what is
+    left.
+    """
 
     row: int
     token: int
     rest: tuple[int, ...]
 
     def read(self, tensor: Float[Tensor, "*layout"]) -> RowStates:
-        """States as rows of tokens."""
+        """Read states as rows of tokens."""
         return tensor if self.is_plain else tensor.movedim((self.row, self.token), (0, 1)).flatten(2)
 
     def write(self, states: RowStates) -> Tensor:
-        """The tensor in which such states lie."""
+        """Write states into a tensor of this layout."""
         if self.is_plain:
             return states
         return states.unflatten(2, self.rest).movedim((0, 1), (self.row, self.token)).contiguous()
@@ -78,7 +80,7 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Met:
-    """One call of a block as it was met, whatever the shape of its states."""
+    """A block was met when it was called so, whatever the shape of its states."""
 
     name: str
     module: nn.Module
@@ -93,7 +95,7 @@ class Met:
 
 @dataclass(eq=False)
 class Called:
-    """What a list of modules was called with: its outermost calls, and the lists in whose blocks they happened."""
+    """A list of modules was called with this: its outermost calls, and the lists in whose blocks they happened."""
 
     name: str
     calls: list[Met] = field(default_factory=list)
@@ -110,7 +112,7 @@ class Called:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The blocks that are explained, in the order of their calls; `layout` says how their states lie."""
+    """These blocks are explained, in the order of their calls; `layout` says how their states lie."""
 
     name: str
     calls: list[Met]
@@ -118,7 +120,7 @@ class Blocks:
 
 
 def body_of(network: nn.Module) -> nn.Module:
-    """The stack whose blocks are explained: the encoder of an encoder-decoder, else the model without its head."""
+    """Find the stack whose blocks are explained: the encoder of an encoder-decoder, else the model without its head."""
     if has_encoder_and_decoder(getattr(network, "config", None)):
         encoder: nn.Module = cast(Any, network).get_encoder()
         return encoder
@@ -151,7 +153,7 @@ def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]
 
 
 def record_states(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[Float[Tensor, "token d"]]:
-    """States that enter each block, for one input; use it inside `at_rest`."""
+    """Record the states that enter each block, for one input; use it inside `at_rest`."""
     return [call.states for call in _run(network, tensors)]
 
 
@@ -177,7 +179,7 @@ def _as_block_call(layer: int, call: Met) -> BlockCall:
 
 
 def find_blocks(network: nn.Module, tensors: Mapping[str, Tensor]) -> Blocks:
-    """The outermost list of modules whose blocks carry the states from the embeddings to the head.
+    """Find the outermost list of modules whose blocks carry the states from the embeddings to the head.
 
     Use it inside `at_rest`.
 
@@ -207,12 +209,12 @@ def _run_as_far_as(network: nn.Module, body: nn.Module, tensors: Mapping[str, Te
 
 
 def n_tokens_of(tensors: Mapping[str, Tensor]) -> int | None:
-    """Tokens of an input, where its shape tells; an image's depend on the model."""
+    """Count the tokens of an input, where its shape tells; an image's depend on the model."""
     return next((tensors[name].shape[1] for name in ("input_ids", "inputs_embeds") if name in tensors), None)
 
 
 def blocks_under(network: nn.Module, root: nn.Module, run: Callable[[], Any], n_tokens: int | None) -> Blocks:
-    """The stack among the lists below one module, found while the model runs."""
+    """Find the stack among the lists below one module, while the model runs."""
     members = _members(root)
     if not members:
         raise BypassError(
@@ -250,7 +252,7 @@ def _described(found: Any) -> str:
 
 
 def counts_of(network: nn.Module, root: nn.Module) -> tuple[int, ...]:
-    """How many blocks the configuration says a stack has; nothing where it does not say."""
+    """Read how many blocks the configuration says a stack has; nothing where it does not say."""
     return block_counts(getattr(root, "config", None) or getattr(network, "config", None))
 
 
@@ -269,7 +271,7 @@ def _choose(chains: Sequence[Called], found: set[str], counts: Sequence[int], n_
 
 
 def layout_of(shape: tuple[int, ...], n_tokens: int | None) -> Layout | None:
-    """How the states of one row lie in a tensor of this shape; None if they do not.
+    """Tell how the states of one row lie in a tensor of this shape; None if they do not.
 
     Examples
     --------
@@ -284,7 +286,7 @@ def layout_of(shape: tuple[int, ...], n_tokens: int | None) -> Layout | None:
 
 
 def _is_chain(members: "Mapping[str, list[tuple[str, nn.Module]]]", called: Called, run: Callable[[], Any]) -> bool:
-    """Whether every block works on what the one before it made: parts side by side are no stack."""
+    """Tell whether every block works on what the one before it made: parts side by side are no stack."""
     calls = called.calls
     if all(_follows(before, after) for before, after in pairwise(calls)):
         return True
@@ -300,12 +302,12 @@ def _follows(before: Met, after: Met) -> bool:
     return before.handed[1] is after.handed[0] or _same(before.output, after.states)
 
 
-def _same(one: Shaped[Tensor, "*any"], other: Shaped[Tensor, "*any"]) -> bool:
+def _same(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> bool:
     return one.shape == other.shape and bool(torch.equal(one, other))
 
 
 def _members(root: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
-    """Modules of every list below one, by name; a list of lists holds what these hold."""
+    """List the modules of every list below one, by name; a list of lists holds what these hold."""
 
     def inside(name: str, part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         for number, child in enumerate(cast(nn.ModuleList, part)):
@@ -339,7 +341,9 @@ def _recording(
     handles = []
 
     def entering(name: str, given: Float[Tensor, "*layout"]) -> Tensor:
-        """A copy of states, which a block may change in place: that of what the block before has left, if it fits."""
+        """Copy states, which a block may change in place, or take the copy of what the block before has left, if it
+        fits.
+        """
         before = called[name].calls[-1] if called[name].calls else None
         passed_on = before is not None and before.handed[1] is given and before.version == given._version
         return before.output if before is not None and passed_on else given.clone()
@@ -383,7 +387,7 @@ def _recording(
 
 
 def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:
-    """Every call's states at once, since reading a number waits for the device: a norm is finite if all of it is."""
+    """Check all states at once, since reading a number waits for the device: a norm is finite if all of it is."""
     passed = [calls[0].states, *(call.output for call in calls)]  # a block carries on what enters it
     largest = [torch.linalg.vector_norm(each, ord=torch.inf) for each in passed]
     finite = [isfinite(size) for size in torch.stack(largest).tolist()]

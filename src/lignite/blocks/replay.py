@@ -20,7 +20,7 @@ from lignite.models.failures import FOREIGN, first_line
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """One call of one block, to be made again with other states; use it inside `at_rest`.
+    """A replay makes one call of one block again, with other states; use it inside `at_rest`.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Replay:
     is_plain: bool = False
 
     def as_loaded(self, states: PointStates) -> PointStates:
-        """The block itself, as the model runs it: masks, biases and scores are computed by the model's own code."""
+        """Run the block as the model runs it: masks, biases and scores are computed by the model's own code."""
         if not self.is_plain:
             args, kwargs = self.arguments(states)
             return read_states(self.module(*args, **kwargs))
@@ -66,7 +66,7 @@ class Replay:
         *,
         masked: bool = False,
     ) -> Arguments:
-        """The call with other states, for all its tokens or some; `masked`: as it was made on lignite's attention."""
+        """Put other states into the call, of all tokens or some; `masked`: as it was made on lignite's attention."""
         call = (self.call.masked or self.call) if masked else self.call
         changes: list[Callable[[Tensor], Tensor]] = []
         if self.model_dtype in HALF:
@@ -81,7 +81,7 @@ class Replay:
         return put_argument(args, kwargs, call.states_at, states)
 
     def verify(self) -> Float[Tensor, "token d"]:
-        """The output in which paths end, once the block has said the same again.
+        """Return the output in which paths end, once the block has said the same again.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class Replay:
     def tile_if_needed(
         self, together: Callable[["Replay"], Float[Tensor, "*any d"]], alone: Float[Tensor, "*any d"]
     ) -> "Replay":
-        """The replay by which several points `together` give what they give `alone`.
+        """Find the replay by which several points `together` give what they give `alone`.
 
         Blocks with batch-major extras (ALiBi of every head) need these repeated for several points.
 
@@ -121,7 +121,7 @@ class Replay:
         raise SplitError("it gives different results for several inputs at once than for one")
 
     def batched(self, function: Callable[["Replay", Tensor], Tensor]) -> "Replay":
-        """The replay by which points side by side do not change each other in what `function` makes of them."""
+        """Find the replay by which points side by side do not change each other in what `function` makes of them."""
         pair = torch.cat([self.states[None], move_first(self.states, self.kept)])
         alone = torch.cat([function(self, states[None]) for states in pair]).flatten(0, 1)
         return self.tile_if_needed(lambda tried: function(tried, pair).flatten(0, 1), alone)
@@ -133,7 +133,7 @@ class Replay:
 
 
 def replay(call: BlockCall, n_heads: int | None, kept: Bool[Tensor, " token"] | None) -> tuple[Replay, tuple[str, ...]]:
-    """A recorded call, to be made again; and what had to be put in the place of the model's own code for it.
+    """Prepare a recorded call to be made again; say what had to be put in the place of the model's own code for it.
 
     Blocks in half precision are copied to float32; others are used in place.
     """
@@ -149,7 +149,7 @@ def replay(call: BlockCall, n_heads: int | None, kept: Bool[Tensor, " token"] | 
 
 
 def _refusal(found: Replay) -> Exception | None:
-    """What the model's own attention function says against two inputs at once and their gradients."""
+    """Ask what the model's own attention function has against two inputs at once and their gradients."""
     pair = torch.cat([found.states[None], move_first(found.states, found.kept)]).requires_grad_()
     failure: Exception | None = None
     for is_tiled in (False, True) if tells_points_apart(found.call) else (False,):

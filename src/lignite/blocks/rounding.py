@@ -11,7 +11,7 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Rounding(NamedTuple):
-    """Largest relative differences that are put down to rounding.
+    """These relative differences, and smaller ones, are put down to rounding.
 
     Attributes
     ----------
@@ -40,12 +40,12 @@ ROUNDING = {
 
 
 def in_full(tensor: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
-    """The same numbers in a precision that can be integrated in."""
+    """Widen numbers to a precision that can be integrated in."""
     return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def largest_difference(actual: Float[Tensor, "*any token d"], expected: Float[Tensor, "*any token d"]) -> float:
-    """How far tokens' vectors are apart at most, relative to their length; infinite where one is not finite.
+    """Measure how far tokens' vectors are apart at most, relative to their length; infinite where one is not finite.
 
     Examples
     --------

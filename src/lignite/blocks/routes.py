@@ -51,7 +51,7 @@ Watch = Callable[[PointHeads], Tensor]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Route(ABC):
-    """A block on the input it was recorded with, as a function of its states: satisfies attribution's `Block`.
+    """A route runs a block, on the input it was recorded with, as a function of its states: attribution's `Block`.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Route(ABC):
         return largest_difference(*((output, self.output) if kept is None else (output[kept], self.output[kept])))
 
     def retreat(self, reason: str) -> "Route":
-        """The same block by the next route, since this one was found wrong.
+        """Take the same block by the next route, since this one was found wrong.
 
         Raises
         ------
@@ -114,11 +114,11 @@ class Route(ABC):
         return _build(replace(self.replay, is_tiled=False), refused, after=self.route)
 
     def whole(self, states: PointStates) -> PointStates:
-        """The block itself, as the model runs it."""
+        """Run the block itself, as the model does."""
         return self.replay.as_loaded(states)
 
     def as_loaded(self, states: PointStates, change: Watch | None = None) -> tuple[PointHeads | None, PointStates]:
-        """Heads and output of the block as the model runs it, nothing captured; `change` may give it other heads."""
+        """Run the block as the model does, nothing captured: its heads and output; `change` may give it other heads."""
         seen: list[Tensor] = []
 
         def see(heads: PointHeads) -> Tensor:
@@ -134,11 +134,11 @@ class Route(ABC):
     # What a route offers beside the whole block
 
     def attention(self, states: PointStates) -> PointHeads:
-        """Every head's output before the output projection."""
+        """Compute every head's output before the output projection."""
         raise SplitError(f"a block by the route {self.route!r} shows no heads; use `whole`.")
 
     def pre(self, states: PointStates) -> Projections:
-        """Queries, keys and values."""
+        """Compute queries, keys and values."""
         raise SplitError(f"a block by the route {self.route!r} shows no queries, keys and values; use `whole`.")
 
     def post(
@@ -147,25 +147,25 @@ class Route(ABC):
         heads: Float[Tensor, "point target head d_value"],
         targets: Targets,
     ) -> Float[Tensor, "point target d"]:
-        """The rest of the block, for some of its tokens."""
+        """Run the rest of the block, for some of its tokens."""
         raise SplitError(f"a block by the route {self.route!r} takes no heads; use `whole`.")
 
     def rotation(self, states: PointStates) -> Rotation | None:
-        """Keys before positions are rotated in; None where nothing is known of them."""
+        """Find keys before positions are rotated in; None where nothing is known of them."""
         return None
 
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
-        """Epsilon and input of the norm that keys pass through after their projection; None where none is known."""
+        """See epsilon and input of the norm that keys pass through after their projection; None where none is known."""
         return None
 
     def norm_epsilons(self) -> list[float]:
-        """Epsilons of the norms in the block, and the two usual ones."""
+        """List epsilons of the norms in the block, and the two usual ones."""
         return list_epsilons(self.module)
 
     # Memory
 
     def post_bytes(self) -> int:
-        """Memory that one target's `post` keeps for its backward pass."""
+        """Measure the memory that one target's `post` keeps for its backward pass."""
         assert self.heads is not None
         n_rows = min(2, len(self.states))
         targets = torch.arange(n_rows, device=self.states.device)
@@ -174,19 +174,19 @@ class Route(ABC):
         return saved_bytes(lambda: self.post(states, heads, targets), self.module) // n_rows
 
     def post_bound(self) -> int:
-        """Memory that one target's `post` keeps at most: what enters and leaves linear maps, and as much beside."""
+        """Bound the memory that one target's `post` keeps: what enters and leaves linear maps, and as much beside."""
         widths = sum(sum(weight.shape) for weight in self.module.parameters() if weight.ndim == 2)
         stacked = sum(len(weight) * sum(weight.shape[1:]) for weight in self.module.parameters() if weight.ndim > 2)
         return 2 * (widths + stacked) * self.states.element_size()
 
     def path_bytes(self) -> int:
-        """Memory that one run of the block on all tokens keeps for its backward pass."""
+        """Measure the memory that one run of the block on all tokens keeps for its backward pass."""
         states = self.states[None].clone().requires_grad_()
         return saved_bytes(lambda: self.whole(states), self.module)
 
     @abstractmethod
     def _reassembled(self) -> Float[Tensor, "token d"]:
-        """The output, made of the route's parts."""
+        """Compute the output from the route's parts."""
 
     @abstractmethod
     def _watched(self, n_points: int, see: Watch) -> AbstractContextManager[None]:
@@ -194,7 +194,7 @@ class Route(ABC):
 
 
 class WholeRoute(Route):
-    """A block that is not taken apart."""
+    """The block is not taken apart."""
 
     route = "definition"
 
@@ -207,7 +207,7 @@ class WholeRoute(Route):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _HeadedRoute(Route):
-    """A block that can be given heads. `takes_some` tells whether it answers for some tokens alone as for all.
+    """The block can be given heads. `takes_some` tells whether it answers for some tokens alone as for all.
 
     That is found out when it is first asked, once: most runs have all tokens at once.
     """
@@ -243,11 +243,11 @@ class _HeadedRoute(Route):
         heads: Float[Tensor, "point row head d_value"],
         targets: Int[Tensor, " row"] | None = None,
     ) -> Float[Tensor, "point row d"]:
-        """The block's output with its heads given, for all tokens or some."""
+        """Run the block with its heads given, for all tokens or some."""
 
 
 class InterfaceRoute(_HeadedRoute):
-    """A block split at transformers' attention interface."""
+    """The block is split at transformers' attention interface."""
 
     route = "interface"
 
@@ -256,7 +256,7 @@ class InterfaceRoute(_HeadedRoute):
         return heads_of(*self.pre(states), self.scoring)
 
     def pre(self, states: PointStates, **overrides: Any) -> Projections:
-        """Queries, keys and values; `overrides` replace recorded keyword arguments of the block."""
+        """Compute queries, keys and values; `overrides` replace recorded keyword arguments of the block."""
         projections: Projections = capture_call(self.replay, states, read_projections, overrides)
         return projections
 
@@ -281,7 +281,7 @@ class InterfaceRoute(_HeadedRoute):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProjectionRoute(_HeadedRoute):
-    """A block split at the input of its output projection."""
+    """The block is split at the input of its output projection."""
 
     route = "projection"
     projection: nn.Module
@@ -306,7 +306,7 @@ class ProjectionRoute(_HeadedRoute):
 
 
 def split_block(model: Model, call: BlockCall, kept: Bool[Tensor, " token"] | None = None) -> Route:
-    """A recorded call as a block that the engine can take apart, by the first route that can be built.
+    """Make of a recorded call a block that the engine can take apart, by the first route that can be built.
 
     Raises
     ------
@@ -333,7 +333,7 @@ def _build(found: Replay, refused: tuple[str, ...], after: str | None = None) ->
 
 
 def build_interface(found: Replay, refused: tuple[str, ...]) -> InterfaceRoute:
-    """The block split at transformers' attention interface; SplitError where it does not use that."""
+    """Split a block at transformers' attention interface; SplitError where it does not use that."""
     with norms_noted(found.module) as norms:
         call, heads = capture_call(found, found.states[None], read_call_and_heads, {})
     scoring = _own_scoring(call, len(found.states))
@@ -364,7 +364,7 @@ def _own_scoring(call: AttendCall, n_tokens: int) -> Scoring:
 
 
 def build_projection(found: Replay, refused: tuple[str, ...]) -> ProjectionRoute:
-    """The block split at the first linear map behind which each token is treated alone; SplitError if there is none."""
+    """Split a block at the first linear map behind which each token is treated alone; SplitError if there is none."""
     if not found.n_heads:
         raise SplitError("the configuration does not say how many heads it has")
     if len(found.states) < 2:
@@ -402,7 +402,7 @@ def _projection_route(
 
 
 def build_whole(found: Replay, refused: tuple[str, ...]) -> WholeRoute:
-    """The block as it is; SplitError where it does not say the same again."""
+    """Take a block as it is; SplitError where it does not say the same again."""
     output = found.verify()
     return WholeRoute(replay=found.batched(Replay.as_loaded), output=output, refused=refused)
 
@@ -425,7 +425,7 @@ def _takes_some(
     heads: Float[Tensor, "token head d_value"],
     output: Float[Tensor, "token d"],
 ) -> bool:
-    """Whether `run` answers for the last and the first token alone as the block does for all; else all are run."""
+    """Tell whether `run` answers for the last and the first token alone as the block does for all; else all are run."""
     kept = range(len(found.states)) if found.kept is None else found.kept.nonzero()[:, 0].tolist()
     some = torch.tensor([kept[-1], kept[0]], device=found.states.device)
     with torch.no_grad():

@@ -52,7 +52,7 @@ Parts = list[Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What the untouched model does with some input: states of every layer, F, and its choices where it has any."""
+    """The untouched model does this with some input: states of every layer, F, and its choices where it has any."""
 
     states: list[RowStates]
     value: Float[Tensor, " row"]
@@ -60,7 +60,7 @@ class Seen:
 
 
 class Stack:
-    """Some rows run as one batch, with the states of every layer; use it inside `at_rest`.
+    """A stack runs some rows as one batch, from the states of any layer; use it inside `at_rest`.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class Stack:
             )
 
     def answers(self) -> list[tuple[float, ...]]:
-        """What the model says of every row, to be compared with what it said before (`check_said_again`)."""
+        """Return what the model says of every row, to be compared with what it said before (`check_said_again`)."""
         choices = [None] * len(self.rows) if self._choices is None else self._choices
         return [answered(*each) for each in zip(self.rows, self.value, choices, strict=True)]
 
@@ -134,7 +134,7 @@ class Stack:
     # Running the model on whole inputs
 
     def see(self, **others: Tensor) -> Seen:
-        """What the untouched model does with the rows, or with other words (`input_ids`) or pixels in their place."""
+        """See what the untouched model does with the rows, or other words (`input_ids`) or pixels in their place."""
         structure = self.structure
         read: list[dict[int, Tensor]] = [{} for _ in structure.streams]
         first, n_calls = not self._returned, 0
@@ -178,7 +178,7 @@ class Stack:
     # Running it on other states
 
     def run(self, layer: int, states: PointStates, index: PointRows) -> PerPoint:
-        """F of row ``index[point]`` with these states entering a block: only the blocks above are run.
+        """Compute F of row ``index[point]`` with these states entering a block: only the blocks above are run.
 
         `layer` ``n_layers`` stands for the states that leave the last block. Differentiable.
         """
@@ -201,7 +201,7 @@ class Stack:
         *,
         n_passing: int = 0,
     ) -> PerPoint:
-        """F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
+        """Compute F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
 
         The network is run once for all of them: a block works on those points alone that have entered, so that points
         spread evenly over L layers cost half of what they would if all entered at the first. The first `n_passing`
@@ -250,7 +250,7 @@ class Stack:
         return self._run_rows(answer, index)
 
     def trace(self, states: PointStates, index: PointRows) -> tuple[list[PointStates], PerPoint]:
-        """States at every layer and F, starting from other states at the first; differentiable."""
+        """Follow other states from the first layer on: states at every layer, and F; differentiable."""
         found: list[Tensor] = []
         carried = self._parts(states, index)
 
@@ -277,7 +277,9 @@ class Stack:
         slope: PointStates,
         index: PointRows,
     ) -> list[PointStates]:
-        """Direction in which every layer's states move when the first layer's move along `slope` (forward mode)."""
+        """Find the direction in which every layer's states move when the first layer's move along `slope` (forward
+        mode).
+        """
         load_forward_mode()
         with torch.no_grad(), forward_ad.dual_level(), intercepted(configurations(self.network), None, every=True):
             try:
@@ -290,7 +292,9 @@ class Stack:
         return [torch.zeros_like(states) if each is None else each for each in tangents]
 
     def block(self, layer: int, states: PointStates, index: PointRows) -> PointStates:
-        """What one block makes of other states: those that enter the next one, or leave the last; differentiable."""
+        """Compute what one block makes of other states: those that enter the next one, or leave the last;
+        differentiable.
+        """
         parts = self._parts(states, index)
         carried = list(parts)
 
@@ -313,7 +317,9 @@ class Stack:
         raise ModelError(f"block {layer} of {self.name} was not reached.")
 
     def arguments(self, states: RowStates | None = None, **others: Tensor) -> list[Arguments]:
-        """What every block is called with, for the rows or other words in their place, or with states at the first."""
+        """List what every block is called with, for the rows or other words in their place, or with states at the
+        first.
+        """
         found = []
         rows = torch.arange(len(self.rows), device=self.kept.device)
         carried = [] if states is None else self._parts(states, rows)
@@ -331,7 +337,7 @@ class Stack:
     # Streams
 
     def _parts(self, states: PointStates, index: PointRows | None) -> Parts:
-        """States of each stream, in its own order of tokens."""
+        """Split states into those of each stream, in its own order of tokens."""
         streams = self.structure.streams
         if len(streams) == 1:
             return [states]
@@ -339,7 +345,7 @@ class Stack:
         return [self._in_order(part, place, index, back=True) for place, part in enumerate(parts)]
 
     def _joined(self, parts: Sequence[Tensor], index: PointRows | None) -> PointStates:
-        """All streams' states side by side, in the order of the input's tokens."""
+        """Put all streams' states side by side, in the order of the input's tokens."""
         if len(parts) == 1:
             return parts[0]
         return torch.cat([self._in_order(part, place, index, back=False) for place, part in enumerate(parts)], -1)
@@ -355,7 +361,8 @@ class Stack:
         return part.gather(1, order[..., None].expand_as(part))
 
     def _entering(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]) -> Parts:
-        """States of every stream at a call: what the model hands the block where it is made anew, else what is carried.
+        """Find the states of every stream at a call: what the model hands the block where it is made anew, or
+        what is carried.
 
         `made` says of the call that wrote a stream last whether its points have run it.
         """
@@ -372,7 +379,7 @@ class Stack:
         return entering
 
     def handed(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]) -> Arguments:
-        """The arguments of a call with every stream's states in their places; what stays to be read is carried on."""
+        """Put every stream's states into the arguments of a call; what stays to be read is carried on."""
         carried[:] = self._entering(number, carried, args, kwargs, made)
         for place, stream in enumerate(self.structure.streams):
             for at in stream.reads.get(number, ()):
@@ -380,7 +387,7 @@ class Stack:
         return args, kwargs
 
     def _leaving(self, carried: Parts, output: Any, index: PointRows) -> PointStates:
-        """States behind the last call."""
+        """Read the states behind the last call."""
         parts = list(carried)
         place = self.structure.writers[-1]
         parts[place] = self.structure.streams[place].layout.read(read_states(output))
@@ -390,10 +397,10 @@ class Stack:
         return self.structure.streams[place].layout.write(part)
 
     def _stand_in(self, number: int, parts: Parts, index: PointRows) -> Any:
-        """What a block below returned, with its states replaced; position biases that T5 hands on stay."""
+        """Make what a block below returned, with its states replaced; position biases that T5 hands on stay."""
         n_rows = len(self.rows)
 
-        def pick(part: Shaped[Tensor, "*any"]) -> Tensor:
+        def pick(part: Shaped[Tensor, "..."]) -> Tensor:
             return part[index] if part.ndim and len(part) == n_rows else part
 
         place = self.structure.writers[number]

@@ -20,7 +20,8 @@ from lignite.targets.rows import Row, run
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One state per token that is handed from block to block, or held beside them until some block reads it.
+    """A stream is one state per token that is handed from block to block, or held beside them until some block reads
+    it.
 
     Attributes
     ----------
@@ -45,7 +46,9 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """The blocks in the order of their calls, and the streams they read; `writers` names the one that each writes."""
+    """A structure lists the blocks in the order of their calls, and the streams they read; `writers` names the one that
+    each writes.
+    """
 
     name: str
     modules: Sequence[nn.Module]
@@ -54,11 +57,11 @@ class Structure:
 
     @property
     def is_plain(self) -> bool:
-        """Whether blocks read one stream alone, of states ``[row, token, d]``."""
+        """Tell whether blocks read one stream alone, of states ``[row, token, d]``."""
         return len(self.streams) == 1 and self.streams[0].layout.is_plain
 
     def source(self, place: int, layer: int) -> int | None:
-        """The call at which a stream's state of a layer is to be seen: the next that reads it.
+        """Find the call at which a stream's state of a layer is to be seen: the next that reads it.
 
         None where it leaves the last block. A stream that is not read any more stays as it was read last.
         """
@@ -70,12 +73,12 @@ class Structure:
         return None if writes and max(writes) >= max(reads) else max(reads)
 
     def orders(self, kept: Bool[Tensor, "row token"]) -> "list[Int[Tensor, 'row token'] | None]":
-        """For every stream the place of each token of the input in it; None where it is the token's own."""
+        """List for every stream the place of each token of the input in it; None where it is the token's own."""
         return [_shifted(kept) if stream.is_shifted else None for stream in self.streams]
 
 
 def _shifted(kept: Bool[Tensor, "row token"]) -> Int[Tensor, "row token"]:
-    """A decoder that reads a text one place later has each word there; its start token goes to the text's last one."""
+    """Shift places as a decoder does that reads a text one place later; its start token goes to the text's last one."""
     n_rows, n_tokens = kept.shape
     places = torch.arange(n_tokens, device=kept.device)
     last = torch.where(kept, places, -1).amax(1, keepdim=True)
@@ -85,7 +88,7 @@ def _shifted(kept: Bool[Tensor, "row token"]) -> Int[Tensor, "row token"]:
 
 
 def structures_of(model: Model, row: Row) -> list[Structure]:
-    """Ways to read a model as a stack, the likeliest first; found once per model, on its first input."""
+    """List ways to read a model as a stack, the likeliest first; found once per model, on its first input."""
     network, tensors = model.network, row.encoded.tensors
     # Somebody may have put other blocks in; a decoder that is given its own words does not read the text.
     key = (*map(id, modules_of(network)), *sorted(tensors))
@@ -111,13 +114,15 @@ def _found(model: Model, row: Row) -> Iterator[Structure]:
 
 
 def plain(blocks: Blocks) -> Structure:
-    """One stream, which every block reads and writes."""
+    """Make one stream, which every block reads and writes."""
     stream = _chain(blocks.calls, 0, blocks.layout)
     return Structure(blocks.name, [call.module for call in blocks.calls], [stream], [0] * len(blocks.calls))
 
 
 def _chain(calls: Sequence[Met], first: int, layout: Layout, *, is_shifted: bool = False) -> Stream:
-    """What blocks hand to each other; arguments that are the very states, once more, are replaced with them."""
+    """Make the stream of what blocks hand to each other; arguments that are the very states, once more, are replaced
+    with them.
+    """
     numbers = range(first, first + len(calls))
     reads = {number: _places_of(call) for number, call in zip(numbers, calls, strict=True)}
     return Stream(reads, {number: number - 1 for number in numbers if number > first}, layout, is_shifted)
@@ -136,7 +141,7 @@ def _arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[Pla
 
 
 def _encoder_and_decoder(model: Model, row: Row) -> Structure | None:
-    """Two streams, where a decoder reads the text that the encoder has read; None where it does not."""
+    """Make two streams, where a decoder reads the text that the encoder has read; None where it does not."""
     network, tensors = cast(Any, model.network), row.encoded.tensors
     writes_given = any(name.startswith("decoder_") for name in tensors)
     if not has_encoder_and_decoder(model.config) or writes_given or "input_ids" not in tensors:
@@ -180,7 +185,7 @@ def _side_by_side(
     decoder_ids: Any,
     encoded: Float[Tensor, "*layout"],
 ) -> Structure:
-    """The encoder's blocks, then the decoder's: each moves the tokens of its own, the others are held."""
+    """Line up the encoder's blocks, then the decoder's: each moves the tokens of its own, the others are held."""
     n_below, n_above = len(below.calls), len(above.calls)
     is_shifted = _is_shifted(ids, decoder_ids)
     if is_shifted is None:
@@ -225,7 +230,7 @@ Calls = Sequence[Arguments]
 
 
 def with_held(structure: Structure, own: Calls, other: Calls, moved: Calls, n_tokens: int) -> Structure | None:
-    """The same blocks with all that they are handed beside their states, as streams of their own.
+    """Make all that blocks are handed beside their states streams of their own.
 
     Parameters
     ----------
@@ -261,7 +266,9 @@ def with_held(structure: Structure, own: Calls, other: Calls, moved: Calls, n_to
 
 
 def _made_below(place: Place, values: Mapping[int, Tensor], n_tokens: int) -> Stream:
-    """What blocks make for later ones beside their states: anew at each call, or once for all that read it."""
+    """Make the stream of what blocks make for later ones beside their states: anew at each call, or once for all that
+    read it.
+    """
     numbers = sorted(values)
     made_by = {
         number: number - 1
@@ -274,7 +281,7 @@ def _made_below(place: Place, values: Mapping[int, Tensor], n_tokens: int) -> St
 
 
 def differing(structure: Structure, own: Calls, other: Calls) -> Iterator[tuple[int, Place, Tensor]]:
-    """Arguments that depend on the input, and are no states that a stream hands on: call, place and value."""
+    """List arguments that depend on the input, and are no states that a stream hands on: call, place and value."""
     for number, (args, kwargs) in enumerate(own):
         known = {place for stream in structure.streams for place in stream.reads.get(number, ())}
         for place, value in _arguments(args, kwargs):

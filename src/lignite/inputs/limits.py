@@ -79,5 +79,5 @@ def _type_tables(network: PreTrainedModel) -> list[nn.Embedding]:
     ]
 
 
-def are_whole(tensor: Shaped[Tensor, "*any"]) -> bool:
+def are_whole(tensor: Shaped[Tensor, "..."]) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)

@@ -125,7 +125,7 @@ def _count_tokens(model: Model, row: dict[str, Tensor]) -> int:
     return int(states[0].shape[1])
 
 
-def read_colours(model: Model, like: Float[Tensor, "*any"]) -> tuple[Tensor, Tensor] | None:
+def read_colours(model: Model, like: Float[Tensor, "..."]) -> tuple[Tensor, Tensor] | None:
     """Mean and scale with which colours from 0 to 1 were made pixel values, [channel, 1, 1]; None if not known."""
     processor: Any = getattr(model, "image_processor", None)
     if not hasattr(processor, "do_normalize"):  # a function of the user's own says nothing of its colours

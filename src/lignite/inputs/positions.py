@@ -56,7 +56,7 @@ def _find_table(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> nn.M
     return None
 
 
-def _differ(one: Shaped[Tensor, "*any"], other: Shaped[Tensor, "*other"] | None) -> bool:
+def _differ(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."] | None) -> bool:
     return other is not None and not torch.equal(one, other)
 
 

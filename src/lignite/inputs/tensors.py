@@ -40,12 +40,12 @@ def encode_ids(model: Model, tensors: dict[str, Tensor], notes: Sequence[Any]) -
     ]
 
 
-def _whole(tensor: Shaped[Tensor, "*any"]) -> Tensor:
+def _whole(tensor: Shaped[Tensor, "..."]) -> Tensor:
     """Whole numbers in the one size that every table and every comparison takes; flags and decimals as they are."""
     return tensor.long() if are_whole(tensor) else tensor
 
 
-def _read_mask(mask: Shaped[Tensor, "*any"], ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
+def _read_mask(mask: Shaped[Tensor, "..."], ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
     """One number per token, 1 to read and 0 to ignore; what stands otherwise in it is no mask that lignite knows."""
     if mask.shape != ids.shape:
         raise InputError(

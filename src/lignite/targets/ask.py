@@ -78,7 +78,7 @@ def _check_repeats(model: Model, row: Row, outputs: Any) -> None:
     check_repeated(model, first, _answer(run(model.network, row.encoded.tensors), row.objective), "answers")
 
 
-def check_repeated(model: Model, first: Float[Tensor, "*any"], again: Float[Tensor, "*any"], what: str) -> None:
+def check_repeated(model: Model, first: Float[Tensor, "..."], again: Float[Tensor, "..."], what: str) -> None:
     """Refuse a model whose `what` differ when it is asked twice about one input."""
     miss = float((first - again).abs().max())
     if miss > REPEATED * max(1.0, float(first.abs().max())):

@@ -144,7 +144,7 @@ def _of_function(function: Function, outputs: Any, n_rows: int) -> Tensor:
     return torch.stack(found)
 
 
-def _numbers(values: Sequence[int | None], like: Shaped[Tensor, "*any"]) -> Int[Tensor, " row"]:
+def _numbers(values: Sequence[int | None], like: Shaped[Tensor, "..."]) -> Int[Tensor, " row"]:
     return torch.tensor(values, dtype=torch.long, device=like.device)
 
 
@@ -168,7 +168,7 @@ def kind_of(model: Model, outputs: Any) -> str:
     return "masked" if name in _MASKED and not has_encoder_and_decoder(model.config) else "next"
 
 
-def _check_logits(model: Model, outputs: Any, logits: Shaped[Tensor, "*any"]) -> None:
+def _check_logits(model: Model, outputs: Any, logits: Shaped[Tensor, "..."]) -> None:
     """Refuse what is no row of choices for the input or each of its tokens; unnamed, they are as many as the labels."""
     name, shape = type(model.network).__name__, tuple(logits.shape)
     if logits.ndim not in (2, 3) or len(logits) != 1 or 0 in shape:
