@@ -123,7 +123,7 @@ def test_padding_needs_words_and_a_mask(windowed):
         assert longer.tensors["attention_mask"].tolist() == [[1] * 6 + [0] * 2]
         assert longer.tokens.padding == (False,) * 6 + (True,) * 2
         assert longer.tokens.keep().text == encoded.tokens.text
-        with pytest.raises(LigniteError, match="see 4 tokens where the input has 6"):
+        with pytest.raises(LigniteError, match="see 4 states where the input has 6 tokens"):
             padded_to(windowed, encoded, 4)
 
 

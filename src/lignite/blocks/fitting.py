@@ -78,11 +78,15 @@ def _check_place(model: Model, encoded: Encoded, n_tokens: int) -> None:
     moved = torch.zeros(0) if before.shape != after.shape else (after - before).abs().amax(-1) / before.abs().max()
     places = (moved > ROUNDING[before.dtype].again).nonzero().flatten().tolist()
     if len(moved) != len(encoded.tokens) or places != [place]:
-        raise InputError(
-            f"The blocks of {type(model.network).__name__} see {len(before)} states where the input has {n_tokens} "
-            "tokens, and not one for each of them; it cannot be followed through them. Use method='occlusion', which "
-            "only asks the model."
-        )
+        raise _not_one_for_each(model, len(before), n_tokens)
+
+
+def _not_one_for_each(model: Model, n_seen: int, n_tokens: int) -> InputError:
+    return InputError(
+        f"The blocks of {type(model.network).__name__} see {n_seen} states where the input has {n_tokens} tokens, and "
+        "not one for each of them; it cannot be followed through them. Use method='occlusion', which only asks the "
+        "model."
+    )
 
 
 def padded_to(model: Model, encoded: Encoded, length: int) -> Encoded:
@@ -92,10 +96,7 @@ def padded_to(model: Model, encoded: Encoded, length: int) -> Encoded:
     accepted = forward_names(network)
     ids = tensors.get("input_ids")
     if ids is None or length < n_tokens or (accepted is not None and "attention_mask" not in accepted):
-        raise InputError(
-            f"The blocks of {type(network).__name__} see {length} tokens where the input has {n_tokens}; this kind of "
-            "input cannot be followed through them. Use method='occlusion', which only asks the model."
-        )
+        raise _not_one_for_each(model, length, n_tokens)
     tensors.setdefault("attention_mask", torch.ones_like(ids))
     fills = {"input_ids": padding_id(model)}
     known = replace(encoded, tensors=tensors)
