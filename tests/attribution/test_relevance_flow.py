@@ -243,7 +243,7 @@ def test_padding_stays_out_of_the_flow(name, side):
 
 def test_random_nodes_are_refused():
     """Their errors would add up from layer to layer, and nobody could say how far."""
-    with pytest.raises(OptionError, match="nodes='stochastic' belongs to ca-lig and ig"):
+    with pytest.raises(OptionError, match="nodes='stochastic' belongs to ca-lig, ig, not 'relevance-flow'"):
         lignite.explain(headed("bert", SHAPES["bert"]), TEXT, method="relevance-flow", nodes="stochastic", n_steps=4)
 
 
