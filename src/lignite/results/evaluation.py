@@ -69,7 +69,9 @@ class Evaluation:
         elif Evaluation.show is not None:
             Evaluation.show(self, path)
         else:
-            raise FileError(f"{path}: pages and pictures need `import lignite`; .json and .csv can be written without.")
+            raise FileError(
+                f"{path}: nothing draws pages and pictures here; take lignite.Evaluation, or save .json or .csv."
+            )
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> "Evaluation":

@@ -1,0 +1,53 @@
+"""An evaluation is plain tables: they are kept and read back without anything that computes or draws."""
+
+import pandas as pd
+import pytest
+
+from lignite.errors import FileError
+from lignite.results.evaluation import Evaluation, frame
+
+
+@pytest.fixture
+def told():
+    columns = {
+        "table": ["method", "metric", "fill", "mean", "low", "high", "n"],
+        "scores": ["example", "id", "method", "metric", "fill", "value"],
+        "curves": ["method", "curve", "measure", "fill", "share", "mean", "low", "high", "n"],
+        "tests": ["method", "reference", "metric", "fill", "difference", "low", "high", "p", "p_holm", "n"],
+        "skipped": ["example", "id", "method", "reason"],
+    }
+    rows = {
+        "table": [("ig", "auprc", "", float("nan"), float("inf"), 0.5, 2)],
+        "scores": [(0, "a", "ig", "auprc", "", 1)],
+    }
+    tables = {name: frame(rows.get(name, []), listed) for name, listed in columns.items()}
+    attrs = {"accuracy": float("nan"), "n_examples": 1, "metrics": {"auprc": {"better": "higher", "meaning": "area"}}}
+    return Evaluation(**tables, attrs=attrs)
+
+
+def test_numbers_that_json_does_not_know_come_back(told, tmp_path):
+    """A missing mean and an infinite bound are two things."""
+    told.save(tmp_path / "told.json")
+
+    read = Evaluation.open(tmp_path / "told.json")
+
+    for name in ("table", "scores", "curves", "tests", "skipped"):
+        pd.testing.assert_frame_equal(getattr(read, name), getattr(told, name), check_exact=True)
+    assert read.attrs["accuracy"] != read.attrs["accuracy"]
+
+
+def test_tables_have_their_kinds_without_rows(told):
+    """An empty column of numbers that became one of objects would break whatever adds to it."""
+    assert told.curves.dtypes["mean"] == told.table.dtypes["mean"] == "float64"
+    assert told.curves.dtypes["n"] == told.table.dtypes["n"] == "int64"
+
+
+def test_pages_need_a_room_that_draws(told, tmp_path, monkeypatch):
+    """A result knows no view; files of numbers are written without any, and the message says which."""
+    monkeypatch.setattr(Evaluation, "show", None)
+
+    told.save(tmp_path / "told.csv")
+    with pytest.raises(FileError, match=r"take lignite\.Evaluation, or save \.json or \.csv"):
+        told.save(tmp_path / "told.html")
+
+    assert pd.read_csv(tmp_path / "told.csv")["meaning"].tolist() == ["area"]
