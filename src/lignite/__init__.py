@@ -16,28 +16,31 @@ from lignite.errors import (
     OptionError,
     SplitError,
 )
-from lignite.results import open, save  # registers Dataset.lignite as well
-from lignite.targets.target import Target
+from lignite.late import import_after
 from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from lignite import methods
     from lignite import studies as study
     from lignite.api.check import CheckReport, LayerCheck, check
     from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain
     from lignite.api.flow import flow
+    from lignite.methods.scoring.ca_lig import fit_fusion
     from lignite.metrics.readings.agreement import agreement, agreement_between
     from lignite.models.load import Model, load, wrap
     from lignite.results.evaluation import Evaluation
+    from lignite.results.io import open, save
+    from lignite.targets.target import Target
 
 __all__ = [
     "CheckReport", "Evaluation", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck", "LigniteError",
     "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError", "SplitError", "Target", "__version__",
-    "agreement", "agreement_between", "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load", "open",
-    "save", "study", "wrap",
+    "agreement", "agreement_between", "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load",
+    "methods", "open", "save", "study", "wrap",
 ]  # fmt: skip
 
-# torch and transformers take seconds to import; saved results and the command line's help need neither.
+# torch and transformers take seconds to import, xarray and pandas one; the command line's help needs none of them.
 _IMPORTED_ON_USE = {
     "CheckReport": "lignite.api.check",
     "Evaluation": "lignite.api.evaluate",  # where it learns to draw itself
@@ -51,16 +54,22 @@ _IMPORTED_ON_USE = {
     "fit_fusion": "lignite.methods.scoring.ca_lig",
     "flow": "lignite.api.flow",
     "load": "lignite.models.load",
+    "open": "lignite.results",
+    "save": "lignite.results",
+    "Target": "lignite.targets.target",
+    "methods": "lignite.methods",
     "study": "lignite.studies",
     "wrap": "lignite.models.load",
 }
+
+import_after("xarray", "lignite.results")  # registers Dataset.lignite
 
 
 def __getattr__(name: str) -> Any:
     if name not in _IMPORTED_ON_USE:
         raise AttributeError(f"module 'lignite' has no attribute {name!r}")
     module = importlib.import_module(_IMPORTED_ON_USE[name])
-    value = module if name == "study" else getattr(module, name)
+    value = module if name in ("methods", "study") else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -108,7 +108,7 @@ class Option:
     @property
     def is_flag(self) -> bool:
         """Whether it is switched on or off."""
-        return self.kind is bool
+        return bool in self.kinds
 
     def fit(self, value: Any) -> Any:
         """The value as its field holds it.

@@ -1,6 +1,6 @@
 """The command line: what it computes, writes and prints, and how it fails."""
 
-import inspect
+import importlib
 import json
 import logging
 import re
@@ -416,7 +416,7 @@ def test_view_opens_the_page(saved, tmp_path, monkeypatch, keep):
 @pytest.mark.parametrize("command", ["flow", "view", "check", "models"])
 def test_help_has_examples_that_parse(command):
     """An example that the command refuses teaches mistakes; nothing in it is computed here."""
-    epilog = re.sub(r"\[/?\w+\]", "", inspect.getattr_static(cli, f"_{command.upper()}_EXAMPLES"))
+    epilog = re.sub(r"\[/?\w+\]", "", importlib.import_module(f"lignite.apps.commands.{command}").EXAMPLES)
     typed = re.findall(r"lignite ([^&|(\n]+)", epilog)
     commands = {info.callback.__name__: info for info in cli.app.registered_commands}
 
@@ -429,13 +429,25 @@ def test_help_has_examples_that_parse(command):
         assert {part for part in arguments if part.startswith("-") and len(part) > 1} <= known, line
 
 
-@pytest.mark.parametrize("words", ["--help", "--version", "flow --help", "models", "view FILE", "flow x -o a.xyz"])
-def test_what_needs_no_model_does_not_import_torch(words, saved):
-    """Help, saved results and mistakes come at once."""
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        ("--help", "pandas xarray"),
+        ("--version", "pandas xarray"),
+        ("flow --help", "pandas xarray"),
+        ("explain --help", "pandas xarray"),
+        ("models", ""),
+        ("view FILE", ""),
+        ("flow x -o a.xyz", ""),
+        ("explain x --method nothing", "pandas xarray"),
+    ],
+)
+def test_what_needs_no_model_does_not_import_torch(words, unused, saved):
+    """Help, saved results and mistakes come at once; help needs no results, either."""
     script = (
         "import sys\nsys.argv[0] = 'lignite'\nfrom lignite.apps.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print(sorted({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
+        f"print(sorted({{'torch', 'transformers', *{unused.split()}}} & set(sys.modules)), file=sys.stderr)"
     )
 
     _, _, err = finished("-c", script, *(saved if word == "FILE" else word for word in words.split()))

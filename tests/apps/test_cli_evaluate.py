@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from lignite.api import evaluate as evaluations
 from lignite.api import units
 from lignite.api.evaluate import Evaluation
-from lignite.apps import cli, evaluate_command
+from lignite.apps import cli
+from lignite.apps.commands import evaluate as evaluate_command
 
 QUICK = ("--methods", "occlusion", "--metrics", "deletion", "--steps", "2")
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from tests.kit.command_line import finished, run
+from tests.kit.command_line import run
 from tests.kit.tiny_tokenizers import byte_level
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import lignite
-from lignite.apps import cli
+from lignite.apps.commands.explain import EXAMPLES
+from lignite.apps.shared import Loading
 from lignite.methods import METHODS
 from lignite.targets.target import Target
 
@@ -324,7 +325,7 @@ def test_a_mistake_is_one_line_that_names_the_way_out(typed, message):
 )
 def test_what_can_be_refused_is_refused_before_the_model_is_loaded(monkeypatch, typed, message, code):
     """A mistake must not cost the minutes that a large model takes."""
-    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(Loading, "load", lambda *_: pytest.fail("the model was loaded"))
 
     result = run("explain", *([] if "--file" in typed else [TEXT]), *typed)
 
@@ -439,24 +440,10 @@ def test_help_has_examples_that_parse_and_names_every_method():
     """An example that the command refuses teaches mistakes; nothing in it is computed here."""
     text = re.sub(r"[│\s]+", " ", run("explain", "--help").stdout)
     known = set(re.findall(r"(?<!\w)--?[a-z][a-z-]*", text.partition("Examples")[0]))
-    typed = re.findall(r"lignite explain ([^\n]+)", re.sub(r"\[/?\w+\]", "", cli._EXPLAIN_EXAMPLES))
+    typed = re.findall(r"lignite explain ([^\n]+)", re.sub(r"\[/?\w+\]", "", EXAMPLES))
 
     assert len(typed) >= 4
     for line in typed:
         assert {part for part in re.findall(r'"[^"]*"|\S+', line) if part.startswith("-")} <= known, line
     assert all(method in text for method in METHODS)
     assert "[CLS]" in text
-
-
-@pytest.mark.parametrize("words", ["explain --help", "view FILE", "explain x -o a.xyz", "explain x --method nothing"])
-def test_what_needs_no_model_does_not_import_torch(words, saved):
-    """Help, saved results and mistakes come at once."""
-    script = (
-        "import sys\nsys.argv[0] = 'lignite'\nfrom lignite.apps.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "print(sorted({'torch', 'transformers'} & set(sys.modules)), file=sys.stderr)"
-    )
-
-    _, _, err = finished("-c", script, *(saved if word == "FILE" else word for word in words.split()))
-
-    assert err.splitlines()[-1] == "[]"

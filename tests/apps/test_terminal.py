@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import lignite
 from lignite.apps import cli, terminal
+from lignite.apps.shared import Loading
 from lignite.apps.spoken import Spoken
 from lignite.errors import FileError, GapWarning, LigniteWarning, warn
 from lignite.views.explanation.terminal import print_explanation
@@ -188,7 +189,7 @@ def test_an_interrupt_is_one_line(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_load", interrupted)
+    monkeypatch.setattr(Loading, "load", interrupted)
 
     result = run("flow", "A film.")
 

@@ -62,7 +62,7 @@ def evaluate(
         `lignite.data.examples` says what they hold.
     methods
         Names of methods of `lignite.explain`, each with options of its own if need be:
-        ``"ca-lig:path=layer,baseline=mask,fusion=0.7"``. Several values of one option are joined by ``+``. A row
+        ``"ca-lig:path=layer,baseline=mask,tol=0.01"``. Several values of one option are joined by ``+``. A row
         `random` is always added: what it reaches, chance reaches.
     metrics
         Names from `lignite.metrics.registry.METRICS`, or metrics of one's own (`lignite.metrics.metric`); by default

@@ -2,9 +2,15 @@
 
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from lignite.errors import FileError, InputError, OptionError
 from lignite.files import MOST_BYTES, read_whole
+
+PICTURED = ("tiny-digits",)
+"""Bundled models of images, which have pictures of their own to show (`lignite.zoo.samples`)."""
 
 
 def parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -83,3 +89,36 @@ def _decode(content: bytes, name: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{name} is not UTF-8 (byte {error.start}): convert it, for example with iconv.") from error
+
+
+def read_inputs(text: str | None, pair: str | None, file: str | None, model: str) -> list[Any]:
+    """What is to be explained: one input, or every line of a file."""
+    if file is not None:
+        if text is not None or pair is not None:
+            raise OptionError("--file brings its own inputs; leave INPUT and --pair out.")
+        return read_lines(file)
+    if text is None and model in PICTURED:
+        from lignite.zoo.samples import digit_scene
+
+        return [digit_scene().image]
+    if text is None and _at_keyboard():
+        raise OptionError("there is no input: give one, name a --file, or pipe one in (see lignite flow --help).")
+    if text is None or text == "-":
+        text = read_text()
+    return [text if pair is None else (text, pair)]
+
+
+def count_results(inputs: Sequence[Any]) -> int:
+    """How many results to expect at most: a folder stands for the images in it."""
+    return sum(len(list(Path(item).iterdir())) if _is_folder(item) else 1 for item in inputs)
+
+
+def _is_folder(item: Any) -> bool:
+    try:
+        return isinstance(item, str) and Path(item).is_dir()
+    except OSError:  # a long text is no name
+        return False
+
+
+def _at_keyboard() -> bool:
+    return sys.stdin is None or sys.stdin.isatty()

@@ -1,10 +1,12 @@
 """Write a result in the format that a file's ending names, in one step or not at all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lignite.apps.shared import ExplanationLook, FlowLook
+from lignite.apps.terminal import Terminal
 from lignite.errors import OptionError
 from lignite.files import check_place
 
@@ -42,17 +44,17 @@ def numbered(path: Path, number: int, count: int) -> Path:
 
 @dataclass(frozen=True)
 class Look:
-    """How a result is looked at: `map` and `head` choose what is shown of a flow, the others of an explanation.
+    """How results are looked at."""
 
-    `smooth` draws the patches of an image without their edges.
-    """
-
-    map: str | None = None
-    head: int | None = None
-    words: bool = True
-    special: str = "show"
-    smooth: bool = False
+    flow: FlowLook = field(default_factory=FlowLook)
+    explanation: ExplanationLook = field(default_factory=ExplanationLook)
     top: int | None = None
+
+    @property
+    def arranged(self) -> dict[str, Any]:
+        """How the tokens of an explanation are arranged."""
+        chosen = self.explanation
+        return {"words": chosen.words is not False, "special": chosen.special or "show"}
 
 
 def is_explanation(dataset: "xr.Dataset") -> bool:
@@ -95,15 +97,15 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
         if picture:
             from lignite.views.explanation.picture import save_explanation_picture
 
-            save_explanation_picture(results, path, words=look.words, special=look.special, smooth=look.smooth)
+            save_explanation_picture(results, path, **look.arranged, smooth=look.explanation.smooth is True)
         else:
             from lignite.views.explanation.page import save_explanation_page
 
-            save_explanation_page(results, path, words=look.words, special=look.special, smooth=look.smooth)
+            save_explanation_page(results, path, **look.arranged, smooth=look.explanation.smooth is True)
     elif picture:
         from lignite.views.flow.picture import save_picture
 
-        save_picture(results[0], path, map=look.map, head=look.head)
+        save_picture(results[0], path, map=look.flow.map, head=look.flow.head)
     else:
         from lignite.views.flow.page import save_page
 
@@ -115,9 +117,30 @@ def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     if is_explanation(result):
         from lignite.views.explanation.terminal import TOP, print_explanation
 
-        print_explanation(result, console=console, k=look.top or TOP, words=look.words, special=look.special)
+        print_explanation(result, console=console, k=look.top or TOP, **look.arranged)
         return
     from lignite.views.flow.terminal import print_flow
 
-    shown = result if look.head is None else result.sel(head=[look.head])
-    print_flow(shown, console=console, k=look.top, map=look.map)
+    shown = result if look.flow.head is None else result.sel(head=[look.flow.head])
+    print_flow(shown, console=console, k=look.top, map=look.flow.map)
+
+
+def deliver(
+    terminal: Terminal,
+    results: Sequence["xr.Dataset"],
+    outputs: Sequence[Path],
+    look: Look,
+    *,
+    side_by_side: bool = False,
+) -> None:
+    """Files first: whoever reads the summary through a pipe may stop reading."""
+    explanations = all(is_explanation(result) for result in results)
+    for path, which in planned(outputs, len(results), explanations=explanations, side_by_side=side_by_side):
+        write(results[which], path, look)
+        terminal.note(f"wrote {path}")
+    if terminal.quiet:
+        return
+    for number, result in enumerate(results, start=1):
+        if len(results) > 1:
+            terminal.out.rule(f"{number} of {len(results)}", align="left", characters="-")
+        show(result, look, terminal.out)

@@ -1,4 +1,4 @@
-"""What the library says in Python's words becomes what was typed: `--fusion 0.3`, not `fusion=0.3`."""
+"""What the library says in Python's words becomes what was typed: `--tol 0.3`, not `tol=0.3`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,8 +16,8 @@ class Spoken:
 
     Examples
     --------
-    >>> Spoken({"fusion": "--fusion", "ends": "--ends"}, flags={"ends"}).say("ends=True, fusion=0.3 or fusion='auto'.")
-    '--ends, --fusion 0.3 or --fusion auto.'
+    >>> Spoken({"path": "--path", "ends": "--ends"}, flags={"ends"}).say("ends=True, path='input' or path='layer'.")
+    '--ends, --path input or --path layer.'
     """
 
     def __init__(self, options: Mapping[str, str], *, flags: Iterable[str] = ()) -> None:

@@ -33,7 +33,7 @@ def differentiate_attention(
     if weights is None:
         raise OptionError(
             f"{stack.name} shows no attention weights that its answer depends on; use a method without attention "
-            "gradients, such as fusion=1."
+            "gradients."
         )
     found, value = weights
     gradients = torch.autograd.grad(value.sum(), found, allow_unused=True)

@@ -45,6 +45,12 @@ def known_options() -> dict[str, Known]:
     return {name: found[name] for name in sorted(found, key=places.__getitem__)}
 
 
+def told_of(method: str) -> tuple[str, ...]:
+    """The options that tell two explanations of one method apart, in order; none of a method that nobody knows."""
+    own = options_of(METHODS[method]) if method in METHODS else {}
+    return tuple(name for name in known_options() if name in own and own[name].told)
+
+
 def choose(method: str | Method, options: Mapping[str, Any], *, beside: Iterable[str] = ()) -> Method:
     """The method with these options; `beside` are names that a caller takes itself, for advice.
 

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import OptionError
+from lignite.methods.options import told_of
 from lignite.results.certificate import SUMS, Certificate, certificate, certificates
 from lignite.views.attributes import from_json, written
 from lignite.views.labels import visible_token
@@ -19,21 +20,6 @@ from lignite.wording import one_line
 
 SPECIAL = ("show", "hide", "share")
 LAYER_MAPS = ("layer_relevance", "layer_ig")
-
-_PATH_OPTIONS = ("baseline",)
-_SAMPLED_OPTIONS = ("n_samples", "seed")
-METHOD_OPTIONS = {
-    "ca-lig": ("baseline", "path", "fusion", "aggregate", "layer_weights", "ends"),
-    "relevance-flow": (*_PATH_OPTIONS, "ends", "orders"),
-    "ig": _PATH_OPTIONS,
-    "deeplift": _PATH_OPTIONS,
-    "sequential-ig": _PATH_OPTIONS,
-    "kernel-shap": _SAMPLED_OPTIONS,
-    "lime": _SAMPLED_OPTIONS,
-    "shapley": _SAMPLED_OPTIONS,
-    "random": ("seed",),
-}
-"""Options of the request that a method listens to; they tell its variants apart."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +146,7 @@ def likeliest(dataset: xr.Dataset, k: int) -> list[tuple[str, float]]:
 def settings(dataset: xr.Dataset) -> dict[str, str]:
     """The method and the options that tell its variants apart."""
     request, method = from_json(dataset, "request"), one_line(str(dataset.attrs.get("method", "")))
-    told = {name: request.get(name) for name in METHOD_OPTIONS.get(method, ())}
+    told = {name: request.get(name) for name in told_of(method)}
     chosen = {name: value for name, value in told.items() if value is not False and value not in (None, "", [])}
     return {"method": method, **{name.replace("_", " "): written(value) for name, value in chosen.items()}}
 

@@ -196,7 +196,7 @@ class _TextSheet(Sheet):
         layers = [str(layer) for layer in dataset.layer.values]
         heat.set_yticks(range(0, len(layers), every), layers[::every])
         heat.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
-        heat.set_ylabel("layer" if name == "layer_relevance" else "layer, before fusion", fontsize=7)
+        heat.set_ylabel("layer" if name == "layer_relevance" else "layer, not yet fused", fontsize=7)
         self._token_axis(heat, labels)
         bar = self.add_axes(self.panel_left + self.inner + 0.12, self.top, 0.1, height)
         ticks = (-limit, 0.0, limit)

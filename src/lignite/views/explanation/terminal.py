@@ -355,7 +355,7 @@ def _layers(dataset: xr.Dataset, writer: Writer) -> RenderableType | None:
     for row, numbers, values in zip(rows, cells, scores, strict=True):
         drawn = [_strip(values / limit, strip, writer)] if strip >= STRIP_LEAST else []
         table.add_row(*numbers, *drawn, _named(row, room, writer))
-    title = {"layer_relevance": "by layer", "layer_ig": "by layer, before fusion"}[name]
+    title = {"layer_relevance": "by layer", "layer_ig": "by layer, not yet fused"}[name]
     notes = ["layer: the states that enter it, 0 the embeddings"]
     if STRIP_LEAST <= strip < scores.shape[1]:
         notes.append(f"a sign stands for {-(-scores.shape[1] // strip)} tokens or fewer and shows the strongest")

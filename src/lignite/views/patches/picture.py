@@ -236,7 +236,7 @@ class _ImageSheet(Sheet):
         gaps = relative_layer_gaps(dataset)
         outside = _placeless_names(seen)
         self.top += 0.12
-        self.line("by layer" + ("" if name == "layer_relevance" else ", before fusion"), 9.0, weight="bold")
+        self.line("by layer" + ("" if name == "layer_relevance" else ", not yet fused"), 9.0, weight="bold")
         notes = ["a layer: the states that enter it, 0 the embeddings", _scales(scale)]
         under = [
             "the patches for and against",

@@ -1,0 +1,134 @@
+"""`lignite view`: saved results, looked at or converted."""
+
+import tempfile
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lignite.apps.arguments import parse_numbers
+from lignite.apps.commands.flow import check_head, choose_map
+from lignite.apps.declare import takes
+from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, is_explanation, planned, write
+from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, Top
+from lignite.apps.terminal import Terminal, complain, short_warnings
+from lignite.errors import OptionError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+EXAMPLES = """[bold]Examples[/bold]
+
+  lignite view flow.nc
+
+  lignite view flow.nc --layers 2 --map attention --head 3 --top 10
+
+  lignite view flow.nc -o flow.html -o flow.png --quiet
+
+  lignite view why.nc --tokens --special share
+
+  lignite view ca-lig.nc ig.nc shap.nc -o compare.html   [dim](of images also compare.png)[/dim]
+
+  lignite view why.nc --open"""
+
+Files = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILE...", show_default=False,
+        help="A saved result, .nc or .json. Several explanations share a page, to compare methods or targets.",
+    ),
+]  # fmt: skip
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        "--layers", "--layer", metavar="LIST", rich_help_panel=SHOWN, show_default="all",
+        help="Layers to show and write, such as 0,2-4,-1 (-1: the last in the file).",
+    ),
+]  # fmt: skip
+OpenPage = Annotated[
+    bool,
+    typer.Option(
+        "--open", rich_help_panel=SHOWN, show_default=False, help="Open the interactive page in the web browser."
+    ),
+]
+
+
+@takes("of_flow", FlowLook)
+@takes("of_explanation", ExplanationLook)
+def view(
+    files: Files,
+    *,
+    layers: Layers = None,
+    of_flow: FlowLook,
+    of_explanation: ExplanationLook,
+    top: Top = None,
+    output: Outputs = None,
+    open_page: OpenPage = False,
+    quiet: Quiet = False,
+) -> None:
+    """Look at saved results, or convert them. The model is not needed."""
+    from lignite.results.io import open as read
+
+    chosen = parse_numbers("layers", layers)
+    outputs = output or []
+    check_outputs([name for name, _ in planned(outputs, len(files), explanations=True)])
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"reading {', '.join(str(file) for file in files)}"):
+            results = [_choose_layers(read(file), chosen) for file in files]
+        looks = [_look(result, of_flow, of_explanation, top) for result in results]
+        deliver(terminal, results, outputs, looks[0], side_by_side=_are_images(results))
+        if open_page:
+            _open_pages(results, files, outputs, looks[0])
+
+
+def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs: Sequence[Path], look: Look) -> None:
+    asked = [path for path in outputs if path.suffix.lower() in PAGES][:1]
+    new = [] if asked else [Path(tempfile.mkdtemp(prefix="lignite-")) / f"{files[0].stem}.html"]  # read later
+    explanations = all(is_explanation(result) for result in results)
+    for page, which in planned(asked or new, len(results), explanations=explanations):
+        if new:
+            write(results[which], page, look)
+        if not webbrowser.open(page.resolve().as_uri()):
+            complain(f"no web browser was found: open {page} by hand.")
+
+
+def _look(result: "xr.Dataset", of_flow: FlowLook, of_explanation: ExplanationLook, top: int | None) -> Look:
+    """How a result is looked at; options of one kind of result are refused for the other."""
+    if is_explanation(result):
+        for name, value in of_flow.values().items():
+            if value is not None:
+                raise OptionError(f"--{name} chooses what is shown of a flow; this result is an explanation.")
+        return Look(explanation=of_explanation, top=top)
+    for name, value in of_explanation.values().items():
+        if value is not None:
+            raise OptionError(f"--{name} arranges the tokens of an explanation; this result is a flow.")
+    from lignite.views.flow.facts import maps_in
+
+    map = choose_map(of_flow.map, of_flow.head, maps_in(result))
+    if of_flow.head is not None:
+        check_head(of_flow.head, int(result["head"].max()) + 1)
+    return Look(flow=FlowLook(map=map, head=of_flow.head), top=top)
+
+
+def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.Dataset":
+    """Some layers of a result, in its order; negative numbers count from its last."""
+    if layers is None:
+        return result
+    if "layer" not in result.dims:
+        raise OptionError("--layers: this result has no layers; leave it out.")
+    present = [int(layer) for layer in result.layer.values]
+    outside = [layer for layer in layers if layer not in present and not -len(present) <= layer < 0]
+    if outside:
+        raise OptionError(f"--layers {outside[0]} is not in this result, which holds {', '.join(map(str, present))}.")
+    wanted = {present[layer] if layer < 0 else layer for layer in layers}
+    return result.sel(layer=[layer for layer in present if layer in wanted])
+
+
+def _are_images(results: Sequence["xr.Dataset"]) -> bool:
+    """Explanations of images can be compared in one picture."""
+    from lignite.views.patches.facts import is_image
+
+    return all(is_explanation(result) and is_image(result) for result in results)

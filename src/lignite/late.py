@@ -1,0 +1,40 @@
+"""What is imported as soon as a library is, and not before: for what adds to a library that takes long to import."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+class _After(importlib.abc.MetaPathFinder):
+    """Finds one library as it is found without this, once, and imports a module behind it."""
+
+    def __init__(self, library: str, module: str) -> None:
+        self.library, self.module = library, module
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name != self.library:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_both(module: ModuleType) -> None:
+            execute(module)
+            importlib.import_module(self.module)
+
+        spec.loader.exec_module = execute_both  # type: ignore[method-assign]
+        return spec
+
+
+def import_after(library: str, module: str) -> None:
+    """Import a module now if a library is imported already, and otherwise as soon as it is."""
+    if library in sys.modules:
+        importlib.import_module(module)
+    else:
+        sys.meta_path.insert(0, _After(library, module))
