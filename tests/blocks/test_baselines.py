@@ -57,11 +57,12 @@ def test_a_token_baseline_is_the_model_s_answer_to_that_token_in_the_place_of_ev
     """Whatever special token the tokenizer has; special tokens of the input stay."""
     model = model_of(name)
     ids, words = inputs_of(model)
+    steps = {} if method == "occlusion" else COARSE
     for token in TOKEN_BASELINES:
         number = getattr(model.tokenizer, f"{token}_token_id")
         if number is None:
             continue
-        why = lignite.explain(model, TEXT, method=method, baseline=token, **COARSE)
+        why = lignite.explain(model, TEXT, method=method, baseline=token, **steps)
         if method == "occlusion":
             first = int(words.nonzero()[0, 0])
             found, changed = why.relevance.values[first], torch.arange(len(words)) == first

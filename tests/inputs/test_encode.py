@@ -55,7 +55,7 @@ def test_tensors_are_explained_as_the_model_answers_them(model, edit):
     """Nothing is counted, shifted or dropped on the way: masks with holes, padding in front, positions, segments."""
     given = edit(dict(model.tokenizer(TEXT, return_tensors="pt")))
 
-    why = lignite.explain(model, given, target=1, n_steps=2, baseline="mask", method="saliency")
+    why = lignite.explain(model, given, target=1, method="saliency")
 
     assert_close(why.value, own_answer(model, given)[1].item(), rtol=1e-5, atol=1e-6)  # float32
     encoded = encode(model, given)[0].tensors
