@@ -7,7 +7,7 @@ command line find it there.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -104,7 +104,7 @@ Cases = Mapping[str, Sequence[Case]]
 """Cases of several methods, by their names; of the same examples, in the same order."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric(ABC):
     """A number that says how far an explanation holds.
 
@@ -126,6 +126,7 @@ class Metric(ABC):
 
     name: str
     meaning: str
+    _: KW_ONLY
     better: str = ""
     needs: tuple[str, ...] = ()
     reads: str = ""
@@ -145,6 +146,11 @@ class Metric(ABC):
     def as_dict(self) -> dict[str, str]:
         """For the attributes of a result."""
         return {"meaning": self.meaning, "better": self.better}
+
+
+def plain(name: str) -> str:
+    """What a number is called by the function that computes it, unless a metric says otherwise."""
+    return name.replace("-", "_")
 
 
 class Reading(Metric):

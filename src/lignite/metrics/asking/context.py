@@ -274,29 +274,29 @@ class Context(Metric):
 
 CONTEXT = (
     Context(
-        name="context-correlation",
-        meaning="rank correlation of the evidence's relevances before and after the words around it are shuffled",
+        "context-correlation",
+        "rank correlation of the evidence's relevances before and after the words around it are shuffled",
         better="higher",
         variable="rank_correlation",
         context="all",
     ),
     Context(
-        name="context-change",
-        meaning="change of the evidence's relevances when the words around it are shuffled, as a share of them",
+        "context-change",
+        "change of the evidence's relevances when the words around it are shuffled, as a share of them",
         better="lower",
         variable="l1",
         context="all",
     ),
     Context(
-        name="context-correlation-unrelated",
-        meaning="context-correlation, shuffling only words that stand away and that the explanation calls unrelated",
+        "context-correlation-unrelated",
+        "context-correlation, shuffling only words that stand away and that the explanation calls unrelated",
         better="higher",
         variable="rank_correlation",
         context="unrelated",
     ),
     Context(
-        name="context-change-unrelated",
-        meaning="context-change, shuffling only words that stand away and that the explanation calls unrelated",
+        "context-change-unrelated",
+        "context-change, shuffling only words that stand away and that the explanation calls unrelated",
         better="lower",
         variable="l1",
         context="unrelated",

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from lignite.metrics.asking.faithfulness import PERTURBED, faithfulness
 from lignite.metrics.asking.session import Session, Subject
-from lignite.metrics.metric import Cases, Curve, Metric, Question
+from lignite.metrics.metric import Cases, Curve, Metric, Question, plain
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _label(subject: Subject) -> int:
 class Removal(Metric):
     """A variable of `faithfulness`, under one output where it has several; `part` is the part that asks for it."""
 
-    variable: str
+    variable: str = ""
     output: str = ""
     part: str = "curves"
     pixelwise: bool = False
@@ -63,7 +63,7 @@ class Removal(Metric):
         return Removals(self.pixelwise)
 
     def measure(self, cases: Cases, answer: xr.Dataset) -> Float[np.ndarray, "method example fill"]:
-        scores = answer[self.variable]
+        scores = answer[self.variable or plain(self.name)]
         if self.output:
             scores = scores.sel(output=self.output)
         if not self.per_fill:
@@ -101,8 +101,8 @@ def _perturbation_curves(said: xr.Dataset, ending: str) -> Iterator[Curve]:
 def _perturbation(order: str, better: str, *, pixelwise: bool) -> Removal:
     first, what = {"positive": "most", "negative": "least"}[order], "pixels" if pixelwise else "patches"
     return Removal(
-        name=f"{order}-perturbation" + ("" if pixelwise else "-patches"),
-        meaning=f"area under the accuracy as 0, 10 … 90 % of the {what} are removed, {first} relevant first",
+        f"{order}-perturbation" + ("" if pixelwise else "-patches"),
+        f"area under the accuracy as 0, 10 … 90 % of the {what} are removed, {first} relevant first",
         better=better,
         reads="image",
         default=pixelwise,
@@ -114,109 +114,76 @@ def _perturbation(order: str, better: str, *, pixelwise: bool) -> Removal:
 
 REMOVAL = (
     Removal(
-        name="insertion-minus-deletion",
-        meaning="area between the insertion and the deletion curve",
+        "insertion-minus-deletion",
+        "area between the insertion and the deletion curve",
         better="higher",
-        variable="insertion_minus_deletion",
         output="probability",
     ),
     Removal(
-        name="deletion",
-        meaning="area under the probability as tokens are removed, most relevant first",
+        "deletion",
+        "area under the probability as tokens are removed, most relevant first",
         better="lower",
-        variable="deletion",
         output="probability",
     ),
     Removal(
-        name="insertion",
-        meaning="area under the probability as tokens come back, most relevant first",
+        "insertion",
+        "area under the probability as tokens come back, most relevant first",
         better="higher",
-        variable="insertion",
         output="probability",
     ),
     Removal(
-        name="comprehensiveness",
-        meaning="fall of the probability without the most relevant 1, 5, 10, 20, 50 %, mean",
+        "comprehensiveness",
+        "fall of the probability without the most relevant 1, 5, 10, 20, 50 %, mean",
         better="higher",
-        variable="comprehensiveness",
         output="probability",
         part="bins",
     ),
     Removal(
-        name="sufficiency",
-        meaning="fall of the probability with the most relevant 1, 5, 10, 20, 50 % alone, mean",
+        "sufficiency",
+        "fall of the probability with the most relevant 1, 5, 10, 20, 50 % alone, mean",
         better="lower",
-        variable="sufficiency",
         output="probability",
         part="bins",
     ),
+    Removal("log-odds", "change of the log probability without the most relevant 20 %", better="lower", part="bins"),
+    Removal("decision-flip", "share of tokens removed until the label flips", better="lower"),
+    Removal("flipped", "share of inputs whose label flips at all", better="higher", default=False),
     Removal(
-        name="log-odds",
-        meaning="change of the log probability without the most relevant 20 %",
-        better="lower",
-        variable="log_odds",
-        part="bins",
-    ),
-    Removal(
-        name="decision-flip",
-        meaning="share of tokens removed until the label flips",
-        better="lower",
-        variable="decision_flip",
-    ),
-    Removal(
-        name="flipped",
-        meaning="share of inputs whose label flips at all",
+        "area-between",
+        "area between the curves of removing the least and the most relevant first, in logits",
         better="higher",
-        variable="flipped",
+    ),
+    Removal(
+        "deletion-logit", "deletion, in logits", better="lower", default=False, variable="deletion", output="logit"
+    ),
+    Removal(
+        "insertion-logit", "insertion, in logits", better="higher", default=False, variable="insertion", output="logit"
+    ),
+    Removal(
+        "comprehensiveness-logit",
+        "comprehensiveness, in logits",
+        better="higher",
         default=False,
-    ),
-    Removal(
-        name="area-between",
-        meaning="area between the curves of removing the least and the most relevant first, in logits",
-        better="higher",
-        variable="area_between",
-    ),
-    Removal(
-        name="deletion-logit",
-        meaning="deletion, in logits",
-        better="lower",
-        variable="deletion",
-        output="logit",
-        default=False,
-    ),
-    Removal(
-        name="insertion-logit",
-        meaning="insertion, in logits",
-        better="higher",
-        variable="insertion",
-        output="logit",
-        default=False,
-    ),
-    Removal(
-        name="comprehensiveness-logit",
-        meaning="comprehensiveness, in logits",
-        better="higher",
         variable="comprehensiveness",
         output="logit",
         part="bins",
-        default=False,
     ),
     Removal(
-        name="sufficiency-logit",
-        meaning="sufficiency, in logits",
+        "sufficiency-logit",
+        "sufficiency, in logits",
         better="lower",
+        default=False,
         variable="sufficiency",
         output="logit",
         part="bins",
-        default=False,
     ),
     _perturbation("positive", "lower", pixelwise=True),
     _perturbation("negative", "higher", pixelwise=True),
     _perturbation("positive", "lower", pixelwise=False),
     _perturbation("negative", "higher", pixelwise=False),
     Removal(
-        name="untouched-accuracy",
-        meaning="share of images whose label leads before anything is removed: where perturbation starts",
+        "untouched-accuracy",
+        "share of images whose label leads before anything is removed: where perturbation starts",
         reads="image",
         per_fill=False,
         tested=False,
@@ -226,12 +193,12 @@ REMOVAL = (
     ),
     *(
         Removal(
-            name=f"{name}-pixels",
-            meaning=f"{name}, pixel by pixel",
+            f"{name}-pixels",
+            f"{name}, pixel by pixel",
             better=better,
             reads="image",
             default=False,
-            variable=name.replace("-", "_"),
+            variable=plain(name),
             output="probability",
             pixelwise=True,
         )

@@ -211,8 +211,8 @@ class WeightRandomization(Metric):
 
 SANITY = (
     WeightRandomization(
-        name="weight-randomization",
-        meaning="rank correlation (its size) with the explanation of a model whose weights became noise, mean over the "
+        "weight-randomization",
+        "rank correlation (its size) with the explanation of a model whose weights became noise, mean over the "
         "stages from the head down",
     ),
 )

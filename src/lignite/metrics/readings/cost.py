@@ -19,9 +19,9 @@ class Seconds(Reading):
 
 COST = (
     CompletenessGap(
-        name="completeness-gap",
-        meaning="what the scores miss of what they had to explain, as a share of it; the worst of their sums",
+        "completeness-gap",
+        "what the scores miss of what they had to explain, as a share of it; the worst of their sums",
         better="lower",
     ),
-    Seconds(name="seconds", meaning="time of one explanation", better="lower", tested=False),
+    Seconds("seconds", "time of one explanation", better="lower", tested=False),
 )

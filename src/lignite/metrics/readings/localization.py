@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics.metric import Case, Reading, relevance_by_pixel
+from lignite.metrics.metric import Case, Reading, plain, relevance_by_pixel
 
 MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
@@ -227,13 +227,13 @@ def _listed(names: Sequence[Any]) -> str:
 class Localization(Reading):
     """A number of `localization`, of the object that people outlined."""
 
-    number: str
+    number: str = ""
     better: str = "higher"
     needs: tuple[str, ...] = ("mask",)
     reads: str = "image"
 
     def read(self, case: Case) -> float:
-        return case.once(_beside_outline)[self.number]
+        return case.once(_beside_outline)[self.number or plain(self.name)]
 
 
 def _beside_outline(case: Case) -> dict[str, float]:
@@ -256,56 +256,29 @@ class GridPointing(Reading):
 
 
 LOCALIZATION = (
+    Localization("pointing-game", "share of images whose most relevant pixel lies on the object"),
+    Localization("relevance-mass", "share of the positive relevance on the object"),
+    Localization("relevance-rank", "share of the object among as many most relevant pixels"),
+    Localization("pixel-accuracy", "share of pixels on the right side of the mean relevance"),
+    Localization("iou", "intersection over union of the object and the pixels above the mean relevance"),
+    Localization("mean-iou", "mean of iou and that of the background", default=False),
     Localization(
-        name="pointing-game",
-        meaning="share of images whose most relevant pixel lies on the object",
-        number="pointing_game",
+        "pixel-average-precision", "area under precision over recall of the object's pixels", number="average_precision"
     ),
     Localization(
-        name="relevance-mass", meaning="share of the positive relevance on the object", number="relevance_mass"
-    ),
-    Localization(
-        name="relevance-rank",
-        meaning="share of the object among as many most relevant pixels",
-        number="relevance_rank",
-    ),
-    Localization(
-        name="pixel-accuracy",
-        meaning="share of pixels on the right side of the mean relevance",
-        number="pixel_accuracy",
-    ),
-    Localization(
-        name="iou",
-        meaning="intersection over union of the object and the pixels above the mean relevance",
-        number="iou",
-    ),
-    Localization(name="mean-iou", meaning="mean of iou and that of the background", number="mean_iou", default=False),
-    Localization(
-        name="pixel-average-precision",
-        meaning="area under precision over recall of the object's pixels",
-        number="average_precision",
-    ),
-    Localization(
-        name="pixel-average-precision-both",
-        meaning="the same over object and background in one list",
-        number="average_precision_both",
+        "pixel-average-precision-both",
+        "the same over object and background in one list",
         default=False,
+        number="average_precision_both",
     ),
     Localization(
-        name="distractor-mass",
-        meaning="share of the positive relevance on the distractor",
+        "distractor-mass",
+        "share of the positive relevance on the distractor",
         better="lower",
         needs=("mask", "distractor"),
-        number="distractor_mass",
     ),
     Localization(
-        name="object-share",
-        meaning="the object's part of the relevance on object and distractor",
-        needs=("mask", "distractor"),
-        number="object_share",
+        "object-share", "the object's part of the relevance on object and distractor", needs=("mask", "distractor")
     ),
-    GridPointing(
-        name="grid-pointing-game",
-        meaning="share of the positive relevance in the explained class's cells of a mosaic",
-    ),
+    GridPointing("grid-pointing-game", "share of the positive relevance in the explained class's cells of a mosaic"),
 )

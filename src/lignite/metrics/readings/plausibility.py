@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics.metric import Case, Reading
+from lignite.metrics.metric import Case, Reading, plain
 from lignite.results.build import TokenLabels
 
 Span = tuple[int, int]
@@ -308,13 +308,13 @@ def _precision_recall(scores: np.ndarray, evidence: np.ndarray) -> tuple[float, 
 class Plausibility(Reading):
     """A number of `plausibility`, of the rationale that people gave."""
 
-    number: str
+    number: str = ""
     better: str = "higher"
     needs: tuple[str, ...] = ("rationale",)
     reads: str = "text"
 
     def read(self, case: Case) -> float:
-        return case.once(_beside_rationale)[self.number]
+        return case.once(_beside_rationale)[self.number or plain(self.name)]
 
 
 def _beside_rationale(case: Case) -> dict[str, float]:
@@ -326,13 +326,13 @@ def _beside_rationale(case: Case) -> dict[str, float]:
 class SignAgreement(Reading):
     """A number of `sign_agreement`, of the words that people found to speak for or against."""
 
-    number: str
+    number: str = ""
     better: str = "higher"
     needs: tuple[str, ...] = ("polarity",)
     reads: str = "text"
 
     def read(self, case: Case) -> float:
-        return case.once(_beside_polarity)[self.number]
+        return case.once(_beside_polarity)[self.number or plain(self.name)]
 
 
 def _beside_polarity(case: Case) -> dict[str, float]:
@@ -341,26 +341,11 @@ def _beside_polarity(case: Case) -> dict[str, float]:
 
 
 PLAUSIBILITY = (
-    Plausibility(name="token-f1", meaning="share of marked tokens among as many most relevant ones", number="token_f1"),
-    Plausibility(
-        name="token-f1-threshold",
-        meaning="F1 of the tokens with half the largest relevance or more",
-        number="token_f1_threshold",
-        default=False,
-    ),
-    Plausibility(
-        name="iou-f1", meaning="F1 of stretches that share half their union with a marked one", number="iou_f1"
-    ),
-    Plausibility(name="auprc", meaning="area under precision over recall of the marked tokens", number="auprc"),
-    Plausibility(name="average-precision", meaning="the same area by steps", number="average_precision", default=False),
-    SignAgreement(
-        name="sign-agreement",
-        meaning="share of labelled words whose relevance has their sign",
-        number="sign_agreement",
-    ),
-    SignAgreement(
-        name="sign-agreement-balanced",
-        meaning="its mean over words for and words against",
-        number="sign_agreement_balanced",
-    ),
+    Plausibility("token-f1", "share of marked tokens among as many most relevant ones"),
+    Plausibility("token-f1-threshold", "F1 of the tokens with half the largest relevance or more", default=False),
+    Plausibility("iou-f1", "F1 of stretches that share half their union with a marked one"),
+    Plausibility("auprc", "area under precision over recall of the marked tokens"),
+    Plausibility("average-precision", "the same area by steps", default=False),
+    SignAgreement("sign-agreement", "share of labelled words whose relevance has their sign"),
+    SignAgreement("sign-agreement-balanced", "its mean over words for and words against"),
 )
