@@ -97,7 +97,9 @@ def test_attention_that_serves_one_input_at_a_time_is_replaced_where_several_are
     model = lignite.wrap(networks["one-at-a-time"])
     with at_rest(model.network):
         route = split_block(model, record(model.network, bert.inputs(seed=1, length=LENGTH))[0])
+        several = route.whole(route.states.expand(3, -1, -1))
 
+    torch.testing.assert_close(several, route.output.expand(3, -1, -1), rtol=0, atol=1e-12)
     assert float(abs(found.whole - plain.whole).max()) <= 1e-12 * float(abs(plain.whole).max())
     assert route.refused == (
         "its own attention function refuses: plain attention stands in (one input at a time, please)",
