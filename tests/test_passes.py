@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from tests.kit.methods import those_of
 
 import lignite
 
@@ -84,6 +85,6 @@ def test_paths_take_a_fifth_more_than_their_nodes(model, method):
 def test_modules_are_looked_through_once(model, method):
     """A model of a billion weights has thousands of modules; every pass used to go through all of them."""
     with counted(model.network) as count:
-        lignite.explain(model, ["A superb film.", TEXT], method=method, tol=0.1)
+        lignite.explain(model, ["A superb film.", TEXT], method=method, **those_of(method, tol=0.1))
 
     assert count["walks"] == 1

@@ -373,7 +373,7 @@ def test_two_hundred_runs_take_no_more_memory_than_twenty():
         ({"baseline": ()}, "baseline is empty; give some of auto, zero, mean, "),
         ({"path": "inputs"}, "path='inputs' is not known; choose from 'input', 'layer'"),
         ({"fusion": 1.5}, "fusion=1.5 must be a number from 0"),
-        ({"fusion": "best"}, "fusion='best' must be a number from 0"),
+        ({"fusion": "best"}, "fusion='best' must be a number or 'auto'"),
         ({"aggregate": "mean"}, "aggregate='mean' is not known"),
         ({"detail": "layers"}, "detail='layers' is not known"),
         ({"nodes": "random"}, "nodes='random' is not known"),

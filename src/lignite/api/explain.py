@@ -5,10 +5,10 @@ from typing import Any
 import xarray as xr
 
 from lignite.api.gaps import Missed, gap_message, missed_in
-from lignite.api.windows import BATCH, explain_windows
+from lignite.api.windows import BATCH, check_windows, explain_windows
 from lignite.blocks.rounding import HALF
-from lignite.calls import Progress, check_count, public
-from lignite.errors import GapWarning, OptionError, warn
+from lignite.calls import Progress, public
+from lignite.errors import GapWarning, warn
 from lignite.inputs.encode import is_list
 from lignite.inputs.pictures import is_folder
 from lignite.inputs.windows import check_text
@@ -23,7 +23,6 @@ from lignite.targets.ask import ask
 from lignite.targets.objective import Wanted
 from lignite.targets.target import Target
 
-MOST_TOKENS = 10_000_000
 OWN = ("target", "method", "window", "overlap", "memory", "progress")
 """What `explain` takes beside the options of methods."""
 
@@ -99,7 +98,7 @@ def explain(
     ('positive', 'superb')
     """
     chosen = choose(method, options, beside=OWN)
-    _check_windows(window, overlap)
+    check_windows(window, overlap)
     model = as_model(model)
     with at_rest(model.network):
         if window is None:
@@ -112,13 +111,6 @@ def explain(
     several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
     several = several or (isinstance(target, Target) and target.steps is not None)
     return results[0] if len(results) == 1 and not several else results
-
-
-def _check_windows(window: int | None, overlap: int | None) -> None:
-    if window is not None:
-        check_count("window", window, MOST_TOKENS)
-    if overlap is not None and not (window is not None and 0 <= overlap < window):
-        raise OptionError(f"overlap={overlap!r} must be at least 0 and smaller than window={window!r}.")
 
 
 def _explain_inputs(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from lignite.calls import check_count
 from lignite.errors import OptionError
 from lignite.inputs.tokens import Tokens
 from lignite.inputs.windows import Window, cut
@@ -22,10 +23,20 @@ from lignite.targets.objective import Wanted, chances
 BATCH = 64
 """Inputs that are explained together before progress is reported."""
 
+MOST_TOKENS = 10_000_000
+
 UNJOINED = frozenset(
     name for name, dims in EXPLAIN.variables.items() if {"target", "source"} & set(dims) or name == PICTURE
 )
 """Variables over pairs of tokens know no pair from two windows, and a text has no picture; all others are joined."""
+
+
+def check_windows(window: int | None, overlap: int | None) -> None:
+    """Refuse sizes of windows that are none, and windows that share all they have."""
+    if window is not None:
+        check_count("window", window, MOST_TOKENS)
+    if overlap is not None and not (window is not None and 0 <= overlap < window):
+        raise OptionError(f"overlap={overlap!r} must be at least 0 and smaller than window={window!r}.")
 
 
 def explain_windows(

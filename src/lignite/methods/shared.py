@@ -8,7 +8,7 @@ from lignite.calls import check_seed
 from lignite.errors import OptionError
 from lignite.inputs.roles import TokenBaseline
 from lignite.methods.method import Method
-from lignite.options import COST, MOST_NODES, MOST_STEPS, check_share, option
+from lignite.options import COST, MOST_NODES, MOST_STEPS, check_share, option, options_of
 
 Baseline = Literal["auto", "zero", "mean", TokenBaseline, "mean-embedding", "blur", "grey", "black"]
 
@@ -45,7 +45,8 @@ class FromBaseline(Method):
         """Refuse a baseline that is none or two things."""
         super().check()
         if not self.baselines:
-            raise OptionError("baseline is empty; give some of its names, such as 'auto'.")
+            known = options_of(type(self))["baseline"].choices
+            raise OptionError(f"baseline is empty; give some of {', '.join(known)}.")
         if "auto" in self.baselines and len(self.baselines) > 1:
             given = ", ".join(self.baselines)
             raise OptionError(f"baseline={given}: 'auto' is one of the others; name those you mean.")
