@@ -94,16 +94,13 @@ def test_a_broken_corpus_is_refused_with_its_line(tmp_path, name, content, said)
         read_sentences(path)
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(gzip.compress(b"One line.")[:-9], "cannot be unpacked"), (b"\x1f\x8bno", "cannot be unpacked")],
-)
-def test_a_packed_corpus_that_was_cut_off_is_refused(tmp_path, content, said):
+@pytest.mark.parametrize("content", [gzip.compress(b"One line.", mtime=0)[:-9], b"\x1f\x8bno"], ids=["cut", "no gzip"])
+def test_a_packed_corpus_that_was_cut_off_is_refused(tmp_path, content):
     """What came before the cut would pass for the whole."""
     path = tmp_path / "a.txt.gz"
     path.write_bytes(content)
 
-    with pytest.raises(FileError, match=said):
+    with pytest.raises(FileError, match="cannot be unpacked"):
         read_sentences(path)
 
 
