@@ -32,6 +32,7 @@ def toy():
         """Every token is worth its letters."""
 
         worth: float = option(1.0, "What a letter is worth.", told=True)
+        haste: int = option(3, "Changes no number.")
 
         def explain(self, model, rows, budget):
             return [Explanation({"relevance": self.worth * letters_of(row)}) for row in rows]
@@ -105,7 +106,7 @@ def test_its_options_are_refused_where_they_mean_nothing(model, toy):
     """An option that is ignored gives numbers that nobody asked for."""
     with pytest.raises(OptionError, match=r"worth=2\.0 belongs to toy, not 'ig'; leave it out"):
         lignite.explain(model, TEXT, method="ig", worth=2.0)
-    with pytest.raises(OptionError, match=r"'toy' has no option 'wort'; it has worth\. Did you mean 'worth'\?"):
+    with pytest.raises(OptionError, match=r"'toy' has no option 'wort'; it has worth, haste\. Did you mean 'worth'\?"):
         lignite.explain(model, TEXT, method="toy", wort=2.0)
     with pytest.raises(OptionError, match="worth= is given twice"):
         lignite.explain(model, TEXT, method="toy:worth=1", worth=2.0)
