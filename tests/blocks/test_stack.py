@@ -246,10 +246,10 @@ def test_attention_gradients_of_a_batch_are_those_of_its_rows():
 
 
 def test_a_state_space_has_no_attention_to_show():
-    """It is said, with the option that needs none."""
+    """It is said, and what needs none."""
     with (
         at_rest((stack := stack_of("mamba")).network),
-        pytest.raises(OptionError, match=r"shows no attention weights.*fusion=1"),
+        pytest.raises(OptionError, match=r"shows no attention weights.*without attention gradients"),
     ):
         differentiate_attention(stack)
 
