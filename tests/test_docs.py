@@ -5,6 +5,7 @@ import importlib
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,3 +236,10 @@ def test_changes_are_told_one_a_file_under_a_kind_that_is_gathered():
 
     assert [path.name for path in fragments if not re.fullmatch(rf"[\w-]+\.({'|'.join(kinds)})\.md", path.name)] == []
     assert [path.name for path in fragments if not path.read_text("utf-8").strip()] == []
+
+
+def test_the_reference_is_what_the_docstrings_and_options_say():
+    """Written by hand, or written once and left, it would tell of options that are gone."""
+    script = [sys.executable, str(ROOT / "docs" / "reference.py"), "--check"]
+
+    assert subprocess.run(script, cwd=ROOT, check=False).returncode == 0, "run python docs/reference.py"
