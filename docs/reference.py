@@ -1,11 +1,10 @@
 """Write docs/reference.md: every public name, from its signature and its docstring.
 
-python docs/reference.py [--check]
+python docs/reference.py
 """
 
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +133,4 @@ def errors() -> list[str]:
 
 
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(page() != PAGE.read_text("utf-8"))
     PAGE.write_text(page(), encoding="utf-8")

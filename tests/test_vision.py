@@ -283,7 +283,7 @@ def test_a_model_of_images_is_left_as_it_was(name):
 
     for method, baseline in (("gradient-x-input", "blur"), ("occlusion", "grey"), ("attention-x-gradient", "zero")):
         if not (name == "data2vec-vision" and method.startswith("attention")):  # it shows no weights as it is loaded
-            options = {"target": asked_of(name), "method": method, "baseline": baseline}
+            options = {"target": asked_of(name), "method": method, **those_of(method, baseline=baseline)}
             lignite.explain(model, {"pixel_values": pixels_of(OTHER)}, **options)
             before.assert_equal(snapshot(network))
     lignite.flow(model, {"pixel_values": pixels_of(OWN)}, layers=1, maps="whole", tol=0.1)

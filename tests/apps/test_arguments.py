@@ -49,7 +49,7 @@ def test_no_argument_at_all_leads_to_an_error_of_somebody_else():
             {"layer_weight": 1},
             r"'ca-lig' has no option 'layer_weight'.*Did you mean 'layer_weights'\?",
         ),
-        (lignite.evaluate, {"method": "ig"}, r"evaluate\(\) has no argument 'method'.*Did you mean 'methods'\?"),
+        (lignite.evaluate, {"method": "ig"}, r"evaluate\(\) has no option 'method'.*Did you mean 'methods'\?"),
         (lignite.evaluate, {}, r"evaluate\(\): missing a required argument: 'examples'"),
         (lignite.flow, {"n_steps": 10**30}, "n_steps=10+ is too large"),
         (lignite.flow, {"max_steps": 10**5000}, "max_steps=int too large to show is too large"),

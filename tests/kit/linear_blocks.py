@@ -67,8 +67,9 @@ class LinearModel(PreTrainedModel):
         return BaseModelOutput(last_hidden_state=states)
 
 
-def linear_model(seed: int = 0) -> lignite.Model:
+def linear_model(seed: int = 0, n_layers: int = 1) -> lignite.Model:
     """Float64, so that sums are exact to many digits."""
     torch.manual_seed(seed)
     tokenizer = word_piece()
-    return lignite.wrap(LinearModel(LinearConfig(vocab_size=len(tokenizer))).double().eval(), tokenizer)
+    config = LinearConfig(n_layers, vocab_size=len(tokenizer))
+    return lignite.wrap(LinearModel(config).double().eval(), tokenizer)

@@ -10,6 +10,7 @@ import transformers
 from numpy.testing import assert_allclose
 from tests.kit.architectures import randomize
 from tests.kit.headed_models import headed
+from tests.kit.methods import those_of
 from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertPreTrainedModel
@@ -79,7 +80,7 @@ def test_a_function_of_the_output_sees_each_text_as_if_it_were_alone(encoder, na
 @pytest.mark.parametrize("method", ["ca-lig", "occlusion", "attention-rollout"])
 def test_a_list_is_explained_as_a_loop_would(encoder, method):
     """Scores of a function of pooled states, by methods that look inside and by one that only asks."""
-    options = {"target": POOLED["mean"], "method": method, "baseline": "mask", "tol": 0.1}
+    options = {"target": POOLED["mean"], "method": method, **those_of(method, baseline="mask", tol=0.1)}
 
     together = lignite.explain(encoder, TEXTS[:2], **options)
 

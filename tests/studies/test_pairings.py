@@ -64,6 +64,7 @@ def test_the_distance_of_a_linear_block_is_known(linear, start, mlp, composition
     np.testing.assert_allclose(float(found), np.mean(abs(factor - 1)), rtol=1e-5, atol=ROUNDED)
 
 
+@pytest.mark.wide
 def test_all_pairings_of_a_real_block_are_those_of_single_flows():
     """Six flows are put together into 96 pairings; each is what `lignite.flow` and `lignite.agreement` say of it."""
     model = headed("bert", "BertForSequenceClassification")

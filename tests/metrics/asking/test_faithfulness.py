@@ -400,6 +400,7 @@ def marked(tokens, relevance):
     return spans
 
 
+@pytest.mark.wide
 def test_planted_evidence_ranks_the_oracle_first_and_random_last():
     """A classifier that provably uses a few words and nothing else: every measure has to see it."""
     generator = np.random.default_rng(8)

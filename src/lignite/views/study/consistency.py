@@ -28,7 +28,11 @@ COLOURS = ("#33608c", "#b5651d", "#4c8a52", "#8a4c7d", "#777777")
 def report_consistency(compared: xr.Dataset) -> Report:
     """Which starts make a layer told in two steps agree with the layer told at once."""
     ranked = {measure: rank_pairings(compared, measure) for measure in MEASURES}
-    by_claim = _claims(compared)
+    by_claim = _claims(compared, ranked)
+    by_layer = {
+        layer: rank_pairings(compared, LEADING, layer=layer).set_index(list(PAIRING))
+        for layer in compared["layer"].values.tolist()
+    }
     tables = {
         "claims": Table(
             "Where the paper's pairing stands",
@@ -47,10 +51,10 @@ def report_consistency(compared: xr.Dataset) -> Report:
             for measure in MEASURES
         },
         "layers": Table(
-            "The best pairing and the paper's, layer by layer", _LAYERS, _by_layer(compared, ranked[LEADING])
+            "The best pairing and the paper's, layer by layer", _LAYERS, _tabulate_layers(by_layer, ranked[LEADING])
         ),
     }
-    figures = {"pairings": _draw_pairings(compared), "layers": _draw_layers(compared, ranked[LEADING])}
+    figures = {"pairings": _draw_pairings(compared), "layers": _draw_layers(by_layer, ranked[LEADING])}
     return Report(
         "Does attention followed by the MLP tell the same as the whole layer?",
         "A layer is explained at once, and in two steps whose scores are joined. Each needs a start for its path. "
@@ -72,11 +76,11 @@ def _is_named(ranked: pd.DataFrame) -> pd.Series:
     return (ranked["attention"] == "target_token") & ranked["mlp"].isin(NAMED) & (ranked["whole"] == "target_token")
 
 
-def _claims(compared: xr.Dataset) -> pd.DataFrame:
+def _claims(compared: xr.Dataset, without: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for measure in MEASURES:
         for diagonal in DIAGONALS:
-            ranked = rank_pairings(compared, measure, diagonal=diagonal)
+            ranked = without[measure] if diagonal == "without" else rank_pairings(compared, measure, diagonal=diagonal)
             best, named = ranked.iloc[0], ranked[_is_named(ranked)].iloc[0]
             rows.append(
                 {
@@ -126,10 +130,9 @@ def _chosen(ranked: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {name: {axis: str(row[axis]) for axis in PAIRING} for name, row in rows.items()}
 
 
-def _by_layer(compared: xr.Dataset, ranked: pd.DataFrame) -> pd.DataFrame:
+def _tabulate_layers(by_layer: Mapping[int, pd.DataFrame], ranked: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for layer in compared["layer"].values.tolist():
-        here = rank_pairings(compared, LEADING, layer=layer).set_index(list(PAIRING))
+    for layer, here in by_layer.items():
         for name, pairing in _chosen(ranked).items():
             found = here.loc[tuple(pairing[axis] for axis in PAIRING)]
             rows.append({"layer": layer, "pairing": name, **{key: found[key] for key in ("mean", "low", "high", "n")}})
@@ -171,15 +174,14 @@ def _draw_pairings(compared: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw_layers(compared: xr.Dataset, ranked: pd.DataFrame) -> Figure:
+def _draw_layers(by_layer: Mapping[int, pd.DataFrame], ranked: pd.DataFrame) -> Figure:
     """The best pairings through the layers, with intervals."""
-    layers = compared["layer"].values.tolist()
-    by_layer = [rank_pairings(compared, LEADING, layer=layer).set_index(list(PAIRING)) for layer in layers]
+    layers = list(by_layer)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.4), facecolor="white", layout="constrained")
         panel = figure.subplots()
         for (_, row), colour in zip(ranked.head(SHOWN).iterrows(), COLOURS, strict=False):
-            found = [table.loc[tuple(row[axis] for axis in PAIRING)] for table in by_layer]
+            found = [table.loc[tuple(row[axis] for axis in PAIRING)] for table in by_layer.values()]
             mean, low, high = (np.array([float(each[key]) for each in found]) for key in ("mean", "low", "high"))
             panel.fill_between(layers, low, high, color=colour, alpha=0.12, linewidth=0)
             panel.plot(layers, mean, color=colour, linewidth=1.4, marker="o", markersize=3, label=_name(row))
