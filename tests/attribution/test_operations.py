@@ -16,6 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lignite
 from lignite.api.flow_options import MAPS
+from lignite.attribution.plan import MIXED_NODES, find_closed_form
+from lignite.blocks.record import record
+from lignite.blocks.routes import split_block
+from lignite.models.hold import at_rest
 
 LENGTH = 39  # as many positions as the tiny model has, less one
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
@@ -111,3 +115,24 @@ def test_memory_is_kept_or_the_result_says_what_was_taken():
     assert peaks[1] <= 2**24
     for flow in flows:
         np.testing.assert_allclose(flow.whole, expected.whole, rtol=0, atol=1e-5 * float(abs(expected.whole).max()))
+
+
+@pytest.mark.parametrize(("length", "most"), [(24, MIXED_NODES), (320, 2)])
+def test_a_closed_form_of_a_long_input_is_tried_at_fewer_nodes(length, most, monkeypatch):
+    """A node takes as much memory as the block does, and a long input has pairs enough at two of them."""
+    llama, given = ARCHITECTURES["llama"], []
+    short = replace(llama, config={**llama.config, "max_position_embeddings": length, "num_hidden_layers": 1})
+    model = lignite.wrap(short.build(dtype=torch.float32))
+    with at_rest(model.network), torch.no_grad():
+        block = split_block(model, record(model.network, short.inputs(length=length))[0])
+        inner = type(block).pre
+
+        def counted(self, states, *args, **options):
+            given.append(len(states))
+            return inner(self, states, *args, **options)
+
+        monkeypatch.setattr(type(block), "pre", counted)
+        found = find_closed_form(block)
+
+    assert found is not None
+    assert max(given) == most

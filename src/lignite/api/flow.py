@@ -182,7 +182,7 @@ def _choose_layers(options: FlowOptions, n_layers: int) -> list[int]:
         return list(range(n_layers))
     outside = [layer for layer in options.layers if not -n_layers <= layer < n_layers]
     if outside:
-        raise OptionError(f"layers={outside} are not in this model, which has layers 0 to {n_layers - 1}.")
+        raise OptionError(f"layers={quoted(outside)} are not in this model, which has layers 0 to {n_layers - 1}.")
     return sorted({layer % n_layers for layer in options.layers})
 
 
@@ -194,7 +194,7 @@ def _choose_targets(options: FlowOptions, tokens: Any) -> list[int]:
     if outside:
         beside = " without padding" if any(tokens.padding) else ""
         raise OptionError(
-            f"targets={outside} are not in this input, whose tokens{beside} are {present[0]} to {present[-1]}."
+            f"targets={quoted(outside)} are not in this input, whose tokens{beside} are {present[0]} to {present[-1]}."
         )
     return list(options.targets)
 

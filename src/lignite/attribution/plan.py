@@ -63,9 +63,10 @@ class Plan:
     path: Path | StraightPaths
 
 
-MIXED_NODES, MIXED_TARGETS = 6, 16
+MIXED_NODES, MIXED_TARGETS, MIXED_PAIRS = 6, 16, 512
 """Nodes and targets at which a form must hold where a norm comes first: sources are dealt out among the targets, and
-one pass of `pre` serves all (docs/method.md, section 5)."""
+one pass of `pre` serves all (docs/method.md, section 5). Long inputs try so many pairs at fewer nodes, two at least:
+a node takes as much memory as the block does on its input."""
 
 
 def choose_plan(
@@ -154,7 +155,8 @@ def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = 
         if not errors[best] <= tolerance:
             return None
         # What clips keys or values (OLMo) may leave one mixture alone and not the next.
-        many = _Mixtures(block, seed + 1, n_nodes=MIXED_NODES, n_targets=MIXED_TARGETS, with_keys=True)
+        n_nodes = min(MIXED_NODES, max(2, MIXED_PAIRS // len(block.states)))
+        many = _Mixtures(block, seed + 1, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
         if not float(many.error(forms[best])) <= tolerance:
             return None
     return f"closed-form ({norms[best]}{suffix})", forms[best]
