@@ -37,6 +37,7 @@ def test_a_gpu_gives_the_flow_of_the_cpu(name, baseline):
         )
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", ["bert", "llama", "mpnet", "vit"])
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
 def test_every_tensor_is_made_where_the_model_is(name, baseline):

@@ -4,11 +4,9 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "lignite"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -174,7 +172,26 @@ def rooms_below(path: Path) -> set[str]:
     return rooms - {room_of(name_of(path))}
 
 
-every_module = pytest.mark.parametrize("path", MODULES, ids=[name_of(path) for path in MODULES])
+def of_each(paths: Sequence[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """One test over many files, which names all that break its rule: so many tests take longer than their rules."""
+
+    def gather(rule: Callable[[Path], None]) -> Callable[[], None]:
+        def over_all() -> None:
+            broken = []
+            for path in paths:
+                try:
+                    rule(path)
+                except AssertionError as error:
+                    broken.append(f"{path.relative_to(PACKAGE.parents[1])}: {error}")
+            assert not broken, "\n".join(broken)
+
+        over_all.__doc__ = rule.__doc__
+        return over_all
+
+    return gather
+
+
+every_module = of_each(MODULES)
 
 
 @every_module
@@ -250,7 +267,7 @@ def test_the_order_of_the_rooms_has_no_circle():
             del left[room]
 
 
-@pytest.mark.parametrize("path", TESTS, ids=[str(path.relative_to(PACKAGE.parents[1])) for path in TESTS])
+@of_each(TESTS)
 def test_a_test_borrows_from_the_kit_and_from_no_other_test(path):
     """What two files need stands in tests/kit; a test can then be read, moved or deleted by itself."""
     borrowed = {name for name in imports_of(path) if name.startswith("tests.")}

@@ -113,6 +113,7 @@ def test_rows_of_a_batch_give_what_they_give_alone(name):
         assert_same_scores(flow, lignite.flow(model, row, n_steps=4))
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
 @pytest.mark.parametrize("name", DIVERSE)
 def test_memory_decides_how_much_at_once_and_nothing_else(name, baseline):

@@ -25,6 +25,7 @@ def sentences(shared_folder) -> list[str]:
         return [json.loads(line)["text"] for line in islice(lines, 20)]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("baseline", "n_sentences"), [("target_token", 4), ("zero", 1), *wide(("target_token", 20), ("zero", 5))]
 )

@@ -215,6 +215,7 @@ def test_a_flow_does_not_depend_on_the_mode_it_is_asked_in(name, surroundings):
     assert (from_tensor.whole == lignite.flow(model, inputs_of(name), layers=1, n_steps=2, baseline="zero").whole).all()
 
 
+@pytest.mark.wide
 def test_a_run_warns_of_nothing_that_is_not_its_own():
     """Torch warns of itself when forward mode is first used; a user who turns warnings into errors would be stopped."""
     script = (

@@ -6,6 +6,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 TRIED = """
 import lignite
@@ -15,6 +17,7 @@ print(lignite.__file__, why.prediction)
 """
 
 
+@pytest.mark.wide
 def test_the_wheel_explains_a_text_and_draws_a_page_without_the_source(tmp_path):
     """Templates, scripts, weights or tables that are not packed are missed by whoever installs, never in a checkout."""
     site, env = tmp_path / "site", {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

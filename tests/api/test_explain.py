@@ -105,6 +105,7 @@ def test_padding_does_not_change_an_explanation(name, side, way):
     assert list(why.position.values - expected.position.values) == [amount[0]] * expected.sizes["token"]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("way", ["input", "layer", "fused", "flow"])
 def test_memory_decides_how_much_at_once_and_nothing_else(way):
     """Two points of a path at a time, or all of them; one text or several."""
@@ -466,6 +467,7 @@ def test_an_image_is_explained_by_its_patches():
         lignite.explain(model, image, baseline="pad")
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("path", ["input", "layer"])
 def test_memory_and_company_change_no_adaptive_result(path):
     """How much is computed at once, and beside what, decides neither where nodes are placed nor how many."""

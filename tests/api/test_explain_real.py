@@ -35,6 +35,7 @@ def sentences(shared_folder) -> list[str]:
         return [json.loads(line)["text"] for line in islice(lines, 3)]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize(
     ("way", "baseline"), [("input", "mask"), ("layer", "mask"), ("flow", "mask"), ("input", "zero")]
 )
@@ -73,6 +74,7 @@ def test_words_that_everybody_knows_speak_for_their_class(model):
     assert of(blame, "terrible") < 0
 
 
+@pytest.mark.wide
 def test_both_paths_and_a_batch_agree_on_real_sentences(model, sentences):
     """One change of F to explain, whatever path it is followed along, alone or among others."""
     together = lignite.explain(model, sentences, n_steps=24, tol=0.5)

@@ -470,6 +470,7 @@ def test_results_go_to_standard_output_and_the_rest_to_standard_error(tmp_path):
     assert [line.split(":")[0] for line in err.splitlines()] == ["lignite", f"wrote {path}"]
 
 
+@pytest.mark.wide
 def test_a_reader_who_leaves_early_breaks_nothing(tmp_path):
     """`lignite flow … -o FILE | head -1` writes the file and complains about nothing."""
     path = tmp_path / "flow.nc"
@@ -508,6 +509,7 @@ def test_an_interrupt_ends_with_130_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.wide
 def test_names_are_imported_on_use_and_listed_at_once():
     """`import lignite` costs no torch, and hides nothing."""
     script = (

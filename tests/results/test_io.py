@@ -114,6 +114,7 @@ def test_difficult_strings_and_numbers_come_back_unchanged(tmp_path, ending):
     assert_unchanged(flow, open_result(tmp_path / f"flow{ending}"))
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -86,6 +86,7 @@ def test_all_pairings_of_a_real_block_are_those_of_single_flows():
                     )
 
 
+@pytest.mark.wide
 def test_a_start_that_needs_attention_weights_is_left_out_and_named_where_there_are_none():
     """Blocks that are split at their projection show no weights; the other starts are compared as ever."""
     compared = compare_pairings(headed("deberta-v2", "DebertaV2ForSequenceClassification"), TEXT)

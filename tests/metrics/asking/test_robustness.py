@@ -58,6 +58,7 @@ def test_infidelity_is_the_mean_over_sets_of_any_size(bag):
     assert_allclose(found, expected, atol=4 * spread / np.sqrt(4000), rtol=0)  # four standard errors
 
 
+@pytest.mark.wide
 def test_scaling_is_by_the_best_factor(bag):
     """Least squares: no other factor of the same relevances comes lower on the same sets."""
     rows = asked(bag, "d a c b")
