@@ -13,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,7 @@ def main() -> int:
     if wanted and wanted[0].startswith("--share="):
         share, wanted = float(wanted[0].removeprefix("--share=")), wanted[1:]
     model, failed, count = tiny(), 0, 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):  # names that are accepted become files
         for name, (function, usual) in functions(model, Path(folder)).items():
             if wanted and name not in wanted:
                 continue
