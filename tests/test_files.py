@@ -35,6 +35,7 @@ def saves():
     return found
 
 
+@pytest.mark.wide
 def test_a_full_disk_costs_no_old_file_whatever_is_saved(tmp_path, saves, full_disk):
     """One line, the old file as it was, and nothing beside it."""
     for (name, ending), save in saves.items():

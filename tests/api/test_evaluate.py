@@ -530,6 +530,7 @@ def test_a_stopped_run_goes_on_where_it_ended(model, explainer, tmp_path, monkey
     same(resumed, whole)
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_run_that_is_killed_at_a_unit_goes_on_to_identical_tables(model, tmp_path, monkeypatch, when):
     """To the last bit: the journal holds whole units, so what is asked together is asked together again."""
