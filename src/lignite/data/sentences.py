@@ -1,6 +1,5 @@
 """Sentences of a corpus, told apart into words: CoNLL-U, Penn-style brackets, or one plain sentence a line."""
 
-import gzip
 import os
 import re
 import zlib
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lignite.data.sources import unzip
 from lignite.errors import FileError
 from lignite.files import read_whole
 
@@ -82,7 +82,7 @@ def read_sentences(path: str | os.PathLike[str]) -> list[Sentence]:
 def _text_of(path: Path) -> str:
     content = read_whole(path)
     try:
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+        return (unzip(path, content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path} cannot be unpacked: {error}. Was it cut off?") from error
     except UnicodeDecodeError as error:

@@ -76,7 +76,7 @@ def _content(path: Path) -> str:
     try:
         content = read_whole(path)
         if path.name.lower().endswith(".gz"):
-            content = _unzipped(path, content)
+            content = unzip(path, content)
         return content.decode("utf-8-sig")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise FileError(f"{path}: is cut off or no gzip file ({error}). Copy it again.") from error
@@ -84,8 +84,8 @@ def _content(path: Path) -> str:
         raise FileError(f"{path}: is not UTF-8 (byte {error.start}). Convert it, for example with iconv.") from error
 
 
-def _unzipped(path: Path, content: bytes) -> bytes:
-    """At most as much as may stand in a file: a few kilobytes can unfold into more than any memory."""
+def unzip(path: Path, content: bytes) -> bytes:
+    """Unfold at most as much as may stand in a file: a few kilobytes can hold more than any memory."""
     with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
         unfolded = file.read(MOST_BYTES + 1)
     if len(unfolded) > MOST_BYTES:

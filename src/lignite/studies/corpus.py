@@ -43,11 +43,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answers:
-    """What came of a corpus: the sentences that were answered, their answers, and why others were not."""
+    """What came of a corpus: the sentences that were answered, their answers, why others were not, of which weights."""
 
     sentences: tuple[Sentence, ...]
     pieces: tuple[Piece, ...]
     skipped: tuple[str, ...]
+    weights: str
 
 
 def ask_sentences(
@@ -75,17 +76,18 @@ def ask_sentences(
         Once, if sentences are left out, with the reason of the first.
     """
     sentences = draw(as_sentences(corpus), limit, seed)
-    keys = {_key(sentence): sentence for sentence in sentences}
-    settings = {"study": question.study, "model": hash_weights(model), "options": dict(question.options)}
+    keys, weights = [_key(sentence) for sentence in sentences], hash_weights(model)
+    settings = {"study": question.study, "model": weights, "options": dict(question.options)}
+    once = dict(zip(keys, sentences, strict=True))
     with Journal(resume, settings) as journal:
-        skipped = run([_unit(key, sentence, question) for key, sentence in keys.items()], journal, progress)
-        answered = [sentence for sentence in sentences if _key(sentence) in journal.finished]
-        pieces = [journal.finished[_key(sentence)] for sentence in answered]
+        skipped = run([_unit(key, sentence, question) for key, sentence in once.items()], journal, progress)
+        kept = [(sentence, key) for sentence, key in zip(sentences, keys, strict=True) if key in journal.finished]
+        answered, pieces = [sentence for sentence, _ in kept], [journal.finished[key] for _, key in kept]
     if not answered:
         raise InputError(f"no sentence of {len(sentences)} can be answered; the first: {skipped[0]}")
     if skipped:
         warn(f"{len(skipped)} of {len(sentences)} sentences are left out; the first: {skipped[0]}")
-    return Answers(tuple(answered), tuple(pieces), tuple(skipped))
+    return Answers(tuple(answered), tuple(pieces), tuple(skipped), weights)
 
 
 def as_sentences(corpus: Corpus) -> list[Sentence]:
@@ -121,7 +123,7 @@ def describe(model: Model, question: Question, answers: Answers, **beside: Any) 
         "study": question.study,
         "model": model.name,
         "revision": model.revision or "",
-        "weights": hash_weights(model),
+        "weights": answers.weights,
         "request": json.dumps({**question.options, **beside}),
         "skipped": json.dumps(answers.skipped),
         "versions": json.dumps(versions()),
