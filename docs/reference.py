@@ -11,7 +11,8 @@ from typing import Any
 
 import lignite
 from lignite.methods import METHODS, Method
-from lignite.options import Option, options_of
+from lignite.options import Option, Options, options_of
+from lignite.studies import STUDIES, Study
 
 PAGE = Path(__file__).with_name("reference.md")
 GROUPS = {
@@ -38,6 +39,10 @@ METHODS_INTRO = """`lignite.explain(…, method="ca-lig", path="layer")`, `metho
 `method=lignite.methods.CaLig(path="layer")` are one and the same; `lignite evaluate` takes the second.
 """
 
+STUDIES_INTRO = """Questions over a corpus: `lignite.study.NAME(model, corpus, limit=…, seed=…, resume=…)` gives a
+Dataset, `lignite.study.write(found, folder)` makes files of it, and `lignite study NAME --data … -o FOLDER` does both.
+"""
+
 
 def page() -> str:
     """The whole document."""
@@ -45,6 +50,7 @@ def page() -> str:
     for group, names in GROUPS.items():
         parts += [f"## {group}\n", *(entry(f"lignite.{name}", getattr(lignite, name)) for name in names)]
     parts += ["## Methods and their options\n", METHODS_INTRO, *map(method_entry, METHODS.values())]
+    parts += ["## Studies\n", STUDIES_INTRO, *map(study_entry, STUDIES.values())]
     parts += ["## Questions to a result: `dataset.lignite`\n", *questions(), "## Errors and warnings\n", *errors()]
     return "\n".join(parts)
 
@@ -59,15 +65,21 @@ def entry(name: str, what: Any) -> str:
 
 def method_entry(method: type[Method]) -> str:
     """A method with a table of its options."""
+    return table(f"### `{method.name}`: `lignite.methods.{method.__name__}`\n", method)
+
+
+def study_entry(study: type[Study]) -> str:
+    """A study with a table of its options."""
+    return table(f"### `{study.name}`: `lignite.study.{study.name}(model, corpus, …)`\n", study)
+
+
+def table(heading: str, declared: type[Options]) -> str:
+    """A class of options: what it is, and what each means."""
     rows = [
         f"| `{name}` | {f'`{each.default!r}`'} | {each.help.replace('|', '/')}{choices(each)} |"
-        for name, each in options_of(method).items()
+        for name, each in options_of(declared).items()
     ]
-    head = [
-        f"### `{method.name}`: `lignite.methods.{method.__name__}`\n",
-        text(method),
-        "| option | default | meaning |",
-    ]
+    head = [heading, text(declared), "| option | default | meaning |"]
     return "\n".join([*head, "| --- | --- | --- |", *rows, ""])
 
 

@@ -86,6 +86,7 @@ ROOMS = {
         "views",
     },
     "studies": {
+        "options",
         "attribution",
         "models",
         "results",
@@ -108,6 +109,7 @@ ROOMS = {
         "metrics",
         "views",
         "api",
+        "studies",
     },
 }
 """Which rooms each room imports from, beside itself, bottom first; the package itself gathers the public names."""

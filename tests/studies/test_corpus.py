@@ -3,12 +3,11 @@
 import pytest
 import xarray as xr
 from tests.kit.linear_blocks import linear_model
+from tests.kit.toy_study import TOO_LONG, toy_study
 
 import lignite
 from lignite.data.sentences import read_sentences
 from lignite.errors import FileError, InputError, LigniteWarning
-from lignite.studies import pairings as module
-from lignite.studies.pairings import consistency
 
 LINES = ["people was thin", "the plot", "it says", "the acting was"]
 
@@ -18,88 +17,100 @@ def model() -> lignite.Model:
     return linear_model()
 
 
-def test_a_study_of_a_corpus_is_that_of_its_sentences(model, tmp_path):
-    """A file, a list of texts and a corpus of one are asked alike."""
+@pytest.fixture
+def toy():
+    with toy_study() as found:
+        yield found
+
+
+def test_a_file_and_a_list_are_asked_alike(model, toy, tmp_path):
+    """Where sentences come from is no part of what they say."""
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(LINES))
 
-    read, listed = consistency(model, path), consistency(model, LINES)
-    (one,) = (consistency(model, [LINES[2]]),)
+    read, listed = lignite.study.toy(model, path), lignite.study.toy(model, LINES)
 
     assert read.sentence.values.tolist() == [f"lines.txt:{number}" for number in (1, 2, 3, 4)]
+    assert read.attrs["corpus"] == "lines.txt"
     xr.testing.assert_equal(read.drop_vars("sentence"), listed.drop_vars("sentence"))
-    xr.testing.assert_equal(one.isel(sentence=0, drop=True), listed.isel(sentence=2, drop=True))
-    assert read.attrs["study"] == "consistency"
 
 
-def test_a_larger_limit_keeps_the_sentences_of_a_smaller_one(model):
+def test_its_numbers_depend_neither_on_order_nor_on_company(model, toy):
+    """A sentence is answered by itself, however many stand around it."""
+    forth, back = lignite.study.toy(model, LINES), lignite.study.toy(model, LINES[::-1])
+    with pytest.warns(LigniteWarning, match="one sentence has no interval"):
+        alone = lignite.study.toy(model, LINES[2:3])
+
+    xr.testing.assert_equal(
+        forth.drop_vars("sentence"), back.isel(sentence=slice(None, None, -1)).drop_vars("sentence")
+    )
+    xr.testing.assert_equal(alone.isel(sentence=0, drop=True), forth.isel(sentence=2, drop=True))
+
+
+def test_a_larger_limit_keeps_the_sentences_of_a_smaller_one(model, toy):
     """Results of a trial are part of those of the whole."""
-    few, more = (set(consistency(model, LINES, limit=limit).sentence.values.tolist()) for limit in (2, 3))
+    few, more = (set(lignite.study.toy(model, LINES, limit=limit).sentence.values.tolist()) for limit in (2, 3))
 
     assert len(few) == 2
     assert few < more
 
 
-def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stop", range(len(LINES)))
+def test_a_run_that_is_stopped_at_any_sentence_ends_with_the_same(model, toy, tmp_path, monkeypatch, stop):
     """What is finished is not computed again, and restored numbers are the very ones."""
-    expected, resume, asked = consistency(model, LINES), tmp_path / "run.jsonl", []
-    compare = module.compare_pairings
+    expected, resume, answer = lignite.study.toy(model, LINES), tmp_path / "run.jsonl", toy.answer
+    toy.asked.clear()
 
-    def stopped(model, sentence, **options):
-        asked.append(sentence)
-        if len(asked) == 3:
+    def stopped(self, model, sentence, others):
+        found = answer(self, model, sentence, others)
+        if len(toy.asked) == stop + 1:
             raise KeyboardInterrupt
-        return compare(model, sentence, **options)
+        return found
 
-    monkeypatch.setattr(module, "compare_pairings", stopped)
+    monkeypatch.setattr(toy, "answer", stopped)
     with pytest.raises(KeyboardInterrupt):
-        consistency(model, LINES, resume=resume)
-    found = consistency(model, LINES, resume=resume)
+        lignite.study.toy(model, LINES, resume=resume)
+    found = lignite.study.toy(model, LINES, resume=resume)
 
-    assert asked == [*LINES[:3], *LINES[2:]]
+    assert toy.asked == [*LINES[: stop + 1], *LINES[stop:]]
     xr.testing.assert_identical(found, expected)
 
 
-def test_finished_sentences_of_other_settings_are_refused(model, tmp_path):
-    """Numbers of two tolerances do not belong into one mean."""
-    consistency(model, LINES[:1], resume=tmp_path / "run.jsonl")
+def test_finished_sentences_of_other_settings_or_weights_are_refused(model, toy, tmp_path):
+    """Numbers of two settings, or of two models, do not belong into one mean."""
+    lignite.study.toy(model, LINES, resume=tmp_path / "run.jsonl")
 
     with pytest.raises(FileError, match="options"):
-        consistency(model, LINES[:1], resume=tmp_path / "run.jsonl", tol=1e-2)
+        lignite.study.toy(model, LINES, resume=tmp_path / "run.jsonl", worth=2)
+    with pytest.raises(FileError, match="model"):
+        lignite.study.toy(linear_model(1), LINES, resume=tmp_path / "run.jsonl")
 
 
-def test_a_sentence_that_cannot_be_answered_is_left_out_and_named(model, monkeypatch):
+def test_a_sentence_that_cannot_be_answered_is_left_out_and_named(model, toy):
     """One sentence that is too long does not cost the night's work."""
-    compare = module.compare_pairings
+    with pytest.warns(LigniteWarning, match="1 of 5 sentences are left out; the first: 4: it is too long"):
+        found = lignite.study.toy(model, [*LINES, TOO_LONG])
 
-    def choosy(model, sentence, **options):
-        if sentence == LINES[1]:
-            raise InputError("too long")
-        return compare(model, sentence, **options)
-
-    monkeypatch.setattr(module, "compare_pairings", choosy)
-    with pytest.warns(LigniteWarning, match="1 of 4 sentences are left out; the first: 1: too long"):
-        found = consistency(model, LINES)
-    assert found.sentence.values.tolist() == ["0", "2", "3"]
-    assert found.attrs["skipped"] == '["1: too long"]'
-    with pytest.raises(InputError, match="no sentence of 1 can be answered; the first: 0: too long"):
-        consistency(model, LINES[1:2])
+    assert found.sentence.values.tolist() == ["0", "1", "2", "3"]
+    assert found.attrs["skipped"] == '["4: it is too long."]'
+    with pytest.raises(InputError, match="no sentence of 1 can be answered; the first: 0: it is too long"):
+        lignite.study.toy(model, [TOO_LONG])
 
 
 @pytest.mark.parametrize("corpus", [[], [3], [[]], [{"words": "one"}]])
-def test_what_is_no_corpus_is_refused(model, corpus):
+def test_what_is_no_corpus_is_refused(model, toy, corpus):
     """Numbers and empty lists are mistakes of the caller's."""
     with pytest.raises(InputError):
-        consistency(model, corpus)
+        lignite.study.toy(model, corpus)
 
 
-def test_words_and_sentences_of_a_treebank_are_taken_as_they_are(model, tmp_path):
+def test_words_and_sentences_of_a_treebank_are_taken_as_they_are(model, toy, tmp_path):
     """Words that a treebank tells apart are those that the model is given."""
     path = tmp_path / "a.mrg"
-    path.write_text("(S (NP (DT the) (NN plot)) (VP (VBD was) (JJ thin)))")
+    path.write_text("(S (NP (DT the) (NN plot)) (VP (VBD was) (JJ thin)))\n(S (NN plot))")
 
-    read, listed = consistency(model, path), consistency(model, [["the", "plot", "was", "thin"]])
-    again = consistency(model, read_sentences(path))
+    read, listed = lignite.study.toy(model, path), lignite.study.toy(model, [["the", "plot", "was", "thin"], ["plot"]])
+    again = lignite.study.toy(model, read_sentences(path))
 
     xr.testing.assert_equal(read.drop_vars("sentence"), listed.drop_vars("sentence"))
     xr.testing.assert_equal(read, again)

@@ -36,6 +36,15 @@ def moved_heads(model: lignite.Model, start: str) -> list[np.ndarray]:
     return found
 
 
+def test_the_study_is_that_of_its_sentences(linear):
+    """What is kept between, restored and put together are the very numbers."""
+    model, compared = linear
+
+    found = lignite.study.consistency(model, [TEXT, TEXT])
+
+    xr.testing.assert_equal(found.isel(sentence=1, drop=True), compared)
+
+
 @pytest.mark.parametrize("start", WHOLE)
 def test_a_linear_block_is_the_same_at_once_and_in_two_steps(linear, start):
     """One head, turned but not stretched: shares of the head's change are shares of the block's."""
@@ -91,7 +100,7 @@ def test_a_start_that_needs_attention_weights_is_left_out_and_named_where_there_
     """Blocks that are split at their projection show no weights; the other starts are compared as ever."""
     compared = compare_pairings(headed("deberta-v2", "DebertaV2ForSequenceClassification"), TEXT)
 
-    (said,) = compared.attrs["skipped"]
+    (said,) = compared.attrs["missing"]
     assert said.startswith("target_token/map_ratio: ")
     assert compared.spearman.sel(attention="target_token/map_ratio").isnull().all()
     assert compared.spearman.sel(attention="zero").notnull().all()

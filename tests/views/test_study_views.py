@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from lignite.errors import FileError, OptionError
 from lignite.metrics.readings.agreement import MEASURES
+from lignite.studies import report, write
 from lignite.views.study.consistency import report_consistency
-from lignite.views.study.page import latex, report_of, study_html, write_study
+from lignite.views.study.page import latex, study_html
 from lignite.views.study.report import Table
 
 AXES = {
@@ -34,8 +35,8 @@ def compared() -> xr.Dataset:
     for name in ("pearson", "spearman"):
         found[name].loc[{**PAPER, "layer": 0}] = 0.9
         found[name].loc[{**PAPER, "layer": 1}] = 0.95
-    attrs = {"study": "consistency", "model": "<b>model</b>", "weights": "ab" * 32, "request": '{"tol": 0.001}',
-             "skipped": '["d: too long"]', "versions": '{"lignite": "1"}'}  # fmt: skip
+    attrs = {"study": "consistency", "model": "<b>model</b>", "weights": "ab" * 32, "asked": "cd" * 32,
+             "request": '{"tol": 0.001}', "skipped": '["d: too long"]', "versions": '{"lignite": "1"}'}  # fmt: skip
     return found.assign_attrs(attrs)
 
 
@@ -69,7 +70,7 @@ def test_the_table_of_layers_has_each_layers_own_mean(compared):
 
 def test_a_study_is_written_whole(compared, tmp_path):
     """Numbers for going on, tables for papers and spreadsheets, figures, a page."""
-    written = write_study(compared, tmp_path / "new" / "folder")
+    written = write(compared, tmp_path / "new" / "folder")
     names = {path.name for path in written}
 
     assert {"index.html", "consistency.nc", "claims.csv", "claims.tex", "pairings.png", "layers.pdf"} <= names
@@ -80,7 +81,7 @@ def test_a_study_is_written_whole(compared, tmp_path):
 
 def test_a_page_escapes_what_others_wrote_and_says_what_was_left_out(compared):
     """Names of models and sentences are other people's text."""
-    page = study_html(compared, report_of(compared))
+    page = study_html(compared, report(compared))
 
     assert "<b>model</b>" not in page
     assert "&lt;b&gt;model&lt;/b&gt;" in page
@@ -112,7 +113,7 @@ def test_what_is_no_study_or_no_folder_is_refused(compared, tmp_path):
     (tmp_path / "file").write_text("kept")
 
     with pytest.raises(OptionError, match="no study"):
-        report_of(compared.assign_attrs(study="astrology"))
+        report(compared.assign_attrs(study="astrology"))
     with pytest.raises(FileError, match="cannot be made a folder"):
-        write_study(compared, tmp_path / "file")
+        write(compared, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "kept"

@@ -1,7 +1,27 @@
-"""Questions over a corpus, asked sentence by sentence and answered with intervals; as `lignite.study`."""
+"""Questions over a corpus, asked sentence by sentence and answered with intervals; as `lignite.study`.
 
+Each study is a file with a class; imported here, it is a function `lignite.study.NAME` and a command `lignite study`.
+"""
+
+from typing import Any
+
+# in the order in which help and messages list them
+# isort: off
+from lignite.studies.pairings import Consistency
+
+# isort: on
 from lignite.metrics.readings.pairings import rank_pairings
-from lignite.studies.pairings import consistency
-from lignite.views.study.page import write_study as write
+from lignite.studies.asking import ask, report, write
+from lignite.studies.study import STUDIES, Study
 
-__all__ = ["consistency", "rank_pairings", "write"]
+__all__ = ["STUDIES", "Consistency", "Study", "rank_pairings", "report", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in STUDIES:
+        raise AttributeError(f"lignite.study has no study {name!r}; it has {', '.join(STUDIES)}.")
+    return ask(STUDIES[name])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *STUDIES})

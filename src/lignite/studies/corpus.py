@@ -1,11 +1,13 @@
 """Ask every sentence of a corpus the same, and keep what is finished."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from os import PathLike
+from pathlib import Path
 from typing import Any
+
+import xarray as xr
 
 from lignite.calls import Progress
 from lignite.data.examples import draw
@@ -17,51 +19,27 @@ from lignite.results.provenance import versions
 from lignite.runs.journal import Journal
 from lignite.runs.local import run
 from lignite.runs.unit import Done, Piece, Tick, Unit
+from lignite.studies.study import Study
 
 Corpus = str | PathLike[str] | Sequence[Any]
 """A file of sentences, or a list of texts, of lists of words, or of sentences that were read before."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked of every sentence.
-
-    Attributes
-    ----------
-    study
-        Its name.
-    options
-        That the answers depend on, beside the model; a run with others is refused where it would go on with these.
-    answer
-        What is computed of one sentence: whatever JSON can hold.
-    """
-
-    study: str
-    options: Mapping[str, Any]
-    answer: Callable[[Sentence], Piece]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What came of a corpus: the sentences that were answered, their answers, why others were not, of which weights."""
-
-    sentences: tuple[Sentence, ...]
-    pieces: tuple[Piece, ...]
-    skipped: tuple[str, ...]
-    weights: str
-
-
 def ask_sentences(
+    study: Study,
     model: Model,
     corpus: Corpus,
-    question: Question,
     *,
     limit: int | None = None,
     seed: int = 0,
     resume: str | PathLike[str] | None = None,
     progress: Progress | None = None,
-) -> Answers:
-    """Put a question to some sentences of a corpus; one that cannot be answered brings no other down.
+) -> xr.Dataset:
+    """Ask some sentences of a corpus; one that cannot be answered brings no other down.
+
+    Returns
+    -------
+    The answers along the dimension `sentence`, and in the attributes what was asked of which model.
 
     Raises
     ------
@@ -73,21 +51,46 @@ def ask_sentences(
     Warns
     -----
     LigniteWarning
-        Once, if sentences are left out, with the reason of the first.
+        Once, if sentences are left out, with the reason of the first; and if a single one is answered.
     """
     sentences = draw(as_sentences(corpus), limit, seed)
-    keys, weights = [_key(sentence) for sentence in sentences], hash_weights(model)
-    settings = {"study": question.study, "model": weights, "options": dict(question.options)}
+    keys, others = [_key(sentence) for sentence in sentences], study.others(model)
+    weights = {"model": hash_weights(model), **{name: hash_weights(other) for name, other in others.items()}}
+    settings = {"study": study.name, **weights, "options": study.values()}
     once = dict(zip(keys, sentences, strict=True))
     with Journal(resume, settings) as journal:
-        skipped = run([_unit(key, sentence, question) for key, sentence in once.items()], journal, progress)
-        kept = [(sentence, key) for sentence, key in zip(sentences, keys, strict=True) if key in journal.finished]
-        answered, pieces = [sentence for sentence, _ in kept], [journal.finished[key] for _, key in kept]
-    if not answered:
-        raise InputError(f"no sentence of {len(sentences)} can be answered; the first: {skipped[0]}")
+        units = [_unit(key, sentence, study, model, others) for key, sentence in once.items()]
+        skipped = run(units, journal, progress)
+        kept = [(sentence.id, key) for sentence, key in zip(sentences, keys, strict=True) if key in journal.finished]
+        answers = [xr.Dataset.from_dict(dict(journal.finished[key])) for _, key in kept]
+    _tell(len(sentences), len(answers), skipped)
+    together = xr.concat(answers, "sentence", combine_attrs="drop")
+    missing = dict.fromkeys(said for answer in answers for said in answer.attrs.get("missing", ()))
+    return together.assign_coords(sentence=[id for id, _ in kept]).assign_attrs(
+        {
+            "kind": "study",
+            "study": study.name,
+            "model": model.name,
+            "revision": model.revision or "",
+            "weights": weights.pop("model"),
+            "others": json.dumps(weights),
+            "corpus": Path(corpus).name if isinstance(corpus, str | PathLike) else "",
+            "asked": sha256("".join(key for _, key in kept).encode()).hexdigest(),
+            "request": json.dumps({**study.values(), "limit": limit, "seed": seed}),
+            "skipped": json.dumps(skipped),
+            "missing": json.dumps(list(missing)),
+            "versions": json.dumps(versions()),
+        }
+    )
+
+
+def _tell(n_sentences: int, n_answers: int, skipped: Sequence[str]) -> None:
+    if not n_answers:
+        raise InputError(f"no sentence of {n_sentences} can be answered; the first: {skipped[0]}")
     if skipped:
-        warn(f"{len(skipped)} of {len(sentences)} sentences are left out; the first: {skipped[0]}")
-    return Answers(tuple(answered), tuple(pieces), tuple(skipped), weights)
+        warn(f"{len(skipped)} of {n_sentences} sentences are left out; the first: {skipped[0]}")
+    if n_answers == 1:
+        warn("one sentence has no interval: its numbers stand for nothing but itself. Give more sentences.")
 
 
 def as_sentences(corpus: Corpus) -> list[Sentence]:
@@ -116,34 +119,25 @@ def _as_sentence(number: int, given: Any) -> Sentence:
     raise InputError(f"sentence {number} is a {type(given).__name__}: expected a text or a list of words.")
 
 
-def describe(model: Model, question: Question, answers: Answers, **beside: Any) -> dict[str, Any]:
-    """Attributes of a study's result: what was asked of which model, and with what."""
-    return {
-        "kind": "study",
-        "study": question.study,
-        "model": model.name,
-        "revision": model.revision or "",
-        "weights": answers.weights,
-        "request": json.dumps({**question.options, **beside}),
-        "skipped": json.dumps(answers.skipped),
-        "versions": json.dumps(versions()),
-    }
-
-
 def _key(sentence: Sentence) -> str:
-    """The same for the same words, wherever they stand."""
-    return sha256(json.dumps([sentence.words, sentence.text, sentence.heads]).encode()).hexdigest()[:32]
+    """The same for the same words and what is said of them, wherever they stand."""
+    content = [sentence.words, sentence.text, sentence.heads, sentence.tags]
+    return sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _unit(key: str, sentence: Sentence, question: Question) -> Unit:
+def _unit(key: str, sentence: Sentence, study: Study, model: Model, others: Mapping[str, Model]) -> Unit:
     def compute(_: Collection[str], tick: Tick) -> Done:
         try:
-            found = question.answer(sentence)
+            found = study.answer(model, sentence, others)
         except NotFiniteError:
             raise
         except LigniteError as error:
             return Done(notes=(f"{sentence.id}: {error}",))
         tick(1)
-        return Done({key: found})
+        return Done({key: _kept(found)})
 
     return Unit((key,), compute)
+
+
+def _kept(found: xr.Dataset) -> Piece:
+    return found.to_dict(data="list", encoding=False)

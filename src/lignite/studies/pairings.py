@@ -4,12 +4,9 @@ A layer is explained twice: at once (`whole`), and in two steps whose scores are
 and each step may have another. For every pairing of starts the two maps are compared, sentence by sentence.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,14 +15,15 @@ import xarray as xr
 
 from lignite.api.flow import flow
 from lignite.attribution.compose import compose
-from lignite.calls import Progress, public
 from lignite.data.sentences import Sentence
 from lignite.errors import OptionError
 from lignite.metrics.readings.agreement import MEASURES, agree
 from lignite.metrics.readings.pairings import DIAGONALS
-from lignite.models.load import Model, as_model
-from lignite.runs.unit import Piece
-from lignite.studies.corpus import Question, ask_sentences, describe
+from lignite.models.load import Model
+from lignite.options import COST, option
+from lignite.studies.study import Study
+from lignite.views.study.consistency import report_consistency
+from lignite.views.study.report import Report
 
 WHOLE = ("zero", "target_token", "target_token/zero_ratio")
 ATTENTION = ("zero", "target_token", "target_token/zero_ratio", "target_token/map_ratio")
@@ -50,72 +48,31 @@ class Halves:
     """By the baseline of the states, at whose start the heads' may begin, and by the heads' own."""
 
 
-@public
-def consistency(
-    model: Any,
-    corpus: Any,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    tol: float = 1e-3,
-    resume: str | PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> xr.Dataset:
+@dataclass(frozen=True, kw_only=True)
+class Consistency(Study, name="consistency"):
     """Compare `composed` with `whole` over a corpus, under every pairing of their starts.
-
-    Parameters
-    ----------
-    model
-        From `lignite.load` or `lignite.wrap`, or what `wrap` takes; bit-identical afterwards.
-    corpus
-        A file of sentences (`.conllu`, trees in brackets, `.txt`), or a list of texts or of lists of words.
-    limit, seed
-        Take so many sentences, drawn at random; a larger limit keeps the smaller one's.
-    tol
-        Gap allowed per displacement, of each map.
-    resume
-        File that keeps finished sentences (JSON lines); a run that was stopped goes on with it.
-    progress
-        Called with the sentences finished and their number.
 
     Returns
     -------
     The measures of `lignite.agreement`, over sentence, layer, start of `whole`, of `attention` and of `mlp`,
     composition, and whether what a token gives itself takes part; `rank_pairings` ranks the pairings.
-
-    Raises
-    ------
-    FileError
-        If the corpus cannot be read, or finished work cannot be kept.
-    InputError
-        If no sentence can be answered.
     """
-    model = as_model(model)
-    question = Question("consistency", {"tol": tol}, partial(_answer, model, tol))
-    answers = ask_sentences(model, corpus, question, limit=limit, seed=seed, resume=resume, progress=progress)
-    found = [_restored(piece) for piece in answers.pieces]
-    together = xr.concat(found, "sentence", combine_attrs="drop")
-    missing = dict.fromkeys(said for one in found for said in one.attrs["skipped"])
-    return together.assign_coords(sentence=[sentence.id for sentence in answers.sentences]).assign_attrs(
-        describe(model, question, answers, limit=limit, seed=seed), missing=json.dumps(list(missing))
-    )
 
+    tol: float = option(1e-3, "Gap allowed per displacement, of each map.", panel=COST, metavar="SHARE")
 
-def _answer(model: Model, tol: float, sentence: Sentence) -> Piece:
-    compared = compare_pairings(model, sentence.input, tol=tol)
-    values = {name: compared[name].values.ravel().tolist() for name in MEASURES}
-    return {"layers": compared["layer"].values.tolist(), "skipped": compared.attrs["skipped"], **values}
+    def answer(self, model: Model, sentence: Sentence, others: Mapping[str, Model]) -> xr.Dataset:
+        """Compare the maps of one sentence."""
+        return compare_pairings(model, sentence.input, tol=self.tol)
 
-
-def _restored(piece: Piece) -> xr.Dataset:
-    shape = (len(piece["layers"]), *map(len, AXES))
-    values = {name: np.array(piece[name], dtype=float).reshape(shape) for name in MEASURES}
-    return _labelled(values, piece["layers"], piece["skipped"])
+    @classmethod
+    def report(cls, found: xr.Dataset) -> Report:
+        """Where the paper's pairing stands among all."""
+        return report_consistency(found)
 
 
 def _labelled(values: dict[str, np.ndarray], layers: Sequence[int], skipped: Sequence[str]) -> xr.Dataset:
     coordinates = {"layer": list(layers), **{name: list(axis) for name, axis in zip(DIMS[1:], AXES, strict=True)}}
-    return xr.Dataset({name: (DIMS, one) for name, one in values.items()}, coordinates, {"skipped": list(skipped)})
+    return xr.Dataset({name: (DIMS, one) for name, one in values.items()}, coordinates, {"missing": list(skipped)})
 
 
 def compare_pairings(model: Model, sentence: Any, *, tol: float = 1e-3) -> xr.Dataset:
@@ -134,7 +91,7 @@ def compare_pairings(model: Model, sentence: Any, *, tol: float = 1e-3) -> xr.Da
     -------
     The measures of `lignite.agreement`, each over layer, start of `whole`, of `attention` and of `mlp`, composition,
     and whether what a token gives itself takes part. A start that the model cannot offer (attention weights that its
-    blocks do not show) is NaN everywhere, and named in the attribute `skipped`.
+    blocks do not show) is NaN everywhere, and named in the attribute `missing`.
     """
     wholes, halves, skipped = _maps(model, sentence, tol)
     first = next(iter(wholes.values()))

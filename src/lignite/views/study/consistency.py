@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lignite.metrics.readings.agreement import MEASURES
 from lignite.metrics.readings.pairings import CORRELATIONS, DIAGONALS, PAIRING, rank_pairings
 from lignite.views.drawing import STYLE, choose_ink
-from lignite.views.study.report import Report, Table
+from lignite.views.study.report import Report, Table, spoken
 
 LEADING = "spearman"
 """The measure of the pictures: its unit is that of no map, so that products may be compared as well."""
@@ -103,8 +103,7 @@ def _name(pairing: Mapping[str, object] | pd.Series) -> str:
 def _findings(compared: xr.Dataset, ranked: pd.DataFrame, claims: pd.DataFrame) -> list[str]:
     n, best = compared.sizes["sentence"], ranked.iloc[0]
     first = (
-        f"Over {n} sentences the two agree best, by rank and without the diagonal, from {_name(best)}: "
-        f"{_interval(best)}."
+        f"Over {n} sentences the two agree best, by rank and without the diagonal, from {_name(best)}: {spoken(best)}."
     )
     kept = int((claims["rank"] == 1).sum())
     close = int(((claims["behind_low"] <= 0) & (claims["rank"] > 1)).sum())
@@ -118,10 +117,6 @@ def _findings(compared: xr.Dataset, ranked: pd.DataFrame, claims: pd.DataFrame) 
         f"{start} {mean:.3f}" for start, mean in starts.items()
     )
     return [first, second, f"{third}."]
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
 
 
 def _chosen(ranked: pd.DataFrame) -> dict[str, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 import io
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib
@@ -12,21 +11,17 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from lignite.errors import FileError, OptionError
+from lignite.errors import FileError
 from lignite.files import write_whole
 from lignite.results.io import as_netcdf
 from lignite.views.attributes import from_json, options
 from lignite.views.drawing import STYLE, save_figure
 from lignite.views.labels import model_title
 from lignite.views.markup import render, write_page
-from lignite.views.study.consistency import report_consistency
 from lignite.views.study.report import Report, Table
 
-REPORTS: Mapping[str, Callable[[xr.Dataset], Report]] = {"consistency": report_consistency}
-"""How each study is told."""
 
-
-def write_study(found: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]:
+def write_study(found: xr.Dataset, report: Report, folder: str | os.PathLike[str]) -> list[Path]:
     """Write all files of a study into a folder, which is made where it is missing; each is whole or not there.
 
     Returns
@@ -35,16 +30,10 @@ def write_study(found: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]
 
     Raises
     ------
-    OptionError
-        If the Dataset is no study.
     FileError
         If a file cannot be written.
     """
-    folder, report = Path(folder), report_of(found)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be made a folder ({error.strerror or error}). Name another one.") from error
+    folder = make_folder(folder)
     written = [write_page(study_html(found, report), folder / "index.html")]
     numbers = folder / f"{found.attrs['study']}.nc"
     write_whole(numbers, as_netcdf(found, numbers))
@@ -59,12 +48,14 @@ def write_study(found: xr.Dataset, folder: str | os.PathLike[str]) -> list[Path]
     return written
 
 
-def report_of(found: xr.Dataset) -> Report:
-    """What is shown of a study, by its name."""
-    name = str(found.attrs.get("study", ""))
-    if name not in REPORTS:
-        raise OptionError(f"this result is no study that can be shown (study={name!r}). Known: {', '.join(REPORTS)}.")
-    return REPORTS[name](found)
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """Make a folder where it is missing."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be made a folder ({error.strerror or error}). Name another one.") from error
+    return folder
 
 
 def study_html(found: xr.Dataset, report: Report) -> str:
@@ -83,8 +74,16 @@ def study_html(found: xr.Dataset, report: Report) -> str:
         tables=[
             (table.title, table.note, list(table.frame.columns), _rows(table.frame)) for table in report.tables.values()
         ],
-        settings={**options(found), "weights": str(found.attrs["weights"])[:16], **from_json(found, "versions")},
+        settings={**options(found), **_provenance(found), **from_json(found, "versions")},
     )
+
+
+def _provenance(found: xr.Dataset) -> dict[str, str]:
+    """Which weights were asked about which sentences, as the first digits of their sha256, and how."""
+    digests = {"weights": found.attrs["weights"], **from_json(found, "others"), "sentences": found.attrs["asked"]}
+    shown = {name: str(digest)[:16] for name, digest in digests.items()}
+    given = {name: str(found.attrs[name]) for name in ("corpus", "command") if found.attrs.get(name)}
+    return {**given, **shown}
 
 
 def latex(table: Table) -> str:

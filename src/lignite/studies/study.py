@@ -1,0 +1,51 @@
+"""What a study is: a frozen record of its options that asks every sentence the same, found by its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import xarray as xr
+
+from lignite.data.sentences import Sentence
+from lignite.errors import OptionError
+from lignite.options import Options
+
+if TYPE_CHECKING:
+    from lignite.models.load import Model
+    from lignite.views.study.report import Report
+
+STUDIES: dict[str, type["Study"]] = {}
+"""Every study by its name, entered when its class is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Options):
+    """One question over a corpus: its fields are its options.
+
+    A subclass with a name, ``class Mine(Study, name="mine")``, is `lignite.study.mine` and ``lignite study mine``, with
+    its options and their help.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, *, name: str | None = None) -> None:
+        super().__init_subclass__()
+        if name is not None:
+            cls.name = name
+            STUDIES[name] = cls
+
+    def others(self, model: "Model") -> Mapping[str, "Model"]:
+        """Models that every sentence is asked of beside the one at hand, by what the study calls them."""
+        return {}
+
+    def answer(self, model: "Model", sentence: Sentence, others: Mapping[str, "Model"]) -> xr.Dataset:
+        """What one sentence says: numbers over axes that are the same for every sentence.
+
+        A list of texts under the attribute `missing` says what the model could not be asked; each is told once.
+        """
+        raise OptionError(f"{type(self).__name__} asks nothing: give it a method `answer`.")
+
+    @classmethod
+    def report(cls, found: xr.Dataset) -> "Report":
+        """What is told of the answers of all sentences, which lie along the dimension `sentence`."""
+        raise OptionError(f"{cls.__name__} tells nothing: give it a method `report`.")
