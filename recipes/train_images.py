@@ -57,20 +57,23 @@ class Recipe:
 SCENES = Recipe(
     data="fmnist-scenes", labels=ITEMS, side=64, patch=8, width=64, layers=3, epochs=20, shift=2, learning_rate=2e-3
 )
+PHOTOGRAPHS = Recipe(
+    data="flowers-pets",
+    labels=(*FLOWERS, *PETS),
+    side=128,
+    patch=16,
+    width=96,
+    layers=4,
+    epochs=50,
+    zoom=0.6,
+    shade=0.2,
+)
 RECIPES = {
     "fmnist-scenes": SCENES,
     "fmnist-scenes-mae": Recipe(**asdict(SCENES) | {"pretrain": 20}),
-    "flowers-pets": Recipe(
-        data="flowers-pets",
-        labels=(*FLOWERS, *PETS),
-        side=128,
-        patch=16,
-        width=96,
-        layers=4,
-        epochs=50,
-        zoom=0.6,
-        shade=0.2,
-    ),
+    "fmnist-scenes-deep": Recipe(**asdict(SCENES) | {"layers": 6, "learning_rate": 1e-3}),
+    "flowers-pets": PHOTOGRAPHS,
+    "flowers-pets-deep": Recipe(**asdict(PHOTOGRAPHS) | {"layers": 6}),
 }
 
 
