@@ -16,6 +16,8 @@ SINGLE_PASS = [
     "gradient-x-input",
     "saliency",
     "grad-cam",
+    "hirescam",
+    "layercam",
     "attention-last",
     "attention-rollout",
     "attention-x-gradient",

@@ -439,7 +439,17 @@ def test_a_masked_autoencoder_without_a_head_says_so(tmp_path):
 
 # Symmetry
 
-SOUND = ("ca-lig", "relevance-flow", "ig", "gradient-x-input", "occlusion", "grad-cam", "attention-x-gradient")
+SOUND = (
+    "ca-lig",
+    "relevance-flow",
+    "ig",
+    "gradient-x-input",
+    "occlusion",
+    "grad-cam",
+    "hirescam",
+    "layercam",
+    "attention-x-gradient",
+)
 
 
 @pytest.mark.parametrize("method", [*SOUND, "attention-rollout", "saliency"])

@@ -333,7 +333,10 @@ def reads_words() -> lignite.Model:
 
 
 FAULTS = {"head": looks_at_words, "word": reads_words, "block": hands_on}
-BY_STATES = ("ca-lig", "relevance-flow", "ig", "gradient-x-input", "saliency", "grad-cam", "sequential-ig")
+BY_STATES = (
+    "ca-lig", "relevance-flow", "ig", "gradient-x-input", "saliency", "grad-cam", "hirescam", "layercam",
+    "sequential-ig",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", BY_STATES)

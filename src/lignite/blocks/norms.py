@@ -22,6 +22,11 @@ def epsilon_of(module: nn.Module) -> float | None:
     return None
 
 
+def norms_in(module: nn.Module) -> list[nn.Module]:
+    """List the norms of a block, known by their names or their epsilon."""
+    return [part for part in module.modules() if "Norm" in type(part).__name__ or epsilon_of(part) is not None]
+
+
 def list_epsilons(module: nn.Module) -> list[float]:
     """List epsilons of the norms in a block, and the two usual ones for norms that keep theirs in their code."""
     found = {epsilon_of(part) for part in module.modules() if not any(part.children())}

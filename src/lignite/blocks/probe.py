@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from lignite.blocks.arguments import change_tensors
-from lignite.blocks.norms import epsilon_of
+from lignite.blocks.norms import norms_in
 from lignite.blocks.record import BlockCall
 from lignite.models.hold import own_calls
 
@@ -50,10 +50,11 @@ def tells_points_apart(call: BlockCall) -> bool:
 
 @contextmanager
 def norms_noted(module: nn.Module) -> Iterator[list[nn.Module]]:
-    """Note the norms of a block that run, known by their names or their epsilon."""
+    """Note the norms of a block that run."""
     seen: list[nn.Module] = []
-    norms = [part for part in module.modules() if "Norm" in type(part).__name__ or epsilon_of(part) is not None]
-    handles = [norm.register_forward_pre_hook(own_calls(lambda part, _: seen.append(part))) for norm in norms]
+    handles = [
+        norm.register_forward_pre_hook(own_calls(lambda part, _: seen.append(part))) for norm in norms_in(module)
+    ]
     try:
         yield seen
     finally:

@@ -7,7 +7,15 @@ They are made without torch: what they compute stands in `lignite.methods.scorin
 # isort: off
 from lignite.methods.ca_lig import CaLig
 from lignite.methods.relevance_flow import RelevanceFlow
-from lignite.methods.gradients import DeepLift, GradCam, GradientTimesInput, IntegratedGradients, Saliency
+from lignite.methods.gradients import (
+    DeepLift,
+    GradCam,
+    GradientTimesInput,
+    HiResCam,
+    IntegratedGradients,
+    LayerCam,
+    Saliency,
+)
 from lignite.methods.perturbation import KernelShap, Lime, Occlusion, SequentialIG, Shapley
 from lignite.methods.attention import AttentionLast, AttentionRollout, AttentionTimesGradient
 from lignite.methods.attnlrp import AttnLRP
@@ -18,6 +26,6 @@ from lignite.methods.method import METHODS, Explanation, Method
 
 __all__ = [
     "METHODS", "AttentionLast", "AttentionRollout", "AttentionTimesGradient", "AttnLRP", "CaLig", "DeepLift",
-    "Explanation", "GradCam", "GradientTimesInput", "IntegratedGradients", "KernelShap", "Lime", "Method", "Occlusion",
-    "Random", "RelevanceFlow", "Saliency", "SequentialIG", "Shapley",
+    "Explanation", "GradCam", "GradientTimesInput", "HiResCam", "IntegratedGradients", "KernelShap", "LayerCam", "Lime",
+    "Method", "Occlusion", "Random", "RelevanceFlow", "Saliency", "SequentialIG", "Shapley",
 ]  # fmt: skip

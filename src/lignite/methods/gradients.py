@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lignite.methods.method import Method
 from lignite.methods.shared import DrawnNodes, FromBaseline
+from lignite.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,5 +28,27 @@ class DeepLift(FromBaseline, name="deeplift", scored_by="gradients.deeplift"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradCam(Method, name="grad-cam", scored_by="gradients.grad_cam"):
-    """States weighted by F's gradient, averaged over tokens (Selvaraju et al. 2017), as they enter each block."""
+class ActivationMap(Method):
+    """A method that weights what the last block's attention reads by F's gradient there."""
+
+    signed: bool = option(
+        True,
+        "Scores below zero speak against; without, they are 0, as in the published maps, which end in a ReLU.",
+        typed="--signed/--unsigned",
+        told=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradCam(ActivationMap, name="grad-cam", scored_by="activation_maps.grad_cam"):
+    """Channels that the last block's attention reads, weighted by F's mean gradient (Selvaraju et al. 2017)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiResCam(ActivationMap, name="hirescam", scored_by="activation_maps.hirescam"):
+    """Gradient of F times what the last block's attention reads, summed over channels (Draelos and Carin 2020)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCam(ActivationMap, name="layercam", scored_by="activation_maps.layercam"):
+    """Positive part of F's gradient times what the last block's attention reads (Jiang et al. 2021)."""

@@ -15,7 +15,7 @@ from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.leap import warn_of_leaps
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
-from lignite.methods.gradients import DeepLift, GradCam, GradientTimesInput, IntegratedGradients, Saliency
+from lignite.methods.gradients import DeepLift, GradientTimesInput, IntegratedGradients, Saliency
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.optional import load_optional
 from lignite.methods.scoring.stacks import (
@@ -68,31 +68,6 @@ def saliency(options: Saliency, model: Model, rows: Sequence[Row], budget: float
 def _gradient(stack: Stack) -> Float[Tensor, "row token d"]:
     hold_against_another_input(stack, every_layer=False)
     return gradient_at(stack, 0, stack.states[0], every_row(stack))
-
-
-def grad_cam(options: GradCam, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
-    """States weighted by F's gradient, averaged over tokens (Selvaraju et al. 2017), as they enter each block.
-
-    The relevance is that at the last block. What leaves it has a gradient only where the head reads, which would make
-    the average that one token's. Signed; the usual form keeps the positive part alone.
-    """
-
-    def compute(stack: Stack) -> dict[str, Tensor]:
-        hold_against_another_input(stack)
-        states = stack.states[0].detach().clone().requires_grad_()
-        with torch.enable_grad():
-            layers, value = stack.trace(states, every_row(stack))
-        entering = layers[: stack.n_layers]
-        gradients = torch.autograd.grad(value.sum(), entering)
-        kept = stack.kept[..., None].to(states.dtype)
-        by_layer = []
-        for gradient, each in zip(gradients, entering, strict=True):
-            mean = (gradient * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)
-            seen = (gradient != 0).any(-1)  # what follows the answer in a causal model has a state, but no say
-            by_layer.append(torch.where(seen, (mean * each.detach()).sum(-1), 0))
-        return {"relevance": by_layer[-1], "layer_relevance": torch.stack(by_layer, dim=1)}
-
-    return explain_stacks(model, rows, budget, compute)
 
 
 @averaged
