@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.testing import assert_allclose
+from tests.kit.architectures import full_precision, randomize
 from tests.kit.headed_models import headed
-from tests.test_vision import OWN, model_of, pixels_of
 
 import lignite
 from lignite.targets.ask import ask
@@ -29,10 +30,25 @@ ROUNDED = {"rtol": 1e-9, "atol": 1e-12}
 every_map = pytest.mark.parametrize("method", MAPS)
 
 
+def vit():
+    """Three by three patches behind a class token, in double precision."""
+    config = transformers.ViTConfig(
+        image_size=12, patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20,
+        num_labels=3,
+    )  # fmt: skip
+    network = transformers.ViTForImageClassification(config).double()
+    randomize(network, seed=3, gains={})
+    return full_precision(network.eval())
+
+
+def pixels():
+    return torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
 def model_and_input(name):
     """A tiny model, an input, and what is explained of it."""
     if name == "vit":
-        return model_of("vit"), {"pixel_values": pixels_of(OWN)}, 1
+        return lignite.wrap(vit()), {"pixel_values": pixels()}, 1
     heads = {"bert": "BertForSequenceClassification", "gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM"}
     return headed(name, heads[name]), TEXT, 1 if name == "bert" else None
 
@@ -85,6 +101,6 @@ def test_unsigned_maps_keep_what_speaks_for_the_answer(method):
     signed = lignite.explain(model, given, target=target, method=method)
     kept = lignite.explain(model, given, target=target, method=method, signed=False)
 
-    assert signed.relevance.min() < 0
+    assert signed.layer_relevance.min() < 0 < signed.layer_relevance.max()
     assert_allclose(kept.relevance, np.maximum(signed.relevance, 0), rtol=0, atol=0)
     assert_allclose(kept.layer_relevance, np.maximum(signed.layer_relevance, 0), rtol=0, atol=0)
