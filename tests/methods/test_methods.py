@@ -3,7 +3,6 @@
 import itertools
 import math
 import sys
-import types
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +30,7 @@ from lignite.targets.rows import Row
 from lignite.targets.target import Target
 
 BUDGET = 2.0**26
-RUNS_HERE = sorted(METHODS.keys() - {"ca-lig", "relevance-flow", "attnlrp"})
-"""Comparators; attnlrp needs a library that is not installed."""
+COMPARATORS = sorted(METHODS.keys() - {"ca-lig", "relevance-flow"})
 BY_CAPTUM = {"shapley", "kernel-shap", "lime"}
 TEXTS = ["the plot was thin, but the acting says it all", "people at the plot", "nothing was thin at all but acting"]
 """Three lengths, so that batches are padded."""
@@ -57,7 +55,7 @@ def bag():
     return bag_of_words(WORTH, mask=0.05)
 
 
-every_method = pytest.mark.parametrize("method", RUNS_HERE)
+every_method = pytest.mark.parametrize("method", COMPARATORS)
 
 ROUNDED = {"rtol": 1e-9, "atol": 1e-12}
 """Float64 sums in another order: 1e-16 for each of some thousand operations, with room."""
@@ -510,7 +508,7 @@ def test_padding_of_the_users_is_left_out(method):
     assert_allclose(found[0], alone[0], **tolerance)
 
 
-@pytest.mark.parametrize("method", [name for name in RUNS_HERE if name != "random"])
+@pytest.mark.parametrize("method", [name for name in COMPARATORS if name != "random"])
 def test_what_follows_the_answer_of_a_causal_model_has_no_part_in_it(method):
     """Exactly zero: not a rounding error's worth."""
     model = tiny("gpt2")
@@ -614,92 +612,11 @@ def test_deeplift_says_where_it_does_not_run():
     before.assert_equal(snapshot(model.network))
 
 
-# AttnLRP, on a stand-in: the library itself knows no transformers of this age
-
-
-def stand_in_for_lxt(monkeypatch, *, spoils: bool = False):
-    """A library of the same interface whose one rule is the identity rule for norms; it may also break the model."""
-
-    def norm(self, states):
-        centred = states - states.mean(-1, keepdim=True)
-        scale = (centred.square().mean(-1, keepdim=True) + self.eps).rsqrt().detach()
-        return centred * scale * self.weight + self.bias + float(spoils)
-
-    def patch(target):
-        target.forward = norm
-        target.mark_of_lxt = True
-
-    def get_default_map(family):
-        if "bert" not in family.__name__:
-            raise ValueError(f"{family.__name__} not yet supported.")
-        return {nn.LayerNorm: patch}
-
-    efficient, models = types.ModuleType("lxt.efficient"), types.ModuleType("lxt.efficient.models")
-    models.get_default_map = get_default_map
-    efficient.monkey_patch = lambda family: [patch(target) for target, patch in get_default_map(family).items()]
-    for name, module in {"lxt": types.ModuleType("lxt"), "lxt.efficient": efficient, models.__name__: models}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-
-
-def test_attnlrp_is_gradient_x_input_under_the_librarys_rules(monkeypatch):
-    """Norms whose scale is a constant to the gradient; the sum of all relevance then misses F by biases alone."""
-    stand_in_for_lxt(monkeypatch)
-    model = tiny("bert")
-    (row,) = ask(model, TEXTS[0])
-    forward = nn.LayerNorm.forward
-
-    (found,) = relevance(model, [row], "attnlrp")
-
-    assert nn.LayerNorm.forward is forward
-    assert not hasattr(nn.LayerNorm, "mark_of_lxt")
-    scales = []
-    for module in model.network.modules():
-        if isinstance(module, nn.LayerNorm):
-            module.register_forward_hook(frozen_norm)
-            scales.append(module)
-    caught = []
-    block = model.network.bert.encoder.layer[0]
-    block.register_forward_pre_hook(lambda module, args: (caught.append(args[0]), args[0].retain_grad())[0])
-    model.network(**row.encoded.tensors).logits[0, row.objective.index].backward()
-    assert_allclose(found, (caught[0].grad * caught[0])[0].sum(-1).detach(), **ROUNDED)
-
-
-def frozen_norm(module, args, output):
-    """The same output by an affine map whose scale the gradient does not see."""
-    (states,) = args
-    variance = states.var(-1, unbiased=False, keepdim=True).detach()
-    return (states - states.mean(-1, keepdim=True)) / torch.sqrt(variance + module.eps) * module.weight + module.bias
-
-
-def test_attnlrp_refuses_rules_that_change_the_answer(monkeypatch):
-    """A library made for another release of transformers would explain another model."""
-    stand_in_for_lxt(monkeypatch, spoils=True)
-    model = tiny("bert")
-
-    with pytest.raises(OptionError, match="with lxt's rules the model answers"):
-        relevance(model, ask(model, TEXTS[0]), "attnlrp")
-
-    assert not hasattr(nn.LayerNorm, "mark_of_lxt")
-
-
-def test_attnlrp_names_what_is_missing(monkeypatch):
-    """The library, or its rules for this family."""
-    monkeypatch.setitem(sys.modules, "lxt", None)
-    model = tiny("gpt2")
-    rows = ask(model, TEXTS[0])
-
-    with pytest.raises(OptionError, match="'attnlrp' runs on lxt, which is not installed"):
-        relevance(model, rows, "attnlrp")
-    stand_in_for_lxt(monkeypatch)
-    with pytest.raises(OptionError, match="no rules for gpt2"):
-        relevance(model, rows, "attnlrp")
-
-
 def test_importing_the_methods_imports_no_library_of_others():
     """Whoever never compares needs none of them."""
     import subprocess
 
-    code = "import sys, lignite.methods; print(sorted({'captum', 'sklearn', 'lxt'} & set(sys.modules)))"
+    code = "import sys, lignite.methods; print(sorted({'captum', 'sklearn'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert found.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Attention-aware layer-wise relevance propagation, where its authors' library is installed."""
+"""Attention-aware layer-wise relevance propagation: gradient × input under rules of its own."""
 
 from dataclasses import dataclass
 
@@ -7,4 +7,4 @@ from lignite.methods.method import Method
 
 @dataclass(frozen=True, kw_only=True)
 class AttnLRP(Method, name="attnlrp", scored_by="attnlrp.attnlrp"):
-    """Gradient × input with lxt's rules for softmax, products and norms (Achtibat et al. 2024), on a copy."""
+    """Gradient × input, where norms, activations and products follow AttnLRP's rules (Achtibat et al. 2024)."""

@@ -1,101 +1,73 @@
-"""Attention-aware layer-wise relevance propagation, where its authors' library is installed."""
+"""Attention-aware layer-wise relevance propagation: gradient × input under rules of its own."""
 
-import copy
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lignite.attribution.propagation import Propagation, of_activation
+from lignite.blocks.baselines import hold_against_another_input
+from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.attnlrp import AttnLRP
-from lignite.methods.gradients import GradientTimesInput
 from lignite.methods.method import Explanation
-from lignite.methods.scoring.gradients import gradient_x_input
-from lignite.methods.scoring.optional import load_optional
-from lignite.models.hold import at_rest
+from lignite.methods.scoring.gradients import is_activation
+from lignite.methods.scoring.stacks import every_row, explain_stacks
+from lignite.models.hold import modules_of, own_calls
 from lignite.models.load import Model
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
-REMEDY = "install a release of lxt that knows your transformers; its licence keeps it out of lignite's dependencies"
 SAME_ANSWER = 1e-3
-"""Largest relative change of F by lxt's rules that still is rounding: they change how F is differentiated, not F."""
+"""Largest relative change of F under the rules that still is rounding: they change how F is differentiated, not F."""
 
 
 def attnlrp(options: AttnLRP, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
-    """Gradient × input with lxt's rules for softmax, products and norms (Achtibat et al. 2024), on a copy of the model.
-
-    The copy takes as much memory as the model. What lxt changes in transformers' classes is put back afterwards.
+    """Gradient × input under AttnLRP's rules (Achtibat et al. 2024), at the states that enter the first block.
 
     Raises
     ------
     OptionError
-        If lxt is not installed, does not know this architecture or changes the model's answer.
+        If rules do not reach inside a part of the model, or change its answer.
     """
-    lxt = load_optional("lxt.efficient", options.name, REMEDY)
-    maps = load_optional("lxt.efficient.models", options.name, REMEDY)
-    family = sys.modules[type(model.network).__module__]
-    expected = predict(model, rows[:1], memory=budget).value
-    with _put_back(_targets(maps, family)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lxt warns of every class that it has changed before
-        copied = _rebuilt_with(lxt, family, model)
-        with at_rest(copied.network):
-            _check_answer(expected, predict(copied, rows[:1], memory=budget).value)
-            return gradient_x_input(GradientTimesInput(), copied, rows, budget)
+    _check_reach(model.network)
+    return explain_stacks(model, rows, budget, lambda stack: {"relevance": _relevance(stack)})
 
 
-def _targets(maps: Any, family: ModuleType) -> list[Any]:
-    """Classes and modules that lxt is going to change."""
-    try:
-        return list(maps.get_default_map(family))
-    except ValueError as error:
+def _check_reach(network: nn.Module) -> None:
+    if any(isinstance(part, nn.MultiheadAttention) for part in modules_of(network)):
         raise OptionError(
-            f"method='attnlrp': lxt has no rules for {family.__name__.split('.')[-2]}; use 'ig'."
-        ) from error
-
-
-def _rebuilt_with(lxt: Any, family: ModuleType, model: Model) -> Model:
-    """The same weights in classes that lxt has changed: for some families it changes only what is built later."""
-    lxt.monkey_patch(family)
-    network = getattr(family, type(model.network).__name__)(copy.deepcopy(model.config)).to(model.device, model.dtype)
-    network.load_state_dict(model.network.state_dict())
-    return replace(model, network=network.eval())
-
-
-def _check_answer(expected: Tensor, found: Tensor) -> None:
-    if not torch.allclose(found, expected, rtol=SAME_ANSWER, atol=SAME_ANSWER):
-        raise OptionError(
-            f"method='attnlrp': with lxt's rules the model answers {float(found[0]):.4g} instead of "
-            f"{float(expected[0]):.4g}; {REMEDY}."
+            f"method='attnlrp': {type(network).__name__} holds torch's MultiheadAttention, a single function inside "
+            "which no product can be divided; use 'ig'."
         )
 
 
+def _relevance(stack: Stack) -> Tensor:
+    hold_against_another_input(stack, every_layer=False)
+    with Propagation(), _activations_straight(stack.network), torch.enable_grad():
+        states = stack.states[0].detach().requires_grad_()
+        value = stack.run(0, states, every_row(stack))
+        (gradient,) = torch.autograd.grad(value.sum(), states)
+    if not torch.allclose(value, stack.value, rtol=SAME_ANSWER, atol=SAME_ANSWER):
+        raise OptionError(
+            f"method='attnlrp': under its rules {stack.name} answers {float(value[0]):.4g} instead of "
+            f"{float(stack.value[0]):.4g}: it changes tensors in place; use 'ig'."
+        )
+    return (gradient * states.detach()).sum(-1)
+
+
 @contextmanager
-def _put_back(targets: Sequence[Any]) -> Iterator[None]:
-    """Give classes and modules their attributes back, and attention tables their entries."""
-    tables = [getattr(target, "ALL_ATTENTION_FUNCTIONS", None) for target in targets]
-    entries = [part for table in tables for owner in (table, type(table)) for part in _dicts_of(owner)]
-    before = [(target, dict(vars(target))) for target in targets]
-    contents = [(part, dict(part)) for part in entries]
+def _activations_straight(network: nn.Module) -> Iterator[None]:
+    """Let activations of several steps, such as GPT-2's, be one function to the rules."""
+
+    def straighten(module: nn.Module, args: tuple[Any, ...], value: Any) -> Tensor | None:
+        (states,) = args
+        return of_activation(module.forward, states, value) if states.requires_grad else None
+
+    handles = [part.register_forward_hook(own_calls(straighten)) for part in modules_of(network) if is_activation(part)]
     try:
         yield
     finally:
-        for target, attributes in before:
-            for name in vars(target).keys() - attributes.keys():
-                delattr(target, name)
-            for name, value in attributes.items():
-                if vars(target).get(name) is not value:
-                    setattr(target, name, value)
-        for part, content in contents:
-            part.clear()
-            part.update(content)
-
-
-def _dicts_of(owner: Any) -> list[dict[Any, Any]]:
-    return [part for part in getattr(owner, "__dict__", {}).values() if isinstance(part, dict)]
+        for handle in handles:
+            handle.remove()

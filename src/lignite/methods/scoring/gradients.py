@@ -123,7 +123,7 @@ def _activations_known(rules: Any, network: nn.Module) -> Iterator[None]:
     """
     table = rules.SUPPORTED_NON_LINEAR
     modules = list(network.modules())
-    known = {type(module) for module in modules if _is_activation(module)} - table.keys()
+    known = {type(module) for module in modules if is_activation(module)} - table.keys()
     notes = [(module, name) for module in modules for name in ("input", "output") if name not in module.__dict__]
     table.update(dict.fromkeys(known, rules.nonlinear))
     try:
@@ -135,6 +135,7 @@ def _activations_known(rules: Any, network: nn.Module) -> Iterator[None]:
             module.__dict__.pop(name, None)
 
 
-def _is_activation(module: nn.Module) -> bool:
+def is_activation(module: nn.Module) -> bool:
+    """Whether a module is one of the activations that transformers and its models use."""
     home = type(module).__module__
     return home == "transformers.activations" or type(module) in (nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish)
