@@ -112,10 +112,15 @@ def _divided(
 
 
 def _unit_length(
-    function: Callable[..., Tensor], input: Float[Tensor, "*axes"], p: float = 2.0, dim: int = 1, eps: float = 1e-12
+    function: Callable[..., Tensor],
+    input: Float[Tensor, "*axes"],
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    **kwargs: Any,
 ) -> Float[Tensor, "*axes"]:
     length = input.detach().norm(p, dim, keepdim=True).clamp_min(eps)
-    return _valued(function(input, p, dim, eps), input / length)
+    return _valued(function(input, p, dim, eps, **kwargs), input / length)
 
 
 def _product(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
