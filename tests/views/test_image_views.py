@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from rich.cells import cell_len
 from rich.console import Console
 from scipy.interpolate import RegularGridInterpolator
@@ -287,6 +288,31 @@ def test_special_tokens_are_numbers_beside_the_picture():
     for name, score in zip(names[:8], range(1, 9), strict=True):
         assert written[written.index(name) + 1] == f"{score:+#.3g}"
     assert written[written.index("4 more, together") + 1] == f"{9 + 10 + 11 + 12:+#.3g}"
+
+
+def test_listed_patches_carry_their_positions_in_the_picture():
+    """The reader of a list need not count rows and columns: a number stands on the patch that it names."""
+    dataset = scored(small(), [9, 3, 0, -2, 1, -4, 0])
+
+    figure = draw_explanation(dataset)
+
+    overlay = next(axes for axes in figure.axes if axes.texts)
+    height, width = overlay.images[0].get_array().shape[:2]
+    found = {text.get_text(): text.get_position() for text in overlay.texts}
+    assert list(found) == ["1", "4", "5", "3"]  # for, then against, the strongest first; not [CLS], and not what is 0
+    for number, (x, y) in found.items():
+        row, col = divmod(int(number) - 1, 3)
+        np.testing.assert_allclose((x + 0.5, y + 0.5), ((col + 0.5) * width / 3, (row + 0.5) * height / 2))
+    written = texts(figure)
+    assert written[written.index("5 r1c1") + 1] == "−4.00"
+
+
+def test_sums_and_special_tokens_are_bars_on_one_scale():
+    """How much of an explanation lies outside the picture is seen beside what its patches say."""
+    figure = draw_explanation(scored(small(), [2, 3, 0, -2, 1, -6, 0]))
+
+    bars = [artist.get_width() for artist in figure.artists if isinstance(artist, Rectangle)]
+    np.testing.assert_allclose(np.array(bars) / max(bars), [4 / 8, 8 / 8, 2 / 8])
 
 
 @pytest.mark.parametrize(("special", "said"), [("hide", "hidden"), ("share", "shared among the patches")])

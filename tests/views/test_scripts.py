@@ -152,6 +152,24 @@ def explanation_numbers() -> dict:
     }
 
 
+def image_numbers() -> dict:
+    """An explained image of unknown pixels, its strongest patches by their positions, and its sums as bars."""
+    dataset = sample_image_explanation(grid=(4, 5), n_layers=2, image=False)
+    scores, patch = dataset.relevance.values.astype("f8"), dataset.row.values >= 0
+    strongest = [
+        [place for place in np.argsort(-np.abs(scores), kind="stable") if patch[place] and sign * scores[place] > 0][
+            :10
+        ]
+        for sign in (1, -1)
+    ]
+    sums = [scores[patch & (scores > 0)].sum(), scores[patch & (scores < 0)].sum(), *scores[~patch]]
+    return {
+        "seen": page_of(explanation_html(dataset)),
+        "numbered": [int(dataset.position.values[place]) for places in strongest for place in places],
+        "bars": [abs(size) / max(map(abs, sums)) for size in sums],
+    }
+
+
 def written() -> dict:
     """Numbers as text, where the scripts and the tables write them alike (signs apart)."""
     sizes = [1e-4, 0.00123456, 0.1, 0.31415, 1.0, 12.0, 99.95, 123.4, 999.0]
@@ -166,7 +184,9 @@ def written() -> dict:
 def given(tmp_path_factory) -> Path:
     """What the scripts are held against, written by the library at the moment of the test."""
     path = tmp_path_factory.mktemp("web") / "given.json"
-    path.write_text(json.dumps(flow_numbers() | colours() | explanation_numbers() | written()), encoding="utf-8")
+    path.write_text(
+        json.dumps(flow_numbers() | colours() | explanation_numbers() | image_numbers() | written()), encoding="utf-8"
+    )
     return path
 
 

@@ -66,7 +66,7 @@ export class Element {
   getContext() { return (this.context ??= new Context(this)); }
 }
 
-/** Draws nothing, but keeps the pixels that were put on it. */
+/** Draws nothing, but keeps the pixels that were put on it, and the words. */
 class Context {
   constructor(canvas) {
     this.canvas = canvas;
@@ -74,6 +74,8 @@ class Context {
   }
 
   measureText(text) { return { width: 6 * text.length }; }
+
+  fillText(text, x, y) { (this.canvas.written ??= []).push({ text, x, y }); }
 
   getTransform() { return { a: 1 }; }
 

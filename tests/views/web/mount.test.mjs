@@ -63,6 +63,29 @@ test("an explanation that is changed leaves the other as it was", async () => {
   assert.doesNotMatch(part(second, "legend-text").textContent, /layer 1/);
 });
 
+test("the strongest patches carry their numbers until the reader takes them away", async () => {
+  const { roots: [page] } = await two("explain", given.seen), overlay = part(page, "overlay");
+  const drawnWith = (checked) => {
+    overlay.written = [];
+    Object.assign(part(page, "numbered"), { checked }).fire("input");
+    return overlay.written;
+  };
+
+  assert.deepEqual(drawnWith(true).map(({ text }) => Number(text)), given.numbered);
+  const places = drawnWith(true).map(({ text, x, y }) => [Number(text) - 1, Math.floor((5 * x) / overlay.width) + 5 * Math.floor((4 * y) / overlay.height)]);
+  for (const [expected, found] of places) assert.equal(found, expected); // behind [CLS], row by row
+  assert.deepEqual(drawnWith(false), []);
+});
+
+test("what has no place is a bar in the measure of what the patches say", async () => {
+  const { roots: [page] } = await two("explain", given.seen), rows = part(page, "outside").children;
+
+  const shares = rows.map((row) => Number.parseFloat(row.querySelector("i").style.width) / 100);
+  assert.equal(shares.length, given.bars.length);
+  shares.forEach((share, at) => assert.ok(Math.abs(share - given.bars[at]) < 1e-6)); // float32 on the page
+  assert.match(rows.at(-1).textContent, /\[CLS\]/);
+});
+
 test("a flow and an explanation share a document", async () => {
   const { mount: mountFlow } = await load("flow"), { mount: mountExplanation } = await load("explain");
   const roots = [grown(given.flow.tree), grown(given.explanation.tree)];

@@ -20,6 +20,7 @@ from lignite.wording import one_line
 
 SPECIAL = ("show", "hide", "share")
 LAYER_MAPS = ("layer_relevance", "layer_ig")
+Sign = Literal["for", "against"]
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def limit_of(values: Float[np.ndarray, "..."]) -> float:
 
 
 def strongest(
-    dataset: xr.Dataset, k: int, *, sign: Literal["for", "against"] | None = None, scores: xr.DataArray | None = None
+    dataset: xr.Dataset, k: int, *, sign: Sign | None = None, scores: xr.DataArray | None = None
 ) -> list[Ranked]:
     """The `k` tokens that speak loudest, for or against the target or either way; none that says nothing.
 

@@ -1,6 +1,6 @@
 """Explained images for print: colours over the picture, what each layer says in small, explanations side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -10,10 +10,13 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from lignite.results.certificate import largest_gap
 from lignite.views.drawing import STYLE, draw_colour_bar, fonts_for
 from lignite.views.explanation.facts import (
+    Ranked,
+    Sign,
     layer_map,
     likeliest,
     method_words,
@@ -24,6 +27,7 @@ from lignite.views.explanation.facts import (
 )
 from lignite.views.explanation.heading import write_heading
 from lignite.views.labels import format_score, format_share, model_title, visible_token
+from lignite.views.palette import COLD, WARM
 from lignite.views.patches.facts import (
     Patches,
     Placeless,
@@ -52,6 +56,7 @@ SMALL = 6.5
 LINE = 0.135  # inches from one line of numbers to the next
 PRINT_DPI = 300  # pixels per inch at which a picture's own pixels and patches stay squares
 LISTED = 4
+SIGNS: tuple[Sign, ...] = ("for", "against")
 LISTED_PLACELESS = 8
 BAR_GREY = 0.7  # the colour bar's ground, a grey between those of a picture
 
@@ -159,14 +164,16 @@ class _ImageSheet(Sheet):
             self._picture(left, width, height, picture(dataset))
             self._caption(left, start + height, width, _file(dataset) or "the picture as the model saw it")
             left += width + GAP
-        self._picture(left, width, height, seen.overlay(values, limit, smooth=smooth))
+        axes = self._picture(left, width, height, seen.overlay(values, limit, smooth=smooth))
+        listed = {sign: _strongest_patches(dataset, sign) for sign in SIGNS}
+        self._number(axes, seen, [entry for some in listed.values() for entry in some], height)
         name = "" if known or not _file(dataset) else f"{_file(dataset)}: "
-        below = self._caption(left, start + height, width, f"{name}relevance, {_manner(smooth)}")
+        below = self._caption(left, start + height, width, f"{name}relevance, {_manner(smooth)}; numbers as listed")
         left += width + 0.1
         self._colour_bar(left, min(height, 2.2), limit)
         left += BAR
         self.top = start
-        self._numbers(dataset, values, left)
+        self._numbers(dataset, values, listed, left)
         self.top = max(self.top, below) + 0.1
 
     def _picture(self, left: float, width: float, height: float, pixels: UInt8[np.ndarray, "y x 3"]) -> Axes:
@@ -188,31 +195,63 @@ class _ImageSheet(Sheet):
         labels = [format_score(tick) for tick in ticks] if named else ["− limit", "0", "+ limit"]
         draw_colour_bar(axes, _on_grey, ticks, labels, size=SMALL)
 
-    def _numbers(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], left: float) -> None:
+    def _number(self, axes: Axes, seen: _Seen, listed: Sequence[Ranked], height: float) -> None:
+        """Positions of the listed patches, written on them: black in white, seen on every colour."""
+        times = _times(axes, seen)
+        for entry in listed:
+            top, left, bottom, right = (seen.where.boxes[seen.where.index == entry.index][0] * times - 0.5).tolist()
+            room = (bottom - top) / (seen.where.height * times) * height * 72  # points
+            axes.text(
+                (left + right) / 2, (top + bottom) / 2, str(entry.position), ha="center", va="center_baseline",
+                fontsize=min(POINTS, max(4.0, 0.5 * room)), color="black", gid=f"patch {entry.position}",
+                path_effects=[withStroke(linewidth=1.4, foreground="white")], parse_math=False,
+            )  # fmt: skip
+
+    def _numbers(
+        self,
+        dataset: xr.Dataset,
+        values: Float[np.ndarray, " token"],
+        listed: Mapping[Sign, Sequence[Ranked]],
+        left: float,
+    ) -> None:
+        """What patches say for and against, and what tokens without a place say, as bars on one scale."""
         self.top += 0.09
         room = min(BESIDE, self.width - MARGIN - left)
         shown = dataset.row.values >= 0
-        alone = dataset.isel(token=np.flatnonzero(shown))
-        for sign, some in (("for", values[shown & (values > 0)]), ("against", values[shown & (values < 0)])):
-            self._entry(left, room, sign, format_score(float(some.sum())), weight="bold")
+        outside = placeless(dataset, values)
+        sides: dict[Sign, Float[np.ndarray, " patch"]] = {
+            "for": values[shown & (values > 0)],
+            "against": values[shown & (values < 0)],
+        }
+        largest = max(abs(size) for size in (*map(np.sum, sides.values()), *(entry.score for entry in outside)))
+        for sign, some in sides.items():
+            self._bar(left, room, sign, float(some.sum()), largest, weight="bold")
             self._entry(left, room, f"{len(some)} of {int(shown.sum())} patches", "", color="#666")
-            for entry in strongest(alone, LISTED, sign="for" if sign == "for" else "against"):
-                self._entry(left, room, f"  {entry.token}", format_score(entry.score))
+            for entry in listed[sign]:
+                self._entry(left, room, f"  {entry.position} {entry.token}", format_score(entry.score))
             self.top += 0.06
-        self._placeless(placeless(dataset, values), left, room)
+        self._placeless(outside, left, room, largest)
         if dataset.attrs.get("dropped_special"):
             how = "shared among the patches" if dataset.attrs.get("redistributed_special") else "hidden"
             self._entry(left, room, f"special tokens are {how}", "")
 
-    def _placeless(self, found: list[Placeless], left: float, room: float) -> None:
+    def _placeless(self, found: list[Placeless], left: float, room: float, largest: float) -> None:
         """What class and register tokens hold; an overlay cannot show it."""
         if not found:
             return
-        self._entry(left, room, "outside the picture", "", weight="bold")
+        self._entry(left, room, "outside the picture", "", color="#666")
         for entry in found[:LISTED_PLACELESS]:
-            self._entry(left, room, f"  {entry.token}", format_score(entry.score))
+            self._bar(left, room, entry.token, entry.score, largest, weight="bold")
         if rest := found[LISTED_PLACELESS:]:
             self._entry(left, room, f"  {len(rest)} more, together", format_score(sum(entry.score for entry in rest)))
+
+    def _bar(self, left: float, room: float, name: str, score: float, largest: float, **how: str) -> None:
+        """An entry on a bar as long as its score."""
+        share = abs(score) / largest if largest else 0.0
+        self.top -= 0.035  # a box begins below the baseline of a line
+        self.box(left, room * share, LINE, (WARM if score > 0 else COLD)[0])
+        self.top += 0.035
+        self._entry(left, room, name, format_score(score), **how)
 
     def _entry(self, left: float, room: float, name: str, number: str, **how: str) -> None:
         weight = how.get("weight", "normal")
@@ -291,9 +330,8 @@ class _ImageSheet(Sheet):
 
     def _frame(self, axes: Axes, seen: _Seen, chosen: int) -> None:
         """A frame around a patch, seen on every ground; none around a token without a place."""
+        times = _times(axes, seen)
         for place in np.flatnonzero(seen.where.index == chosen):
-            pixels = axes.images[0].get_array()
-            times = pixels.shape[0] / seen.where.height  # type: ignore[union-attr]
             top, left, bottom, right = (seen.where.boxes[place] * times - 0.5).tolist()
             for colour, thick in (("#000000", 1.8), ("#ffffff", 0.7)):
                 frame = Rectangle(
@@ -374,6 +412,18 @@ class _ImageSheet(Sheet):
         lines.append("no certificate" if np.isnan(gap) else f"gap {share_text(gap)}")
         for text in lines:
             self.write_paragraph(left, text, SMALL, room, step=0.11, color="#333")
+
+
+def _times(axes: Axes, seen: _Seen) -> float:
+    """How many drawn pixels a pixel of the picture is high."""
+    pixels = axes.images[0].get_array()
+    return float(pixels.shape[0] / seen.where.height)  # type: ignore[union-attr]
+
+
+def _strongest_patches(dataset: xr.Dataset, sign: Sign) -> list[Ranked]:
+    """The patches that are listed beside an overlay."""
+    others = xr.where(dataset.row >= 0, dataset.relevance, 0.0)
+    return strongest(dataset, LISTED, sign=sign, scores=others)
 
 
 def _on_grey(shares: Float[np.ndarray, " share"]) -> UInt8[np.ndarray, "share 3"]:

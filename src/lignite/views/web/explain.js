@@ -18,7 +18,7 @@ class ExplanationPage extends Page {
     const { meta } = payload;
     this.state = {
       entry: 0, units: meta.words ? "words" : "tokens", special: meta.special, map: meta.entries[0].maps[1]?.name ?? "", row: 0, scale: "shared",
-      token: -1, edges: 40, smooth: meta.smooth, opacity: 1, own: false,
+      token: -1, edges: 40, smooth: meta.smooth, numbered: true, opacity: 1, own: false,
     };
     this.scores = new Scores(payload, this.state);
     this.waiting = 0;

@@ -1,8 +1,7 @@
 /** An explanation in words and lists: what was asked, certificate, request, strongest tokens; and all of them to choose from. */
-import { digits, element, largest, percent, signed } from "./kit.js";
+import { bar, digits, element, largest, percent, signed } from "./kit.js";
+import { LISTED } from "./explain_scores.js";
 import { colourSpans, spans } from "./explain_text.js";
-
-const LISTED = 10;
 
 function fillTable(table, pairs) {
   table.replaceChildren(...pairs.map(([name, value]) => element("tr", {}, element("td", {}, name), element("td", {}, value))));
@@ -49,7 +48,7 @@ export function drawLists(page, everything = {}) {
   const { scores, at } = page, { view } = scores, row = scores.row(0), all = scores.tokens(), sizes = all.map((index) => Math.abs(row[index]));
   const most = largest(sizes) || 1, total = sizes.reduce((sum, size) => sum + size, 0) || 1;
   for (const [name, sign] of [["for", 1], ["against", -1]]) {
-    const found = all.filter((index) => sign * row[index] > 0).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a]));
+    const found = scores.ranked(row, all, sign);
     const shown = everything[name] ? found : found.slice(0, LISTED), sum = found.reduce((added, index) => added + row[index], 0);
     at(`${name}-sum`).textContent = `${signed(sum)} from ${found.length} of ${all.length}`;
     const cells = shown.flatMap((index) => [
@@ -62,12 +61,6 @@ export function drawLists(page, everything = {}) {
     if (shown.length < found.length) cells.push(element("button", { type: "button", onclick: () => drawLists(page, { ...everything, [name]: true }) }, `${found.length - shown.length} more`));
     at(name).replaceChildren(...(cells.length ? cells : [element("span", { class: "dim" }, "none")]));
   }
-}
-
-function bar(share) {
-  const made = element("i", { class: share > 0 ? "warm" : "cold" });
-  made.style.width = `${100 * Math.abs(share)}%`;
-  return made;
 }
 
 /** All explanations of the page, each small and on a scale of its own. */

@@ -1,5 +1,5 @@
 /** An explained picture: its patches in the colours of their scores, large and layer by layer. */
-import { element, percent, signed } from "./kit.js";
+import { bar, element, largest, percent, signed } from "./kit.js";
 import { filmWidth, patchAt, patchBeside } from "./picture.js";
 
 const TALLEST = 560; // of the large picture, in pixels of the page
@@ -29,7 +29,8 @@ export class ImageView {
     const [height, width] = grid.size, rows = scores.rows(), row = rows.indexOf(state.row);
     const room = Math.min(TALLEST, at("seen").parentElement.clientWidth - (innerWidth > 760 ? 300 : 34));
     const wide = Math.max(120, Math.min(room, (TALLEST * width) / height));
-    page.pictures.draw(at("overlay"), grid, scores.row(state.row), scores.rowLimit(state.row), wide, this.look({ chosen: state.token }));
+    const numbered = state.numbered ? scores.listedPatches(scores.row(state.row)) : [];
+    page.pictures.draw(at("overlay"), grid, scores.row(state.row), scores.rowLimit(state.row), wide, this.look({ chosen: state.token, numbered, numbers: scores.view.positions }));
     at("slider-line").hidden = rows.length < 2;
     at("slider").max = rows.length - 1;
     at("slider").value = row;
@@ -37,20 +38,28 @@ export class ImageView {
     at("slider-text").textContent = row ? scores.rowTitle(state.row) : "all, relevance";
     at("opacity-text").textContent = `${Math.round(100 * state.opacity)} %`;
     at("smooth").checked = state.smooth;
+    at("numbered").checked = state.numbered;
     at("own").checked = state.own;
     at("own-line").hidden = grid.picture < 0;
     this.drawOutside(rows);
   }
 
-  /** Tables beside the picture: tokens without a place, and the chosen token layer by layer. */
+  /** Beside the picture: tokens without a place as bars, in the measure of what patches say; the chosen token layer by layer. */
   drawOutside(rows) {
-    const { page } = this, { scores, state, at } = page, { tokens } = scores.view, { token } = state;
-    const outside = scores.tokens().filter((index) => !scores.entry.grid.places[index]);
-    at("outside-title").hidden = !outside.length;
-    renew(at("outside"), outside.map((index) => numberRow(tokens[index], scores.row(state.row)[index], () => page.choose(index), index === token)));
+    const { page } = this, { scores, state, at } = page, { tokens } = scores.view, { token } = state, row = scores.row(state.row);
+    const outside = scores.tokens().filter((index) => !scores.entry.grid.places[index]), [plus, minus] = this.sides(row);
+    const bars = [["patches for", plus], ["patches against", minus], ...outside.map((index) => [tokens[index], row[index], index])];
+    const most = largest(bars.map(([, value]) => value)) || 1;
+    renew(at("outside"), bars.map(([name, value, index]) => barRow(name, value, value / most, index == null ? null : () => page.choose(index), index === token)));
     const chosen = token >= 0 && token < tokens.length;
     at("chosen-title").textContent = chosen ? `${tokens[token]}, layer by layer` : "";
-    renew(at("chosen"), chosen ? rows.map((row) => numberRow(scores.rowTitle(row), scores.row(row)[token], () => page.colourBy(row), row === state.row)) : []);
+    renew(at("chosen"), chosen ? rows.map((each) => numberRow(scores.rowTitle(each), scores.row(each)[token], () => page.colourBy(each), each === state.row)) : []);
+  }
+
+  /** What the patches of a row of scores say for, and against. */
+  sides(row) {
+    const { places } = this.page.scores.entry.grid, inside = [...row].filter((_, index) => places[index]);
+    return [1, -1].map((sign) => inside.reduce((total, value) => total + (sign * value > 0 ? value : 0), 0));
   }
 
   /** Small pictures, one for each row of scores. */
@@ -67,11 +76,8 @@ export class ImageView {
   /** What a row of scores says for, against, and outside the picture. */
   sums(row) {
     const { places } = this.page.scores.entry.grid, outside = this.page.scores.tokens().filter((index) => !places[index]);
-    const sum = (values) => signed(values.reduce((total, value) => total + value, 0)), inside = [...row].filter((_, index) => places[index]);
-    return [
-      `for ${sum(inside.filter((value) => value > 0))}`, `against ${sum(inside.filter((value) => value < 0))}`,
-      ...(outside.length ? [`outside ${sum(outside.map((index) => row[index]))}`] : []),
-    ];
+    const [plus, minus] = this.sides(row), rest = outside.reduce((total, index) => total + row[index], 0);
+    return [`for ${signed(plus)}`, `against ${signed(minus)}`, ...(outside.length ? [`outside ${signed(rest)}`] : [])];
   }
 
   drawLayers() {
@@ -99,7 +105,8 @@ export class ImageView {
 
   listen() {
     const { page } = this, { at, scores, state } = page, overlay = at("overlay");
-    for (const [name, read] of [["smooth", (box) => box.checked], ["own", (box) => box.checked], ["opacity", (box) => box.value / 100]]) {
+    const checked = (box) => box.checked;
+    for (const [name, read] of [["smooth", checked], ["numbered", checked], ["own", checked], ["opacity", (box) => box.value / 100]]) {
       at(name).addEventListener("input", (event) => {
         state[name] = read(event.target);
         this.draw();
@@ -122,9 +129,16 @@ export class ImageView {
   }
 }
 
+function barRow(name, value, share, act, on) {
+  const label = act ? element("button", { type: "button", class: "plain" }, name) : name, drawn = element("td", { class: "bar" }, bar(share));
+  return element("tr", { class: [act && "act", on && "on"].filter(Boolean).join(" "), onclick: act ?? undefined }, element("td", {}, label), drawn, numberCell(value));
+}
+
+function numberCell(value) { return element("td", { class: `n ${value > 0 ? "plus" : value < 0 ? "minus" : ""}` }, signed(value, 4)); }
+
 function numberRow(name, value, act, on) {
   return element("tr", { class: on ? "act on" : "act", onclick: act }, element("td", {}, element("button", { type: "button", class: "plain" }, name)),
-    element("td", { class: `n ${value > 0 ? "plus" : value < 0 ? "minus" : ""}` }, signed(value, 4)));
+    numberCell(value));
 }
 
 /** New children; who had the keyboard's focus by its number has it still. */

@@ -1,6 +1,7 @@
 /** The scores of explanations: which of them are looked at, decoded when first needed. */
 import { largest, numbers } from "./kit.js";
 
+export const LISTED = 10; // tokens that a list names before anybody asks for more
 const MOST_LINES = 200; // of each layer, more cannot be asked for
 const BINS = 1024;
 
@@ -34,6 +35,17 @@ export class Scores {
 
   /** The tokens that are looked at. */
   tokens() { return [...this.view.tokens.keys()].filter((index) => this.visible(index)); }
+
+  /** Those of `among` that speak for (sign 1) or against (−1), the strongest first. */
+  ranked(row, among, sign) {
+    return among.filter((index) => sign * row[index] > 0).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a]));
+  }
+
+  /** The patches that the lists of a row begin with. */
+  listedPatches(row) {
+    const patches = this.tokens().filter((index) => this.entry.grid.places[index]);
+    return [1, -1].flatMap((sign) => this.ranked(row, patches, sign).slice(0, LISTED));
+  }
 
   /** Where colours end; on a picture at the largest patch, because a class token may hold more than all of them. */
   most(scores, item = this.entry) {

@@ -13,6 +13,13 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A bar of so much of its room, in the colour of its sign. */
+export function bar(share) {
+  const made = element("i", { class: share > 0 ? "warm" : "cold" });
+  made.style.width = `${100 * Math.abs(share)}%`;
+  return made;
+}
+
 /** Finds the parts of one page by their `data-name`, in its own element alone: a document may hold several pages. */
 export function partsOf(root) {
   const found = new Map();

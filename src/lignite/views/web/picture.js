@@ -21,7 +21,7 @@ export class Pictures {
     return `rgb(${Math.round(r)} ${Math.round(g)} ${Math.round(b)} / ${(a * opacity).toFixed(4)})`;
   }
 
-  /** Draw the scores (by token) over the picture. `look`: opacity, smooth, own (colours of the picture), chosen. */
+  /** Draw the scores (by token) over the picture. `look`: opacity, smooth, own (colours of the picture), chosen; numbered patches, and their numbers. */
   draw(canvas, grid, scores, limit, wide, look) {
     const [height, width] = grid.size, context = prepare(canvas, wide, (wide * height) / width);
     const scale = canvas.width / width, down = canvas.height / height, opacity = look.opacity ?? 1;
@@ -38,6 +38,7 @@ export class Pictures {
       });
     }
     const place = grid.places[look.chosen], ratio = canvas.width / wide;
+    for (const index of look.numbered ?? []) writeOn(context, String(look.numbers[index]), boxOf(grid.places[index], scale, down), 16 * ratio);
     if (!place) return;
     for (const [colour, thick] of [["#000", 4 * ratio], ["#fff", 1.6 * ratio]]) { // seen on every ground
       context.strokeStyle = colour;
@@ -151,6 +152,15 @@ function mixedScore(scores, cells, width, [low, high, v], [near, far, u]) {
 function boxOf([, , top, left, bottom, right], scale, down) {
   const [x, y, to, end] = [left * scale, top * down, right * scale, bottom * down].map(Math.round);
   return [x, y, to - x, end - y];
+}
+
+/** Black in white in the middle of a patch: seen on every ground. */
+function writeOn(context, text, [x, y, wide, tall], largest) {
+  const size = Math.max(7, Math.min(largest, 0.42 * tall, 0.9 * wide / text.length));
+  Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle", lineJoin: "round" });
+  Object.assign(context, { strokeStyle: "#fff", lineWidth: Math.max(2, size / 4), fillStyle: "#000" });
+  context.strokeText(text, x + wide / 2, y + tall / 2);
+  context.fillText(text, x + wide / 2, y + tall / 2);
 }
 
 /** How wide each of `count` small pictures is. */
