@@ -117,7 +117,7 @@ def text(what: Any) -> str:
 def laid_out(section: str, body: str) -> str:
     if section == "Examples":
         return f"```pycon\n{body}\n```"
-    if section in ("Parameters", "Attributes", "Raises", "Warns"):
+    if section in ("Parameters", "Options", "Attributes", "Raises", "Warns"):
         body = re.sub(r"(?m)^(\S.*)$", r"- `\1`", body)
     return re.sub(r"(?m)^ {4}", "  ", body)
 

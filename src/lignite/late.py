@@ -1,4 +1,4 @@
-"""What is imported as soon as a library is, and not before: for what adds to a library that takes long to import."""
+"""What is imported late: when it is called, or as soon as a library is that it adds to and that takes long itself."""
 
 import importlib
 import importlib.abc
@@ -7,6 +7,18 @@ import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+
+def find_late(name: str) -> Any:
+    """The function of this name, ``package.module.function``, imported now.
+
+    Examples
+    --------
+    >>> find_late("math.floor")(1.5)
+    1
+    """
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(module), function)
 
 
 class _After(importlib.abc.MetaPathFinder):

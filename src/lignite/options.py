@@ -11,14 +11,15 @@ import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
-from lignite.calls import alternatives, as_names, as_numbers, check_choice, check_count, fitting
+from lignite.calls import alternatives, as_names, as_numbers, check_choice, check_count, fitting, is_several
 from lignite.errors import OptionError
 from lignite.wording import did_you_mean, quoted
 
 Described = TypeVar("Described", bound=Callable[..., object])
+Made = TypeVar("Made", bound="Options")
 
 COST = "Precision and cost"
 """The heading of options that change how exact or how dear a number is, not what it means."""
@@ -131,7 +132,7 @@ class Option:
         if self.holds_numbers:
             return as_numbers(self.name, value)
         value = fitting(self.name, value, self.kind)
-        if self.holds_several and not isinstance(value, str | None):
+        if self.holds_several and is_several(value):
             value = tuple(fitting(self.name, each, self._item) for each in value)
         if self.most is not None and value is not None:
             check_count(self.name, value, self.most)
@@ -199,15 +200,27 @@ def check_share(name: str, value: float, meaning: str) -> None:
         raise OptionError(f"{name}={value!r} must be a number between 0 and 1: {meaning}.")
 
 
+def gather(
+    what: str, record: type[Made], request: Made | None, options: Mapping[str, Any], beside: Iterable[str] = ()
+) -> Made:
+    """The request as given, with these options in the place of its own; without one, a record of the options."""
+    check_known(what, options, options_of(record), beside)
+    if request is None:
+        return record(**options)
+    return replace(request, **options) if options else request
+
+
 def with_options(listed: Mapping[str, tuple[Option, str]]) -> Callable[[Described], Described]:
     """Let a function's signature and documentation list options, each with its help, after its own arguments."""
 
     def describe(function: Described) -> Described:
         signature = inspect.signature(function)
         *own, rest = signature.parameters.values()
+        own = [each.replace(default=listed[each.name][0].default) if each.name in listed else each for each in own]
         named = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=each.default)
             for name, (each, _) in listed.items()
+            if name not in signature.parameters
         ]
         function.__signature__ = signature.replace(parameters=[*own, *named, rest])  # type: ignore[attr-defined]
         before, title, after = (function.__doc__ or "").partition("\n    Returns\n")
@@ -219,8 +232,9 @@ def with_options(listed: Mapping[str, tuple[Option, str]]) -> Callable[[Describe
 
 def _paragraphs(listed: Mapping[str, tuple[Option, str]]) -> str:
     lines = ["", "    Options", "    -------"]
-    for name, (_, help) in listed.items():
-        lines += [f"    {name}", textwrap.indent(textwrap.fill(help, 108), " " * 8)]
+    for name, (each, help) in listed.items():
+        told = f"{help} By default: {each.unset}." if each.unset else help
+        lines += [f"    {name}", textwrap.indent(textwrap.fill(told, 108), " " * 8)]
     return "\n".join([*lines, ""])
 
 

@@ -436,6 +436,8 @@ def test_help_has_examples_that_parse(command):
         ("--version", "pandas xarray"),
         ("flow --help", "pandas xarray"),
         ("explain --help", "pandas xarray"),
+        ("evaluate --help", "pandas xarray scipy"),
+        ("evaluate FILE --seed -1", "pandas xarray scipy"),
         ("models", ""),
         ("view FILE", ""),
         ("flow x -o a.xyz", ""),

@@ -62,9 +62,9 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
     asked = {}
     compute = evaluations.evaluate
 
-    def listen(model, examples, methods, metrics, **options):
-        asked.update(options, examples=examples, methods=methods, metrics=metrics)
-        return compute(model, examples, methods, metrics, **options)
+    def listen(model, examples, *, request, **options):
+        asked.update(options, examples=examples, **request.values())
+        return compute(model, examples, request=request, **options)
 
     monkeypatch.setattr(evaluations, "evaluate", listen)
 
@@ -80,8 +80,9 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
     assert result.stdout == ""
     expected = {
         "methods": "ca-lig:baseline=zero,fusion=0.7,ig,occlusion", "metrics": "deletion,auprc", "text": "text",
-        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": ("mask", "delete"),
-        "steps": 3, "confidence": 0.9, "reference": "ig", "target": ("positive", "negative"), "explain_label": False,
+        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": "mask,delete",
+        "steps": 3, "confidence": 0.9, "reference": "ig", "target": "positive", "against": "negative",
+        "explain_label": False,
         "resume": tmp_path / "run.jsonl", "examples": str(data), "pair": None, "memory": None,
         "image": "image", "mask": None, "distractor": None, "boxes": None, "cells": None, "smooth": False,
     }  # fmt: skip
@@ -96,7 +97,8 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
         (("--methods", "igg"), 2, "Did you mean 'ig'"),
         (("--metrics", "auprc"), 2, "needs human evidence"),
         (("--label", "id"), 2, "the label 'a' is none of this model's classes"),
-        (("--against", "positive"), 2, "--against needs --target"),
+        (("--against", "positive"), 2, "--against positive needs --target"),
+        (("--steps", "0"), 2, "--steps 0 must be a whole number"),
         (("-o", "table.xlsx"), 2, "names no format"),
         (("-o", "/none/table.csv"), 1, "there is no folder"),
         (("--resume", "/none/run.jsonl"), 1, "there is no folder"),

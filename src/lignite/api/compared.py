@@ -15,10 +15,6 @@ from lignite.methods import METHODS, Method
 from lignite.methods.options import choose, record, split
 from lignite.options import options_of
 
-DEFAULT_METHODS = (
-    "ca-lig", "relevance-flow", "ig", "gradient-x-input", "attention-x-gradient", "attention-rollout", "random",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, eq=False)
 class Compared:

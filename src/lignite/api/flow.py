@@ -28,7 +28,7 @@ from lignite.memory import memory_budget
 from lignite.models.facts import has_experts, reads_images
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
-from lignite.options import check_known, options_of, with_options
+from lignite.options import gather, options_of, with_options
 from lignite.results.build import build_flow
 from lignite.results.certificate import certificates
 from lignite.results.provenance import versions
@@ -43,6 +43,7 @@ def flow(
     model: Any,
     inputs: Any,
     *,
+    request: FlowOptions | None = None,
     memory: int | float | str | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -57,6 +58,8 @@ def flow(
         A text, a pair of texts, ``{"words": [...]}``, a chat (a list of messages), an image (file, folder, Pillow image
         or array, for models of images), ids, tensors of the model's own (``{"input_ids": …}``,
         ``{"pixel_values": …}``), or a list.
+    request
+        The options below as one record, of `lignite.api.flow_options`; those given beside it go before its own.
     memory
         For intermediate tensors: bytes or a text such as ``"2 GiB"``; results do not depend on it.
     progress
@@ -90,8 +93,7 @@ def flow(
     >>> result.whole.sel(layer=1, target=2).dims
     ('source',)
     """
-    check_known("flow()", options, options_of(FlowOptions), ("memory", "progress"))
-    chosen = FlowOptions(**options)
+    chosen = gather("flow()", FlowOptions, request, options, beside=("request", "memory", "progress"))
     model = as_model(model)
     budget = memory_budget(model.device, memory)
     missed: list[str] = []

@@ -40,18 +40,6 @@ def parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
     return tuple(dict.fromkeys(numbers))
 
 
-def parse_names(text: str | None) -> tuple[str, ...]:
-    """Names separated by commas.
-
-    Examples
-    --------
-    >>> parse_names("attention, whole,")
-    ('attention', 'whole')
-    """
-    names = (name.strip() for name in (text or "").split(","))
-    return tuple(dict.fromkeys(name for name in names if name))
-
-
 def read_text() -> str:
     """All of standard input as one text, without the line break at its end."""
     text = _decode(_read_stdin(), "standard input").rstrip("\r\n")

@@ -41,7 +41,7 @@ def _spread(
     @functools.wraps(command)
     def spread(**typed: Any) -> None:
         given = {name: typed.pop(name) for name in declared}
-        read = {name: _read(declared[name][0], value) for name, value in given.items() if value is not None}
+        read = {name: _read(declared[name][0], value) for name, value in given.items() if value not in (None, [])}
         command(**typed, **{argument: make(read)})
 
     spread.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -59,11 +59,13 @@ def _parameter(option: Option, help: str) -> inspect.Parameter:
         show_default=option.unset or option.written(",") or False,
         help=help,
     )
-    annotation: Any = Annotated[kind | None, shown]  # type: ignore[valid-type]
+    annotation: Any = Annotated[list[str] | None if option.holds_several else kind | None, shown]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _read(option: Option, value: Any) -> Any:
+    if isinstance(value, list):  # typed several times
+        value = ",".join(value)
     if not isinstance(value, str):
         return value
     return parse_numbers(option.name, value) if option.holds_numbers else option.read(value, ",")

@@ -1,7 +1,7 @@
 """Columns: under which names a data set holds texts, images, classes and what people marked."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from lignite.errors import OptionError
 from lignite.options import Options, option
@@ -21,6 +21,9 @@ def _column(text: str, default: Any = None) -> Any:
 @dataclass(frozen=True, kw_only=True)
 class Columns(Options):
     """Names of the columns of a data set, None for what it does not have; `read_examples` says what they hold."""
+
+    of_texts_alone: ClassVar[tuple[str, ...]] = ("pair", "rationale", "polarity")
+    of_images_alone: ClassVar[tuple[str, ...]] = ("mask", "distractor", "boxes", "cells")
 
     text: str = _column("Column of the texts.", "text")
     pair: str | None = _column("Column of second texts.")
@@ -50,14 +53,13 @@ class Columns(Options):
         if self.distractor is not None and self.mask is None and self.boxes is None:
             raise OptionError("distractor= needs the object's own mask= or boxes= beside it.")
 
-    def check_kind(self, model: str, *, images: bool, smooth: bool = False) -> None:
+    def check_kind(self, model: str, *, images: bool) -> None:
         """Refuse columns of texts for a model of images, and the other way round."""
-        reads, other, named = ("images", "texts", OF_TEXTS) if images else ("texts", "images", OF_IMAGES)
-        given = {name: getattr(self, name) for name in named if name not in ("text", "image", "label")}
-        if not images:
-            given["smooth"] = smooth or None  # how relevance is drawn under what `mask` and its like outline
-        for name, value in given.items():
-            if value is not None:
+        named = self.of_texts_alone if images else self.of_images_alone
+        reads, other = ("images", "texts") if images else ("texts", "images")
+        for name in named:
+            value = getattr(self, name)
+            if value:
                 raise OptionError(f"{name}={value!r} is for models of {other}; {model} reads {reads}. Leave it out.")
 
     @property

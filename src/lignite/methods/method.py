@@ -1,6 +1,5 @@
 """What a method of explanation is: a frozen record of its options that explains rows, found by its name."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lignite.errors import OptionError
+from lignite.late import find_late
 from lignite.options import Options
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ class Method(Options):
         """Explain rows within so many bytes for intermediate tensors; a method of one's own overrides this."""
         if not self.scored_by:
             raise OptionError(f"{type(self).__name__} has no way to explain: give it a method `explain`.")
-        module, function = self.scored_by.split(".")
-        scored = importlib.import_module(f"lignite.methods.scoring.{module}")
-        found: list[Explanation] = getattr(scored, function)(self, model, rows, budget)
+        found: list[Explanation] = find_late(f"lignite.methods.scoring.{self.scored_by}")(self, model, rows, budget)
         return found
 
     def starting_at(self, baseline: str) -> "Method":

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lignite.errors import InputError
-from lignite.results.build import TokenLabels
-from lignite.results.pixels import enlarge
+from lignite.errors import InputError, OptionError
+from lignite.late import find_late
+from lignite.token_labels import TokenLabels
 
 Found = TypeVar("Found")
 
@@ -97,6 +97,8 @@ def relevance_by_pixel(case: Case) -> Float[np.ndarray, "y x"]:
             "the places of this model's patches are not known, so their relevance cannot be compared with an outline: "
             "leave mask=, boxes= and cells= out."
         )
+    from lignite.results.pixels import enlarge  # with xarray, which lists of metrics do without
+
     return enlarge(case.relevance, case.boxes, case.picture, smooth=case.smooth)
 
 
@@ -172,12 +174,24 @@ class Reading(Metric):
         return all(getattr(evidence, what) is not None for what in self.needs)
 
 
-class Question(ABC):
-    """Something that a model is asked once for several metrics; equal questions are one."""
+@dataclass(frozen=True)
+class Question:
+    """Something that a model is asked once for several metrics; equal questions are one.
 
-    @abstractmethod
+    `answered_by` names a function of `lignite.metrics.asking`, imported when the question is asked: metrics can be
+    listed without torch.
+    """
+
+    answered_by: str = ""
+
     def ask(self, session: Any, metrics: Sequence[Metric]) -> Any:
-        """The answer that these metrics read, for all cases of a `lignite.metrics.asking.session.Session`."""
+        """Find the answer that these metrics read, for all cases of a `lignite.metrics.asking.session.Session`.
+
+        A question of one's own overrides this.
+        """
+        if not self.answered_by:
+            raise OptionError(f"{type(self).__name__} is answered by nobody: give it a method `ask`.")
+        return find_late(f"lignite.metrics.asking.{self.answered_by}")(self, session, metrics)
 
     def curves(self, answer: Any) -> Sequence[Curve]:
         """Curves that the answer holds."""

@@ -12,9 +12,9 @@ from lignite.data.outlines import carry, read_outline
 from lignite.errors import InputError, OptionError
 from lignite.inputs.pictures import read_image
 from lignite.metrics.asking.session import Subject
+from lignite.metrics.measure import check_evidence
 from lignite.metrics.metric import Evidence
 from lignite.metrics.readings.localization import mask_from_boxes
-from lignite.metrics.registry import check_evidence
 from lignite.models.facts import class_names
 from lignite.models.load import Model
 from lignite.targets.ask import ask

@@ -1,9 +1,9 @@
 """Labelled results: their layout, how they are built, saved, opened and asked."""
 
 from lignite.results.accessor import LigniteAccessor
-from lignite.results.build import TokenLabels, build_explanation, build_flow
+from lignite.results.build import build_explanation, build_flow
 from lignite.results.io import open, save
 from lignite.results.paths import FlowPath
 from lignite.results.schema import validate
 
-__all__ = ["FlowPath", "LigniteAccessor", "TokenLabels", "build_explanation", "build_flow", "open", "save", "validate"]
+__all__ = ["FlowPath", "LigniteAccessor", "build_explanation", "build_flow", "open", "save", "validate"]

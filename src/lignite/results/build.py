@@ -1,7 +1,6 @@
 """Arrays of scores and labels of tokens become one labelled Dataset."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -21,45 +20,9 @@ from lignite.results.schema import (
     label_name,
     validate,
 )
+from lignite.token_labels import TokenLabels
 
 Coordinates = dict[str, tuple[str, np.ndarray]]
-
-
-@runtime_checkable
-class TokenLabels(Protocol):
-    """What a result says of the tokens on its axes, one entry per kept token.
-
-    `position` is the place in the model's input. Numbers are −1 where there is nothing to say; `segment` is None
-    unless two texts were given; `row`, `col` and the pixels `top`, `left`, `bottom`, `right` unless the tokens are
-    patches of an image.
-    """
-
-    @property
-    def text(self) -> tuple[str, ...]: ...
-    @property
-    def position(self) -> tuple[int, ...]: ...
-    @property
-    def word(self) -> tuple[int, ...]: ...
-    @property
-    def special(self) -> tuple[bool, ...]: ...
-    @property
-    def start(self) -> tuple[int, ...]: ...
-    @property
-    def stop(self) -> tuple[int, ...]: ...
-    @property
-    def segment(self) -> tuple[int, ...] | None: ...
-    @property
-    def row(self) -> tuple[int, ...] | None: ...
-    @property
-    def col(self) -> tuple[int, ...] | None: ...
-    @property
-    def top(self) -> tuple[int, ...] | None: ...
-    @property
-    def left(self) -> tuple[int, ...] | None: ...
-    @property
-    def bottom(self) -> tuple[int, ...] | None: ...
-    @property
-    def right(self) -> tuple[int, ...] | None: ...
 
 
 def build_flow(

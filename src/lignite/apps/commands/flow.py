@@ -62,7 +62,7 @@ def flow(
         with terminal.working("flow through layers") as progress:
             from lignite.api.flow import flow as compute
 
-            results = compute(loaded, inputs, memory=memory, progress=progress, **options.values())
+            results = compute(loaded, inputs, request=options, memory=memory, progress=progress)
         deliver(terminal, results, outputs, Look(flow=shown, top=top))
 
 

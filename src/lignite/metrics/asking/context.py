@@ -8,16 +8,14 @@ evidence; an explanation that moves there, while the prediction does not, depend
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
-from lignite.metrics.metric import Cases, Metric, Question
+from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.plausibility import rationale_from_spans
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model
@@ -217,18 +215,15 @@ def _compare(
     return xr.Dataset({**variables, **counts}, coords, {"kind": "context-sensitivity"})
 
 
-@dataclass(frozen=True)
-class Shuffles(Question):
-    """What is said of texts whose words around the evidence change places: `context_sensitivity` of each case alone.
+def ask_shuffled(question: Question, session: Session, metrics: Sequence[Metric]) -> dict[str, list[xr.Dataset | None]]:
+    """Shuffle the words around the evidence: `context_sensitivity` of each case alone.
 
     Evidence is the rationale where the data set has one, and then texts without it are not asked about (None).
     """
-
-    def ask(self, session: Session, metrics: Sequence[Metric]) -> dict[str, list[xr.Dataset | None]]:
-        return {
-            method: [_shuffled(session, method, place) for place in range(len(session.rows))]
-            for method in session.explained
-        }
+    return {
+        method: [_shuffled(session, method, place) for place in range(len(session.rows))]
+        for method in session.explained
+    }
 
 
 def _shuffled(session: Session, method: str, place: int) -> xr.Dataset | None:
@@ -248,57 +243,3 @@ def _shuffled(session: Session, method: str, place: int) -> xr.Dataset | None:
         seed=how.seed,
         memory=how.memory,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context(Metric):
-    """A variable of `context_sensitivity` in one context."""
-
-    variable: str
-    context: str
-    reads: str = "text"
-    default: bool = False
-
-    @property
-    def asks(self) -> Shuffles:
-        return Shuffles()
-
-    def measure(
-        self, cases: Cases, answer: dict[str, list[xr.Dataset | None]]
-    ) -> Float[np.ndarray, "method example fill"]:
-        return np.array([[[self._number(said)] for said in several] for several in answer.values()])
-
-    def _number(self, said: xr.Dataset | None) -> float:
-        return np.nan if said is None else float(said[self.variable].sel(context=self.context).item())
-
-
-CONTEXT = (
-    Context(
-        "context-correlation",
-        "rank correlation of the evidence's relevances before and after the words around it are shuffled",
-        better="higher",
-        variable="rank_correlation",
-        context="all",
-    ),
-    Context(
-        "context-change",
-        "change of the evidence's relevances when the words around it are shuffled, as a share of them",
-        better="lower",
-        variable="l1",
-        context="all",
-    ),
-    Context(
-        "context-correlation-unrelated",
-        "context-correlation, shuffling only words that stand away and that the explanation calls unrelated",
-        better="higher",
-        variable="rank_correlation",
-        context="unrelated",
-    ),
-    Context(
-        "context-change-unrelated",
-        "context-change, shuffling only words that stand away and that the explanation calls unrelated",
-        better="lower",
-        variable="l1",
-        context="unrelated",
-    ),
-)

@@ -6,7 +6,6 @@ captum is an optional extra; nothing else in lignite's metrics needs it.
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from lignite.calls import check_choice
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
-from lignite.metrics.metric import Cases, Metric, Question
+from lignite.metrics.metric import Metric, Question
 from lignite.models.hold import own_calls
 from lignite.models.load import Model
 from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
@@ -196,67 +195,31 @@ def _moved(table: nn.Embedding, words: Tensor, noise: Float[Tensor, "word d"]) -
         handle.remove()
 
 
-@dataclass(frozen=True)
-class RandomRemovals(Question):
-    """What is said of texts without random sets of their tokens: `infidelity` of each case alone, under every fill."""
+def ask_without_some(
+    question: Question, session: Session, metrics: Sequence[Metric]
+) -> Float[np.ndarray, "method example fill"]:
+    """Remove random sets of tokens: `infidelity` of each case alone, under every fill."""
+    how = session.how
 
-    def ask(self, session: Session, metrics: Sequence[Metric]) -> Float[np.ndarray, "method example fill"]:
-        how = session.how
+    def number(place: int, relevance: Float[np.ndarray, " token"], fill: str) -> float:
+        rows = [session.rows[place]]
+        return float(infidelity(session.model, rows, [relevance], fill=fill, seed=how.seed, memory=how.memory)[0])
 
-        def number(place: int, relevance: Float[np.ndarray, " token"], fill: str) -> float:
-            rows = [session.rows[place]]
-            return float(infidelity(session.model, rows, [relevance], fill=fill, seed=how.seed, memory=how.memory)[0])
-
-        return np.array(
-            [
-                [[number(place, relevance, fill) for fill in how.fills] for place, relevance in enumerate(several)]
-                for several in session.relevances.values()
-            ]
-        )
-
-
-@dataclass(frozen=True)
-class MovedVectors(Question):
-    """How explanations move with the vectors of the words: `max_sensitivity` of each case alone."""
-
-    def ask(self, session: Session, metrics: Sequence[Metric]) -> Float[np.ndarray, "method example fill"]:
-        return np.array(
-            [
-                [max_sensitivity(session.model, [row], explain_rows, seed=session.how.seed) for row in session.rows]
-                for explain_rows in session.explainers.values()
-            ]
-        )
+    return np.array(
+        [
+            [[number(place, relevance, fill) for fill in how.fills] for place, relevance in enumerate(several)]
+            for several in session.relevances.values()
+        ]
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Robustness(Metric):
-    """The answer to a question of captum's, as it is."""
-
-    question: Question
-    better: str = "lower"
-    reads: str = "text"
-    default: bool = False
-
-    @property
-    def asks(self) -> Question:
-        return self.question
-
-    def measure(
-        self, cases: Cases, answer: Float[np.ndarray, "method example fill"]
-    ) -> Float[np.ndarray, "method example fill"]:
-        return answer
-
-
-ROBUSTNESS = (
-    Robustness(
-        name="infidelity",
-        meaning="squared difference of removed relevance and change of the output, relevance scaled to fit best",
-        per_fill=True,
-        question=RandomRemovals(),
-    ),
-    Robustness(
-        name="max-sensitivity",
-        meaning="largest change of the explanation when word vectors move by a tenth of their spread, as a share of it",
-        question=MovedVectors(),
-    ),
-)
+def ask_moved(
+    question: Question, session: Session, metrics: Sequence[Metric]
+) -> Float[np.ndarray, "method example fill"]:
+    """Move the vectors of words: `max_sensitivity` of each case alone."""
+    return np.array(
+        [
+            [max_sensitivity(session.model, [row], explain_rows, seed=session.how.seed) for row in session.rows]
+            for explain_rows in session.explainers.values()
+        ]
+    )

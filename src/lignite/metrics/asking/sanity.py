@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.blocks.record import record
 from lignite.errors import InputError
 from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
-from lignite.metrics.metric import Cases, Metric, Question
+from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.hold import at_rest, own_calls, switches_undone
 from lignite.models.load import Model
@@ -175,44 +174,15 @@ def _drawn(name: str, weight: Tensor, seed: int) -> Tensor:
     return (exact.mean().cpu() + exact.std(correction=0).cpu() * numbers).to(weight)
 
 
-@dataclass(frozen=True)
-class Noise(Question):
-    """How explanations change while weights become noise: `weight_randomization` of all cases of a method."""
-
-    def ask(self, session: Session, metrics: Sequence[Metric]) -> list[xr.Dataset]:
-        return [
-            weight_randomization(
-                session.model,
-                session.rows,
-                session.explainers[method],
-                relevances=relevances,
-                seed=session.how.seed,
-            )
-            for method, relevances in session.relevances.items()
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightRandomization(Metric):
-    """The size of the rank correlation, mean over stages."""
-
-    better: str = "lower"
-    default: bool = False
-
-    @property
-    def asks(self) -> Noise:
-        return Noise()
-
-    def measure(self, cases: Cases, answer: list[xr.Dataset]) -> Float[np.ndarray, "method example fill"]:
-        # A correlation is not defined where one explanation is constant: the same everywhere is no likeness.
-        sizes = [abs(said["rank_correlation"]).fillna(0.0).mean("stage").values for said in answer]
-        return np.array(sizes)[..., None]
-
-
-SANITY = (
-    WeightRandomization(
-        "weight-randomization",
-        "rank correlation (its size) with the explanation of a model whose weights became noise, mean over the "
-        "stages from the head down",
-    ),
-)
+def ask_noisy(question: Question, session: Session, metrics: Sequence[Metric]) -> list[xr.Dataset]:
+    """Turn weights into noise: `weight_randomization` of all cases of a method."""
+    return [
+        weight_randomization(
+            session.model,
+            session.rows,
+            session.explainers[method],
+            relevances=relevances,
+            seed=session.how.seed,
+        )
+        for method, relevances in session.relevances.items()
+    ]

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from lignite.calls import check_count, check_seed
 from lignite.metrics.metric import Case, Evidence, Explained
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of
@@ -16,10 +15,6 @@ from lignite.targets.rows import Row
 
 ExplainRows = Callable[[Sequence[Row]], Sequence[Float[np.ndarray, " token"]]]
 """Explains rows as a method does: one array per row, one number per token that is no padding."""
-
-
-MOST_POINTS = 10_000
-"""Of a curve: texts have fewer words."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +31,6 @@ class Asking:
     memory: int | float | str | None = None
     by_rationale: bool = False
     smooth: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no curve, or generator, can have."""
-        check_count("steps", self.steps, MOST_POINTS)
-        check_seed(self.seed)
 
     def shares(self) -> list[float]:
         """Shares of the tokens at which curves are given."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.metrics.metric import Case, Reading, plain, relevance_by_pixel
@@ -68,7 +67,7 @@ def localization(
         raise OptionError(f"tolerance={tolerance!r} must be a number of pixels, at least 0.")
     scores, there = _scores(relevance)
     inside = _outline("mask", mask, there)
-    near = inside if tolerance == 0 else ndimage.distance_transform_edt(~inside) <= tolerance
+    near = _within(inside, tolerance) if tolerance else inside
     values, found = scores[there], inside[there]
     above = values > _mean(values)
     iou, iou_of_others = _iou(above, found), _iou(~above, ~found)
@@ -153,6 +152,14 @@ def _scores(relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if np.isinf(scores).any():
         raise NotFiniteError("the relevance of a pixel is infinite.")
     return scores, there
+
+
+def _within(inside: Bool[np.ndarray, "y x"], distance: float) -> Bool[np.ndarray, "y x"]:
+    """Pixels that are at most so far from an object."""
+    from scipy import ndimage  # takes longer to import than all that lists of metrics need
+
+    near: Bool[np.ndarray, "y x"] = ndimage.distance_transform_edt(~inside) <= distance
+    return near
 
 
 def _outline(what: str, mask: np.ndarray, there: np.ndarray) -> np.ndarray:

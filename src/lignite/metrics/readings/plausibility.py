@@ -11,7 +11,7 @@ import numpy as np
 
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.metrics.metric import Case, Reading, plain
-from lignite.results.build import TokenLabels
+from lignite.token_labels import TokenLabels
 
 Span = tuple[int, int]
 
