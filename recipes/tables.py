@@ -8,6 +8,8 @@ it stopped. Tables replace what stands between <!-- STUDY --> and <!-- end of ST
 """
 
 import argparse
+import gzip
+import json
 import re
 import sys
 import time
@@ -54,6 +56,21 @@ CHOICES = (
     "ig:baseline=mask+pad",
 )
 """CA-LIG and relevance flow with their options changed, and their nearest rivals."""
+MAIN = (
+    "relevance-flow:orders=true,baseline=mask+pad",
+    "relevance-flow",
+    "relevance-flow:baseline=mask+pad",
+    "ca-lig",
+    "ig:baseline=mask",
+    "shapley:n_samples=10",
+    "gradient-x-input",
+    "attention-x-gradient",
+    "attention-rollout",
+    "random",
+)
+"""Under neutral fills: what people choose among."""
+NEUTRAL = ("neutral", "mask")
+"""Fills that nobody starts from, and beside them one that most do, to show what that is worth."""
 SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
 """What the best of these has to beat: as many predictions from one baseline, or half from each of two."""
 CHEAP = (
@@ -182,8 +199,12 @@ class Study:
     split: str = "test"
     methods: tuple[str, ...] = MOST
     metrics: tuple[str, ...] = (*FAITHFULNESS, *COST)
-    fills: tuple[str, ...] = ("mask", "pad")
+    fills: tuple[str, ...] = NEUTRAL
     limit: int
+    words: tuple[int, int] | None = None
+    """Only texts of so many words, at least and at most."""
+    rivals: str = ""
+    """File of the shared folder with scores by other people's code; only texts that it has are drawn."""
     of_label: bool = False
     """Whether the label people gave is explained, not the predicted one: evidence was marked for that."""
     columns: tuple[str, ...] = ()
@@ -212,13 +233,32 @@ def evidence(title: str, data: str, methods: tuple[str, ...] = FEW) -> Study:
     )
 
 
+LEADING = ("insertion-minus-deletion", "comprehensiveness", "sufficiency", *COST)
 WITH_SIGNS = (*FAITHFULNESS, *SIGNS, *COST)
 STUDIES = {
     "choose-sst": Study(
-        title="SST, dev", data="sst", split="dev", methods=(*CHOICES, *SAMPLED), metrics=WITH_SIGNS, limit=30
+        title="SST, dev",
+        data="sst",
+        split="dev",
+        methods=(*CHOICES, *SAMPLED),
+        metrics=WITH_SIGNS,
+        fills=("mask", "pad"),
+        limit=30,
     ),
-    "choose-hatexplain": Study(title="HateXplain, dev", data="hatexplain", split="dev", methods=CHOICES, limit=20),
-    "sst": Study(title="SST", data="sst", methods=ALL, metrics=WITH_SIGNS, limit=40),
+    "choose-hatexplain": Study(
+        title="HateXplain, dev", data="hatexplain", split="dev", methods=CHOICES, fills=("mask", "pad"), limit=20
+    ),
+    "sst-dev": Study(
+        title="SST, dev, neutral fills",
+        data="sst",
+        split="dev",
+        methods=MAIN,
+        metrics=LEADING,
+        limit=100,
+        words=(6, 30),
+        rivals="sst",
+    ),
+    "sst": Study(title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, words=(6, 30), rivals="sst"),
     "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, limit=30),
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
     "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
@@ -311,17 +351,31 @@ STUDIES = {
 }
 
 
-def examples(study: Study) -> Any:
+def rivals(study: Study, shared: Path) -> list[dict[str, Any]]:
+    """Scores that other people's code gave, one text a line; none where the shared folder has not got them."""
+    path = shared / "rivals" / f"{study.rivals}.jsonl.gz"
+    if not study.rivals or not path.is_file():
+        return []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def examples(study: Study, shared: Path) -> Any:
     """What a study draws from: texts, of evidence only those in which people marked some; or a file of pictures."""
     if study.of_images:
         return ROOT / "out" / "data" / f"{study.data}-{study.split}.jsonl"
     rows = prepared(study.data, study.split)
+    if study.words is not None:
+        least, most = study.words
+        rows = [row for row in rows if least <= len(row["text"].split()) <= most]
+    if scored := {row["text"] for row in rivals(study, shared)}:
+        rows = [row for row in rows if row["text"] in scored]
     return [row for row in rows if row["rationale"]] if study.of_label else rows
 
 
-def count(study: Study) -> int:
+def count(study: Study, shared: Path) -> int:
     """How many examples a study draws from."""
-    found = examples(study)
+    found = examples(study, shared)
     return len(found.read_text("utf-8").splitlines()) if isinstance(found, Path) else len(found)
 
 
@@ -337,7 +391,7 @@ def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, 
 
     return evaluate(
         lignite.load(folder / study.model),
-        examples(study),
+        examples(study, shared),
         study.methods,
         study.metrics,
         label=None if "cells" in study.columns else "label",
@@ -395,7 +449,7 @@ def table(found: Evaluation, fill: str) -> list[str]:
     return lines
 
 
-def markdown(name: str, study: Study, found: Evaluation) -> str:
+def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
     """The tables of a study under a line that says what was measured, and how to do it again."""
     attrs = found.attrs
     kind = "texts with marked evidence" if study.of_label and not study.of_images else study.things
@@ -406,7 +460,7 @@ def markdown(name: str, study: Study, found: Evaluation) -> str:
         explained, accuracy = "each of their four classes", "not trained on mosaics"
     versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
     lines = [
-        f"{shown} of {count(study)} {study.split} {kind} of `{study.data}`, drawn with seed "
+        f"{shown} of {count(study, shared)} {study.split} {kind} of `{study.data}`, drawn with seed "
         f"{attrs['seed']}; {explained} is explained. Model `{study.model}`, sha256 of its weights "
         f"`{attrs['model_sha256'][:16]}…`, {accuracy}. Means with "
         f"{attrs['confidence']:.0%} bootstrap "
@@ -502,11 +556,10 @@ def main() -> None:
         study, journal = STUDIES[name], arguments.out / f"{name}.jsonl"
         if arguments.fresh:
             journal.unlink(missing_ok=True)
-        found = run(
-            name, study, shared_folder(arguments.shared), arguments.out, limit=arguments.limit, seed=arguments.seed
-        )
+        shared = shared_folder(arguments.shared)
+        found = run(name, study, shared, arguments.out, limit=arguments.limit, seed=arguments.seed)
         found.save(arguments.out / f"{name}.json")
-        page = insert(folder, name, study.title, markdown(name, study, found))
+        page = insert(folder, name, study.title, markdown(name, study, found, shared))
         print(f"{name}: written to {page}", flush=True)
 
 

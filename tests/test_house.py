@@ -34,7 +34,6 @@ ROOMS = {
     "metrics.readings": {"token_labels", "results", "metrics.metric"},
     "metrics.asking": {
         "models",
-        "inputs",
         "targets",
         "blocks",
         "results",

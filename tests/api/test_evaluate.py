@@ -35,7 +35,7 @@ from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.picture import draw_curves
 from lignite.views.evaluation.terminal import print_evaluation
 
-CHEAP = {"metrics": "deletion,insertion", "steps": 4}
+CHEAP = {"metrics": "deletion,insertion", "steps": 4, "fills": "mask"}
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_what_each_method_scores_stands_beside_its_name(model, explainer):
 
 def test_a_method_that_asked_the_model_beats_chance(model, explainer):
     """Occlusion has tried what removal measures; a random order has not."""
-    told = evaluate(model, TEXTS, ["occlusion"])
+    told = evaluate(model, TEXTS, ["occlusion"], fills="mask")
 
     for metric, better in [("deletion", -1), ("insertion", 1), ("comprehensiveness", 1), ("log-odds", -1)]:
         found = means(told, metric)
@@ -105,7 +105,7 @@ def test_a_method_that_asked_the_model_beats_chance(model, explainer):
 
 def test_means_and_intervals_are_those_of_the_scores(model, explainer):
     """Missing scores are left out of a mean and of its n."""
-    told = evaluate(model, ROWS, "ca-lig,occlusion", "auprc,deletion", rationale="why", steps=4)
+    told = evaluate(model, ROWS, "ca-lig,occlusion", "auprc,deletion", rationale="why", steps=4, fills="mask")
 
     for (method, metric), rows in told.table.groupby(["method", "metric"]):
         scores = told.scores[(told.scores["method"] == method) & (told.scores["metric"] == metric)]
@@ -121,14 +121,16 @@ def test_means_and_intervals_are_those_of_the_scores(model, explainer):
 
 def test_tests_compare_with_the_reference_on_the_same_examples(model, explainer):
     """Method minus reference, example by example; the reference is the first unless another is named."""
-    told = evaluate(model, TEXTS, "occlusion,saliency", "deletion", steps=4, reference="saliency")
+    told = evaluate(model, TEXTS, "occlusion,saliency", "deletion", steps=4, reference="saliency", fills="mask")
 
     wide = told.scores.pivot(index="example", columns="method", values="value")
     expected = compare(wide["occlusion"].to_numpy(), wide["saliency"].to_numpy())
     row = told.tests.set_index("method").loc["occlusion"]
     assert (row["difference"], row["p"], row["n"]) == (expected.difference, expected.p, 4)
     assert set(told.tests["method"]) == {"occlusion", "random"}
-    assert set(evaluate(model, TEXTS, "occlusion", "deletion", steps=2).tests["reference"]) == {"occlusion"}
+    assert set(evaluate(model, TEXTS, "occlusion", "deletion", steps=2, fills="mask").tests["reference"]) == {
+        "occlusion"
+    }
 
 
 def test_curves_are_means_at_equal_shares_of_the_tokens(model, explainer):
@@ -150,7 +152,7 @@ def test_a_regression_has_scores_without_a_probability(model, explainer):
     def positive(outputs):
         return outputs.logits[:, 1]
 
-    told = evaluate(model, TEXTS[:2], "occlusion", "deletion,deletion-logit", steps=2, target=positive)
+    told = evaluate(model, TEXTS[:2], "occlusion", "deletion,deletion-logit", steps=2, fills="mask", target=positive)
 
     assert np.isnan(list(means(told, "deletion").values())).all()
     assert np.isfinite(list(means(told, "deletion-logit").values())).all()
@@ -353,12 +355,13 @@ def test_wrong_options_are_refused_before_anything_is_computed(model, explainer,
     [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM"), ("gpt2", "GPT2ForSequenceClassification")],
 )
 def test_decoders_are_measured_too(explainer, family, network):
-    """They have no mask token: another one stands in its place, and the token that answers is never removed."""
+    """They have no mask token, and need none; the token that answers is never removed."""
     decoder = headed(family, network, tokenizer=byte_level())
 
     told = evaluate(decoder, ["the plot was thin", "it says"], "saliency", "deletion,log-odds", steps=2)
 
-    assert told.attrs["fills"] == ["pad"]
+    emptied = family == "gpt2" and network.endswith("Classification")  # no token would stay
+    assert told.attrs["fills"] == ["unigram"] if emptied else ["delete", "hide", "unigram"]
     assert set(told.table["n"]) == {2}
     assert np.isfinite(told.table["mean"]).all()
     with pytest.raises(OptionError, match=r"has no mask token.*use 'pad'"):
@@ -828,3 +831,70 @@ def test_progress_counts_to_the_end(model, explainer):
 
     assert seen[-1] == (10, 10)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+# Neutral fills
+
+
+def test_texts_are_judged_by_neutral_fills_and_by_their_mean(model, explainer):
+    """The mean is taken of each example first; means, intervals and tests are then of these numbers."""
+    told = evaluate(model, TEXTS, "occlusion", "deletion,completeness-gap", steps=4)
+
+    wide = told.scores[told.scores["metric"] == "deletion"].pivot(
+        index=["example", "method"], columns="fill", values="value"
+    )
+    assert set(wide) == {"delete", "hide", "unigram", "neutral"}
+    np.testing.assert_allclose(wide["neutral"], wide[["delete", "hide", "unigram"]].mean(axis=1), rtol=1e-12)
+    by_method = wide["neutral"].unstack("method")
+    row = told.table.set_index(["method", "metric", "fill"]).loc[("occlusion", "deletion", "neutral")]
+    expected = interval(by_method["occlusion"].to_numpy())
+    assert (row["mean"], row["low"], row["high"], row["n"]) == (
+        expected.mean, expected.low, expected.high, expected.n,
+    )  # fmt: skip
+    test = told.tests.set_index(["method", "metric", "fill"]).loc[("random", "deletion", "neutral")]
+    paired = compare(by_method["random"].to_numpy(), by_method["occlusion"].to_numpy())
+    assert (test["difference"], test["p"]) == (paired.difference, paired.p)
+    assert list(told.pivot()["deletion"]) == ["neutral", "delete", "hide", "unigram"]  # tables lead with it
+    curves = told.curves[(told.curves["curve"] == "deletion") & (told.curves["measure"] == "probability")]
+    means = curves[curves["method"] == "occlusion"].pivot(index="share", columns="fill", values="mean")
+    np.testing.assert_allclose(means["neutral"], means[["delete", "hide", "unigram"]].mean(axis=1), rtol=1e-9)
+
+
+def test_words_are_drawn_from_the_whole_data_set_or_from_a_corpus(model, explainer, tmp_path):
+    """Also from texts that are not measured, so that a larger sample meets the same words; a corpus goes before."""
+    options = {"fills": "unigram", "metrics": "deletion", "steps": 2}
+    corpus = tmp_path / "words.jsonl"
+    corpus.write_text('{"text": "superb"}\n')
+
+    few = evaluate(model, ROWS, "saliency", limit=2, **options).scores
+    all_of_them = evaluate(model, ROWS, "saliency", **options).scores
+    other = evaluate(model, ROWS, "saliency", corpus=corpus, draws=1, **options).scores
+    again = evaluate(model, ROWS, "saliency", corpus=["superb"], draws=3, **options).scores
+
+    by_text = all_of_them[all_of_them["id"].isin(few["id"]) & (all_of_them["method"] == "saliency")]["value"]
+    # float32 sums in other batches differ by some 1e-6
+    np.testing.assert_allclose(few[few["method"] == "saliency"]["value"], by_text, atol=1e-5)
+    assert not np.allclose(other["value"], all_of_them["value"], atol=1e-3)
+    np.testing.assert_allclose(other["value"], again["value"], atol=1e-5)  # one word: every drawing is the same
+    with pytest.raises(OptionError, match="corpus= is where fills='unigram' draws words from, and fills are mask"):
+        evaluate(model, TEXTS, "saliency", corpus=["superb"], fills="mask")
+
+
+def test_a_row_that_starts_from_its_fill_is_marked(model, explainer, tmp_path):
+    """In the terminal, on the page, in CSV: `ca-lig` starts from [MASK], `saliency` from nothing."""
+    told = evaluate(model, TEXTS, "ca-lig,ig:baseline=pad,saliency", fills=("mask", "neutral"), **{
+        "metrics": "deletion", "steps": 2,
+    })  # fmt: skip
+
+    assert told.shares_baseline("ca-lig", "mask")
+    others = [("ca-lig", "delete"), ("ca-lig", "neutral"), ("ig:baseline=pad", "mask"), ("saliency", "mask")]
+    assert not any(told.shares_baseline(*pair) for pair in others)
+    told.save(tmp_path / "told.csv")
+    written = pd.read_csv(tmp_path / "told.csv").set_index(["method", "fill"])["shares_baseline"]
+    assert [pair for pair, shares in written.items() if shares] == [("ca-lig", "mask")]
+    console = Console(width=120, file=io.StringIO())
+    print_evaluation(told, console=console)
+    lines = console.file.getvalue().splitlines()
+    assert [line.split()[:2] for line in lines if "†" in line and "±" in line.split("†")[1]] == [["ca-lig", "†"]]
+    assert any("† :" in line or "†: its baseline is this fill" in line for line in lines)
+    assert evaluation_html(told).count(">†</span>") == 1

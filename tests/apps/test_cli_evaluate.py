@@ -162,7 +162,9 @@ def test_real_explanations_are_measured(data, tmp_path):
     """Nothing stands in here: on the bundled model, integrated gradients find what the model relies on."""
     path = tmp_path / "told.json"
 
-    result = run(data, "--methods", "ig:n_steps=8", "--metrics", "insertion", "--steps", "4", "-q", "-o", path)
+    result = run(
+        data, "--methods", "ig:n_steps=8", "--metrics", "insertion", "--steps", "4", "--fills", "mask", "-q", "-o", path
+    )
 
     assert result.exit_code == 0, result.stderr
     found = Evaluation.open(path).table.set_index("method")["mean"]

@@ -8,11 +8,16 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
+from lignite.api.scored import Beside
+from lignite.blocks.baselines import usual_baseline
 from lignite.calls import as_names, check_choice, fitting
 from lignite.data.examples import Example
+from lignite.data.scores import GivenScores, Text
 from lignite.errors import OptionError
 from lignite.methods import METHODS, Method
 from lignite.methods.options import choose, record, split
+from lignite.methods.shared import FromBaseline
+from lignite.models.load import Model
 from lignite.options import options_of
 
 
@@ -28,9 +33,44 @@ class Compared:
         """Every option, as keys know them."""
         return json.dumps(record(self.method))
 
+    def baselines(self, model: Model) -> tuple[str, ...]:
+        """What stands for an absent token in its explanations, by names of fills and baselines."""
+        settled = self.method.starting_at(usual_baseline(model))
+        return settled.baselines if isinstance(settled, FromBaseline) else ()
+
     def key(self, example: Example) -> str:
-        """Of its explanation of an example: the same for the same content and options, whatever they are called."""
-        return sha256(f"{example.key} {self.options}".encode()).hexdigest()[:32]
+        """Of its explanation of an example: the same for the same content and options, whatever they are called.
+
+        Options of other methods have no part in it: work stays finished when one of them gets another.
+        """
+        own = json.dumps({"method": self.method.name, **self.method.values()})
+        return sha256(f"{example.key} {own}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A row of the table whose scores come from a file: by text, and for none but these."""
+
+    name: str
+    scores: Mapping[Text, GivenScores]
+
+    @property
+    def options(self) -> str:
+        """What keys and results know of it."""
+        return json.dumps({"method": "scores", "name": self.name})
+
+    def baselines(self, model: Model) -> tuple[str, ...]:
+        """Nobody knows what it takes for an absent token."""
+        return ()
+
+    def given(self, example: Example) -> GivenScores:
+        """What the file says of an example."""
+        return self.scores[example.text, example.pair]
+
+    def key(self, example: Example) -> str:
+        """Of its scores of an example: others make another key."""
+        content = self.given(example).scores[self.name].tobytes()
+        return sha256(f"{example.key} scores".encode() + content).hexdigest()[:32]
 
 
 def read_methods(
@@ -85,7 +125,17 @@ def _compared(name: str, more: Mapping[str, Mapping[str, Any]], seed: int) -> Co
         raise OptionError(f"method {name!r}: {error}") from error
 
 
-def find_reference(name: str | None, methods: Sequence[Compared]) -> str:
+def with_scores(methods: Sequence[Compared], beside: Beside) -> tuple[Compared | Scored, ...]:
+    """The rows of the methods, and below them those of a file."""
+    taken = {method.name for method in methods} & set(beside.names)
+    if taken:
+        raise OptionError(
+            f"scores: {min(taken)!r} is the name of a method's row already; call it otherwise in the file."
+        )
+    return (*methods, *(Scored(name, beside.scores) for name in beside.names))
+
+
+def find_reference(name: str | None, methods: Sequence[Compared | Scored]) -> str:
     """The name of the method that the others are tested against: by default the first."""
     if name is None:
         return methods[0].name

@@ -7,9 +7,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lignite.api.compared import find_reference, read_methods
+from lignite.api.compared import find_reference, read_methods, with_scores
 from lignite.api.evaluate_options import EvaluateOptions
 from lignite.api.provenance import attributes_of, settings_of
+from lignite.api.removed import read_fills, read_words
+from lignite.api.scored import check_without_explaining, read_beside
 from lignite.api.units import SKIPPED, Skipped, Work, warn_of_gaps
 from lignite.calls import Progress, public
 from lignite.data.examples import read_examples
@@ -19,12 +21,11 @@ from lignite.metrics.registry import choose_metrics
 from lignite.metrics.subjects import Subjects, explains_cells, one_per_class
 from lignite.metrics.tables import Scored, tabulate
 from lignite.models.facts import reads_images
-from lignite.models.load import Model, as_model
+from lignite.models.load import as_model
 from lignite.options import gather, options_of, with_options
 from lignite.results.evaluation import Evaluation, frame
 from lignite.runs.journal import Journal
 from lignite.runs.local import run
-from lignite.targets.edits import check_fills, usual_fill
 
 
 @public
@@ -79,17 +80,21 @@ def evaluate(
     model = as_model(model)
     more |= {name: given for name, given in (("methods", methods), ("metrics", metrics)) if given is not None}
     asked = gather("evaluate()", EvaluateOptions, request, more, beside=inspect.signature(evaluate).parameters)
-    rows = read_methods(asked.methods, options, seed=asked.seed)
-    compared = find_reference(asked.reference, rows)
+    explainers = read_methods(asked.methods, options, seed=asked.seed)
     images = reads_images(model.network)
     asked.check_kind(model.name, images=images)
     by_cell = explains_cells(asked, asked.target, explain_label=asked.explain_label)
     given = read_examples(examples, asked, images=images, limit=asked.limit, seed=asked.seed)
-    posed = one_per_class(given) if by_cell else given
-    subjects = Subjects(model, posed, asked.wanted, explain_label=asked.explain_label)
+    beside = read_beside(model, one_per_class(given) if by_cell else given, asked)
+    rows = with_scores(explainers, beside)
+    compared = find_reference(asked.reference, rows)
+    subjects = Subjects(model, beside.examples, asked.wanted, explain_label=asked.explain_label)
     chosen = choose_metrics(asked.metrics, evidence=asked.evidence, reads="image" if images else "text")
+    check_without_explaining(chosen, beside)
+    fills = read_fills(subjects, asked.fills)
     how = Asking(
-        fills=(usual_fill(model, images=images),) if asked.fills is None else _fills(model, asked.fills, images=images),
+        fills=fills,
+        unigram=read_words(model, fills, examples, asked),
         steps=asked.steps,
         seed=asked.seed,
         memory=memory,
@@ -101,17 +106,13 @@ def evaluate(
     with Journal(resume, settings) as journal:
         notes = run(work.units(), journal, progress)
     warn_of_gaps(rows, notes)
-    scored = Scored(subjects.examples, [row.name for row in rows], chosen, how, work.pieces(journal.finished))
+    tables = Scored(subjects.examples, [row.name for row in rows], chosen, how, work.pieces(journal.finished))
     return Evaluation(
-        **tabulate(scored, confidence=asked.confidence, reference=compared),
+        **tabulate(tables, confidence=asked.confidence, reference=compared),
         skipped=frame([astuple(note) for note in notes if isinstance(note, Skipped)], SKIPPED),
-        attrs=attributes_of(work, scored, settings, examples) | {"confidence": asked.confidence, "reference": compared},
+        attrs=attributes_of(work, tables, settings, examples)
+        | {"confidence": asked.confidence, "reference": compared, "coverage": beside.coverage},
     )
-
-
-def _fills(model: Model, fills: str | Iterable[str], *, images: bool) -> tuple[str, ...]:
-    names = [name.strip() for name in fills.split(",")] if isinstance(fills, str) else fills
-    return check_fills(model, names, images=images)
 
 
 def _show(evaluation: Evaluation, path: Path) -> None:

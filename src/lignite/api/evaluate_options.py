@@ -8,6 +8,7 @@ from lignite.calls import check_seed
 from lignite.data.columns import Columns
 from lignite.errors import OptionError
 from lignite.options import check_share, option
+from lignite.targets.fills import MOST_DRAWS
 
 DEFAULT_METHODS = (
     "ca-lig", "relevance-flow", "ig", "gradient-x-input", "attention-x-gradient", "attention-rollout", "random",
@@ -52,10 +53,31 @@ class EvaluateOptions(Columns):
     )
     fills: str | Sequence[str] | None = option(
         None,
-        "What stands in the place of removed tokens: mask, pad, delete (the text becomes shorter); in images black (as "
+        "What stands in the place of removed tokens: delete (nothing: the text becomes shorter), hide (a word that the "
+        "attention mask hides), unigram (words drawn from a corpus), mask, pad; or neutral, those of the first three "
+        "that the model can do: no method starts from them, and tables lead with their mean. In images black (as "
         "perturbation tests are published), grey, blur.",
-        metavar="LIST", unset="the first that the model has",
+        metavar="LIST", unset="neutral, or black",
     )  # fmt: skip
+    corpus: Any = option(
+        None,
+        "Where unigram draws words from: a file as that of the examples; in Python also a list.",
+        metavar="FILE", unset="the examples",
+    )  # fmt: skip
+    draws: int = option(
+        4, "How often unigram draws a word for every place, the same ones for all methods; answers are averaged.",
+        metavar="N", most=MOST_DRAWS,
+    )  # fmt: skip
+    scores: Any = option(
+        None,
+        "Scores that other code gave, as further rows: JSON lines with text (and pair), tokens (as this model's "
+        "tokenizer cuts the text, special ones included), scores by the name of each method, one number a token, and "
+        "target, the class that they are for, if told. In Python also a list of such mappings.",
+        metavar="FILE",
+    )  # fmt: skip
+    partial_scores: bool = option(
+        False, "Measure all rows on those examples alone that have scores; otherwise a missing one is refused."
+    )
     steps: int = option(10, "Points of the deletion and insertion curves.", metavar="N", most=MOST_POINTS)
     smooth: bool = option(
         False,

@@ -28,6 +28,7 @@ def settings_of(work: Work) -> dict[str, Any]:
         "evidence": "rationale" if how.by_rationale else "most relevant",
         "target": "each example's label" if work.subjects.explain_label else _target_text(work.subjects.target),
         **({"smooth": True} if how.smooth else {}),
+        **({"corpus": how.unigram.digest} if how.unigram else {}),
     }
 
 
@@ -52,8 +53,11 @@ def attributes_of(work: Work, scored: Scored, settings: Mapping[str, Any], examp
         "n_examples": len(scored.examples),
         "accuracy": scored.accuracy,
         "methods": {row.name: json.loads(row.options) for row in work.methods},
+        "baselines": {row.name: list(row.baselines(model)) for row in work.methods},
         "metrics": {metric.name: metric.as_dict() for metric in work.metrics},
         **{name: settings[name] for name in ("fills", "steps", "seed", "target")},
+        "neutral": list(work.how.averaged),
+        "draws": work.how.unigram.draws if work.how.unigram else 0,
         "versions": versions("numpy"),
         "command": "",
     }

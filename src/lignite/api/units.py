@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from lignite.api.compared import Compared
+from lignite.api.compared import Compared, Scored
 from lignite.api.gaps import Missed, missed_in
 from lignite.data.examples import Example
-from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, warn
+from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, OptionError, warn
 from lignite.methods.scoring.rows import TOL, explain_rows
 from lignite.metrics.asking.session import Asking, ExplainRows, Session
 from lignite.metrics.measure import measure
@@ -56,7 +56,7 @@ class Work:
 
     model: Model
     subjects: Subjects
-    methods: Sequence[Compared]
+    methods: Sequence[Compared | Scored]
     metrics: Sequence[Metric]
     how: Asking
 
@@ -79,10 +79,12 @@ class Work:
         }
         return {place: finished[key] for place, key in keys.items() if key in finished}
 
-    def explainer(self, method: Compared) -> ExplainRows:
+    def explainer(self, method: Compared | Scored) -> ExplainRows:
         """What explains other rows as a method does, for metrics that change a text or the model."""
 
         def relevances(rows: Sequence[Row]) -> list[np.ndarray]:
+            if isinstance(method, Scored):
+                raise OptionError(f"{method.name}: its scores come from a file, which explains nothing anew.")
             results = explain_rows(self.model, rows, method.method, memory=self.how.memory)
             return [result["relevance"].values.astype(np.float64) for result in results]
 
@@ -104,7 +106,7 @@ def _together(examples: Sequence[Example]) -> Iterator[list[Example]]:
 def _compute(work: Work, examples: Sequence[Example], missing: Collection[str], tick: Tick) -> Done:
     notes: Notes = []
     posed = [one for example in examples if (one := _pose(work, example, missing, notes)) is not None]
-    explained: dict[Compared, dict[int, Explained]] = {}
+    explained: dict[Compared | Scored, dict[int, Explained]] = {}
     for method in work.methods:
         wanted = [one for one in posed if method.key(one.example) in missing]
         if wanted:
@@ -119,6 +121,7 @@ def _pose(work: Work, example: Example, missing: Collection[str], notes: Notes) 
         return None
     try:
         row = work.subjects.ask(example)
+        _check_scores(work, example, row)
     except (InputError, NotFiniteError) as error:
         notes.append(_skipped(example, error))
         return None
@@ -130,12 +133,24 @@ def _pose(work: Work, example: Example, missing: Collection[str], notes: Notes) 
         return None
 
 
+def _check_scores(work: Work, example: Example, row: Row) -> None:
+    """Scores of a file are for the class that the other rows explain."""
+    for given in {method.given(example) for method in work.methods if isinstance(method, Scored)}:
+        if given.target is not None and work.subjects.class_of(example, given.target) != row.objective.index:
+            raise InputError(
+                f"{given.where}: its scores are for {given.target!r}, and {row.objective.name} is explained here; name "
+                "that class as target=, or leave the text out."
+            )
+
+
 def _skipped(example: Example, error: Exception, method: str = "") -> Skipped:
     return Skipped(example.number, example.id, method, str(error))
 
 
-def _explain(work: Work, some: Sequence[Posed], method: Compared, notes: Notes) -> dict[int, Explained]:
+def _explain(work: Work, some: Sequence[Posed], method: Compared | Scored, notes: Notes) -> dict[int, Explained]:
     """Explanations by the number of their example; where a batch fails, each example is tried alone."""
+    if isinstance(method, Scored):
+        return {one.example.number: Explained(method.given(one.example).scores[method.name]) for one in some}
     try:
         return _explain_together(work, some, method, notes)
     except LigniteError as error:
@@ -164,10 +179,10 @@ def _explain_together(work: Work, some: Sequence[Posed], method: Compared, notes
 
 
 def _measure(
-    work: Work, posed: Sequence[Posed], explained: Mapping[Compared, Mapping[int, Explained]], notes: Notes
+    work: Work, posed: Sequence[Posed], explained: Mapping[Compared | Scored, Mapping[int, Explained]], notes: Notes
 ) -> dict[str, Piece]:
     """Measure all methods that explained the same examples in one go."""
-    groups: dict[tuple[int, ...], list[Compared]] = {}
+    groups: dict[tuple[int, ...], list[Compared | Scored]] = {}
     for method, found in explained.items():
         if found:
             groups.setdefault(tuple(found), []).append(method)
@@ -180,7 +195,7 @@ def _measure(
 
 
 def _measure_together(
-    work: Work, some: Sequence[Posed], given: Mapping[Compared, Sequence[Explained]], notes: Notes
+    work: Work, some: Sequence[Posed], given: Mapping[Compared | Scored, Sequence[Explained]], notes: Notes
 ) -> dict[str, Piece]:
     """Pieces by their keys; where some cannot be measured together, each example is tried alone."""
     session = Session(
@@ -210,11 +225,11 @@ def _measure_together(
     return pieces
 
 
-def warn_of_gaps(methods: Sequence[Compared], notes: Sequence[Skipped | Gap]) -> None:
+def warn_of_gaps(methods: Sequence[Compared | Scored], notes: Sequence[Skipped | Gap]) -> None:
     """One warning for each method that misses more than it promises."""
     for method in methods:
         missed = [note.missed for note in notes if isinstance(note, Gap) and note.method == method.name]
-        if missed:
+        if missed and isinstance(method, Compared):
             options = method.method.values()
             more = f" and {len(missed) - 1} more" if len(missed) > 1 else ""
             warn(

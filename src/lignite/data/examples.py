@@ -149,6 +149,24 @@ def read_examples(
     return [read(number, where, row, wanted, base) for number, (where, row) in enumerate(draw(rows, limit, seed))]
 
 
+def read_texts(source: Any, columns: Columns | None = None) -> list[str]:
+    """All texts of a data set, second texts of pairs included: a corpus, of which words are counted.
+
+    Raises
+    ------
+    InputError, FileError
+        As `read_examples`.
+    """
+    wanted = (columns or Columns()).read(images=False)
+    roles: dict[str, str] = {role: column for role, column in wanted.items() if role in ("text", "pair")}
+    rows, _ = read_rows(source)
+    return [
+        read_text(where, row, column)
+        for where, row in ((where, as_mapping(where, row, roles)) for where, row in rows)
+        for column in roles.values()
+    ]
+
+
 def draw(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
     if limit is None:
         return list(rows)
@@ -163,7 +181,7 @@ def draw(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
 
 
 def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
-    row = _as_mapping(where, row, columns)
+    row = as_mapping(where, row, columns)
     pictures = {
         role: _picture(where, columns[role], _raw(where, row, columns[role]), base)
         for role in ("image", "mask", "distractor")
@@ -204,7 +222,7 @@ def _picture(where: str, column: str, value: Any, base: Path) -> Any:
 
 
 def _example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
-    row = _as_mapping(where, row, columns)
+    row = as_mapping(where, row, columns)
     cells = {role: _cell(where, row, column.removeprefix(WORD_SPANS)) for role, column in columns.items()}
     text = _text(where, columns["text"], cells["text"])
     pair = _text(where, columns["pair"], cells["pair"]) if "pair" in cells else None
@@ -227,7 +245,12 @@ def _id(where: str, value: Any) -> str:
         raise InputError(f"{where}: the id is a {type(value).__name__} that cannot be written; give a name.") from error
 
 
-def _as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str, Any]:
+def read_text(where: str, row: Mapping[str, Any], column: str) -> str:
+    """The text in a column; a list of words is joined by blanks."""
+    return _text(where, column, _cell(where, row, column))
+
+
+def as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str, Any]:
     """A bare text or image is a row of one column, a pair of two."""
     if isinstance(row, Mapping):
         return row

@@ -33,7 +33,7 @@ def with_positions(network: PreTrainedModel, encoded: Encoded) -> Encoded:
         table = notes["table of counted positions"]
         if table is None:
             return encoded
-        return replace(encoded, tensors={**tensors, "position_ids": _looked_up(network, tensors)[table]})
+        return replace(encoded, tensors={**tensors, "position_ids": looked_up(network, tensors)[table]})
 
 
 def _find_table(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> nn.Module | None:
@@ -41,11 +41,11 @@ def _find_table(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> nn.M
     ids = tensors["input_ids"]
     if len(_tables(network)) < 2:
         return None
-    usual = _looked_up(network, tensors)
+    usual = looked_up(network, tensors)
     for number in _paddings(network):
         edited = ids.clone()
         edited[:, : (ids.shape[1] + 1) // 2] = number
-        moved = _looked_up(network, {**tensors, "input_ids": edited})
+        moved = looked_up(network, {**tensors, "input_ids": edited})
         found = [
             table
             for table, numbers in usual.items()
@@ -70,7 +70,7 @@ def _tables(network: PreTrainedModel) -> list[nn.Embedding]:
     return [module for module in modules_of(network) if isinstance(module, nn.Embedding)]
 
 
-def _looked_up(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> "dict[nn.Module, Int[Tensor, 'row token']]":
+def looked_up(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> "dict[nn.Module, Int[Tensor, 'row token']]":
     """Numbers that every table of embeddings is asked for, before the first block."""
     with _listening(network) as found, suppress(Captured):
         network(**tensors)

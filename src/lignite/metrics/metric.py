@@ -124,6 +124,8 @@ class Metric(ABC):
         Whether it is measured when no metric is named.
     tested
         Whether methods are compared by it.
+    explains
+        Whether other inputs, or those of another model, are explained anew for it.
     """
 
     name: str
@@ -135,6 +137,7 @@ class Metric(ABC):
     per_fill: bool = False
     default: bool = True
     tested: bool = True
+    explains: bool = False
 
     @property
     def asks(self) -> "Question | None":

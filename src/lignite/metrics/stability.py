@@ -30,6 +30,7 @@ class Context(Stability):
     """A variable of `context_sensitivity` in one context."""
 
     question: str = "context.ask_shuffled"
+    explains: bool = True
     variable: str
     context: str
     reads: str = "text"
@@ -46,6 +47,7 @@ class WeightRandomization(Stability):
     """The size of the rank correlation, mean over stages."""
 
     question: str = "sanity.ask_noisy"
+    explains: bool = True
 
     def measure(self, cases: Cases, answer: list[Any]) -> Float[np.ndarray, "method example fill"]:
         # A correlation is not defined where one explanation is constant: the same everywhere is no likeness.
@@ -96,6 +98,7 @@ STABILITY = (
         better="lower",
         reads="text",
         question="robustness.ask_moved",
+        explains=True,
     ),
     WeightRandomization(
         "weight-randomization",

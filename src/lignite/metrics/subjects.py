@@ -68,7 +68,7 @@ class Subjects:
         if self.explain_label:
             if example.label is None:
                 raise InputError("there is no label to explain.")
-            target = Target(label=self._class(example, example.label))
+            target = Target(label=self.class_of(example, example.label))
         rows = ask(self.model, [example.input], target)
         if len(rows) != 1:
             raise InputError(f"is {len(rows)} inputs, expected one: name a single image.")
@@ -93,10 +93,10 @@ class Subjects:
                 f"({row.objective.name}). Leave label out."
             )
         for example in labelled:
-            self._class(example, example.label)
+            self.class_of(example, example.label)
         for example in self.examples:
             for cell in example.cells or ():
-                self._class(example, cell)
+                self.class_of(example, cell)
         self._labels_fit = True
 
     def pose(self, example: Example, row: Row) -> Posed:
@@ -110,13 +110,13 @@ class Subjects:
             If signs have no meaning for this model.
         """
         known = example.label is not None and example.image is not None
-        label = self._class(example, example.label) if known else None
+        label = self.class_of(example, example.label) if known else None
         correct = self._correct(example, row)
         subject = Subject(row, self._evidence(example, row), label)
         check_evidence(subject)
         return Posed(example, subject, correct)
 
-    def _class(self, example: Example, label: str | int | None) -> int:
+    def class_of(self, example: Example, label: str | int | None) -> int:
         """Number of an example's class, given by number or by name; or of that of one of its cells."""
         found = None if label is None else self._labels.find(label)
         if found is None:
@@ -131,7 +131,7 @@ class Subjects:
             return float("nan")
         if example.cells is not None:  # a mosaic shows several classes: whichever leads is right
             return float("nan")
-        return float(row.choices.best == self._labels.name(self._class(example, example.label)))
+        return float(row.choices.best == self._labels.name(self.class_of(example, example.label)))
 
     def _evidence(self, example: Example, row: Row) -> Evidence:
         polarity = None
@@ -141,7 +141,7 @@ class Subjects:
         if example.image is None:
             return Evidence(example.rationale, polarity)
         outlines = self._outlines(example, row)
-        cells = None if example.cells is None else tuple(self._class(example, cell) for cell in example.cells)
+        cells = None if example.cells is None else tuple(self.class_of(example, cell) for cell in example.cells)
         return Evidence(
             mask=outlines.get("mask"),
             distractor=outlines.get("distractor"),

@@ -11,14 +11,15 @@ from lignite.data.examples import Example
 from lignite.metrics.asking.session import Asking
 from lignite.metrics.metric import Metric
 from lignite.metrics.readings.statistics import compare, holm, interval
-from lignite.results.evaluation import frame
+from lignite.results.evaluation import MEAN, frame
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
     """What was measured of which explanations: by the number of an example and the name of a method.
 
-    A piece holds `scores` (metric, fill, value), `curves`, and whether the prediction was `correct`.
+    A piece holds `scores` (metric, fill, value), `curves`, and whether the prediction was `correct`. The mean over the
+    neutral fills is taken for every example by itself, and stands under the fill `MEAN`.
     """
 
     examples: Sequence[Example]
@@ -36,7 +37,33 @@ class Scored:
     @property
     def columns(self) -> list[tuple[Metric, str]]:
         """Metrics and fills, also those that came out for no example."""
-        return [(metric, fill) for metric in self.metrics for fill in (self.how.fills if metric.per_fill else ("",))]
+        fills = (MEAN, *self.how.fills) if self.how.averaged else self.how.fills
+        return [(metric, fill) for metric in self.metrics for fill in (fills if metric.per_fill else ("",))]
+
+    def measured(self, piece: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+        """Scores of one explanation, and their means over the neutral fills."""
+        averaged = self.how.averaged
+        known: dict[str, dict[str, float]] = {}
+        for metric, fill, value in piece["scores"]:
+            known.setdefault(metric, {})[fill] = value
+        for of_metric in known.values():
+            if averaged and averaged[0] in of_metric:
+                of_metric[MEAN] = float(np.mean([of_metric[fill] for fill in averaged]))
+        return [(metric, fill, value) for metric, by_fill in known.items() for fill, value in by_fill.items()]
+
+    def drawn(self, piece: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """Curves of one explanation, those over the neutral fills first."""
+        averaged = self.how.averaged
+        groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for curve in piece["curves"]:
+            if curve["fill"] in averaged:
+                groups.setdefault((curve["curve"], curve["measure"]), []).append(curve)
+        means = [
+            {**some[0], "fill": MEAN, "values": np.mean([curve["values"] for curve in some], axis=0).tolist()}
+            for some in groups.values()
+            if len(some) == len(averaged)
+        ]
+        return [*means, *piece["curves"]]
 
     @property
     def accuracy(self) -> float:
@@ -61,7 +88,7 @@ def _scores(scored: Scored) -> pd.DataFrame:
     for example in scored.examples:
         for method in scored.methods:
             piece = scored.pieces.get((example.number, method))
-            for metric, fill, value in () if piece is None else piece["scores"]:
+            for metric, fill, value in () if piece is None else scored.measured(piece):
                 rows.append((example.number, example.id, method, metric, fill, value))
     return frame(rows, ["example", "id", "method", "metric", "fill", "value"])
 
@@ -101,11 +128,11 @@ def _curves(scored: Scored, confidence: float) -> pd.DataFrame:
         collected: dict[tuple[str, str, str], list[list[float]]] = {}
         own: dict[str, list[float]] = {}
         for _, piece in scored.of(method):
-            for curve in piece["curves"]:
+            for curve in scored.drawn(piece):
                 collected.setdefault((curve["curve"], curve["measure"], curve["fill"]), []).append(curve["values"])
                 own[curve["curve"]] = curve.get("shares", scored.how.shares())
-        for (curve, measured, fill), values in collected.items():
-            for share, column in zip(own[curve], np.array(values, dtype=np.float64).T, strict=True):
+        for (name, measured, fill), values in collected.items():
+            for share, column in zip(own[name], np.array(values, dtype=np.float64).T, strict=True):
                 found = interval(column, confidence=confidence, method="percentile", seed=scored.how.seed)
-                rows.append((method, curve, measured, fill, share, found.mean, found.low, found.high, found.n))
+                rows.append((method, name, measured, fill, share, found.mean, found.low, found.high, found.n))
     return frame(rows, ["method", "curve", "measure", "fill", "share", "mean", "low", "high", "n"])

@@ -16,6 +16,9 @@ FORMAT = "lignite evaluation"
 VERSION = 1
 TABLES = ("table", "scores", "curves", "tests", "skipped")
 
+MEAN = "neutral"
+"""The fill under which means over the neutral fills stand, where there are several of these."""
+
 _WHOLE = ("example", "n")
 _TEXT = ("id", "method", "metric", "fill", "curve", "measure", "reference", "reason")
 
@@ -27,7 +30,8 @@ class Evaluation:
     Attributes
     ----------
     table
-        A row per method, metric and fill: mean over examples, its confidence interval (low, high), and their number n.
+        A row per method, metric and fill (`MEAN`: their mean over the neutral ones, example by example): mean over
+        examples, its confidence interval (low, high), and their number n.
     scores
         A row per example, method, metric and fill; NaN where a metric is not defined for an example.
     curves
@@ -58,6 +62,14 @@ class Evaluation:
         order = list(dict.fromkeys(zip(self.table["metric"], self.table["fill"], strict=True)))
         return wide.reindex(index=list(dict.fromkeys(self.table["method"])), columns=order)
 
+    def shares_baseline(self, method: str, fill: str) -> bool:
+        """Whether a method starts from the fill that it is judged by, or under `MEAN` from one of the neutral ones.
+
+        Where it does, words are absent to the judge as they are to the method, which may favour it.
+        """
+        fills = self.attrs.get("neutral", []) if fill == MEAN else [fill]
+        return not set(fills).isdisjoint(self.attrs.get("baselines", {}).get(method, []))
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything (.json), the table alone (.csv), a page (.html), or the curves (.png, .svg, .pdf)."""
         path = Path(path)
@@ -85,7 +97,8 @@ class Evaluation:
             what: [metrics.get(name, {}).get(what, "") for name in self.table["metric"]]
             for what in ("better", "meaning")
         }
-        return self.table.assign(**columns)
+        pairs = zip(self.table["method"], self.table["fill"], strict=True)
+        return self.table.assign(shares_baseline=[self.shares_baseline(*pair) for pair in pairs], **columns)
 
     def __repr__(self) -> str:
         n_methods, n_metrics = self.table["method"].nunique(), self.table["metric"].nunique()

@@ -1,15 +1,15 @@
 """Inputs with some of their tokens replaced, removed, moved or covered; what is asked about them moves along."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from lignite.calls import as_names, check_choice
+from lignite.calls import check_choice
 from lignite.errors import InputError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS, filled, role_id, without_role
 from lignite.inputs.tokens import Encoded, Tokens
@@ -18,16 +18,28 @@ from lignite.models.notes import notes_on
 from lignite.targets.objective import Objective
 from lignite.targets.rows import Row, is_per_token
 
-FILLS = ("mask", "pad", "delete")
-"""What may stand in the place of words: a token, or nothing."""
 
-
-def replace_tokens(row: Row, places: Sequence[int], token_id: int) -> Row:
-    """The same input with other words at some places of the model's input."""
+def replace_tokens(row: Row, places: Sequence[int], token_id: int | Int[Tensor, " place"]) -> Row:
+    """The same input with another word, or one each, at some places of the model's input."""
     _check_places(row, places)
     ids = _ids(row).clone()
-    ids[0, list(places)] = token_id
+    ids[0, list(places)] = torch.as_tensor(token_id, dtype=ids.dtype, device=ids.device)
     return _edited(row, {**row.encoded.tensors, "input_ids": ids}, row.encoded.tokens)
+
+
+def hide_tokens(row: Row, places: Sequence[int]) -> Row:
+    """The same input with the words at some places hidden from everybody by the attention mask, all in their places."""
+    _check_places(row, places)
+    ids = _ids(row)
+    mask = row.encoded.tensors.get("attention_mask", torch.ones_like(ids))
+    if mask.shape != ids.shape:
+        raise InputError(
+            f"words are hidden in an attention mask [row, token], and this input's is {list(mask.shape)}; give one "
+            "flag per token, or none."
+        )
+    mask = mask.clone()
+    mask[0, list(places)] = 0
+    return _edited(row, {**row.encoded.tensors, "attention_mask": mask}, row.encoded.tokens)
 
 
 def is_image(row: Row) -> bool:
@@ -120,28 +132,6 @@ def usual_fill(model: Model, *, images: bool = False) -> str:
     if images:
         return "black" if model.image_processor is not None else "blur"
     return next(iter(fillers(model)), "delete")
-
-
-def check_fills(model: Model, fills: str | Iterable[str], *, images: bool = False) -> tuple[str, ...]:
-    """What may stand in the place of removed tokens or patches, by names that this model has.
-
-    Raises
-    ------
-    OptionError
-        If there is none, or one that this model does not have.
-    """
-    known, chosen = IMAGE_FILLS if images else FILLS, as_names("fills", fills)
-    if not chosen:
-        raise OptionError(f"fills is empty; give some of {', '.join(map(repr, known))}.")
-    for name in chosen:
-        check_choice("fills", name, known)
-        if name in ("mask", "pad"):
-            filler(model, name)
-        if images and name != "blur" and model.image_processor is None:
-            raise OptionError(
-                f"fills={name!r} is a colour, and {model.name} has no image processor that tells them; use 'blur'."
-            )
-    return chosen
 
 
 def _ids(row: Row) -> Tensor:

@@ -16,6 +16,7 @@ from lignite.metrics.asking.faithfulness import faithfulness, n_removed
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.plausibility import plausibility, rationale_from_spans
 from lignite.targets.ask import ask
+from lignite.targets.fills import Unigram
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 from lignite.targets.words import removable
@@ -74,7 +75,7 @@ def test_the_area_between_is_that_of_the_reversed_ranking(bag, steps):
 
 def test_fills_leave_different_texts(bag):
     """A [PAD] that is read counts ½ in this model, a [MASK] nothing, a deleted word nothing."""
-    found = measured(bag, TEXT, steps=4).sel(output="logit").squeeze()
+    found = measured(bag, TEXT, steps=4, fills=("mask", "pad", "delete")).sel(output="logit").squeeze()
 
     gone = np.arange(5)
     assert_allclose(found.deletion_curve.sel(fill="pad"), np.array([9, 1, -3, -2, 0]) + gone / 2, **EXACT)
@@ -86,7 +87,8 @@ def test_deleting_moves_the_words_behind():
     """Words counted by their place: deletion of the first of three moves the others one to the front."""
     model = bag_of_words(WEIGHTS, by_position=True)
 
-    found = measured(model, "a b c", relevances=[np.array([0, 3.0, 2.0, 1.0, 0])], steps=3).sel(output="logit")
+    relevances = [np.array([0, 3.0, 2.0, 1.0, 0])]
+    found = measured(model, "a b c", relevances=relevances, fills=("mask", "delete"), steps=3).sel(output="logit")
 
     assert_allclose(found.deletion_curve.sel(fill="mask").squeeze(), [8 + 8 - 6, 8 - 6, -6, 0], **EXACT)
     assert_allclose(found.deletion_curve.sel(fill="delete").squeeze(), [8 + 8 - 6, 4 - 4, -2, 0], **EXACT)
@@ -222,11 +224,15 @@ def test_many_methods_and_texts_get_the_numbers_they_get_alone():
         for seed, name in enumerate(["one", "two"])
     }
 
-    together = faithfulness(model, rows, by_method, memory="1 MB")
+    words = Unigram.of_rows(model, rows)
+
+    together = faithfulness(model, rows, by_method, unigram=words, memory="1 MB")
 
     for method, relevances in by_method.items():
         for example, row in enumerate(rows):
-            alone = faithfulness(model, [row], [relevances[example]]).isel(method=0, example=0, drop=True)
+            alone = faithfulness(model, [row], [relevances[example]], unigram=words).isel(
+                method=0, example=0, drop=True
+            )
             other = together.sel({"method": method, "example": example}, drop=True)
             for name in alone.data_vars:
                 # sums of float32 in another order, on logits of order one
@@ -252,7 +258,7 @@ def test_every_measure_equals_a_loop_over_transformers():
             logits = model.network(torch.tensor([edited]), torch.ones(1, len(edited), dtype=torch.long)).logits[0]
         return float(logits[1]), float(logits.softmax(0)[1]), int(logits.argmax())
 
-    found = faithfulness(model, [row], [relevance], steps=5).squeeze()
+    found = faithfulness(model, [row], [relevance], steps=5, fills=("mask", "pad", "delete")).squeeze()
 
     for fill in ("mask", "pad", "delete"):
         cell = found.sel(fill=fill)
@@ -283,7 +289,9 @@ def test_equal_questions_are_asked_once(bag):
     relevance = oracle(bag, [row])[0]
     again = Row(row.encoded, row.objective)
 
-    faithfulness(bag, [row, *asked(bag, "a")], [relevance, np.zeros(3)])  # once per model padding is tried out
+    faithfulness(
+        bag, [row, *asked(bag, "a")], [relevance, np.zeros(3)], fills="mask"
+    )  # once per model padding is tried out
 
     counts = []
     for rows, relevances in (
@@ -291,7 +299,7 @@ def test_equal_questions_are_asked_once(bag):
         ([row, again, row], {"one": [relevance] * 3, "two": [2 * relevance] * 3}),
     ):
         bag.network.rows = bag.network.calls = 0
-        found = faithfulness(bag, rows, relevances)
+        found = faithfulness(bag, rows, relevances, fills=("mask", "pad", "delete"))
         counts.append(bag.network.rows)
 
     # of four words: whole, 3 shorter and none along the deletion, 3 others along the insertion, the bins among them
@@ -377,8 +385,8 @@ def test_what_cannot_be_removed_is_said(bag):
 
     with pytest.raises(InputError, match=r"row 1 .* no token that may be removed"):
         faithfulness(bag, [*words, *alone], [np.zeros(4), np.zeros(2)])
-    with pytest.raises(OptionError, match=r"would leave nothing of row 0 .* use 'mask' or 'pad'"):
-        faithfulness(bare, asked(bare, "a b"), [np.zeros(2)])
+    with pytest.raises(OptionError, match=r"would leave nothing of row 0 .* or 'mask' or 'pad'"):
+        faithfulness(bare, asked(bare, "a b"), [np.zeros(2)], fills="delete")
     assert faithfulness(bare, asked(bare, "a b"), [np.zeros(2)], fills=("mask", "pad")).sizes["fill"] == 2
     bare.tokenizer.mask_token = None
     with pytest.raises(OptionError, match="no mask token"):

@@ -9,6 +9,7 @@ its single pixels.
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,11 @@ from scipy.integrate import trapezoid
 
 from lignite.calls import as_names, check_choice
 from lignite.errors import InputError, OptionError
-from lignite.inputs.fills import IMAGE_FILLS
 from lignite.metrics.asking.places import beginning, by_place
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of, enlarge
-from lignite.targets.edits import (
-    FILLS,
-    check_fills,
-    cover,
-    cover_pixels,
-    filler,
-    is_image,
-    remove_tokens,
-    replace_tokens,
-)
+from lignite.targets.edits import cover, cover_pixels, is_image
+from lignite.targets.fills import Unigram, Way, check_fills, ways_of
 from lignite.targets.predict import Prediction, predict
 from lignite.targets.rows import Row
 from lignite.targets.words import removable
@@ -70,7 +62,8 @@ def faithfulness(
     rows: Sequence[Row],
     relevances: Relevances | Mapping[str, Relevances],
     *,
-    fills: str | Iterable[str] | None = None,
+    fills: str | Iterable[str] = "neutral",
+    unigram: Unigram | None = None,
     steps: int = 10,
     parts: str | Iterable[str] = ("curves", "bins"),
     pixelwise: bool = False,
@@ -87,10 +80,15 @@ def faithfulness(
         One array per row, one number per token of the row that is no padding; or such a list for every method, by name.
         Signed: what speaks against the explained output is removed last.
     fills
-        What removing means: ``"mask"`` and ``"pad"`` put that token in the place, which the model reads like any other;
-        ``"delete"`` makes the text shorter. Patches and pixels of an image are covered: by ``"black"``, ``"grey"`` or a
-        ``"blur"`` of the image. What the fill leaves of the input differs, so measures differ, too. By default all that
-        the kind of input knows.
+        What removing means. ``"delete"`` makes the text shorter; ``"hide"`` hides words from everybody by the attention
+        mask, and all keep their places; ``"unigram"`` puts words there that are drawn from a corpus, several times, and
+        averages what the model says, probabilities and logits: ``"neutral"`` is short for those of the three that the
+        model can do, since they are no method's baseline. ``"mask"`` and ``"pad"`` put that token in the place, which
+        the model reads like any other. Patches and pixels of an image are covered: by ``"black"``, ``"grey"`` or a
+        ``"blur"`` of the image, by default all that the model can do. What the fill leaves of the input differs, so
+        measures differ, too.
+    unigram
+        Where words are drawn from; by default the rows' own words, four draws.
     steps
         Points of the curves after the first; a text of fewer tokens has fewer distinct points.
     parts
@@ -139,9 +137,10 @@ def faithfulness(
     if not rows:
         raise InputError("there are no rows to measure; give at least one.")
     images = is_image(rows[0])
-    known = IMAGE_FILLS if images else FILLS
+    chosen = check_fills(model, fills, images=images, row=rows[0])
     plan = _Plan(
-        fills=check_fills(model, known if fills is None else fills, images=images),
+        fills=chosen,
+        unigram=unigram or (Unigram.of_rows(model, rows) if "unigram" in chosen else None),
         steps=steps,
         parts=as_names("parts", parts),
         pixelwise=pixelwise,
@@ -157,9 +156,19 @@ def faithfulness(
 @dataclass(frozen=True)
 class _Plan:
     fills: tuple[str, ...]
+    unigram: Unigram | None
     steps: int
     parts: tuple[str, ...]
     pixelwise: bool
+
+    @cached_property
+    def ways(self) -> list[Way]:
+        return ways_of(self.fills, self.unigram)
+
+    def by_fill(self, of_ways: np.ndarray, axis: int = 2) -> np.ndarray:
+        """Means over the drawings of each fill."""
+        groups = [[number for number, way in enumerate(self.ways) if way.fill == fill] for fill in self.fills]
+        return np.stack([of_ways.take(group, axis).mean(axis) for group in groups], axis)
 
     def sizes(self) -> dict[str, int]:
         """Questions about one explanation under one fill, by what they are for, in this order."""
@@ -199,7 +208,7 @@ class _Text:
 
 @dataclass
 class _Answers:
-    """What the model said, by [method, example, fill, question]."""
+    """What the model said, by [method, example, way, question]."""
 
     value: np.ndarray
     probability: np.ndarray
@@ -212,37 +221,36 @@ class _Question:
 
     row: Row
     flags: np.ndarray
-    fill: str
-    pixelwise: bool
+    way: Way | None
+    plan: _Plan
 
     def edited(self, model: Model) -> Row:
-        if not self.fill:
+        if self.way is None:
             return self.row
-        if self.pixelwise:
+        if self.plan.pixelwise:
             shape = self.row.encoded.tensors["pixel_values"].shape[2:]
             pixels = np.unpackbits(self.flags, count=shape.numel()).astype(bool)
-            return cover_pixels(model, self.row, pixels.reshape(shape), self.fill)
+            return cover_pixels(model, self.row, pixels.reshape(shape), self.way.fill)
         places = np.unpackbits(self.flags).nonzero()[0].tolist()
         if is_image(self.row):
-            return cover(model, self.row, places, self.fill)
-        if self.fill == "delete":
-            return remove_tokens(self.row, places)
-        return replace_tokens(self.row, places, filler(model, self.fill))
+            return cover(model, self.row, places, self.way.fill)
+        return self.way.without(model, self.row, places, self.plan.unigram)
 
 
 @dataclass
 class _Questions:
     """Edited inputs, each once."""
 
+    plan: _Plan
     asked: list[_Question] = field(default_factory=list)
     _numbers: dict[Hashable, int] = field(default_factory=dict)
 
-    def number(self, text: int, row: Row, removed: np.ndarray, fill: str, pixelwise: bool) -> int:
-        size = row.encoded.tensors["pixel_values"].shape[2:].numel() if pixelwise else row.n_tokens
+    def number(self, text: int, row: Row, removed: np.ndarray, way: Way) -> int:
+        size = row.encoded.tensors["pixel_values"].shape[2:].numel() if self.plan.pixelwise else row.n_tokens
         flags = np.zeros(size, dtype=bool)
         flags[removed] = True
-        question = _Question(row, np.packbits(flags), fill if len(removed) else "", pixelwise)
-        key = (text, question.fill, question.flags.tobytes())
+        question = _Question(row, np.packbits(flags), way if len(removed) else None, self.plan)
+        key = (text, question.way, question.flags.tobytes())
         known = self._numbers.get(key)
         if known is None:
             known = self._numbers[key] = len(self.asked)
@@ -281,10 +289,11 @@ def _texts(rows: Sequence[Row], fills: Sequence[str]) -> list[_Text]:
                 f"row {number} ({beginning(row)}) has no token that may be removed (special tokens and the one that is "
                 "read stay); leave it out."
             )
-        if "delete" in fills and len(places) == row.n_tokens:
+        emptying = next((fill for fill in fills if fill in ("delete", "hide")), None)
+        if emptying and len(places) == row.n_tokens:
             raise OptionError(
-                f"fills='delete' would leave nothing of row {number} ({beginning(row)}), which has no special token "
-                "that stays; use 'mask' or 'pad', a token that the model can read."
+                f"fills={emptying!r} would leave nothing of row {number} ({beginning(row)}), which has no special "
+                "token that stays; use 'unigram', or 'mask' or 'pad', a token that the model can read."
             )
         found.setdefault(_identity(row), _Text(row, [])).examples.append(number)
     return list(found.values())
@@ -354,10 +363,10 @@ def _ask_all(
 ) -> _Answers:
     """Collect edited inputs of as many texts as are asked about at once, ask, and go on."""
     n_examples = sum(len(text.examples) for text in texts)
-    shape = (len(orders), n_examples, len(plan.fills), sum(plan.sizes().values()))
+    shape = (len(orders), n_examples, len(plan.ways), sum(plan.sizes().values()))
     answers = _Answers(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
     waiting: dict[int, list[np.ndarray]] = {}
-    questions = _Questions()
+    questions = _Questions(plan)
     for number, text in enumerate(texts):
         for example in text.examples:
             waiting[example] = [
@@ -370,16 +379,14 @@ def _ask_all(
         for name in ("value", "probability", "label"):
             together = np.concatenate([getattr(some, name).numpy() for some in said])
             getattr(answers, name)[:, examples] = together[numbers]
-        questions, waiting = _Questions(), {}
+        questions, waiting = _Questions(plan), {}
     return answers
 
 
 def _ask_about(questions: _Questions, text: int, row: Row, order: np.ndarray, plan: _Plan) -> np.ndarray:
-    """Numbers of the questions about one explanation, [fill, question]."""
+    """Numbers of the questions about one explanation, [way, question]."""
     removed = plan.removed(order)
-    return np.array(
-        [[questions.number(text, row, gone, fill, plan.pixelwise) for gone in removed] for fill in plan.fills]
-    )
+    return np.array([[questions.number(text, row, gone, way) for gone in removed] for way in plan.ways])
 
 
 def _counts(n_tokens: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -397,7 +404,8 @@ def _measure(
 ) -> xr.Dataset:
     sizes = plan.sizes()
     ends = np.cumsum(list(sizes.values()))[:-1]
-    both = np.stack([answers.probability, answers.value], axis=3)  # [method, example, fill, output, question]
+    said_by_fill = [plan.by_fill(said) for said in (answers.probability, answers.value)]
+    both = np.stack(said_by_fill, axis=3)  # [method, example, fill, output, question]
     said = dict(zip(sizes, np.split(both, ends, axis=-1), strict=True))
     labels = dict(zip(sizes, np.split(answers.label, ends, axis=-1), strict=True))
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
@@ -408,13 +416,13 @@ def _measure(
         "output": list(OUTPUTS),
     }
     if "curves" in plan.parts:
-        variables |= _curves(said, labels, n_tokens, plan.steps)
+        variables |= _curves(said, labels, n_tokens, plan)
         coords["step"] = np.arange(plan.steps + 1)
     if "bins" in plan.parts:
         variables |= _bins(said)
         coords["bin"] = list(BINS)
     if "perturbation" in plan.parts:
-        variables |= _perturbation(labels, wanted)
+        variables |= _perturbation(labels, wanted, plan)
         coords["percent"] = [0, *PERTURBED]
     variables |= {
         "value": (("example",), answers.value[0, :, 0, 0]),
@@ -431,15 +439,15 @@ _BY_OUTPUT = (*_EACH, "output")
 _Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 
-def _curves(said: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], n: np.ndarray, steps: int) -> _Variables:
-    counts = [_counts(int(size), steps) for size in n]
+def _curves(said: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], n: np.ndarray, plan: _Plan) -> _Variables:
+    counts = [_counts(int(size), plan.steps) for size in n]
     gone, there = (np.stack([pair[which] / size for pair, size in zip(counts, n, strict=True)]) for which in (0, 1))
     areas = {
         "deletion": trapezoid(said["deletion"], gone[None, :, None, None], axis=-1),
         "insertion": trapezoid(said["insertion"], there[None, :, None, None], axis=-1),
     }
     between = areas["insertion"] - areas["deletion"]
-    flip, flipped = _flips(labels["deletion"], gone)
+    flip, flipped = (plan.by_fill(found) for found in _flips(labels["deletion"], gone))
     return {
         **{name: (_BY_OUTPUT, area) for name, area in areas.items()},
         "insertion_minus_deletion": (_BY_OUTPUT, between),
@@ -466,13 +474,13 @@ def _bins(said: Mapping[str, np.ndarray]) -> _Variables:
     }
 
 
-def _perturbation(labels: Mapping[str, np.ndarray], wanted: np.ndarray) -> _Variables:
+def _perturbation(labels: Mapping[str, np.ndarray], wanted: np.ndarray, plan: _Plan) -> _Variables:
     right = wanted[None, :, None, None]
     shares = np.array([0, *PERTURBED]) / 100
     found: _Variables = {}
     for name in ("positive", "negative"):
         given = np.concatenate([labels["whole"], labels[name]], axis=-1)
-        hits = np.where((right < 0) | (given < 0), np.nan, given == right)
+        hits = plan.by_fill(np.where((right < 0) | (given < 0), np.nan, given == right))
         found[f"{name}_perturbation"] = (_EACH, trapezoid(hits, shares, axis=-1))
         found[f"{name}_perturbation_hits"] = ((*_EACH, "percent"), hits)
     found["untouched"] = (("example",), found["positive_perturbation_hits"][1][0, :, 0, 0])

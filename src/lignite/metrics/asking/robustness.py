@@ -20,7 +20,7 @@ from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Metric, Question
 from lignite.models.hold import own_calls
 from lignite.models.load import Model
-from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
+from lignite.targets.fills import FILLS, Unigram, check_fills, ways_of
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 from lignite.targets.words import removable
@@ -32,6 +32,7 @@ def infidelity(
     relevances: Sequence[np.ndarray],
     *,
     fill: str = "mask",
+    unigram: Unigram | None = None,
     n_samples: int = 20,
     normalize: bool = True,
     seed: int = 0,
@@ -45,7 +46,9 @@ def infidelity(
     Parameters
     ----------
     fill
-        What removing means: ``"mask"``, ``"pad"`` or ``"delete"``, as in `faithfulness`.
+        What removing means: one of those of `faithfulness`.
+    unigram
+        Where ``"unigram"`` draws words from; by default the rows' own words. Answers are averaged over draws.
     normalize
         Multiply each row's relevances by the factor that makes its infidelity least, so that methods with other units
         than the output's (attention, LIME) can be compared; without it, units count.
@@ -56,6 +59,7 @@ def infidelity(
     """
     metrics = _captum()
     check_choice("fill", fill, FILLS)
+    check_fills(model, (fill,), row=rows[0] if rows else None)
     _check_count("n_samples", n_samples)
     if len(relevances) != len(rows) or not rows:
         raise InputError(f"{len(relevances)} explanations of {len(rows)} rows; give one for each, and at least one.")
@@ -63,21 +67,22 @@ def infidelity(
     for number, (row, places) in enumerate(zip(rows, free, strict=True)):
         if not places:
             raise InputError(f"row {number} has no token that may be removed; leave it out.")
-        if fill == "delete" and len(places) == row.n_tokens:
-            raise OptionError(f"fill='delete' would leave nothing of row {number}; use 'mask' or 'pad'.")
+        if fill in ("delete", "hide") and len(places) == row.n_tokens:
+            raise OptionError(f"fill={fill!r} would leave nothing of row {number}; use 'mask' or 'pad'.")
     longest = max(map(len, free))
     scores = torch.zeros(len(rows), longest, dtype=torch.float64)
     for number, (row, given) in enumerate(zip(rows, relevances, strict=True)):
         scores[number, : len(free[number])] = torch.from_numpy(by_place(number, row, given)[free[number]])
-    fill_id = None if fill == "delete" else filler(model, fill)
+    words = unigram or (Unigram.of_rows(model, rows) if fill == "unigram" else None)
+    ways = ways_of([fill], words)
     generator = np.random.default_rng(seed)
 
     def output(presence: Float[Tensor, "point token"], number: Tensor) -> Float[Tensor, " point"]:
-        edited = []
+        edited: list[Row] = []
         for present, which in zip(presence.bool(), number.tolist(), strict=True):
             gone = [place for place, there in zip(free[which], present.tolist(), strict=False) if not there]
-            edited.append(_without(rows[which], gone, fill_id))
-        return predict(model, edited, memory=memory).value
+            edited.extend(way.without(model, rows[which], gone, words) for way in ways)
+        return predict(model, edited, memory=memory).value.reshape(-1, len(ways)).mean(1)
 
     def remove(presence: Float[Tensor, "point token"], number: Tensor) -> tuple[Tensor, Tensor]:
         removed = torch.zeros_like(presence)
@@ -164,12 +169,6 @@ def _check_count(option: str, count: int) -> None:
         raise OptionError(f"{option}={count!r} must be a whole number, at least 1.")
 
 
-def _without(row: Row, places: list[int], fill_id: int | None) -> Row:
-    if not places:
-        return row
-    return remove_tokens(row, places) if fill_id is None else replace_tokens(row, places, fill_id)
-
-
 def _table(model: Model) -> nn.Embedding:
     table = model.network.get_input_embeddings()
     if not isinstance(table, nn.Embedding):
@@ -203,7 +202,10 @@ def ask_without_some(
 
     def number(place: int, relevance: Float[np.ndarray, " token"], fill: str) -> float:
         rows = [session.rows[place]]
-        return float(infidelity(session.model, rows, [relevance], fill=fill, seed=how.seed, memory=how.memory)[0])
+        (found,) = infidelity(
+            session.model, rows, [relevance], fill=fill, unigram=how.unigram, seed=how.seed, memory=how.memory
+        )
+        return float(found)
 
     return np.array(
         [

@@ -11,6 +11,7 @@ from lignite.metrics.metric import Case, Evidence, Explained
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of
 from lignite.targets.edits import is_image
+from lignite.targets.fills import NEUTRAL, Unigram
 from lignite.targets.rows import Row
 
 ExplainRows = Callable[[Sequence[Row]], Sequence[Float[np.ndarray, " token"]]]
@@ -22,7 +23,7 @@ class Asking:
     """How a model is asked.
 
     `by_rationale`: evidence kept in its place is what people marked, not the method. `smooth`: between the centres of
-    patches relevance is drawn as a line.
+    patches relevance is drawn as a line. `unigram`: where words are drawn from that stand in the place of others.
     """
 
     fills: tuple[str, ...]
@@ -31,6 +32,13 @@ class Asking:
     memory: int | float | str | None = None
     by_rationale: bool = False
     smooth: bool = False
+    unigram: Unigram | None = None
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The neutral ones among several fills, over which a mean of its own is told; none where there is but one."""
+        found = tuple(fill for fill in self.fills if fill in NEUTRAL)
+        return found if len(found) > 1 else ()
 
     def shares(self) -> list[float]:
         """Shares of the tokens at which curves are given."""

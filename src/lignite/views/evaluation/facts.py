@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
-from lignite.results.evaluation import Evaluation
+from lignite.results.evaluation import MEAN, Evaluation
 from lignite.views.palette import COLD, WARM
 from lignite.wording import one_line
 
@@ -22,7 +23,8 @@ WITHOUT_REMOVAL = "nothing removed: human evidence, completeness, cost"
 @dataclass(frozen=True)
 class Cell:
     """One mean. `best`: no other method's mean is better; `beside`: "+" or "-" where the reference is surely beaten, or
-    surely beats; `bar`: where the interval lies between the least and the largest of its column, in [0, 1].
+    surely beats; `shares`: whether the method starts from the fill that it is judged by. `bar`: where
+    the interval lies between the least and the largest of its column, in [0, 1].
     """
 
     mean: float
@@ -31,6 +33,7 @@ class Cell:
     n: int
     best: bool
     beside: str
+    shares: bool
     bar: tuple[float, float, float]
 
     @property
@@ -60,14 +63,15 @@ def columns_of(evaluation: Evaluation) -> list[Column]:
     """The table by fill and metric, with what a reader wants to know of every cell."""
     table, told = evaluation.table, evaluation.attrs["metrics"]
     columns = [
-        _column(str(metric), str(fill), rows, told.get(metric, {}), _marks(evaluation, str(metric), str(fill)))
+        _column(evaluation, str(metric), str(fill), rows, told.get(metric, {}))
         for (metric, fill), rows in table.groupby(["metric", "fill"], sort=False)
     ]
-    order = list(evaluation.attrs["fills"])
+    order = [MEAN, *evaluation.attrs["fills"]]
     return sorted(columns, key=lambda column: order.index(column.fill) if column.fill in order else len(order))
 
 
-def _column(metric: str, fill: str, rows: pd.DataFrame, told: Mapping[str, str], marks: Mapping[str, str]) -> Column:
+def _column(evaluation: Evaluation, metric: str, fill: str, rows: pd.DataFrame, told: Mapping[str, str]) -> Column:
+    marks = _marks(evaluation, metric, fill)
     better = told.get("better", "")
     means = rows["mean"].to_numpy()
     known = means[np.isfinite(means)]
@@ -91,6 +95,7 @@ def _column(metric: str, fill: str, rows: pd.DataFrame, told: Mapping[str, str],
             n=int(row.n),
             best=bool(row.mean == top),
             beside=marks.get(str(row.method), ""),
+            shares=evaluation.shares_baseline(str(row.method), fill),
             bar=(low, middle, high),
         )
     return Column(metric, fill, better, told.get("meaning", ""), cells)
@@ -116,17 +121,38 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
         "weights": f"sha256 {attrs['model_sha256']}",
         "data": f"{one_line(str(attrs['data']))}, {attrs['n_examples']} examples",
     }
+    if attrs.get("coverage"):
+        told["scores"] = f"known for {attrs['coverage']} examples, on which all rows are compared"
     if np.isfinite(attrs["accuracy"]):
         told["accuracy"] = f"{attrs['accuracy']:.3f} on these examples"
     told |= {
         "explained": str(attrs["target"]),
-        "removed tokens": " and ".join(attrs["fills"]) + f", curves of {attrs['steps']} steps",
+        "removed tokens": _removed(attrs),
         "seed": str(attrs["seed"]),
         "lignite": str(attrs["lignite_version"]),
     }
     if attrs.get("command"):
         told["command"] = one_line(str(attrs["command"]))
     return told
+
+
+def _removed(attrs: Mapping[str, Any]) -> str:
+    """What stands in the place of removed tokens."""
+    neutral = attrs.get("neutral", [])
+    mean = [f"{MEAN} the mean of {', '.join(neutral)}"] if neutral else []
+    draws = [f"unigram {attrs['draws']} draws"] if "unigram" in attrs["fills"] else []
+    return ", ".join([" and ".join(attrs["fills"]), *mean, *draws, f"curves of {attrs['steps']} steps"])
+
+
+def heading_of(fill: str) -> str:
+    """The heading over the columns of a fill."""
+    if not fill:
+        return WITHOUT_REMOVAL
+    return "removed tokens: neutral, the mean over the neutral fills" if fill == MEAN else f"removed tokens: {fill}"
+
+
+SHARES = "its baseline is this fill, or one of those averaged"
+"""What a dagger behind a method says."""
 
 
 def reasons(evaluation: Evaluation) -> list[tuple[int, str, str]]:

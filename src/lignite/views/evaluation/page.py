@@ -11,9 +11,10 @@ from lignite.errors import FileError
 from lignite.results.evaluation import Evaluation
 from lignite.views.drawing import ENDINGS, save_figure
 from lignite.views.evaluation.facts import (
-    WITHOUT_REMOVAL,
+    SHARES,
     columns_of,
     facts,
+    heading_of,
     limits_of,
     line_styles,
     reasons,
@@ -47,7 +48,9 @@ def evaluation_html(evaluation: Evaluation) -> str:
         facts=facts(evaluation),
         percent=f"{100 * float(evaluation.attrs['confidence']):g} %",
         reference=one_line(str(evaluation.attrs["reference"])),
-        without_removal=WITHOUT_REMOVAL,
+        heading_of=heading_of,
+        shares=SHARES,
+        sharing={column.fill: [name for name, cell in column.cells.items() if cell.shares] for column in columns},
         fills=list(dict.fromkeys(column.fill for column in columns)),
         columns=columns,
         methods=list(dict.fromkeys(str(name) for name in evaluation.table["method"])),

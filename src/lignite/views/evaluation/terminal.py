@@ -9,11 +9,12 @@ from rich.text import Text
 
 from lignite.results.evaluation import Evaluation
 from lignite.views.evaluation.facts import (
-    WITHOUT_REMOVAL,
+    SHARES,
     Cell,
     Column,
     columns_of,
     facts,
+    heading_of,
     reasons,
     written_number,
 )
@@ -23,6 +24,7 @@ from lignite.wording import one_line
 METHOD_CELLS = 34
 CELL = 15  # "0.573 ±0.021 +"
 REASONS_SHOWN = 5
+DAGGER = "†"
 
 
 def print_evaluation(evaluation: Evaluation, *, console: Console | None = None) -> None:
@@ -71,8 +73,9 @@ def _block(columns: Sequence[Column], writer: Writer) -> RenderableType:
         )
     for method in columns[0].cells:
         cells = [_cell(column.cells[method], writer) for column in columns]
-        table.add_row(Text(writer.plain(one_line(method))), *cells, style="dim" if method == "random" else "")
-    title = Text(f"removed tokens: {fill}" if fill else WITHOUT_REMOVAL, style="bold")
+        mark = f" {writer.encodable(DAGGER, '(b)')}" if any(column.cells[method].shares for column in columns) else ""
+        table.add_row(Text(writer.plain(one_line(method)) + mark), *cells, style="dim" if method == "random" else "")
+    title = Text(heading_of(fill), style="bold")
     return Group(title, table)
 
 
@@ -95,6 +98,8 @@ def _legend(evaluation: Evaluation, writer: Writer) -> RenderableType:
         f"*: best mean of its column; ±: half the width of the {percent} bootstrap interval; + and -: better and worse "
         f"than {attrs['reference']} in a paired bootstrap, corrected for the number of methods (Holm)."
     )
+    if any(cell.shares for column in columns_of(evaluation) for cell in column.cells.values()):
+        text += f" {writer.encodable(DAGGER, '(b)')}: {SHARES}."
     return Text(writer.plain(one_line(text if writer.encodable("±", "") else text.replace("±", "+-"))), style="dim")
 
 

@@ -1,0 +1,222 @@
+"""Fills: what stands in the place of words that are removed, so that a model can be asked without them.
+
+Neutral ones are no method's baseline: words are deleted, or hidden by the attention mask, or give way to words drawn
+from a corpus. A drawn word says something of its own, so several draws are averaged.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lignite.calls import as_names, check_choice, check_count, check_seed
+from lignite.errors import InputError, OptionError
+from lignite.inputs.fills import IMAGE_FILLS
+from lignite.inputs.positions import looked_up
+from lignite.models.facts import forward_names, vocabulary_size
+from lignite.models.hold import at_rest
+from lignite.models.load import Model
+from lignite.models.notes import notes_on
+from lignite.targets.edits import filler, fillers, hide_tokens, remove_tokens, replace_tokens
+from lignite.targets.objective import choices_of, values
+from lignite.targets.rows import PADDED_TOLERANCE, Row, run
+from lignite.targets.words import removable
+
+NEUTRAL = ("delete", "hide", "unigram")
+"""Fills that are no method's baseline."""
+FILLS = (*NEUTRAL, "mask", "pad")
+"""What may stand in the place of words: nothing, a word that nobody sees, drawn words, a token."""
+
+MOST_DRAWS = 1_000
+_TRIALS = 3
+"""Other words that are hidden in turn before a model is believed not to see them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unigram:
+    """Words of a corpus by how often they occur, and `draws` fixed drawings of them for every input.
+
+    The drawings depend on the input's own tokens and the seed alone: every method, and every question on that input,
+    meets the same ones.
+    """
+
+    counts: Int[np.ndarray, " word"] = field(repr=False)
+    draws: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a corpus without words."""
+        check_count("draws", self.draws, MOST_DRAWS)
+        check_seed(self.seed)
+        if not self.counts.any():
+            raise InputError(
+                "fills='unigram' draws words from a corpus, and this one has none; name another, corpus=…."
+            )
+
+    @classmethod
+    def of_texts(cls, model: Model, texts: Iterable[str], *, draws: int = 4, seed: int = 0) -> "Unigram":
+        """Count the words of texts, as the model's tokenizer cuts them; special tokens are never drawn."""
+        if model.tokenizer is None:
+            raise OptionError(
+                f"fills='unigram' counts words of texts, and {model.name} has no tokenizer; wrap it with one."
+            )
+        pieces = model.tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+        return cls(_counted(model, [number for piece in pieces for number in piece]), draws, seed)
+
+    @classmethod
+    def of_rows(cls, model: Model, rows: Sequence[Row], *, draws: int = 4, seed: int = 0) -> "Unigram":
+        """Count the words of the inputs themselves."""
+        ids = [row.encoded.tensors["input_ids"][0].tolist() for row in rows if "input_ids" in row.encoded.tensors]
+        words = [one[place] for one, row in zip(ids, rows, strict=False) for place in removable(row)]
+        return cls(_counted(model, words), draws, seed)
+
+    @cached_property
+    def digest(self) -> str:
+        """The same for the same words and drawings."""
+        return hashlib.sha256(self.counts.tobytes() + f" {self.draws} {self.seed}".encode()).hexdigest()[:16]
+
+    @cached_property
+    def _shares(self) -> Float[np.ndarray, " word"]:
+        total: np.ndarray = np.cumsum(self.counts, dtype=np.float64)
+        return total / total[-1]
+
+    def drawn(self, row: Row) -> Int[Tensor, "draw token"]:
+        """Ids that stand in the place of an input's tokens, drawing by drawing."""
+        known = notes_on(row.encoded)
+        note = f"words drawn {self.digest}"
+        if note not in known:
+            ids = row.encoded.tensors["input_ids"][0]
+            kept = ~torch.tensor(row.encoded.tokens.padding)
+            content = f"{self.seed} {ids[kept].tolist()}".encode()
+            generator = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
+            words = np.searchsorted(self._shares, generator.random((self.draws, int(kept.sum()))), side="right")
+            known[note] = ids.repeat(self.draws, 1)
+            known[note][:, kept] = torch.from_numpy(words).to(ids)
+        found: Tensor = known[note]
+        return found
+
+
+def _counted(model: Model, ids: Sequence[int]) -> np.ndarray:
+    size = vocabulary_size(model.network) or max(ids, default=0) + 1
+    special = set(getattr(model.tokenizer, "all_special_ids", None) or ())
+    kept = [number for number in ids if 0 <= number < size and number not in special]
+    return np.bincount(np.array(kept, dtype=np.int64), minlength=size)
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to take words away: a fill, and which of its drawings."""
+
+    fill: str
+    draw: int = 0
+
+    def without(self, model: Model, row: Row, places: Sequence[int], unigram: Unigram | None) -> Row:
+        """The input without the words at some places of the model's input."""
+        if not places:
+            return row
+        if self.fill == "delete":
+            return remove_tokens(row, places)
+        if self.fill == "hide":
+            return hide_tokens(row, places)
+        if self.fill == "unigram":
+            assert unigram is not None
+            return replace_tokens(row, places, unigram.drawn(row)[self.draw, list(places)])
+        return replace_tokens(row, places, filler(model, self.fill))
+
+
+def ways_of(fills: Sequence[str], unigram: Unigram | None) -> list[Way]:
+    """Every way to take words away: one for a fill, several for one that draws.
+
+    Examples
+    --------
+    >>> ways_of(["mask"], None)
+    [Way(fill='mask', draw=0)]
+    """
+    draws = {"unigram": 1 if unigram is None else unigram.draws}
+    return [Way(fill, draw) for fill in fills for draw in range(draws.get(fill, 1))]
+
+
+def check_fills(
+    model: Model, fills: str | Iterable[str], *, images: bool = False, row: Row | None = None
+) -> tuple[str, ...]:
+    """What may stand in the place of removed words or patches, by names that this model has.
+
+    ``"neutral"`` is short for those of `NEUTRAL` that the model can do. What it can do is tried on a `row`.
+
+    Raises
+    ------
+    OptionError
+        If there is none, or one that this model does not have.
+    """
+    known, named = IMAGE_FILLS if images else FILLS, as_names("fills", fills)
+    chosen = tuple(dict.fromkeys(name for short in named for name in _meant(model, short, row, images=images)))
+    if not chosen:
+        raise OptionError(f"fills is empty; give some of {', '.join(map(repr, known))}.")
+    for name in chosen:
+        check_choice("fills", name, known if images else (*known, "neutral"))
+        if name in ("mask", "pad"):
+            filler(model, name)
+        if name == "hide" and (why := _cannot_hide(model, row)):
+            raise OptionError(
+                f"fills='hide' needs an attention mask that hides words, and {why}; use 'delete' or 'unigram'."
+            )
+        if images and name != "blur" and model.image_processor is None:
+            raise OptionError(
+                f"fills={name!r} is a colour, and {model.name} has no image processor that tells them; use 'blur'."
+            )
+    return chosen
+
+
+def _meant(model: Model, name: str, row: Row | None, *, images: bool) -> tuple[str, ...]:
+    if name != "neutral":
+        return (name,)
+    if images:
+        return IMAGE_FILLS if model.image_processor is not None else ("blur",)
+    stays = row is None or len(removable(row)) < row.n_tokens
+    can = {"delete": stays, "hide": stays and not _cannot_hide(model, row), "unigram": model.tokenizer is not None}
+    return tuple(fill for fill in NEUTRAL if can[fill]) or fillers(model)[:1]
+
+
+def _cannot_hide(model: Model, row: Row | None) -> str:
+    """Why the attention mask does not hide words, empty where it does; tried once per model."""
+    takes = forward_names(model.network)
+    if takes is not None and "attention_mask" not in takes:
+        return f"{model.name} takes none"
+    if row is None or "input_ids" not in row.encoded.tensors:
+        return ""
+    notes = notes_on(model.network)
+    if "hides words" not in notes:
+        notes["hides words"] = _sees_hidden(model, row)
+    found: str = notes["hides words"]
+    return found
+
+
+def _sees_hidden(model: Model, row: Row) -> str:
+    """Hide words, put others there, and compare what the model says."""
+    places = removable(row)[::2]
+    special = set(getattr(model.tokenizer, "all_special_ids", None) or ())
+    size = vocabulary_size(model.network) or int(row.encoded.tensors["input_ids"].max()) + 1
+    others = [number for number in range(size) if number not in special]
+    generator = np.random.default_rng(0)
+    with at_rest(model.network), torch.no_grad():
+        hidden = hide_tokens(row, places)
+        usual, moved = (looked_up(model.network, each.encoded.tensors) for each in (row, hidden))
+        if any(table not in moved or not torch.equal(moved[table], numbers) for table, numbers in usual.items()):
+            return f"{model.name} counts positions anew where words are hidden"
+        said = _answer(model, hidden)
+        for _ in range(_TRIALS):
+            words = torch.from_numpy(generator.choice(others, len(places)))
+            miss = (_answer(model, hide_tokens(replace_tokens(row, places, words), places)) - said).abs().max()
+            if not bool(miss <= PADDED_TOLERANCE * said.abs().max()):
+                return f"{model.name} answers otherwise when hidden words are others"
+    return ""
+
+
+def _answer(model: Model, row: Row) -> Tensor:
+    outputs, objective = run(model.network, row.encoded.tensors), [row.objective]
+    return (values(outputs, objective) if row.objective.function else choices_of(outputs, objective)).float()
