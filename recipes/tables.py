@@ -23,6 +23,7 @@ import torch
 import lignite
 from data import ROOT, prepared, shared_folder
 from lignite.api.evaluate import Evaluation, evaluate
+from lignite.results.evaluation import MEAN
 
 TOL = 0.01
 """Gap allowed to every method that integrates: an order of tokens does not change with it, and time does."""
@@ -360,6 +361,25 @@ def rivals(study: Study, shared: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
+THEIR_NAMES = {"attnlrp": "attnlrp (lxt)", "attnlrp-words": ""}
+"""What rows of a rival's scores are called, where not as in the file; nothing for those left out."""
+
+
+def rows_of_rivals(study: Study, shared: Path) -> list[dict[str, Any]] | None:
+    """Their scores as `lignite.evaluate` takes them; a study without them goes on, and says so."""
+    found = rivals(study, shared)
+    if not found:
+        if study.rivals:
+            print(f"no {study.rivals}.jsonl.gz in {shared / 'rivals'}: its rows are left out", file=sys.stderr)
+        return None
+    named = [{THEIR_NAMES.get(name, name): scores for name, scores in line["scores"].items()} for line in found]
+    return [
+        {"text": line["text"], "tokens": line["tokens"], "target": line["target"]}
+        | {"scores": {name: scores for name, scores in known.items() if name}}
+        for line, known in zip(found, named, strict=True)
+    ]
+
+
 def examples(study: Study, shared: Path) -> Any:
     """What a study draws from: texts, of evidence only those in which people marked some; or a file of pictures."""
     if study.of_images:
@@ -403,6 +423,7 @@ def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, 
         limit=limit or study.limit,
         seed=seed,
         options={base: {"tol": TOL} for base in INTEGRATING if any(m.split(":")[0] == base for m in study.methods)},
+        scores=rows_of_rivals(study, shared),
         resume=out / f"{name}.jsonl",
         progress=show,
     )
@@ -418,8 +439,21 @@ def heading(metric: str, better: str) -> str:
     return f"{metric.replace('-minus-', ' − ').replace('-', ' ')}{arrow}"
 
 
+DIFFERENCE = "insertion-minus-deletion"
+"""The metric whose paired difference to the reference stands in a column of its own."""
+
+
+def differences(found: Evaluation, fill: str) -> dict[str, str]:
+    """By how much each method is ahead of the reference (behind, where negative), on the same examples."""
+    tests = found.tests[(found.tests["fill"] == fill) & (found.tests["metric"] == DIFFERENCE)]
+    return {
+        row.method: f"{number(row.difference)} [{number(row.low)}, {number(row.high)}]" for row in tests.itertuples()
+    }
+
+
 def table(found: Evaluation, fill: str) -> list[str]:
     """Markdown: methods by the metrics of one fill; the best mean in bold, * where it differs from the reference."""
+    beside = differences(found, fill) if fill == MEAN else {}
     rows = found.table[found.table["fill"] == fill]
     metrics = list(dict.fromkeys(rows["metric"]))
     better = {metric: found.attrs["metrics"][metric]["better"] for metric in metrics}
@@ -431,10 +465,9 @@ def table(found: Evaluation, fill: str) -> list[str]:
     tests = found.tests[(found.tests["fill"] == fill) & (found.tests["p_holm"] < 0.05)]
     different = set(zip(tests["method"], tests["metric"], strict=True))
     cells = rows.set_index(["method", "metric"])
-    lines = [
-        f"| method | {' | '.join(heading(metric, better[metric]) for metric in metrics)} |",
-        f"| --- |{' --- |' * len(metrics)}",
-    ]
+    names = [heading(metric, better[metric]) for metric in metrics]
+    names += ["less that of the first row"] if beside else []
+    lines = [f"| method | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
     for method in dict.fromkeys(rows["method"]):
         line = []
         for metric in metrics:
@@ -445,7 +478,9 @@ def table(found: Evaluation, fill: str) -> list[str]:
             mean = f"**{number(cell['mean'])}**" if cell["mean"] == best.get(metric) else number(cell["mean"])
             star = r"\*" if (method, metric) in different else ""
             line.append(f"{mean}{star} [{number(cell['low'])}, {number(cell['high'])}]")
-        lines.append(f"| `{method}` | {' | '.join(line)} |")
+        line += [beside.get(method, "")] if beside else []
+        dagger = " †" if found.shares_baseline(method, fill) else ""
+        lines.append(f"| `{method}`{dagger} | {' | '.join(line)} |")
     return lines
 
 
@@ -464,7 +499,8 @@ def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
         f"{attrs['seed']}; {explained} is explained. Model `{study.model}`, sha256 of its weights "
         f"`{attrs['model_sha256'][:16]}…`, {accuracy}. Means with "
         f"{attrs['confidence']:.0%} bootstrap "
-        rf"intervals; best in bold; \* differs from `{attrs['reference']}` (paired bootstrap, Holm, p < 0.05). "
+        rf"intervals; best in bold; \* differs from `{attrs['reference']}` (paired bootstrap, Holm, p < 0.05); † "
+        f"starts from the very fill it is judged by. "
         f"{versions}.",
         "",
         f"    python recipes/tables.py {name}",
@@ -473,15 +509,29 @@ def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
         reasons = found.skipped.groupby(["method", "reason"]).size()
         lines += ["", "Not computed:", ""]
         lines += [f"- {n} × `{method or 'every method'}`: {reason}" for (method, reason), n in reasons.items()]
-    for fill in dict.fromkeys(found.table["fill"]):
-        removed = (
-            f"Removed patches and pixels become `{fill}`:"
-            if study.of_images
-            else f"Removed tokens become `[{fill.upper()}]`:"
-        )
-        what = removed if fill else "Nothing removed:"
-        lines += ["", what, "", *table(found, fill)]
+    for fill in (MEAN, *attrs["fills"], ""):
+        if fill in set(found.table["fill"]):
+            lines += ["", removal(study, fill), "", *table(found, fill)]
     return "\n".join(lines)
+
+
+REMOVED = {
+    MEAN: "Mean over the neutral fills (tokens deleted, hidden, drawn anew):",
+    "delete": "Removed tokens are deleted:",
+    "hide": "Removed tokens are hidden by the attention mask:",
+    "unigram": "Removed tokens become words drawn from the set, mean of four drawings:",
+    "": "Nothing removed:",
+}
+
+
+def removal(study: Study, fill: str) -> str:
+    """What stands above the table of a fill."""
+    become = (
+        f"Removed patches and pixels become `{fill}`:"
+        if study.of_images
+        else f"Removed tokens become `[{fill.upper()}]`:"
+    )
+    return REMOVED.get(fill, become)
 
 
 PAGES = {
