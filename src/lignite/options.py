@@ -26,6 +26,8 @@ COST = "Precision and cost"
 MOST_NODES = 2048
 """Of a fixed rule: finding the nodes of a larger one takes longer than a finer path can be worth."""
 MOST_STEPS = 1_000_000
+MOST_DRAWS = 1_000
+"""Of words in the place of others: their mean does not move any more."""
 
 _WRITTEN = {"true": True, "false": False, "none": None, "null": None}
 

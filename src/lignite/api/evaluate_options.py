@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 from lignite.calls import check_seed
 from lignite.data.columns import Columns
 from lignite.errors import OptionError
-from lignite.options import check_share, option
-from lignite.targets.fills import MOST_DRAWS
+from lignite.options import MOST_DRAWS, check_share, option
 
 DEFAULT_METHODS = (
     "ca-lig", "relevance-flow", "ig", "gradient-x-input", "attention-x-gradient", "attention-rollout", "random",

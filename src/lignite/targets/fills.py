@@ -22,6 +22,7 @@ from lignite.models.facts import forward_names, vocabulary_size
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.notes import notes_on
+from lignite.options import MOST_DRAWS
 from lignite.targets.edits import filler, fillers, hide_tokens, remove_tokens, replace_tokens
 from lignite.targets.objective import choices_of, values
 from lignite.targets.rows import PADDED_TOLERANCE, Row, run
@@ -32,7 +33,6 @@ NEUTRAL = ("delete", "hide", "unigram")
 FILLS = (*NEUTRAL, "mask", "pad")
 """What may stand in the place of words: nothing, a word that nobody sees, drawn words, a token."""
 
-MOST_DRAWS = 1_000
 _TRIALS = 3
 """Other words that are hidden in turn before a model is believed not to see them."""
 
