@@ -412,6 +412,13 @@ def rows_of(question: Question, model: Any, data: Path, words: Words, limit: int
     return [row for (text, _, _), target in zip(found, targets, strict=True) for row in ask(model, text, target)]
 
 
+def texts_of(name: str, shared: Path, limit: int) -> list[str]:
+    """Beginnings behind which a decoder is asked for its next token: those of its question, without the answer."""
+    question = QUESTIONS[f"{name}-next"]
+    asked = Asked.of(question, shared, limit)
+    return [row.encoded.tokens.input for row in asked.rows]
+
+
 # Measured, kept, and written down
 
 

@@ -191,6 +191,11 @@ PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-ave
 BESIDE = ("distractor-mass", "object-share")
 
 
+CARD = "card.json"
+BEGINNINGS = "beginnings"
+"""Of sentences, behind which a decoder is asked for the next token (baselines.py picks them)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """One table: a set, a model, methods and metrics."""
@@ -260,7 +265,17 @@ STUDIES = {
         rivals="sst",
     ),
     "sst": Study(title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, words=(6, 30), rivals="sst"),
-    "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, limit=30),
+    "gpt2": Study(
+        title="Next tokens of a small decoder",
+        data=BEGINNINGS,
+        split="dev",
+        trained="gpt2",
+        methods=MAIN,
+        metrics=("insertion-minus-deletion", "area-between", "comprehensiveness", "sufficiency", *COST),
+        fills=("neutral",),
+        limit=50,
+    ),
+    "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MAIN, metrics=LEADING, limit=50, words=(6, 30)),
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
     "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
     "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=LONG, fills=("mask",), limit=30),
@@ -384,6 +399,10 @@ def examples(study: Study, shared: Path) -> Any:
     """What a study draws from: texts, of evidence only those in which people marked some; or a file of pictures."""
     if study.of_images:
         return ROOT / "out" / "data" / f"{study.data}-{study.split}.jsonl"
+    if study.data == BEGINNINGS:
+        from baselines import texts_of  # which writes its own tables with this script
+
+        return [{"text": text} for text in texts_of(study.model, shared, 2 * study.limit)]
     rows = prepared(study.data, study.split)
     if study.words is not None:
         least, most = study.words
@@ -414,7 +433,7 @@ def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, 
         examples(study, shared),
         study.methods,
         study.metrics,
-        label=None if "cells" in study.columns else "label",
+        label=None if "cells" in study.columns or study.data == BEGINNINGS else "label",
         **{column: column for column in study.columns},
         rationale="rationale" if set(study.metrics) & set(PLAUSIBILITY) else None,
         polarity="polarity" if set(study.metrics) & set(SIGNS) else None,
@@ -493,6 +512,8 @@ def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
     if "cells" in study.columns:  # each mosaic is explained once for every class in it
         shown = f"{attrs['n_examples'] // 4}"
         explained, accuracy = "each of their four classes", "not trained on mosaics"
+    if study.data == BEGINNINGS:
+        explained, accuracy = "the predicted next token", f"perplexity and training in its `{CARD}`"
     versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
     lines = [
         f"{shown} of {count(study, shared)} {study.split} {kind} of `{study.data}`, drawn with seed "
@@ -587,8 +608,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def missing(names: Iterable[str]) -> list[str]:
     """Files that a study needs and that the other scripts make."""
-    data = {f"{STUDIES[name].data}-{STUDIES[name].split}.jsonl" for name in names}
-    models = {STUDIES[name].model for name in names} - {"sst-minilm"}
+    studies = [STUDIES[name] for name in names]
+    data = {f"{study.data}-{study.split}.jsonl" for study in studies if study.data != BEGINNINGS}
+    models = {study.model for study in studies} - {"sst-minilm"}
     paths = [ROOT / "out" / "data" / file for file in sorted(data)]
     paths += [ROOT / "out" / "models" / model for model in sorted(models)]
     return [str(path) for path in paths if not path.exists()]

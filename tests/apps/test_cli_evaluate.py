@@ -7,6 +7,7 @@ import pytest
 from tests.kit.explainer import ROWS, Explainer
 from typer.testing import CliRunner
 
+import lignite
 from lignite.api import evaluate as evaluations
 from lignite.api import units
 from lignite.api.evaluate import Evaluation
@@ -72,7 +73,7 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
         data, "--methods", "ca-lig:baseline=zero,fusion=0.7,ig", "--methods", "occlusion",
         "--metrics", "deletion,auprc",
         "--text", "text", "--label", "label", "--rationale", "why", "--polarity", "signs", "--limit", 3, "--seed", 2,
-        "--fills", "mask,delete", "--steps", 3, "--confidence", 0.9, "--reference", "ig", "--target", "positive",
+        "--fills", "mask,unigram", "--corpus", data, "--draws", 2, "--partial-scores", "--steps", 3, "--confidence", 0.9, "--reference", "ig", "--target", "positive",
         "--against", "negative", "--resume", tmp_path / "run.jsonl", "-q",
     )  # fmt: skip
 
@@ -80,7 +81,8 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
     assert result.stdout == ""
     expected = {
         "methods": "ca-lig:baseline=zero,fusion=0.7,ig,occlusion", "metrics": "deletion,auprc", "text": "text",
-        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": "mask,delete",
+        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": "mask,unigram", "corpus": str(data),
+        "draws": 2, "scores": None, "partial_scores": True,
         "steps": 3, "confidence": 0.9, "reference": "ig", "target": "positive", "against": "negative",
         "explain_label": False,
         "resume": tmp_path / "run.jsonl", "examples": str(data), "pair": None, "memory": None,
@@ -156,6 +158,24 @@ def test_a_cut_line_is_told_in_one_line(explainer, data, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "lignite: warning: " in result.stderr
     assert "1 line was cut off" in result.stderr
+
+
+def test_scores_of_a_file_stand_beside_the_methods(data, tmp_path):
+    """Numbers that another program wrote down, under its own name."""
+    texts = [json.loads(line)["text"] for line in data.read_text().splitlines()]
+    found = [lignite.explain(lignite.load("tiny-sentiment"), text, method="gradient-x-input") for text in texts]
+    scores = [
+        {"text": text, "tokens": why.token.values.tolist(), "scores": {"theirs": why.relevance.values.tolist()}}
+        for text, why in zip(texts, found, strict=True)
+    ]
+    theirs, path = tmp_path / "theirs.jsonl", tmp_path / "told.json"
+    theirs.write_text("\n".join(map(json.dumps, scores)))
+
+    result = run(data, "--methods", "random", "--metrics", "insertion", "--scores", theirs, "--steps", 2, "-o", path)
+
+    assert result.exit_code == 0, result.stderr
+    assert f"known for {len(texts)} of {len(texts)} examples" in " ".join(result.stdout.split())
+    assert list(Evaluation.open(path).pivot().index) == ["random", "theirs"]
 
 
 def test_real_explanations_are_measured(data, tmp_path):
