@@ -73,7 +73,8 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
         data, "--methods", "ca-lig:baseline=zero,fusion=0.7,ig", "--methods", "occlusion",
         "--metrics", "deletion,auprc",
         "--text", "text", "--label", "label", "--rationale", "why", "--polarity", "signs", "--limit", 3, "--seed", 2,
-        "--fills", "mask,unigram", "--corpus", data, "--draws", 2, "--partial-scores", "--steps", 3, "--confidence", 0.9, "--reference", "ig", "--target", "positive",
+        "--fills", "mask,unigram", "--corpus", data, "--draws", 2, "--partial-scores",
+        "--steps", 3, "--confidence", 0.9, "--reference", "ig", "--target", "positive",
         "--against", "negative", "--resume", tmp_path / "run.jsonl", "-q",
     )  # fmt: skip
 
@@ -81,8 +82,8 @@ def test_typed_options_reach_the_function(explainer, data, tmp_path, monkeypatch
     assert result.stdout == ""
     expected = {
         "methods": "ca-lig:baseline=zero,fusion=0.7,ig,occlusion", "metrics": "deletion,auprc", "text": "text",
-        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": "mask,unigram", "corpus": str(data),
-        "draws": 2, "scores": None, "partial_scores": True,
+        "label": "label", "rationale": "why", "polarity": "signs", "limit": 3, "seed": 2, "fills": "mask,unigram",
+        "corpus": str(data), "draws": 2, "scores": None, "partial_scores": True,
         "steps": 3, "confidence": 0.9, "reference": "ig", "target": "positive", "against": "negative",
         "explain_label": False,
         "resume": tmp_path / "run.jsonl", "examples": str(data), "pair": None, "memory": None,
