@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -110,8 +110,8 @@ def read_examples(
     ----------
     source
         A path to JSON lines, JSON, CSV, TSV (each also as .gz) or Parquet; a pandas DataFrame; a `datasets.Dataset`; or
-        a list of texts, of pairs of texts, of images, or of mappings with the columns below. A folder is all images in
-        it, by their names; the path of an image is that one.
+        a list of texts, of pairs of texts, of images, of mappings with the columns below, or of examples that were read
+        before. A folder is all images in it, by their names; the path of an image is that one.
     columns
         What the columns are called; by default ``text`` or ``image`` alone. They hold:
 
@@ -146,7 +146,10 @@ def read_examples(
         name = str(source) if isinstance(source, str | os.PathLike) else "the list of examples"
         raise InputError(f"{name} holds no example: give at least one.")
     read = _image_example if images else _example
-    return [read(number, where, row, wanted, base) for number, (where, row) in enumerate(draw(rows, limit, seed))]
+    return [
+        replace(row, number=number) if isinstance(row, Example) else read(number, where, row, wanted, base)
+        for number, (where, row) in enumerate(draw(rows, limit, seed))
+    ]
 
 
 def read_texts(source: Any, columns: Columns | None = None) -> list[str]:

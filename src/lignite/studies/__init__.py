@@ -9,12 +9,14 @@ from typing import Any
 # isort: off
 from lignite.studies.pairings import Consistency
 
+from lignite.studies.audit import Trust
+
 # isort: on
 from lignite.metrics.readings.pairings import rank_pairings
 from lignite.studies.asking import ask, report, write
 from lignite.studies.study import STUDIES, Study
 
-__all__ = ["STUDIES", "Consistency", "Study", "rank_pairings", "report", "write"]
+__all__ = ["STUDIES", "Consistency", "Study", "Trust", "rank_pairings", "report", "write"]
 
 
 def __getattr__(name: str) -> Any:

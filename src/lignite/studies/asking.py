@@ -10,9 +10,10 @@ import xarray as xr
 
 from lignite.calls import Progress, public
 from lignite.errors import OptionError
-from lignite.models.load import as_model
+from lignite.models.load import Model, as_model
 from lignite.options import check_known, options_of, with_options
 from lignite.studies.corpus import ask_sentences
+from lignite.studies.examples import OfExamples
 from lignite.studies.study import STUDIES, Study
 from lignite.views.study.page import write_study
 from lignite.views.study.report import Report
@@ -23,7 +24,8 @@ PARAMETERS = """
     model
         From `lignite.load` or `lignite.wrap`, or what `wrap` takes; bit-identical afterwards.
     corpus
-        A file of sentences (`.conllu`, trees in brackets, `.txt`), or a list of texts or of lists of words.
+        A file of sentences (`.conllu`, trees in brackets, `.txt`), or a list of texts or of lists of words; for a study
+        that names columns, a data set as `lignite.evaluate` reads it.
     limit, seed
         Take so many sentences, drawn at random; a larger limit keeps the smaller one's.
     resume
@@ -56,15 +58,28 @@ def ask(study: type[Study]) -> Callable[..., xr.Dataset]:
         **options: Any,
     ) -> xr.Dataset:
         check_known(f"{study.name}()", options, options_of(study), ("limit", "seed", "resume", "progress"))
-        return ask_sentences(
-            study(**options), as_model(model), corpus, limit=limit, seed=seed, resume=resume, progress=progress
-        )
+        return put(study(**options), as_model(model), corpus, limit, seed, resume, progress)
 
     asked.__name__ = asked.__qualname__ = study.name
     before, title, after = (study.__doc__ or "").rstrip().partition("\n    Returns\n")
     asked.__doc__ = f"{before.rstrip()}\n{PARAMETERS}{title}{after}{RAISES}"
     listed: Mapping[str, Any] = {name: (each, each.help) for name, each in options_of(study).items()}
     return public(with_options(listed)(asked))
+
+
+def put(
+    study: Study,
+    model: Model,
+    corpus: Any,
+    limit: int | None,
+    seed: int,
+    resume: str | PathLike[str] | None,
+    progress: Progress | None,
+) -> xr.Dataset:
+    """Ask a corpus: example by example as a data set is read, or sentence by sentence."""
+    if isinstance(study, OfExamples):
+        return study.ask(model, corpus, limit=limit, seed=seed, resume=resume, progress=progress)
+    return ask_sentences(study, model, corpus, limit=limit, seed=seed, resume=resume, progress=progress)
 
 
 def report(found: xr.Dataset) -> Report:

@@ -1,7 +1,7 @@
 """Ask every sentence of a corpus the same, and keep what is finished."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
@@ -67,21 +67,50 @@ def ask_sentences(
     together = xr.concat(answers, "sentence", combine_attrs="drop")
     missing = dict.fromkeys(said for answer in answers for said in answer.attrs.get("missing", ()))
     return together.assign_coords(sentence=[id for id, _ in kept]).assign_attrs(
-        {
-            "kind": "study",
-            "study": study.name,
-            "model": model.name,
-            "revision": model.revision or "",
-            "weights": weights.pop("model"),
-            "others": json.dumps(weights),
-            "corpus": Path(corpus).name if isinstance(corpus, str | PathLike) else "",
-            "asked": sha256("".join(key for _, key in kept).encode()).hexdigest(),
-            "request": json.dumps({**study.values(), "limit": limit, "seed": seed}),
-            "skipped": json.dumps(skipped),
-            "missing": json.dumps(list(missing)),
-            "versions": json.dumps(versions()),
-        }
-    )
+        describe(
+            study, model, corpus, weights, [key for _, key in kept],
+            skipped=skipped, missing=missing, limit=limit, seed=seed,
+        )
+    )  # fmt: skip
+
+
+def describe(
+    study: Study,
+    model: Model,
+    corpus: Any,
+    weights: Mapping[str, str],
+    keys: Sequence[str],
+    *,
+    skipped: Sequence[str],
+    missing: Iterable[str] = (),
+    **drawn: Any,
+) -> dict[str, Any]:
+    """What was asked of which model about which inputs, as the attributes of a study.
+
+    Parameters
+    ----------
+    weights
+        Their sha256, of the `model` and of others that were asked beside it.
+    keys
+        Of the inputs that were answered.
+    drawn
+        How they were drawn.
+    """
+    others = {name: digest for name, digest in weights.items() if name != "model"}
+    return {
+        "kind": "study",
+        "study": study.name,
+        "model": model.name,
+        "revision": model.revision or "",
+        "weights": weights["model"],
+        "others": json.dumps(others),
+        "corpus": Path(corpus).name if isinstance(corpus, str | PathLike) else "",
+        "asked": sha256("".join(keys).encode()).hexdigest(),
+        "request": json.dumps({**study.values(), **drawn}),
+        "skipped": json.dumps(list(skipped)),
+        "missing": json.dumps(list(missing)),
+        "versions": json.dumps(versions()),
+    }
 
 
 def _tell(n_sentences: int, n_answers: int, skipped: Sequence[str]) -> None:

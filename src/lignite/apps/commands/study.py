@@ -32,8 +32,8 @@ Data = Annotated[
     Path,
     typer.Option(
         "--data", metavar="FILE", rich_help_panel="Data", show_default=False,
-        help="Sentences: .conllu (CoNLL-U), .mrg, .prd, .parse, .penn (trees in brackets) or .txt (one a line); each "
-        "also .gz.",
+        help="Sentences: .conllu (CoNLL-U), .mrg, .prd, .parse, .penn (trees in brackets) or .txt (one a line); where "
+        "a study names columns, examples as lignite evaluate reads them. Each also .gz.",
     ),
 ]  # fmt: skip
 Limit = Annotated[
@@ -109,18 +109,18 @@ def _function(study: "type[Study]") -> Callable[..., None]:
         *, data: Data, limit: Limit = None, seed: Seed = 0, asked: "Study", resume: Resume = None,
         model: ModelName = BUNDLED, loading: Loading, output: Folder = None, quiet: Quiet = False,
     ) -> None:  # fmt: skip
-        from lignite.studies.asking import report, write
-        from lignite.studies.corpus import as_sentences, ask_sentences
+        from lignite.studies.asking import put, report, write
+        from lignite.studies.corpus import as_sentences
+        from lignite.studies.examples import OfExamples
 
         terminal = Terminal(quiet=quiet)
         with short_warnings(quiet=quiet):
-            as_sentences(data)  # what is wrong with them is said before a model is loaded
+            if not isinstance(asked, OfExamples):
+                as_sentences(data)  # what is wrong with them is said before a model is loaded
             with terminal.working(f"loading {model}"):
                 loaded = loading.load(model)
             with terminal.working("sentence by sentence") as progress:
-                found = ask_sentences(
-                    asked, loaded, data, limit=limit, seed=seed, resume=_kept(resume, output), progress=progress
-                )
+                found = put(asked, loaded, data, limit, seed, _kept(resume, output), progress)
             found = found.assign_attrs(command=shlex.join(["lignite", *sys.argv[1:]]))
             if output is not None:
                 write(found, output)
