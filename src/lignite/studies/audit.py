@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lignite.api.compared import DEFAULT_METHODS
+from lignite.api.evaluate_options import DEFAULT_METHODS
 from lignite.api.evaluate import evaluate
 from lignite.calls import Progress
 from lignite.data.columns import Columns
@@ -36,7 +36,7 @@ class Trust(OfExamples, name="trust"):
     each measure its `metric`, `fill` and which direction is `better`.
     """
 
-    methods: str = option(",".join(DEFAULT_METHODS), "Methods, as lignite evaluate names them.", metavar="LIST")
+    methods: str | Sequence[str] = option(DEFAULT_METHODS, "Methods, as lignite evaluate names them.", metavar="LIST")
     probed: int = option(
         10,
         "So many of the examples for measures that explain each one dozens of times: shuffled words, weights that "
@@ -57,7 +57,7 @@ class Trust(OfExamples, name="trust"):
         progress: Progress | None,
     ) -> xr.Dataset:
         """Measure all examples cheaply, and some of them thoroughly."""
-        examples = self.read(model, corpus, limit=limit, seed=seed)
+        examples = self.read_examples(model, corpus, limit=limit, seed=seed)
         images, evidence = reads_images(model.network), Columns(**self.columns).evidence
         asked = {
             "": (examples, asked_of(evidence)),

@@ -39,7 +39,7 @@ class OfExamples(Columns, Study):
         """The options that name columns."""
         return {name: getattr(self, name) for name in options_of(Columns)}
 
-    def read(self, model: Model, corpus: Any, *, limit: int | None, seed: int) -> list[Example]:
+    def read_examples(self, model: Model, corpus: Any, *, limit: int | None, seed: int) -> list[Example]:
         """Some examples of a data set, each with a name of its own."""
         images = reads_images(model.network)
         named = Columns(**self.columns)
