@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lignite.api.evaluate_options import DEFAULT_METHODS
 from lignite.api.evaluate import evaluate
+from lignite.api.evaluate_options import DEFAULT_METHODS
 from lignite.calls import Progress
 from lignite.data.columns import Columns
 from lignite.data.examples import draw
