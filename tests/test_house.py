@@ -90,6 +90,7 @@ ROOMS = {
         "attribution",
         "models",
         "results",
+        "metrics.asking",
         "metrics.readings",
         "data",
         "runs",

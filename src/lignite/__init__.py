@@ -21,7 +21,6 @@ from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from lignite import methods
-    from lignite import studies as study
     from lignite.api.check import CheckReport, LayerCheck, check
     from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from lignite.models.load import Model, load, wrap
     from lignite.results.evaluation import Evaluation
     from lignite.results.io import open, save
+    from lignite.studies import asking as study
     from lignite.targets.target import Target
 
 __all__ = [
@@ -58,7 +58,7 @@ _IMPORTED_ON_USE = {
     "save": "lignite.results",
     "Target": "lignite.targets.target",
     "methods": "lignite.methods",
-    "study": "lignite.studies",
+    "study": "lignite.studies.asking",
     "wrap": "lignite.models.load",
 }
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lignite.errors import FileError, OptionError
 from lignite.metrics.readings.agreement import MEASURES
-from lignite.studies import report, write
+from lignite.studies.asking import report, write
 from lignite.views.study.consistency import report_consistency
 from lignite.views.study.page import latex, study_html
 from lignite.views.study.report import Table

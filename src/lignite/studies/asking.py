@@ -1,4 +1,4 @@
-"""A study is asked by a function of its own, made of its class: `lignite.study.NAME`."""
+"""Every study as a function, made of its class, and what becomes of its answers: the public `lignite.study`."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,13 +10,16 @@ import xarray as xr
 
 from lignite.calls import Progress, public
 from lignite.errors import OptionError
+from lignite.metrics.readings.pairings import rank_pairings
 from lignite.models.load import Model, as_model
 from lignite.options import check_known, options_of, with_options
 from lignite.studies.corpus import ask_sentences
 from lignite.studies.examples import OfExamples
 from lignite.studies.study import STUDIES, Study
 from lignite.views.study.page import write_study
-from lignite.views.study.report import Report
+from lignite.views.study.report import Report, Table
+
+__all__ = ["STUDIES", "Report", "Study", "Table", "rank_pairings", "report", "write"]
 
 PARAMETERS = """
     Parameters
@@ -116,3 +119,13 @@ def write(found: xr.Dataset, folder: str | PathLike[str]) -> list[Path]:
 def summary(study: type[Study]) -> str:
     """What a study asks, in one sentence."""
     return inspect.cleandoc(study.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in STUDIES:
+        raise AttributeError(f"lignite.study has no study {name!r}; it has {', '.join(STUDIES)}.")
+    return ask(STUDIES[name])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *STUDIES})

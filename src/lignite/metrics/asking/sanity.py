@@ -158,15 +158,15 @@ def _noise(weights: Sequence[tuple[str, nn.Parameter]], seed: int) -> Iterator[N
     saved = [(weight, weight.detach().clone()) for _, weight in weights]
     try:
         for name, weight in weights:
-            weight.data.copy_(_drawn(name, weight.detach(), seed))
+            weight.data.copy_(draw_noise(name, weight.detach(), seed))
         yield
     finally:
         for weight, old in saved:
             weight.data.copy_(old)
 
 
-def _drawn(name: str, weight: Tensor, seed: int) -> Tensor:
-    """Normal numbers like those of a weight; they depend on its name and the seed alone."""
+def draw_noise(name: str, weight: Tensor, seed: int) -> Tensor:
+    """Draw normal numbers like those of a weight; they depend on its name and the seed alone."""
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     numbers = torch.randn(weight.shape, generator=generator)

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from lignite.metrics.readings.statistics import interval
+
+RESAMPLES = 1999
+"""Of every interval of a long table: its bounds then move by a hundredth of its width or two."""
+
+COLOURS = ("#33608c", "#b5651d", "#4c8a52", "#8a4c7d", "#777777")
+"""Of lines, in their order; told apart by people who see no red or no green, and in grey."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,3 +51,33 @@ def spoken(found: Any) -> str:
     ('0.500 [0.250, 0.750]', '0.500')
     """
     return f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if np.isfinite(found["low"]) else "")
+
+
+def summarize(values: xr.DataArray, *, seed: int = 0) -> pd.DataFrame:
+    """Tabulate means over sentences with their intervals: a row for each place along the other axes."""
+    axes = [str(dim) for dim in values.dims if dim != "sentence"]
+    flat = values.transpose(*axes, "sentence")
+    rows = []
+    for place in np.ndindex(*flat.shape[:-1]):
+        found = interval(flat.values[place], n_resamples=RESAMPLES, seed=seed)
+        named = {axis: flat[axis].values[number].item() for axis, number in zip(axes, place, strict=True)}
+        rows.append({**named, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n})
+    return pd.DataFrame(rows)
+
+
+def draw_line(panel: Axes, found: pd.DataFrame, along: str, name: str, colour: str, style: str = "-") -> None:
+    """Draw means along a column of a table, with their intervals."""
+    x, mean, low, high = (found[key].to_numpy() for key in (along, "mean", "low", "high"))
+    panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    panel.plot(x, mean, color=colour, linewidth=1.4, linestyle=style, marker="o", markersize=3, label=name)
+
+
+def set_panel(panel: Axes, title: str, x: str, y: str) -> None:
+    """Give a panel its words, and no more ink than it needs."""
+    panel.set_title(title, fontsize=8, loc="left")
+    panel.set_xlabel(x, fontsize=7)
+    panel.set_ylabel(y, fontsize=7)
+    panel.tick_params(labelsize=7, length=2)
+    panel.grid(linewidth=0.3, alpha=0.5)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
