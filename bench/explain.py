@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 import lignite
+from clock import seconds_of
 from flow import peak_memory
 from lignite.blocks.answers import another_input, one_by_one, swept
 from lignite.blocks.stack import Stack
@@ -41,16 +42,6 @@ STEPS = (3, 4, 6, 12, 18, 24, 36, 48, 72, 96, 144)
 """Numbers of steps among which captum's smallest sufficient one is looked for; the search is not counted."""
 
 TRAINED = Path(__file__).parents[2] / "shared" / "models" / "sst-minilm"
-
-
-def seconds_of(run: Callable[[], object], repetitions: int = 1) -> float:
-    """Shortest CPU time: whatever else the machine does only adds to it."""
-    times = []
-    for _ in range(repetitions):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def against_captum() -> None:

@@ -6,14 +6,14 @@ python bench/flow.py budget | scaling | llama | memory
 import argparse
 import platform
 import resource
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 import lignite
+from clock import usual_seconds
 from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
@@ -27,17 +27,6 @@ FEW_NODES = 2
 """For plans whose cost per node is so high that it does not depend on how many are done at once."""
 
 
-def cpu_seconds(run: Callable[[], object], repetitions: int = 5) -> float:
-    """Median CPU time of a call after one that is not counted."""
-    run()
-    times = []
-    for _ in range(repetitions):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
-
-
 def budget() -> None:
     """All layers and targets of a BERT-base-sized model at 41 tokens, recording and every check included."""
     model = bert_base()
@@ -45,7 +34,7 @@ def budget() -> None:
     print("| maps | CPU seconds | largest gap / displacement |")
     print("| --- | --- | --- |")
     for maps in (("attention", "mlp", "whole", "composed"), ("attention",), ("mlp",), ("whole",)):
-        seconds = cpu_seconds(lambda maps=maps: lignite.flow(model, inputs, maps=maps), repetitions=3)
+        seconds = usual_seconds(lambda maps=maps: lignite.flow(model, inputs, maps=maps), repetitions=3)
         result = lignite.flow(model, inputs, maps=maps)
         gap = max(float(abs(result[f"{name}_gap"] / result[f"{name}_displacement"]).max()) for name in maps)
         print(f"| {', '.join(maps)} | {seconds:.2f} | {gap:.1e} |")
@@ -68,7 +57,7 @@ def scaling(model: lignite.Model, lengths: tuple[int, ...], plans: tuple[str, ..
         with one_block(model, n_tokens) as block:
             with torch.no_grad():
                 nodes = block.states.expand(N_NODES, -1, -1)
-                forward = cpu_seconds(lambda block=block, nodes=nodes: block.whole(nodes)) / N_NODES
+                forward = usual_seconds(lambda block=block, nodes=nodes: block.whole(nodes)) / N_NODES
             targets = torch.arange(n_tokens)
             units = []
             for plan in plans:
@@ -95,7 +84,7 @@ def per_node(block: Route, targets: torch.Tensor, *, maps: tuple[str, ...], plan
     many = plan == "closed-form"
     options, precision = MapOptions(maps, plan=plan), Precision(n_steps=N_NODES if many else FEW_NODES)
     budget = memory_budget(torch.device("cpu"))
-    seconds = cpu_seconds(
+    seconds = usual_seconds(
         lambda: attribute_layer(block, None, targets, options, precision, budget=budget), 3 if many else 1
     )
     return seconds / (precision.n_steps or 1)

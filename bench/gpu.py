@@ -8,7 +8,6 @@ time of its kernels are those of one more call under the profiler. Models have B
 
 import argparse
 import platform
-import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import lignite
+from clock import wall_seconds
 from models import bert_base, bert_classifier, token_ids
 
 LENGTHS = (41, 128, 512)
@@ -52,22 +52,8 @@ class Cost:
 COLUMNS = ("ms", "launches", "waits", "busy, ms", "busy")
 
 
-def seconds_of(run: Callable[[], object], repetitions: int = 5, warm_up: int = 2) -> float:
-    """Median wall time of a call, its work on the device finished."""
-    for _ in range(warm_up):
-        run()
-    times = []
-    for _ in range(repetitions):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
 def cost_of(run: Callable[[], object]) -> Cost:
-    wall = seconds_of(run)
+    wall = wall_seconds(run)
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
         run()
         torch.cuda.synchronize()
@@ -139,7 +125,7 @@ def of_captum() -> None:
         inputs = {"input_ids": token_ids(model, length)["input_ids"].cuda()}
         own, same = captum_seconds(model, inputs["input_ids"])
         ours = [
-            seconds_of(lambda p=path, i=inputs: lignite.explain(model, i, baseline="mask", path=p, tol=TOL), 3, 1)
+            wall_seconds(lambda p=path, i=inputs: lignite.explain(model, i, baseline="mask", path=p, tol=TOL), 3, 1)
             for path in ("layer", "input")
         ]
         ratios = ", ".join(f"{one / mine:.1f} ×" for mine in ours for one in (own, same))
@@ -169,8 +155,8 @@ def captum_seconds(model: lignite.Model, ids: torch.Tensor) -> tuple[float, floa
     for method in methods:
         errors = {n: abs(run(method, n) / (ends[0] - ends[1]) - 1) for n in CAPTUM_STEPS}
         steps.append(next((n for n in CAPTUM_STEPS if errors[n] <= TOL), CAPTUM_STEPS[-1]))
-    own = sum(seconds_of(lambda m=m, n=n: run(m, n), 3, 1) for m, n in zip(methods, steps, strict=True))
-    same = sum(seconds_of(lambda m=m: run(m, max(steps)), 3, 1) for m in methods)
+    own = sum(wall_seconds(lambda m=m, n=n: run(m, n), 3, 1) for m, n in zip(methods, steps, strict=True))
+    same = sum(wall_seconds(lambda m=m: run(m, max(steps)), 3, 1) for m in methods)
     print(f"<!-- captum's steps: {steps} -->")
     return own, same
 
@@ -192,9 +178,9 @@ def of_lists(n_texts: int = 64) -> None:
 
 
 def compare(label: str, name: str, texts: list[str], run: Callable[[object], object]) -> None:
-    together = seconds_of(lambda: run(texts), 1, 1)
+    together = wall_seconds(lambda: run(texts), 1, 1)
     few = texts[::4]
-    apart = seconds_of(lambda: [run(text) for text in few], 1, 1) * len(texts) / len(few)
+    apart = wall_seconds(lambda: [run(text) for text in few], 1, 1) * len(texts) / len(few)
     row(label, name, f"{together * 1e3:.0f}", f"{apart * 1e3:.0f}", f"{apart / together:.1f}")
 
 

@@ -5,14 +5,14 @@ python bench/metrics.py [--texts N] [--methods N]
 
 import argparse
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import lignite
+from clock import seconds_of
 from lignite.metrics.asking.faithfulness import BINS, LOG_ODDS_BIN, faithfulness, n_removed
 from lignite.targets.ask import ask
 from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
@@ -21,13 +21,6 @@ from lignite.targets.rows import Row
 from lignite.targets.words import removable
 
 STEPS = 10
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    """CPU time of a call."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
 
 
 def bert(n_layers: int, width: int, n_heads: int) -> lignite.Model:
@@ -101,10 +94,10 @@ def main() -> None:
             for seed in range(options.methods)
         }
         faithfulness(model, rows[:2], methods["0"][:2])  # not counted: padding is tried out
-        batched = cpu_seconds(lambda m=model, r=rows, w=methods: faithfulness(m, r, w, steps=STEPS))
+        batched = seconds_of(lambda m=model, r=rows, w=methods: faithfulness(m, r, w, steps=STEPS))
         first = {"0": methods["0"]}  # loops share nothing between methods: one is timed and multiplied
-        once = options.methods * cpu_seconds(lambda m=model, r=rows, w=first: loop(m, r, w, once=True))
-        each = options.methods * cpu_seconds(lambda m=model, r=rows, w=first: loop(m, r, w, once=False))
+        once = options.methods * seconds_of(lambda m=model, r=rows, w=first: loop(m, r, w, once=True))
+        each = options.methods * seconds_of(lambda m=model, r=rows, w=first: loop(m, r, w, once=False))
         cells = [
             model.name,
             f"{batched:.2f}",

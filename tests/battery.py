@@ -16,7 +16,7 @@ from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_net
 from torch import Tensor
 
 import lignite
-from lignite.attribution.layer import LayerScores, MapOptions, settle_layer
+from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import Route, split_block
@@ -108,7 +108,7 @@ def scores_of(block: Route, *, from_zero: bool) -> tuple[Route, LayerScores]:
     }[block.route]
     baseline = torch.zeros_like(block.states) if from_zero else None
     options, precision = MapOptions(**offered), Precision(n_steps=N_STEPS)
-    return settle_layer(block, baseline, torch.tensor(TARGETS), options, precision, budget=BUDGET)
+    return attribute_layer(block, baseline, torch.tensor(TARGETS), options, precision, budget=BUDGET)
 
 
 def largest_error(scores: LayerScores, truth: EagerBlock, *, from_zero: bool) -> float:

@@ -73,13 +73,6 @@ def public(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
     return call
 
 
-def fit_fields(record: Any) -> None:
-    """The same for the fields of a frozen dataclass, from its `__post_init__`."""
-    kinds: dict[str, Any] = _kinds_of(type(record))  # type: ignore[arg-type]
-    for name, kind in kinds.items():
-        object.__setattr__(record, name, fitting(name, getattr(record, name), kind))
-
-
 def fitting(option: str, value: Any, expected: Any) -> Any:
     """The value as the first of the expected kinds that it is.
 

@@ -13,7 +13,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 import lignite
-from lignite.attribution.layer import MapOptions, settle_layer
+from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import BUILDERS, Route, split_block
@@ -48,7 +48,7 @@ def test_a_route_stays_as_it_was_built(name, dtype):
     with at_rest(model.network):
         for start in (None, torch.zeros_like(route.states)):
             options = MapOptions(maps=(), self_term="zero_ratio")
-            settled, _ = settle_layer(route, start, torch.tensor([1, 4]), options, Precision(tol=1e-6), budget=1e6)
+            settled, _ = attribute_layer(route, start, torch.tensor([1, 4]), options, Precision(tol=1e-6), budget=1e6)
             assert settled is route
         assert route.error >= 0
         route.path_bytes()

@@ -100,8 +100,15 @@ def test_a_packed_corpus_that_was_cut_off_is_refused(tmp_path, content):
     path = tmp_path / "a.txt.gz"
     path.write_bytes(content)
 
-    with pytest.raises(FileError, match="cannot be unpacked"):
+    with pytest.raises(FileError, match="is cut off or no gzip file"):
         read_sentences(path)
+
+
+def test_a_mark_inside_a_line_does_not_end_it(tmp_path):
+    """Unicode's own separators of lines are letters to a treebank, whose lines end as files' lines do."""
+    found = read_sentences(written(tmp_path, "a.txt", "One\u2028line\x85here.\r\nAnother.\rA third.\n"))
+
+    assert [sentence.text for sentence in found] == ["One\u2028line\x85here.", "Another.", "A third."]
 
 
 def test_a_corpus_in_another_encoding_is_refused(tmp_path):

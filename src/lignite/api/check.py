@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lignite.api.flow_options import DETAILS, MAPS
 from lignite.attribution.integrals import NODES_PER_PANEL
-from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer, offered_maps, settle_layer
+from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer, offered_maps
 from lignite.attribution.panels import Precision
 from lignite.attribution.plan import Plan, choose_chunking, choose_plan
 from lignite.blocks.fitting import record_fitted
@@ -274,7 +274,7 @@ def _check_layer(
 def _try(block: Route, start: Tensor | None, targets: Tensor, budget: float) -> tuple[Route, LayerScores]:
     """The block by the route that holds against the model itself for a few targets, and what was found by it."""
     options, precision, some = MapOptions(maps=()), Precision(n_steps=2), _some(targets)
-    found, scores = settle_layer(block, start, some, options, precision, budget=budget, seed=block.layer)
+    found, scores = attribute_layer(block, start, some, options, precision, budget=budget, seed=block.layer)
     assert isinstance(found, Route)
     return found, scores
 
@@ -295,7 +295,7 @@ def _time(block: Route, plan: Plan, targets: Tensor, maps: tuple[str, ...], budg
     options, precision = MapOptions(maps), Precision(n_steps=NODES_PER_PANEL)
     attribute_layer(block, None, some[:1], options, Precision(n_steps=1), budget=budget)  # warm up
     started = time.perf_counter()
-    scores = attribute_layer(block, None, some, options, precision, budget=budget)
+    _, scores = attribute_layer(block, None, some, options, precision, budget=budget)
     if block.states.device.type == "cuda":
         torch.cuda.synchronize(block.states.device)
     elapsed = time.perf_counter() - started

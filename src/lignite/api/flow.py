@@ -174,7 +174,7 @@ def _attribute(
     maps = MapOptions(**{item.name: getattr(options, item.name) for item in fields(MapOptions)})
     precision = Precision(options.tol, options.max_steps, options.n_steps)
     try:
-        return attribute_layer(block, baseline, targets, maps, precision, budget=budget, seed=seed)
+        return attribute_layer(block, baseline, targets, maps, precision, budget=budget, seed=seed)[1]
     except (OptionError, NotFiniteError) as error:
         raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
 

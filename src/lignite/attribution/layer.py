@@ -83,8 +83,10 @@ def attribute_layer(
     *,
     budget: float,
     seed: int = 0,
-) -> LayerScores:
+) -> tuple[Block, LayerScores]:
     """Integrate every requested map of a block, by the cheapest plan that passes its trial.
+
+    Gives also the block, by the route on which the scores held.
 
     Parameters
     ----------
@@ -110,20 +112,6 @@ def attribute_layer(
     NotFiniteError
         If scores are NaN or infinite.
     """
-    return settle_layer(block, baseline, targets, options, precision, budget=budget, seed=seed)[1]
-
-
-def settle_layer(
-    block: Block,
-    baseline: Float[Tensor, "token d"] | None,
-    targets: Targets,
-    options: MapOptions,
-    precision: Precision,
-    *,
-    budget: float,
-    seed: int = 0,
-) -> tuple[Block, LayerScores]:
-    """Do what `attribute_layer` does, and give the block by the route on which it held."""
     failed: tuple[str, ...] = ()
     offered = options
     while True:
@@ -458,7 +446,7 @@ class _Layer:
         else:
             options = replace(self.options, maps=(name,), self_term="measured", plan="auto")
             zero = torch.zeros_like(self.block.states)
-            self.block, from_zero = settle_layer(
+            self.block, from_zero = attribute_layer(
                 self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=drawn.seed
             )
             share = own_share(from_zero.variables[name], self.targets)

@@ -2,14 +2,12 @@
 
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lignite.data.sources import unzip
+from lignite.data.sources import read_text
 from lignite.errors import FileError
-from lignite.files import read_whole
 
 LONGEST_WORD = 1_000
 """Characters. What is longer is a table, a key or a page without spaces, and takes a model's whole room by itself."""
@@ -69,7 +67,7 @@ def read_sentences(path: str | os.PathLike[str]) -> list[Sentence]:
         raise FileError(
             f"{path}: the ending says how sentences are written. Known: {', '.join(READERS)} (each also .gz)."
         )
-    lines = _text_of(path).splitlines()
+    lines = re.split(r"\r\n?|\n", read_text(path))  # splitlines would cut at marks that stand inside words
     found = []
     for line, sentence in reader(lines, path):
         _check_words(sentence, path, line)
@@ -77,16 +75,6 @@ def read_sentences(path: str | os.PathLike[str]) -> list[Sentence]:
     if not found:
         raise FileError(f"{path} holds no sentence.")
     return found
-
-
-def _text_of(path: Path) -> str:
-    content = read_whole(path)
-    try:
-        return (unzip(path, content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileError(f"{path} cannot be unpacked: {error}. Was it cut off?") from error
-    except UnicodeDecodeError as error:
-        raise FileError(f"{path} is not UTF-8 (byte {error.start}): convert it.") from error
 
 
 def _check_words(sentence: Sentence, path: Path, line: int) -> None:

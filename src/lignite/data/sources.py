@@ -63,7 +63,7 @@ def _read_file(path: Path) -> Iterator[Placed]:
     if ending == ".parquet":
         yield from _read_parquet(path)
         return
-    content = _content(path)
+    content = read_text(path)
     if ending == ".jsonl":
         yield from _read_json_lines(path, content)
     elif ending == ".json":
@@ -72,7 +72,8 @@ def _read_file(path: Path) -> Iterator[Placed]:
         yield from _read_table(path, content, "\t" if ending == ".tsv" else ",")
 
 
-def _content(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """All of a file, unfolded where it ends in `.gz`."""
     try:
         content = read_whole(path)
         if path.name.lower().endswith(".gz"):

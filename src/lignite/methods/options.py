@@ -13,10 +13,9 @@ from lignite.wording import quoted
 OWN = "*"
 ORDER = (
     "baseline", OWN, "ends", "orders", "detail", "keep_special", "nodes", "n_samples", "tol", "n_steps", "max_steps",
-    "window", "overlap", "seed",
+    "seed",
 )  # fmt: skip
-"""How results and help list options; those that one method alone has stand at `OWN`, `window` and `overlap` are of
-`explain` itself."""
+"""How results and help list options; those that one method alone has stand at `OWN`."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,11 @@ def known_options() -> dict[str, Known]:
         for name, each in options_of(declared).items():
             before = found.get(name, Known(each))
             found[name] = Known(before.option, (*before.methods, method))
-    places = {name: ORDER.index(name if name in ORDER else OWN) for name in found}
-    return {name: found[name] for name in sorted(found, key=places.__getitem__)}
+    return {name: found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> int:
+    return ORDER.index(name if name in ORDER else OWN)
 
 
 def told_of(method: str) -> tuple[str, ...]:
@@ -116,9 +118,7 @@ def _check_known(declared: type[Method], options: Mapping[str, Any], beside: Ite
         check_known(repr(declared.name), [option], own, [*beside, *known_options()])
 
 
-def record(method: Method, **others: Any) -> dict[str, Any]:
-    """Every option there is, as results keep it: those of the method, and the defaults of all others."""
-    kept = {name: each.option.default for name, each in known_options().items()}
-    values = {"window": None, "overlap": None, **kept, **others, **method.values()}
-    places = {name: ORDER.index(name if name in ORDER else OWN) for name in values}
-    return {"method": method.name} | {name: values[name] for name in sorted(values, key=places.__getitem__)}
+def record(method: Method) -> dict[str, Any]:
+    """The method and each of its options, as results keep them."""
+    values = method.values()
+    return {"method": method.name} | {name: values[name] for name in sorted(values, key=_place)}

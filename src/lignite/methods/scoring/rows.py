@@ -31,15 +31,14 @@ def explain_rows(
     model: Model, rows: Sequence[Row], method: Method, *, memory: int | float | str | None = None
 ) -> list[xr.Dataset]:
     """Explanations of rows, labelled, each by the method from its own baseline or the usual one of the model."""
-    usual = usual_baseline(model)
-    method = method.starting_at(usual)
+    method = method.starting_at(usual_baseline(model))
     with explainable(model, rows) as (model, rows, attention):
         found = explain_or_advise(method, model, rows, memory_budget(model.device, memory))
         answers = _answers(model, rows, found, memory)
     results = []
     for row, explanation, value in zip(rows, found, answers, strict=True):
         _check_finite(row, explanation, value)
-        about = {"request": json.dumps(record(method, baseline=(usual,))), "method": method.name}
+        about = {"request": json.dumps(record(method)), "method": method.name}
         plans = {"attention": attention} if attention != "own" else {}
         results.append(_labelled(model, row, explanation, value, about | {"tol": getattr(method, "tol", TOL)}, plans))
     return results
