@@ -304,7 +304,7 @@ def test_listed_patches_carry_their_positions_in_the_picture():
         row, col = divmod(int(number) - 1, 3)
         np.testing.assert_allclose((x + 0.5, y + 0.5), ((col + 0.5) * width / 3, (row + 0.5) * height / 2))
     written = texts(figure)
-    assert written[written.index("5 r1c1") + 1] == "−4.00"
+    assert written[written.index("5 r1c1") + 1] == "-4.00"
 
 
 def test_sums_and_special_tokens_are_bars_on_one_scale():
