@@ -133,60 +133,36 @@ PLAUSIBILITY = ("token-f1", "iou-f1", "auprc")
 SIGNS = ("sign-agreement", "sign-agreement-balanced")
 COST = ("completeness-gap", "seconds")
 
-IMAGE_CHOICES = (
-    "ca-lig:layer_weights=all,baseline=blur",
-    "ca-lig:layer_weights=lower-third,baseline=blur",
-    "ca-lig:layer_weights=all,baseline=blur,path=layer",
-    "ca-lig:layer_weights=all,baseline=blur,fusion=0.5",
-    "ca-lig:layer_weights=all,baseline=blur,fusion=0",
-    "ca-lig:aggregate=rollout,baseline=blur,fusion=0.5",
-    "ca-lig:aggregate=last,baseline=blur",
-    "ca-lig:layer_weights=all,baseline=grey",
-    "ca-lig:layer_weights=all,baseline=black",
-    "ca-lig:layer_weights=all,baseline=zero",
-    "ca-lig:layer_weights=all,baseline=mean",
-    "ca-lig:layer_weights=lower-third,baseline=mean",
-    "ca-lig:layer_weights=all,baseline=mean,path=layer",
-    "ca-lig:layer_weights=all,baseline=mean,fusion=0.7",
-    "ca-lig:layer_weights=all,baseline=mean,fusion=0.5",
-    "ca-lig:layer_weights=all,baseline=mean,fusion=auto",
-    "ca-lig:layer_weights=all,baseline=blur+black",
-    "ca-lig:layer_weights=all,baseline=blur+mean",
-    "ca-lig:layer_weights=lower-third,ends=true,baseline=mean",
-    "ca-lig:layer_weights=lower-third,ends=true,baseline=blur+mean",
-    "relevance-flow:baseline=blur",
-    "relevance-flow:baseline=mean",
-    "relevance-flow:baseline=black",
-    "relevance-flow:baseline=blur+mean",
-    "relevance-flow:ends=true,baseline=mean",
-    "relevance-flow:ends=true,baseline=blur+mean",
-    "relevance-flow:ends=true,baseline=blur+black",
-    "ig:baseline=blur",
-    "ig:baseline=black",
-    "ig:baseline=mean",
-)
 IMAGE_METHODS = (
-    "ca-lig",
-    "ca-lig:layer_weights=all,path=layer",
-    "ca-lig:ends=true",
-    "ca-lig:baseline=blur",
-    "relevance-flow",
-    "relevance-flow:ends=true",
-    "relevance-flow:baseline=black",
-    "ig:baseline=mean",
-    "ig:baseline=blur",
+    *(
+        f"relevance-flow:{orders}baseline={baseline}"
+        for orders in ("orders=true,", "")
+        for baseline in ("black+blur", "black", "blur", "mean")
+    ),
+    "ca-lig:baseline=mean",
+    "ca-lig:layer_weights=all,baseline=mean",
+    "ca-lig:layer_weights=all,path=layer,baseline=mean",
     "ig:baseline=black",
-    "ig:baseline=zero",
+    "ig:baseline=blur",
+    "ig:baseline=mean",
+    "attnlrp",
     "gradient-x-input",
-    "saliency",
-    "occlusion",
-    "attention-rollout",
-    "attention-last",
     "attention-x-gradient",
     "grad-cam",
+    "hirescam",
+    "layercam",
+    "occlusion:baseline=black",
+    "occlusion:baseline=mean",
+    "attention-rollout",
     "random",
 )
-REMOVAL = ("insertion-minus-deletion", "comprehensiveness", "positive-perturbation", "negative-perturbation")
+"""Every row names its baseline, which decides more than the method does."""
+FEW_OF_IMAGES = tuple(
+    method for method in IMAGE_METHODS if "blur" not in method.removesuffix("black+blur") and "path=layer" not in method
+)
+"""For places in pictures, which the lesser baselines touch little."""
+IMAGE_FILLS = ("others", "black", "mean", "blur")
+REMOVAL = ("insertion-minus-deletion", "comprehensiveness")
 PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
 BESIDE = ("distractor-mass", "object-share")
 
@@ -225,7 +201,7 @@ class Study:
 
     @property
     def of_images(self) -> bool:
-        return self.methods in (IMAGE_CHOICES, IMAGE_METHODS)
+        return self.methods in (IMAGE_METHODS, FEW_OF_IMAGES)
 
     @property
     def things(self) -> str:
@@ -290,74 +266,65 @@ STUDIES = {
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
     "movies-evidence": evidence("Movie reviews", "movies", LONG),
-    "choose-scenes": Study(
-        title="Fashion scenes, dev",
-        data="fmnist-scenes",
-        split="dev",
-        methods=IMAGE_CHOICES,
-        metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
-        fills=("blur", "grey", "black"),
-        limit=60,
-        of_label=True,
-        columns=("mask", "distractor"),
-    ),
-    "scenes": Study(
-        title="Fashion scenes",
-        data="fmnist-scenes",
-        methods=IMAGE_METHODS,
-        metrics=(*REMOVAL, "untouched-accuracy", *PLACES, *BESIDE, *COST),
-        fills=("blur", "grey", "black"),
-        limit=100,
-        of_label=True,
-        columns=("mask", "distractor"),
-    ),
-    "scenes-mae": Study(
-        title="Fashion scenes, encoder pre-trained as a masked autoencoder",
-        data="fmnist-scenes",
-        trained="fmnist-scenes-mae",
-        methods=IMAGE_METHODS,
-        metrics=(*REMOVAL, "untouched-accuracy", *PLACES, *BESIDE, *COST),
-        fills=("black",),
-        limit=100,
-        of_label=True,
-        columns=("mask", "distractor"),
-    ),
-    "mosaics": Study(
-        title="Fashion mosaics",
-        data="fmnist-mosaics",
-        trained="fmnist-scenes",
-        methods=IMAGE_METHODS,
-        metrics=("grid-pointing-game",),
-        fills=("black",),
-        limit=100,
-        of_label=True,
-        columns=("cells",),
-    ),
+    **{
+        f"{name}{part}": Study(
+            title=title + (", dev" if part else ""),
+            data="fmnist-scenes",
+            trained=trained,
+            split="dev" if part else "test",
+            methods=IMAGE_METHODS,
+            metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
+            fills=IMAGE_FILLS,
+            limit=60,
+            of_label=True,
+            columns=("mask", "distractor"),
+        )
+        for name, trained, title in (
+            ("scenes-deep", "fmnist-scenes-deep", "Fashion scenes, six layers"),
+            ("scenes", "fmnist-scenes", "Fashion scenes, three layers"),
+        )
+        for part in ("-dev", "")
+    },
+    **{
+        f"mosaics{part}": Study(
+            title=f"Fashion mosaics, {layers} layers",
+            data="fmnist-mosaics",
+            trained=f"fmnist-scenes{part}",
+            methods=FEW_OF_IMAGES,
+            metrics=("grid-pointing-game",),
+            fills=("black",),
+            limit=40,
+            of_label=True,
+            columns=("cells",),
+        )
+        for part, layers in (("-deep", "six"), ("", "three"))
+    },
     "flowers-pets": Study(
         title="Flowers and pets",
         data="flowers-pets",
+        trained="flowers-pets-deep",
         methods=IMAGE_METHODS,
-        metrics=(*REMOVAL, "untouched-accuracy", *COST),
-        fills=("blur", "black"),
-        limit=40,
+        metrics=(*REMOVAL, *COST),
+        fills=IMAGE_FILLS,
+        limit=60,
         of_label=True,
     ),
     "pets": Study(
         title="Pets, their outlines",
         data="pets",
-        trained="flowers-pets",
-        methods=IMAGE_METHODS,
+        trained="flowers-pets-deep",
+        methods=FEW_OF_IMAGES,
         metrics=PLACES,
         fills=("black",),
-        limit=40,
+        limit=60,
         of_label=True,
         columns=("mask",),
     ),
     "flower-mosaics": Study(
         title="Flower mosaics",
         data="flower-mosaics",
-        trained="flowers-pets",
-        methods=IMAGE_METHODS,
+        trained="flowers-pets-deep",
+        methods=FEW_OF_IMAGES,
         metrics=("grid-pointing-game",),
         fills=("black",),
         limit=40,
@@ -562,10 +529,13 @@ PAGES = {
     "toxic-spans-evidence": "toxic-spans",
     "movies-evidence": "movies",
     "newsgroups-pad": "newsgroups",
-    "choose-scenes": "scenes",
+    "scenes-dev": "scenes",
+    "scenes-deep-dev": "scenes",
+    "scenes-deep": "scenes",
     "mosaics": "scenes",
-    "scenes-mae": "scenes",
+    "mosaics-deep": "scenes",
     "pets": "flowers-pets",
+    "flower-mosaics": "flowers-pets",
 }
 """Where the tables of a study stand, if not on a page of its name."""
 

@@ -468,7 +468,7 @@ def test_every_class_of_a_mosaic_is_explained(model, explainer):
         ({"metrics": "grid-pointing-game"}, "cells=…"),
         ({"mask": "mask", "boxes": "boxes"}, "mask= and boxes= both"),
         ({"distractor": "distractor"}, "distractor= needs"),
-        ({"fills": "mask"}, "fills='mask' is not known; choose from 'blur', 'grey', 'black'"),
+        ({"fills": "mask"}, "fills='mask' is not known; choose from 'others', 'blur', 'grey', 'black', 'mean'"),
         ({"fills": ()}, "fills is empty"),
     ],
 )

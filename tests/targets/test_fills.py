@@ -26,9 +26,9 @@ def bag():
     return bag_of_words(WEIGHTS, pad=7.0, mask=5.0)
 
 
-def curves(model, fill, unigram=None, text=TEXT):
+def curves(model, fill, corpus=None, text=TEXT):
     rows = asked(model, text)
-    found = faithfulness(model, rows, oracle(model, rows), fills=fill, unigram=unigram, steps=4)
+    found = faithfulness(model, rows, oracle(model, rows), fills=fill, corpus=corpus, steps=4)
     return found.sel(output="logit").squeeze()
 
 
@@ -66,7 +66,7 @@ def test_logits_and_probabilities_are_means_over_the_drawings(bag):
     drawn = unigram.drawn(rows[0])
     table = bag.network.get_input_embeddings().weight[:, 0]
 
-    found = faithfulness(bag, rows, oracle(bag, rows), fills="unigram", unigram=unigram, steps=1).squeeze()
+    found = faithfulness(bag, rows, oracle(bag, rows), fills="unigram", corpus=unigram, steps=1).squeeze()
 
     logits = table[drawn[:, 1:-1]].sum(1).detach()  # every word drawn
     assert_allclose(found.deletion_curve.sel(output="logit", step=1), logits.mean(), **EXACT)
@@ -81,7 +81,7 @@ def test_every_method_and_every_question_meets_the_same_drawn_words(bag):
     one, other = oracle(bag, rows), [-each for each in oracle(bag, rows)]
     unigram = Unigram.of_texts(bag, ["a b c d x y"])
 
-    found = faithfulness(bag, rows, {"one": one, "other": other}, fills="unigram", unigram=unigram, steps=4)
+    found = faithfulness(bag, rows, {"one": one, "other": other}, fills="unigram", corpus=unigram, steps=4)
 
     logit = found.sel(output="logit", fill="unigram")
     first, last = logit.isel(method=0, example=0), logit.isel(method=1, example=0)

@@ -10,7 +10,7 @@ from typing import Any
 from lignite.api.compared import find_reference, read_methods, with_scores
 from lignite.api.evaluate_options import EvaluateOptions
 from lignite.api.provenance import attributes_of, settings_of
-from lignite.api.removed import read_fills, read_words
+from lignite.api.removed import read_corpus, read_fills
 from lignite.api.scored import check_without_explaining, read_beside
 from lignite.api.units import SKIPPED, Skipped, Work, warn_of_gaps
 from lignite.calls import Progress, public
@@ -94,7 +94,7 @@ def evaluate(
     fills = read_fills(subjects, asked.fills)
     how = Asking(
         fills=fills,
-        unigram=read_words(model, fills, examples, asked),
+        corpus=read_corpus(model, fills, examples, asked),
         steps=asked.steps,
         seed=asked.seed,
         memory=memory,

@@ -54,17 +54,20 @@ class EvaluateOptions(Columns):
         None,
         "What stands in the place of removed tokens: delete (nothing: the text becomes shorter), hide (a word that the "
         "attention mask hides), unigram (words drawn from a corpus), mask, pad; or neutral, those of the first three "
-        "that the model can do: no method starts from them, and tables lead with their mean. In images black (as "
-        "perturbation tests are published), grey, blur.",
+        "that the model can do: no method starts from them, and tables lead with their mean. In images others (patches "
+        "of other pictures, at the same place), which is what neutral means there; black (as perturbation tests are "
+        "published), grey, blur, mean (the image's average patch).",
         metavar="LIST", unset="neutral, or black",
     )  # fmt: skip
     corpus: Any = option(
         None,
-        "Where unigram draws words from: a file as that of the examples; in Python also a list.",
+        "Where unigram draws words from, and others patches: a file as that of the examples; in Python also a list.",
         metavar="FILE", unset="the examples",
     )  # fmt: skip
     draws: int = option(
-        4, "How often unigram draws a word for every place, the same ones for all methods; answers are averaged.",
+        4,
+        "How often unigram draws a word for every place, or others a patch, the same ones for all methods; answers are "
+        "averaged.",
         metavar="N", most=MOST_DRAWS,
     )  # fmt: skip
     scores: Any = option(

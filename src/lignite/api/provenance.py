@@ -28,7 +28,7 @@ def settings_of(work: Work) -> dict[str, Any]:
         "evidence": "rationale" if how.by_rationale else "most relevant",
         "target": "each example's label" if work.subjects.explain_label else _target_text(work.subjects.target),
         **({"smooth": True} if how.smooth else {}),
-        **({"corpus": how.unigram.digest} if how.unigram else {}),
+        **({"corpus": how.corpus.digest} if how.corpus else {}),
     }
 
 
@@ -57,7 +57,7 @@ def attributes_of(work: Work, scored: Scored, settings: Mapping[str, Any], examp
         "metrics": {metric.name: metric.as_dict() for metric in work.metrics},
         **{name: settings[name] for name in ("fills", "steps", "seed", "target")},
         "neutral": list(work.how.averaged),
-        "draws": work.how.unigram.draws if work.how.unigram else 0,
+        "draws": work.how.corpus.draws if work.how.corpus else 0,
         "versions": versions("numpy"),
         "command": "",
     }

@@ -11,7 +11,7 @@ from lignite.attribution.axes import RowStates
 from lignite.blocks.answers import Start, another_input, certified
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
-from lignite.inputs.fills import IMAGE_FILLS, averaged, filled, patches_masked
+from lignite.inputs.fills import IMAGE_FILLS, filled, patches_masked
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.models.facts import patch_size, reads_images, vocabulary_size
 from lignite.models.hold import own_calls
@@ -111,12 +111,10 @@ def given_start(stack: Stack, name: str, *, keep_special: bool) -> Iterator[Mapp
     if name == "mask" and image:
         with patches_masked(stack.network):
             yield {}
-    elif name in IMAGE_FILLS:
-        if not image:
-            raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
+    elif image and name in IMAGE_FILLS:
         yield {"pixel_values": filled(stack.model, stack.tensors["pixel_values"], name)}
-    elif name == "mean" and image:
-        yield {"pixel_values": averaged(stack.model, stack.tensors["pixel_values"])}
+    elif name != "mean" and name in IMAGE_FILLS:
+        raise OptionError(f"baseline={name!r} replaces pixels, and this input has none; use 'mask' or 'zero'.")
     elif name in TOKEN_BASELINES:
         yield {"input_ids": blank_ids(stack, name, keep_special=keep_special)}
     elif name == MEAN_EMBEDDING:

@@ -15,8 +15,10 @@ from lignite.models.facts import patch_size, vocabulary_size
 from lignite.models.hold import standing_in
 from lignite.models.load import Model
 
-IMAGE_FILLS = ("blur", "grey", "black")
-"""What stands in the place of removed pixels, in their own colours: a blur of the image, one half, zero."""
+IMAGE_FILLS = ("blur", "grey", "black", "mean")
+"""What stands in the place of removed pixels: a blur of the image, one half, zero, the image's average patch."""
+COLOURS = ("grey", "black")
+"""Those that need a processor which tells what a colour is to the model."""
 
 BLUR_SHARE = 1 / 8
 """Width (standard deviation) of the blur in shorter sides: shapes are gone, where light falls stays."""
@@ -47,10 +49,12 @@ def filled(model: Model, pixel_values: Float[Tensor, "image channel y x"], fill:
     Raises
     ------
     OptionError
-        If the model's image processor is not known, and with it not which value is grey.
+        If the model's image processor is not known, and with it not which value is grey; or patches have no size.
     """
     if fill == "blur":
         return blurred(pixel_values)
+    if fill == "mean":
+        return averaged(model, pixel_values)
     known = read_colours(model, pixel_values)
     if known is None:
         raise OptionError(
@@ -75,7 +79,9 @@ def averaged(model: Model, pixel_values: Float[Tensor, "image channel y x"]) -> 
     """
     size = patch_size(model.network)
     if size is None:
-        raise OptionError(f"baseline='mean' needs patches, and {model.name} does not tell their size; use 'blur'.")
+        raise OptionError(
+            f"'mean' is an average patch, and {model.name} does not tell the size of patches; use 'blur'."
+        )
     tall, wide = size
     rows, cols = pixel_values.shape[2] // tall, pixel_values.shape[3] // wide
     whole = pixel_values[:, :, : rows * tall, : cols * wide]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.calls import check_choice
@@ -47,8 +47,8 @@ def is_image(row: Row) -> bool:
     return "pixel_values" in row.encoded.tensors
 
 
-def cover(model: Model, row: Row, places: Sequence[int], fill: str) -> Row:
-    """The same image with the patches at some places of the model's input covered by one of `IMAGE_FILLS`."""
+def cover(model: Model, row: Row, places: Sequence[int], fill: str | Float[Tensor, "1 channel y x"]) -> Row:
+    """The same image with the patches at some places of the model's input covered, as by `cover_pixels`."""
     _check_places(row, places)
     pixels = np.zeros(_pixels(row).shape[2:], dtype=bool)
     tokens = row.encoded.tokens
@@ -60,18 +60,26 @@ def cover(model: Model, row: Row, places: Sequence[int], fill: str) -> Row:
     return cover_pixels(model, row, pixels, fill)
 
 
-def cover_pixels(model: Model, row: Row, pixels: Bool[np.ndarray, "y x"], fill: str) -> Row:
-    """The same image with some of its pixels covered by one of `IMAGE_FILLS`."""
-    check_choice("fill", fill, IMAGE_FILLS)
+def cover_pixels(
+    model: Model, row: Row, pixels: Bool[np.ndarray, "y x"], fill: str | Float[Tensor, "1 channel y x"]
+) -> Row:
+    """The same image with some of its pixels covered by one of `IMAGE_FILLS`, or by those of another image."""
     values = _pixels(row)
     if pixels.shape != tuple(values.shape[2:]):
         raise InputError(f"pixels {pixels.shape} do not fit the image, {tuple(values.shape[2:])}; give one per pixel.")
     hidden = torch.from_numpy(pixels).to(values.device)
+    covering = _filled(model, row, fill) if isinstance(fill, str) else fill
+    covered = torch.where(hidden, covering, values)
+    return _edited(row, {**row.encoded.tensors, "pixel_values": covered}, row.encoded.tokens)
+
+
+def _filled(model: Model, row: Row, fill: str) -> Tensor:
+    check_choice("fill", fill, IMAGE_FILLS)
     known = notes_on(row.encoded)
     if fill not in known:  # a blur costs more than a look at the model
-        known[fill] = filled(model, values, fill)
-    covered = torch.where(hidden, known[fill], values)
-    return _edited(row, {**row.encoded.tensors, "pixel_values": covered}, row.encoded.tokens)
+        known[fill] = filled(model, _pixels(row), fill)
+    found: Tensor = known[fill]
+    return found
 
 
 def _pixels(row: Row) -> Tensor:

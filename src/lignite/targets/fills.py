@@ -1,7 +1,8 @@
-"""Fills: what stands in the place of words that are removed, so that a model can be asked without them.
+"""Fills: what stands in the place of words or patches that are removed, so that a model can be asked without them.
 
 Neutral ones are no method's baseline: words are deleted, or hidden by the attention mask, or give way to words drawn
-from a corpus. A drawn word says something of its own, so several draws are averaged.
+from a corpus; patches give way to those of other pictures. What is drawn says something of its own, so several draws
+are averaged.
 """
 
 import hashlib
@@ -16,21 +17,24 @@ from torch import Tensor
 
 from lignite.calls import as_names, check_choice, check_count, check_seed
 from lignite.errors import InputError, OptionError
-from lignite.inputs.fills import IMAGE_FILLS
+from lignite.inputs.fills import COLOURS, IMAGE_FILLS
 from lignite.inputs.positions import looked_up
 from lignite.models.facts import forward_names, vocabulary_size
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.notes import notes_on
 from lignite.options import MOST_DRAWS
-from lignite.targets.edits import filler, fillers, hide_tokens, remove_tokens, replace_tokens
+from lignite.targets.edits import cover, filler, fillers, hide_tokens, is_image, remove_tokens, replace_tokens
 from lignite.targets.objective import choices_of, values
+from lignite.targets.others import Others
 from lignite.targets.rows import PADDED_TOLERANCE, Row, run
 from lignite.targets.words import removable
 
-NEUTRAL = ("delete", "hide", "unigram")
+OTHERS = "others"
+"""Patches of other pictures: the neutral fill of images."""
+NEUTRAL = ("delete", "hide", "unigram", OTHERS)
 """Fills that are no method's baseline."""
-FILLS = (*NEUTRAL, "mask", "pad")
+FILLS = ("delete", "hide", "unigram", "mask", "pad")
 """What may stand in the place of words: nothing, a word that nobody sees, drawn words, a token."""
 
 _TRIALS = 3
@@ -101,6 +105,10 @@ class Unigram:
         return found
 
 
+Corpus = Unigram | Others
+"""What drawn words or patches are drawn from."""
+
+
 def _counted(model: Model, ids: Sequence[int]) -> np.ndarray:
     size = vocabulary_size(model.network) or max(ids, default=0) + 1
     special = set(getattr(model.tokenizer, "all_special_ids", None) or ())
@@ -115,29 +123,45 @@ class Way:
     fill: str
     draw: int = 0
 
-    def without(self, model: Model, row: Row, places: Sequence[int], unigram: Unigram | None) -> Row:
-        """The input without the words at some places of the model's input."""
+    def without(self, model: Model, row: Row, places: Sequence[int], corpus: Corpus | None) -> Row:
+        """The input without the words or patches at some places of the model's input."""
         if not places:
             return row
+        if is_image(row):
+            return cover(model, row, places, self.covering(row, corpus))
         if self.fill == "delete":
             return remove_tokens(row, places)
         if self.fill == "hide":
             return hide_tokens(row, places)
         if self.fill == "unigram":
-            assert unigram is not None
-            return replace_tokens(row, places, unigram.drawn(row)[self.draw, list(places)])
+            assert isinstance(corpus, Unigram)
+            return replace_tokens(row, places, corpus.drawn(row)[self.draw, list(places)])
         return replace_tokens(row, places, filler(model, self.fill))
 
+    def covering(self, row: Row, corpus: Corpus | None) -> str | Float[Tensor, "1 channel y x"]:
+        """What covers pixels of an image: the name of a fill, or pixel values."""
+        if self.fill != OTHERS:
+            return self.fill
+        assert isinstance(corpus, Others)
+        return corpus.drawn(row)[self.draw, None]
 
-def ways_of(fills: Sequence[str], unigram: Unigram | None) -> list[Way]:
-    """Every way to take words away: one for a fill, several for one that draws.
+
+def corpus_of(model: Model, rows: Sequence[Row], fills: Sequence[str]) -> Corpus | None:
+    """The inputs themselves as a corpus, for fills that draw from one."""
+    if OTHERS in fills:
+        return Others.of_inputs(row.encoded for row in rows)
+    return Unigram.of_rows(model, rows) if "unigram" in fills else None
+
+
+def ways_of(fills: Sequence[str], corpus: Corpus | None) -> list[Way]:
+    """Every way to take words or patches away: one for a fill, several for one that draws.
 
     Examples
     --------
     >>> ways_of(["mask"], None)
     [Way(fill='mask', draw=0)]
     """
-    draws = {"unigram": 1 if unigram is None else unigram.draws}
+    draws = dict.fromkeys(("unigram", OTHERS), 1 if corpus is None else corpus.draws)
     return [Way(fill, draw) for fill in fills for draw in range(draws.get(fill, 1))]
 
 
@@ -153,19 +177,19 @@ def check_fills(
     OptionError
         If there is none, or one that this model does not have.
     """
-    known, named = IMAGE_FILLS if images else FILLS, as_names("fills", fills)
+    known, named = (OTHERS, *IMAGE_FILLS) if images else FILLS, as_names("fills", fills)
     chosen = tuple(dict.fromkeys(name for short in named for name in _meant(model, short, row, images=images)))
     if not chosen:
         raise OptionError(f"fills is empty; give some of {', '.join(map(repr, known))}.")
     for name in chosen:
-        check_choice("fills", name, known if images else (*known, "neutral"))
+        check_choice("fills", name, (*known, "neutral"))
         if name in ("mask", "pad"):
             filler(model, name)
         if name == "hide" and (why := _cannot_hide(model, row)):
             raise OptionError(
                 f"fills='hide' needs an attention mask that hides words, and {why}; use 'delete' or 'unigram'."
             )
-        if images and name != "blur" and model.image_processor is None:
+        if name in COLOURS and model.image_processor is None:
             raise OptionError(
                 f"fills={name!r} is a colour, and {model.name} has no image processor that tells them; use 'blur'."
             )
@@ -176,10 +200,10 @@ def _meant(model: Model, name: str, row: Row | None, *, images: bool) -> tuple[s
     if name != "neutral":
         return (name,)
     if images:
-        return IMAGE_FILLS if model.image_processor is not None else ("blur",)
+        return (OTHERS,)
     stays = row is None or len(removable(row)) < row.n_tokens
     can = {"delete": stays, "hide": stays and not _cannot_hide(model, row), "unigram": model.tokenizer is not None}
-    return tuple(fill for fill in NEUTRAL if can[fill]) or fillers(model)[:1]
+    return tuple(fill for fill, able in can.items() if able) or fillers(model)[:1]
 
 
 def _cannot_hide(model: Model, row: Row | None) -> str:

@@ -226,13 +226,11 @@ def test_many_methods_and_texts_get_the_numbers_they_get_alone():
 
     words = Unigram.of_rows(model, rows)
 
-    together = faithfulness(model, rows, by_method, unigram=words, memory="1 MB")
+    together = faithfulness(model, rows, by_method, corpus=words, memory="1 MB")
 
     for method, relevances in by_method.items():
         for example, row in enumerate(rows):
-            alone = faithfulness(model, [row], [relevances[example]], unigram=words).isel(
-                method=0, example=0, drop=True
-            )
+            alone = faithfulness(model, [row], [relevances[example]], corpus=words).isel(method=0, example=0, drop=True)
             other = together.sel({"method": method, "example": example}, drop=True)
             for name in alone.data_vars:
                 # sums of float32 in another order, on logits of order one

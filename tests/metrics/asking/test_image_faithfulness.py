@@ -9,6 +9,7 @@ from tests.kit.bag_of_words import asked, bag_of_words
 from tests.kit.patch_sums import oracle, patch_sums, white
 
 from lignite.errors import InputError, OptionError
+from lignite.inputs.fills import IMAGE_FILLS
 from lignite.metrics.asking import faithfulness as module
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.targets.ask import ask
@@ -29,7 +30,7 @@ def rows_of(model, *images):
 
 def measured(model, *, images=(), relevances=None, **options):
     rows = rows_of(model, *images)
-    return faithfulness(model, rows, relevances or {"oracle": oracle(model, rows)}, **options)
+    return faithfulness(model, rows, relevances or {"oracle": oracle(model, rows)}, **{"fills": IMAGE_FILLS, **options})
 
 
 # Patches
@@ -53,11 +54,25 @@ def test_each_fill_leaves_another_image(model):
     """A grey patch still adds half its weight; the blur of an image of one colour is that image."""
     found = measured(model, steps=4).sel(output="logit").squeeze()
 
-    assert found.fill.values.tolist() == ["blur", "grey", "black"]
+    assert found.fill.values.tolist() == ["blur", "grey", "black", "mean"]
     black = np.array([9.0, 1, -3, -2, 0])
     assert_allclose(found.deletion_curve.sel(fill="grey"), (9 + black) / 2, **EXACT)
     assert_allclose(found.insertion_curve.sel(fill="grey"), (9 + np.array([0, 8, 12, 11, 9])) / 2, **EXACT)
     assert_allclose(found.deletion_curve.sel(fill="blur"), np.full(5, 9.0), **EXACT)
+
+
+def test_a_removed_patch_may_become_the_average_of_all(model):
+    """The image's own, pixel by pixel of the patch: with everything removed, each weight counts the mean colour."""
+    image = np.random.default_rng(0).integers(0, 256, white(model).shape).astype(np.uint8)
+
+    found = measured(model, images=[image], fills="mean", steps=4).sel(output="logit").squeeze()
+
+    colours = image.reshape(2, 4, 2, 4, 3).mean((1, 3, 4)) / 255
+    weights, order = np.array(WEIGHTS).ravel(), [1, 3, 0, 2]
+    expected = [
+        np.where(np.isin(range(4), order[:gone]), colours.mean(), colours.ravel()) @ weights for gone in range(5)
+    ]
+    assert_allclose(found.deletion_curve, expected, rtol=1e-6)  # pixels are float32
 
 
 def test_a_blurred_patch_shows_what_stood_around_it(model):
@@ -322,7 +337,7 @@ def test_an_oracle_leads_and_its_opposite_comes_last(pixelwise):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"fills": "mask"}, OptionError, "fills='mask'.*'blur', 'grey', 'black'"),
+        ({"fills": "mask"}, OptionError, "fills='mask'.*'blur', 'grey', 'black', 'mean'"),
         ({"fills": ()}, OptionError, "fills is empty"),
         ({"parts": "curve"}, OptionError, "parts='curve'.*Did you mean 'curves'"),
         ({"parts": ()}, OptionError, "parts is empty"),

@@ -22,8 +22,8 @@ from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.places import beginning, by_place
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of, enlarge
-from lignite.targets.edits import cover, cover_pixels, is_image
-from lignite.targets.fills import Unigram, Way, check_fills, ways_of
+from lignite.targets.edits import cover_pixels, is_image
+from lignite.targets.fills import Corpus, Way, check_fills, corpus_of, ways_of
 from lignite.targets.predict import Prediction, predict
 from lignite.targets.rows import Row
 from lignite.targets.words import removable
@@ -63,7 +63,7 @@ def faithfulness(
     relevances: Relevances | Mapping[str, Relevances],
     *,
     fills: str | Iterable[str] = "neutral",
-    unigram: Unigram | None = None,
+    corpus: Corpus | None = None,
     steps: int = 10,
     parts: str | Iterable[str] = ("curves", "bins"),
     pixelwise: bool = False,
@@ -84,11 +84,12 @@ def faithfulness(
         mask, and all keep their places; ``"unigram"`` puts words there that are drawn from a corpus, several times, and
         averages what the model says, probabilities and logits: ``"neutral"`` is short for those of the three that the
         model can do, since they are no method's baseline. ``"mask"`` and ``"pad"`` put that token in the place, which
-        the model reads like any other. Patches and pixels of an image are covered: by ``"black"``, ``"grey"`` or a
-        ``"blur"`` of the image, by default all that the model can do. What the fill leaves of the input differs, so
-        measures differ, too.
-    unigram
-        Where words are drawn from; by default the rows' own words, four draws.
+        the model reads like any other. Patches and pixels of an image are covered: by ``"others"``, those of other
+        pictures at the same place, drawn several times, which is what ``"neutral"`` means for images; by ``"black"``,
+        ``"grey"``, a ``"blur"`` of the image or ``"mean"``, its average patch. What the fill leaves of the input
+        differs, so measures differ, too.
+    corpus
+        Where words or patches are drawn from; by default the rows themselves, four draws.
     steps
         Points of the curves after the first; a text of fewer tokens has fewer distinct points.
     parts
@@ -140,7 +141,7 @@ def faithfulness(
     chosen = check_fills(model, fills, images=images, row=rows[0])
     plan = _Plan(
         fills=chosen,
-        unigram=unigram or (Unigram.of_rows(model, rows) if "unigram" in chosen else None),
+        corpus=corpus or corpus_of(model, rows, chosen),
         steps=steps,
         parts=as_names("parts", parts),
         pixelwise=pixelwise,
@@ -156,14 +157,14 @@ def faithfulness(
 @dataclass(frozen=True)
 class _Plan:
     fills: tuple[str, ...]
-    unigram: Unigram | None
+    corpus: Corpus | None
     steps: int
     parts: tuple[str, ...]
     pixelwise: bool
 
     @cached_property
     def ways(self) -> list[Way]:
-        return ways_of(self.fills, self.unigram)
+        return ways_of(self.fills, self.corpus)
 
     def by_fill(self, of_ways: np.ndarray, axis: int = 2) -> np.ndarray:
         """Means over the drawings of each fill."""
@@ -230,11 +231,10 @@ class _Question:
         if self.plan.pixelwise:
             shape = self.row.encoded.tensors["pixel_values"].shape[2:]
             pixels = np.unpackbits(self.flags, count=shape.numel()).astype(bool)
-            return cover_pixels(model, self.row, pixels.reshape(shape), self.way.fill)
+            covering = self.way.covering(self.row, self.plan.corpus)
+            return cover_pixels(model, self.row, pixels.reshape(shape), covering)
         places = np.unpackbits(self.flags).nonzero()[0].tolist()
-        if is_image(self.row):
-            return cover(model, self.row, places, self.way.fill)
-        return self.way.without(model, self.row, places, self.plan.unigram)
+        return self.way.without(model, self.row, places, self.plan.corpus)
 
 
 @dataclass

@@ -18,7 +18,7 @@ def ask_without(question: Any, session: Session, metrics: Sequence[Any]) -> xr.D
         session.rows,
         session.relevances,
         fills=how.fills,
-        unigram=how.unigram,
+        corpus=how.corpus,
         steps=how.steps,
         parts=parts,
         pixelwise=question.pixelwise,

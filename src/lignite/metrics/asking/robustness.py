@@ -20,7 +20,7 @@ from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Metric, Question
 from lignite.models.hold import own_calls
 from lignite.models.load import Model
-from lignite.targets.fills import FILLS, Unigram, check_fills, ways_of
+from lignite.targets.fills import FILLS, Corpus, check_fills, corpus_of, ways_of
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 from lignite.targets.words import removable
@@ -32,7 +32,7 @@ def infidelity(
     relevances: Sequence[np.ndarray],
     *,
     fill: str = "mask",
-    unigram: Unigram | None = None,
+    corpus: Corpus | None = None,
     n_samples: int = 20,
     normalize: bool = True,
     seed: int = 0,
@@ -47,8 +47,8 @@ def infidelity(
     ----------
     fill
         What removing means: one of those of `faithfulness`.
-    unigram
-        Where ``"unigram"`` draws words from; by default the rows' own words. Answers are averaged over draws.
+    corpus
+        Where ``"unigram"`` draws words from; by default the rows themselves. Answers are averaged over draws.
     normalize
         Multiply each row's relevances by the factor that makes its infidelity least, so that methods with other units
         than the output's (attention, LIME) can be compared; without it, units count.
@@ -73,15 +73,15 @@ def infidelity(
     scores = torch.zeros(len(rows), longest, dtype=torch.float64)
     for number, (row, given) in enumerate(zip(rows, relevances, strict=True)):
         scores[number, : len(free[number])] = torch.from_numpy(by_place(number, row, given)[free[number]])
-    words = unigram or (Unigram.of_rows(model, rows) if fill == "unigram" else None)
-    ways = ways_of([fill], words)
+    drawn_from = corpus or corpus_of(model, rows, [fill])
+    ways = ways_of([fill], drawn_from)
     generator = np.random.default_rng(seed)
 
     def output(presence: Float[Tensor, "point token"], number: Tensor) -> Float[Tensor, " point"]:
         edited: list[Row] = []
         for present, which in zip(presence.bool(), number.tolist(), strict=True):
             gone = [place for place, there in zip(free[which], present.tolist(), strict=False) if not there]
-            edited.extend(way.without(model, rows[which], gone, words) for way in ways)
+            edited.extend(way.without(model, rows[which], gone, drawn_from) for way in ways)
         return predict(model, edited, memory=memory).value.reshape(-1, len(ways)).mean(1)
 
     def remove(presence: Float[Tensor, "point token"], number: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,7 +203,7 @@ def ask_without_some(
     def number(place: int, relevance: Float[np.ndarray, " token"], fill: str) -> float:
         rows = [session.rows[place]]
         (found,) = infidelity(
-            session.model, rows, [relevance], fill=fill, unigram=how.unigram, seed=how.seed, memory=how.memory
+            session.model, rows, [relevance], fill=fill, corpus=how.corpus, seed=how.seed, memory=how.memory
         )
         return float(found)
 

@@ -11,7 +11,7 @@ from lignite.metrics.metric import Case, Evidence, Explained
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of
 from lignite.targets.edits import is_image
-from lignite.targets.fills import NEUTRAL, Unigram
+from lignite.targets.fills import NEUTRAL, Corpus
 from lignite.targets.rows import Row
 
 ExplainRows = Callable[[Sequence[Row]], Sequence[Float[np.ndarray, " token"]]]
@@ -23,7 +23,7 @@ class Asking:
     """How a model is asked.
 
     `by_rationale`: evidence kept in its place is what people marked, not the method. `smooth`: between the centres of
-    patches relevance is drawn as a line. `unigram`: where words are drawn from that stand in the place of others.
+    patches relevance is drawn as a line. `corpus`: where drawn words and patches come from.
     """
 
     fills: tuple[str, ...]
@@ -32,7 +32,7 @@ class Asking:
     memory: int | float | str | None = None
     by_rationale: bool = False
     smooth: bool = False
-    unigram: Unigram | None = None
+    corpus: Corpus | None = None
 
     @property
     def averaged(self) -> tuple[str, ...]:

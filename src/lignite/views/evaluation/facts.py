@@ -140,7 +140,7 @@ def _removed(attrs: Mapping[str, Any]) -> str:
     """What stands in the place of removed tokens."""
     neutral = attrs.get("neutral", [])
     mean = [f"{MEAN} the mean of {', '.join(neutral)}"] if neutral else []
-    draws = [f"unigram {attrs['draws']} draws"] if "unigram" in attrs["fills"] else []
+    draws = [f"{fill} {attrs['draws']} draws" for fill in attrs["fills"] if fill in ("unigram", "others")]
     return ", ".join([" and ".join(attrs["fills"]), *mean, *draws, f"curves of {attrs['steps']} steps"])
 
 
