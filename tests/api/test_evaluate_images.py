@@ -584,8 +584,8 @@ def test_typed_columns_of_images_reach_the_function(vit, outline, folder, tmp_pa
     asked = {}
     vit.network.save_pretrained(tmp_path / "model")
 
-    def listen(model, examples, methods, metrics, **options):
-        asked.update(options)
+    def listen(model, examples, *, request, **options):
+        asked.update(request.values())
         raise InputError("heard")
 
     monkeypatch.setattr(evaluations, "evaluate", listen)
