@@ -1,5 +1,8 @@
 """What every token adds: alone and last of all, or when tokens arrive in the order of their relevance."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -40,17 +43,59 @@ def at_both_ends(
     return added, removed
 
 
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """Tokens arrive group after group: places of a row of `n_tokens`, each in one group; all others never move."""
+
+    groups: Sequence[Int[Tensor, " _"]]
+    n_tokens: int
+
+    def between(self) -> Bool[Tensor, "level token"]:
+        """Tell who has arrived with the first group, with the first two, and so on up to all but the last."""
+        arrived = torch.zeros(len(self.groups) - 1, self.n_tokens, dtype=torch.bool, device=self.groups[0].device)
+        for level, group in enumerate(self.groups[:-1]):
+            arrived[level:, group] = True
+        return arrived
+
+    def shares(self, values: Float[Tensor, " level"]) -> Float[Tensor, " token"]:
+        """Divide each change of F, from nobody there to all, evenly among the tokens of the group that made it."""
+        shares = values.new_zeros(self.n_tokens)
+        for group, change in zip(self.groups, values.diff(), strict=True):
+            shares[group] = change / len(group)
+        return shares
+
+
+def arrivals(
+    relevance: Float[Tensor, " token"], places: Int[Tensor, " place"], n_groups: int
+) -> tuple[Arrival, Arrival]:
+    """Let the tokens at some places arrive, the most relevant first, and the least relevant first.
+
+    They come in `n_groups` of nearly equal size, or one by one where they are no more. Equal relevances arrive in the
+    order of the text.
+
+    Examples
+    --------
+    >>> falling, rising = arrivals(torch.tensor([0.0, 3.0, 1.0, 2.0]), torch.tensor([1, 2, 3]), 2)
+    >>> [group.tolist() for group in falling.groups], [group.tolist() for group in rising.groups]
+    ([[1, 3], [2]], [[2], [1, 3]])
+    """
+    order = places[relevance[places].argsort(descending=True, stable=True)]
+    groups = order.tensor_split(min(len(order), n_groups))
+    return Arrival(groups, len(relevance)), Arrival(groups[::-1], len(relevance))
+
+
 def in_both_orders(
     layers: Layers,
     start: RowStates,
     moves: Bool[Tensor, "row token"],
     relevance: Float[Tensor, "row token"],
     max_points: int,
+    n_groups: int,
 ) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
     """Follow F from the blank input to the full one, the most relevant token first, then the least relevant first.
 
     What a token adds depends on those that are there before it: the first finds nobody, the last everybody. The two
-    orders give each token one context and its opposite. Equal relevances arrive in the order of the text.
+    orders give each token one context and its opposite. All rows, orders and levels are asked together.
 
     Parameters
     ----------
@@ -63,17 +108,24 @@ def in_both_orders(
     -------
     Change of F when the token arrives, by falling and by rising relevance; each adds up to F − F of the blank input.
     """
-    falling, rising = torch.zeros_like(relevance), torch.zeros_like(relevance)
+    found = torch.zeros_like(relevance), torch.zeros_like(relevance)
+    moving = moves.any(1).nonzero()[:, 0].tolist()
+    arriving = [
+        (which, row, arrival)
+        for row in moving
+        for which, arrival in enumerate(arrivals(relevance[row], moves[row].nonzero()[:, 0], n_groups))
+    ]
+    levels = [arrival.between() for _, _, arrival in arriving]
+    rows = [
+        torch.full((len(some),), row, device=start.device) for (_, row, _), some in zip(arriving, levels, strict=True)
+    ]
     with torch.no_grad():
         blank = _blank(layers, start, max_points)
-        for row in moves.any(1).nonzero()[:, 0].tolist():
-            places = moves[row].nonzero()[:, 0]
-            order = places[relevance[row, places].argsort(descending=True, stable=True)]
-            for found, arriving in ((falling, order), (rising, order.flip(0))):
-                levels = _levels(layers, start, row, arriving, max_points)
-                levels = torch.cat([blank[row : row + 1], levels, layers.value[row : row + 1]])
-                found[row, arriving] = levels.diff().to(found)
-    return falling, rising
+        values = _values(layers, start, levels, rows, max_points) if arriving else []
+    for (which, row, arrival), between in zip(arriving, values, strict=True):
+        ends = blank[row : row + 1], layers.value[row : row + 1]
+        found[which][row] = arrival.shares(torch.cat([ends[0], between, ends[1]])).to(relevance)
+    return found
 
 
 def _blank(layers: Layers, start: RowStates, max_points: int) -> Float[Tensor, " row"]:
@@ -82,16 +134,19 @@ def _blank(layers: Layers, start: RowStates, max_points: int) -> Float[Tensor, "
     return torch.cat([layers.run(0, start[some], some) for some in pieces])
 
 
-def _levels(
-    layers: Layers, start: RowStates, row: int, arriving: Int[Tensor, " place"], max_points: int
-) -> Float[Tensor, " level"]:
-    """Compute F with the first one of these places filled, with the first two, and so on up to all but the last."""
-    full = layers.states[0][row]
-    found = [layers.value.new_zeros(0)]
-    between = torch.arange(1, len(arriving), device=arriving.device)
-    for counts in between.split(max_points) if len(between) else ():  # a single word has nothing between the ends
-        there = torch.zeros(len(counts), len(full), dtype=torch.bool, device=arriving.device)
-        there[:, arriving] = torch.arange(len(arriving), device=arriving.device) < counts[:, None]
-        points = torch.where(there[..., None], full, start[row])
-        found.append(layers.run(0, points, torch.full_like(counts, row)))
-    return torch.cat(found)
+def _values(
+    layers: Layers,
+    start: RowStates,
+    present: Sequence[Bool[Tensor, "_ token"]],
+    rows: Sequence[Int[Tensor, " _"]],
+    max_points: int,
+) -> list[Float[Tensor, " _"]]:
+    """Compute F with these tokens present, the others blank, for several sets of levels."""
+    pieces = zip(torch.cat(list(present)).split(max_points), torch.cat(list(rows)).split(max_points), strict=True)
+    found = [
+        layers.run(0, torch.where(there[..., None], layers.states[0][row], start[row]), row)
+        for there, row in pieces
+        if len(row)  # a single word has nothing between the ends
+    ]
+    known = torch.cat(found) if found else layers.value.new_zeros(0)
+    return list(known.split([len(some) for some in present]))

@@ -12,8 +12,8 @@ from lignite.wording import quoted
 
 OWN = "*"
 ORDER = (
-    "baseline", OWN, "ends", "orders", "detail", "keep_special", "nodes", "n_samples", "tol", "n_steps", "max_steps",
-    "seed",
+    "baseline", OWN, "ends", "orders", "groups", "detail", "keep_special", "nodes", "n_samples", "tol", "n_steps",
+    "max_steps", "seed",
 )  # fmt: skip
 """How results and help list options; those that one method alone has stand at `OWN`."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lignite.errors import OptionError
 from lignite.methods.shared import FromBaseline, Integrated, WithEnds
-from lignite.options import option
+from lignite.options import COST, MOST_NODES, option
 
 Detail = Literal["heads", "relevance-flow"]
 
@@ -17,9 +17,17 @@ class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", s
 
     orders: bool = option(
         False,
-        "Average with what each token adds when tokens arrive by falling and by rising relevance, for two more "
-        "predictions per token; relevance still adds up. From mask,pad the most faithful explanation measured.",
+        "Average with what each token adds when tokens arrive by falling and by rising relevance, absent ones being "
+        "the baseline's or deleted; relevance still adds up.",
         told=True,
+    )
+    groups: int = option(
+        32,
+        "The most groups in which tokens arrive, for two predictions per group and way of being absent; those of a "
+        "group share evenly.",
+        panel=COST,
+        metavar="N",
+        most=MOST_NODES,
     )
     detail: Detail | Sequence[Detail] = option(
         (),

@@ -1,4 +1,4 @@
-"""What the model says of a few more edited inputs, beside a path: tokens alone and missing, tokens in order."""
+"""What the model says of a few more inputs, beside a path: tokens alone and missing, tokens in order."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -6,6 +6,7 @@ from torch import Tensor
 from lignite.attribution.orders import at_both_ends, in_both_orders
 from lignite.blocks.baselines import words_in
 from lignite.blocks.stack import Stack
+from lignite.methods.relevance_flow import RelevanceFlow
 from lignite.methods.scoring.stacks import points_at_once
 from lignite.methods.shared import FromBaseline
 from lignite.models.facts import has_encoder_and_decoder
@@ -27,12 +28,12 @@ def orders_of(
     stack: Stack,
     start: Float[Tensor, "row token d"],
     relevance: Float[Tensor, "row token"],
-    options: FromBaseline,
+    options: RelevanceFlow,
     budget: float,
 ) -> dict[str, Float[Tensor, "row token"]]:
     """The variables `falling` and `rising`, from the states of the blank input at the first layer."""
     room = points_at_once(stack, budget, gradient=False)
-    falling, rising = in_both_orders(stack, start, _moving(stack, options), relevance, room)
+    falling, rising = in_both_orders(stack, start, _moving(stack, options), relevance, room, options.groups)
     return {"falling": falling, "rising": rising}
 
 

@@ -97,16 +97,16 @@ def _values_of_texts(
         token = filler(model, baseline)
     except OptionError as error:
         raise OptionError(f"{error} As a baseline, 'mean-embedding' needs no token.") from error
-    return _values_of_edits(model, games, cases, budget, lambda row, places: replace_tokens(row, places, token))
+    return values_of_edits(model, games, cases, budget, lambda row, places: replace_tokens(row, places, token))
 
 
 def _values_of_pictures(
     model: Model, games: Sequence[Game], cases: Sequence[Presence], fill: str, budget: float
 ) -> list[np.ndarray]:
-    return _values_of_edits(model, games, cases, budget, lambda row, places: cover(model, row, places, fill))
+    return values_of_edits(model, games, cases, budget, lambda row, places: cover(model, row, places, fill))
 
 
-def _values_of_edits(
+def values_of_edits(
     model: Model, games: Sequence[Game], cases: Sequence[Presence], budget: float, edit: Callable[[Row, list[int]], Row]
 ) -> list[np.ndarray]:
     """F of every input without its absent tokens, taken away by an edit of the input itself."""

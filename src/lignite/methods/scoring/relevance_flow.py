@@ -1,6 +1,7 @@
 """Relevance flow: what the prediction changed by, carried from layer to layer without loss."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,16 +16,29 @@ from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.method import Explanation
 from lignite.methods.relevance_flow import RelevanceFlow
-from lignite.methods.scoring.ends import beside, ends_of, orders_of
+from lignite.methods.scoring.deletions import Deletion, in_both_orders_of_deletion
+from lignite.methods.scoring.ends import SHARE_OF_THE_PATH, beside, ends_of, orders_of
 from lignite.methods.scoring.stacks import averaged, in_stacks, of_row, precision_of
 from lignite.models.hold import switches_undone
 from lignite.models.load import Model
 from lignite.targets.rows import Row
 
 
-@averaged
 def explain(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
-    """Pull the prediction back through one block after the other, along the path between its two inputs."""
+    """Pull the prediction back through one block after the other, averaged with what a few more inputs are worth."""
+    found = _over_baselines(options, model, rows, budget)
+    if options.ends:
+        return [_beside(each, each.variables["added"], each.variables["removed"]) for each in found]
+    if not options.orders:
+        return found
+    paths = [each.variables["relevance"] for each in found]
+    deletions = in_both_orders_of_deletion(model, rows, paths, options, budget)
+    return [_in_orders(each, options.baselines, one) for each, one in zip(found, deletions, strict=True)]
+
+
+@averaged
+def _over_baselines(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Relevance along the path alone, and beside it what tokens do where absent ones are the baseline's."""
     explained: dict[int, Explanation] = {}
     for numbers, stack in in_stacks(model, rows, budget):
         (begin,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=True)
@@ -42,18 +56,47 @@ def explain(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: f
     return [explained[number] for number in range(len(rows))]
 
 
+def _beside(found: Explanation, one: np.ndarray, other: np.ndarray) -> Explanation:
+    relevance = beside(*map(torch.from_numpy, (found.variables["relevance"], one, other))).numpy()
+    return found.with_variables({"relevance": relevance})
+
+
+def _in_orders(found: Explanation, baselines: Sequence[str], deletion: Deletion) -> Explanation:
+    """Average the path with the orders of every way of being absent, and keep books of what the mean adds up to."""
+    path, absent = found.variables, list(baselines)
+    falling, rising, displacement = path["falling"], path["rising"], float(path["displacement"][0])
+    arrived = displacement
+    if not deletion.unasked:
+        absent.append("delete")
+        share = 1 / len(absent)
+        falling, rising = (
+            (1 - share) * one + share * other for one, other in ((falling, deletion.falling), (rising, deletion.rising))
+        )
+        arrived = (1 - share) * displacement + share * deletion.displacement
+    mean = _beside(found, falling, rising)
+    total = SHARE_OF_THE_PATH * displacement + (1 - SHARE_OF_THE_PATH) * arrived
+    books = {
+        "total_displacement": total,
+        "total_gap": float(mean.variables["relevance"].sum(dtype=np.float64)) - total,
+        "total_allowed": SHARE_OF_THE_PATH * float(path["allowed"][0]),
+    }
+    kind = path["displacement"].dtype
+    kept = {name: np.asarray(value, dtype=kind) for name, value in books.items()}
+    unasked = {"unasked": f"delete: {deletion.unasked}"} if deletion.unasked else {}
+    plan = {**mean.plan, "absent": absent, **unasked}
+    return replace(mean.with_variables({"falling": falling, "rising": rising, **kept}), plan=plan)
+
+
 def _variables(
     stack: Stack, start: Sequence[Tensor], found: Multipliers, options: RelevanceFlow, budget: float
 ) -> dict[str, Tensor]:
-    """What the multipliers say of every row of a stack, averaged with its companions where they are asked for."""
+    """What the multipliers say of every row of a stack, and what its companions do where they are asked for."""
     n_layers = stack.n_layers
     relevance, more = found.relevance[:, 0], {}
     if options.ends:
         more = ends_of(stack, start[0], options, budget)
     elif options.orders:
         more = orders_of(stack, start[0], relevance, options, budget)
-    if more:
-        relevance = beside(relevance, *more.values())
     return {
         "relevance": relevance,
         **more,
