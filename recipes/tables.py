@@ -64,14 +64,15 @@ MAIN = (
     "ca-lig",
     "ig:baseline=mask",
     "shapley:n_samples=10",
+    "attnlrp",
     "gradient-x-input",
     "attention-x-gradient",
     "attention-rollout",
     "random",
 )
 """Under neutral fills: what people choose among."""
-NEUTRAL = ("neutral", "mask")
-"""Fills that nobody starts from, and beside them one that most do, to show what that is worth."""
+NEUTRAL = ("neutral",)
+"""Fills that nobody starts from."""
 SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
 """What the best of these has to beat: as many predictions from one baseline, or half from each of two."""
 CHEAP = (
