@@ -184,6 +184,8 @@ class Study:
     metrics: tuple[str, ...] = (*FAITHFULNESS, *COST)
     fills: tuple[str, ...] = NEUTRAL
     limit: int
+    steps: int = 10
+    """Points of the curves."""
     words: tuple[int, int] | None = None
     """Only texts of so many words, at least and at most."""
     rivals: str = ""
@@ -238,10 +240,13 @@ STUDIES = {
         methods=MAIN,
         metrics=LEADING,
         limit=100,
+        steps=6,
         words=(6, 30),
         rivals="sst",
     ),
-    "sst": Study(title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, words=(6, 30), rivals="sst"),
+    "sst": Study(
+        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, steps=6, words=(6, 30), rivals="sst"
+    ),
     "gpt2": Study(
         title="Next tokens of a small decoder",
         data=BEGINNINGS,
@@ -251,10 +256,13 @@ STUDIES = {
         metrics=("insertion-minus-deletion", "area-between", "comprehensiveness", "sufficiency", *COST),
         fills=("neutral",),
         limit=50,
+        steps=6,
     ),
-    "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MAIN, metrics=LEADING, limit=50, words=(6, 30)),
-    "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", limit=30),
-    "amharic": Study(title="Amharic tweets", data="amharic", limit=30),
+    "hatexplain": Study(
+        title="HateXplain", data="hatexplain", methods=MAIN, metrics=LEADING, limit=50, steps=6, words=(6, 30)
+    ),
+    "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", fills=("mask", "pad"), limit=30),
+    "amharic": Study(title="Amharic tweets", data="amharic", fills=("mask", "pad"), limit=30),
     "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=LONG, fills=("mask",), limit=30),
     "newsgroups-pad": Study(
         title="20 Newsgroups, removed tokens become [PAD]",
@@ -407,6 +415,7 @@ def run(name: str, study: Study, shared: Path, out: Path, *, limit: int | None, 
         polarity="polarity" if set(study.metrics) & set(SIGNS) else None,
         explain_label=study.of_label,
         fills=study.fills,
+        steps=study.steps,
         limit=limit or study.limit,
         seed=seed,
         options={base: {"tol": TOL} for base in INTEGRATING if any(m.split(":")[0] == base for m in study.methods)},
