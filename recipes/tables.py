@@ -532,9 +532,30 @@ def removal(study: Study, fill: str) -> str:
     return REMOVED.get(fill, become)
 
 
+def summary(study: Study, found: Evaluation) -> str:
+    """One measure under the mean over the neutral fills, the best first: the table of the README."""
+    rows = found.table[(found.table["fill"] == MEAN) & (found.table["metric"] == DIFFERENCE)]
+    beside, reference = differences(found, MEAN), found.attrs["reference"]
+    lines = [f"| method | {heading(DIFFERENCE, 'higher')} | less that of `{reference}` |", "| --- | --- | --- |"]
+    for row in rows.sort_values("mean", ascending=False).itertuples():
+        dagger = " †" if found.shares_baseline(row.method, MEAN) else ""
+        interval = f"{number(row.mean)} [{number(row.low)}, {number(row.high)}]"
+        lines.append(f"| `{row.method}`{dagger} | {interval} | {beside.get(row.method, '')} |")
+    lines += [
+        "",
+        f"{found.attrs['n_examples']} {study.split} sentences of `{study.data}`, `{study.model}`; the mean over words "
+        "deleted, hidden by the attention mask, and replaced by words drawn from the set, with 95% bootstrap intervals"
+        + ("; † deletes words itself." if "†" in "".join(lines) else "."),
+    ]
+    return "\n".join(lines)
+
+
+FRONT = "sst"
+"""The study whose summary stands in the README."""
 PAGES = {
     "choose-sst": "sst",
     "choose-hatexplain": "hatexplain",
+    "sst-dev": "sst",
     "hatexplain-evidence": "hatexplain",
     "toxic-spans-evidence": "toxic-spans",
     "movies-evidence": "movies",
@@ -558,6 +579,11 @@ def pages(trial: bool) -> Path:
 def insert(folder: Path, name: str, title: str, content: str) -> Path:
     """Put tables in their place on their page, or at its end if they have none yet; return the page."""
     page = folder / f"{'baselines' if name.startswith('baselines-') else PAGES.get(name, name)}.md"
+    return replace_in(page, name, title, content)
+
+
+def replace_in(page: Path, name: str, title: str, content: str) -> Path:
+    """Put content between the marks of its name, or behind all else; return the page."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     block = f"{begin}\n\n{content}\n\n{end}"
     text = page.read_text("utf-8") if page.is_file() else f"# {title}\n"
@@ -613,6 +639,8 @@ def main() -> None:
         found.save(arguments.out / f"{name}.json")
         page = insert(folder, name, study.title, markdown(name, study, found, shared))
         print(f"{name}: written to {page}", flush=True)
+        if name == FRONT and folder == pages(trial=False):
+            replace_in(ROOT / "README.md", name, study.title, summary(study, found))
 
 
 if __name__ == "__main__":
