@@ -15,12 +15,14 @@ import lignite
 from clock import seconds_of
 from lignite.metrics.asking.faithfulness import BINS, LOG_ODDS_BIN, faithfulness, n_removed
 from lignite.targets.ask import ask
-from lignite.targets.edits import FILLS, filler, remove_tokens, replace_tokens
+from lignite.targets.edits import filler, remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 from lignite.targets.words import removable
 
 STEPS = 10
+FILLS = ("mask", "pad", "delete")
+"""Those of one text for every question; words that are drawn ask as often as they are drawn."""
 
 
 def bert(n_layers: int, width: int, n_heads: int) -> lignite.Model:
@@ -93,8 +95,8 @@ def main() -> None:
             ]
             for seed in range(options.methods)
         }
-        faithfulness(model, rows[:2], methods["0"][:2])  # not counted: padding is tried out
-        batched = seconds_of(lambda m=model, r=rows, w=methods: faithfulness(m, r, w, steps=STEPS))
+        faithfulness(model, rows[:2], methods["0"][:2], fills=FILLS)  # not counted: padding is tried out
+        batched = seconds_of(lambda m=model, r=rows, w=methods: faithfulness(m, r, w, fills=FILLS, steps=STEPS))
         first = {"0": methods["0"]}  # loops share nothing between methods: one is timed and multiplied
         once = options.methods * seconds_of(lambda m=model, r=rows, w=first: loop(m, r, w, once=True))
         each = options.methods * seconds_of(lambda m=model, r=rows, w=first: loop(m, r, w, once=False))
