@@ -2,8 +2,8 @@
 
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -130,22 +130,13 @@ def _flow_of_one(
     report: Progress | None,
     missed: list[str],
 ) -> xr.Dataset:
-    calls, encoded = record_fitted(model, encoded)
-    tokens = encoded.tokens
-    kept = ~torch.tensor(tokens.padding, device=model.device)
-    layers = _choose_layers(options, len(calls))
-    targets = _choose_targets(options, tokens)
-    baselines = _token_baseline(model, encoded, options)
+    prepared = prepare(model, encoded, options, start)
+    encoded, layers, targets = prepared.encoded, prepared.layers, prepared.targets
+    tokens, kept = encoded.tokens, prepared.kept
     finished: list[LayerScores] = []
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
-
-    def attribute(layer: int) -> LayerScores:  # its block is gone before that of the next layer is made
-        block = split_block(model, calls[layer], kept)
-        baseline = _baseline(options, start, baselines, block, kept, layer, len(calls))
-        return _attribute(block, baseline, places, options, budget, seed + layer)
-
-    for done, layer in enumerate(layers):
-        finished.append(attribute(layer))
+    for done, layer in enumerate(layers):  # its block is gone before that of the next layer is made
+        finished.append(_attribute(*prepared.split(layer), places, options, budget, seed + layer))
         if report:
             report(done + 1, len(layers))
     variables = {
@@ -159,6 +150,35 @@ def _flow_of_one(
     )  # fmt: skip
     missed.extend(missed_in(result))
     return result
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An input is prepared when its blocks can be taken apart, one after the other.
+
+    `kept` are the tokens that are no padding; `split` makes the block of a layer, and the start of its path (None for
+    the target token).
+    """
+
+    encoded: Encoded
+    layers: list[int]
+    targets: list[int]
+    kept: Tensor
+    split: Callable[[int], tuple[Route, Tensor | None]]
+
+
+def prepare(model: Model, encoded: Encoded, options: FlowOptions, start: Tensor | None) -> Prepared:
+    """Record an input's blocks, and choose the layers and targets that were asked for."""
+    calls, encoded = record_fitted(model, encoded)
+    kept = ~torch.tensor(encoded.tokens.padding, device=model.device)
+    layers, targets = _choose_layers(options, len(calls)), _choose_targets(options, encoded.tokens)
+    baselines = _token_baseline(model, encoded, options)
+
+    def split(layer: int) -> tuple[Route, Tensor | None]:
+        block = split_block(model, calls[layer], kept)
+        return block, _baseline(options, start, baselines, block, kept, layer, len(calls))
+
+    return Prepared(encoded, layers, targets, kept, split)
 
 
 def seed_of(encoded: Encoded) -> int:

@@ -1,7 +1,9 @@
 """All maps of one layer, from its block and the start of its path."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from math import isfinite
 
 import torch
@@ -153,6 +155,21 @@ def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
         if not found.holds
     ]
     return result, f"tried at one target, {'; '.join(wrong)}." if wrong else None
+
+
+def follow_layer(
+    block: Block, baseline: Float[Tensor, "token d"] | None, targets: Targets, options: MapOptions,
+    cuts: Sequence[float], budget: float,
+) -> dict[str, Float[Tensor, "part target *head source"]]:  # fmt: skip
+    """Give the scores of every map part by part: what is added between each two cuts of the path, from 0 to 1."""
+    plan, precision = choose_plan(block, baseline, options.plan), Precision(n_steps=NODES_PER_PANEL)
+    work, found = _Layer(block, baseline, targets, options, precision, plan, budget), {}
+    for name in work.needed:
+        integrand, _, power = work._mlp() if name == "mlp" else work._states_to(name)
+        ends = pairwise(cut ** (1 / power) for cut in (0.0, *cuts, 1.0))
+        rules = [panel_rule(work.n_nodes, *each, power, block.states.dtype, block.states.device) for each in ends]
+        found[name] = torch.stack([integrand.scores(*rule, targets)["scores"] for rule in rules])
+    return found
 
 
 def offered_maps(block: Block) -> tuple[str, ...]:
