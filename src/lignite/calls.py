@@ -145,10 +145,12 @@ def is_several(value: Any) -> bool:
     return True
 
 
-def check_count(option: str, value: int, most: int) -> None:
-    """Refuse a number of things that is none, or more than anybody could wait for."""
-    if not 1 <= value <= most:
-        raise OptionError(f"{option}={value!r} must be a whole number, at least 1 and at most {most:,}.")
+def check_count(option: str, value: Any, most: int | None = None) -> None:
+    """Refuse what is no number of things, or more than anybody could wait for."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < 1 or (most is not None and value > most):
+        bound = "" if most is None else f" and at most {most:,}"
+        raise OptionError(f"{option}={value!r} must be a whole number, at least 1{bound}.")
 
 
 def check_seed(value: int) -> None:

@@ -256,7 +256,7 @@ def _check_layer(
         target_plan=by_target.plan,
         shared_plan=shared.plan,
         n_heads=block.n_heads,
-        maps=MAPS if block.heads is not None else ("whole",),
+        maps=MAPS if block.n_heads else ("whole",),
         details=details,
         refused=block.refused,
         seconds=0.0,

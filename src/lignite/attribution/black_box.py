@@ -85,8 +85,8 @@ class StraightPaths:
 class AttentionByPaths(Map):
     """The `AttentionMap` of a block that is a black box up to its heads takes one reverse pass per head."""
 
-    def __init__(self, block: Block, path: StraightPaths, readout: Readout, chunking: Chunking):
-        super().__init__(block, chunking)
+    def __init__(self, path: StraightPaths, readout: Readout, chunking: Chunking):
+        super().__init__(path.block, chunking)
         self.path, self.readout = path, readout
 
     def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
@@ -112,10 +112,8 @@ class AttentionByPaths(Map):
 class WholeByPaths(Map):
     """The `WholeMap` of a block that is a black box up to its heads, or altogether, takes a reverse pass per target."""
 
-    def __init__(
-        self, block: Block, path: StraightPaths, readout: Readout, chunking: Chunking, detail: tuple[str, ...] = ()
-    ):
-        super().__init__(block, chunking)
+    def __init__(self, path: StraightPaths, readout: Readout, chunking: Chunking, detail: tuple[str, ...] = ()):
+        super().__init__(path.block, chunking)
         self.path, self.readout, self.detail = path, readout, detail
 
     def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
@@ -154,19 +152,17 @@ class WholeByPaths(Map):
         return heads, self.block.post(self.path.own(states, nodes, targets), heads, targets)
 
 
-def map_to_heads(
-    block: Block, path: Path | StraightPaths, readout: Readout, chunking: Chunking
-) -> AttentionMap | AttentionByPaths:
+def map_to_heads(path: Path | StraightPaths, readout: Readout, chunking: Chunking) -> AttentionMap | AttentionByPaths:
     """Make the map from states to heads, as the path allows it."""
     if isinstance(path, StraightPaths):
-        return AttentionByPaths(block, path, readout, chunking)
-    return AttentionMap(block, path, readout, chunking)
+        return AttentionByPaths(path, readout, chunking)
+    return AttentionMap(path, readout, chunking)
 
 
 def map_to_output(
-    block: Block, path: Path | StraightPaths, readout: Readout, chunking: Chunking, detail: tuple[str, ...] = ()
+    path: Path | StraightPaths, readout: Readout, chunking: Chunking, detail: tuple[str, ...] = ()
 ) -> WholeMap | WholeByPaths:
     """Make the map from states to the block's output, as the path allows it."""
     if isinstance(path, StraightPaths):
-        return WholeByPaths(block, path, readout, chunking, detail)
-    return WholeMap(block, path, readout, chunking, detail)
+        return WholeByPaths(path, readout, chunking, detail)
+    return WholeMap(path, readout, chunking, detail)

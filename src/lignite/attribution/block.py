@@ -36,9 +36,9 @@ class Block(Protocol):
     """A block on one input, as a function of its states. Points of a batch never interact.
 
     `states` are those that entered it, `output` those that left it. `route` is "interface" where it can be taken apart
-    completely, "projection" where it is split at its output projection and offers `attention` and `post` but no `pre`,
-    "definition" where it has no heads (`n_heads` 0) and offers `whole` alone. `norms_first` tells whether a norm runs
-    before attention.
+    completely (an `OpenBlock`), "projection" where it is split at its output projection and offers `attention` and
+    `post` but no `pre` (a `HeadedBlock`), "definition" where it has no heads (`n_heads` 0) and offers `whole` alone.
+    `norms_first` tells whether a norm runs before attention.
     """
 
     @property
@@ -55,15 +55,6 @@ class Block(Protocol):
 
     @property
     def output(self) -> Float[Tensor, "token d"]: ...
-
-    @property
-    def heads(self) -> Float[Tensor, "token head d_value"] | None: ...
-
-    @property
-    def projections(self) -> Projections | None: ...
-
-    @property
-    def scoring(self) -> Scoring | None: ...
 
     @property
     def n_heads(self) -> int: ...
@@ -116,3 +107,22 @@ class Block(Protocol):
     def path_bytes(self) -> int:
         """Memory that one run of the block on all tokens keeps for its backward pass."""
         ...
+
+
+@runtime_checkable
+class HeadedBlock(Block, Protocol):
+    """A block that shows the heads of its input."""
+
+    @property
+    def heads(self) -> Float[Tensor, "token head d_value"]: ...
+
+
+@runtime_checkable
+class OpenBlock(HeadedBlock, Protocol):
+    """A block that shows also what its attention made them of."""
+
+    @property
+    def projections(self) -> Projections: ...
+
+    @property
+    def scoring(self) -> Scoring: ...

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from math import isfinite
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, TargetHeads, Targets
 from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
-from lignite.attribution.block import Block
+from lignite.attribution.block import Block, HeadedBlock, OpenBlock
 from lignite.attribution.compose import compose
 from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
 from lignite.attribution.maps import AttentionMap, Chunking, Map, MlpMap, ThroughPost, WholeMap, together
@@ -174,12 +175,12 @@ def follow_layer(
 
 def offered_maps(block: Block) -> tuple[str, ...]:
     """List the maps that a block shows; `composed` follows from two of them."""
-    return ("attention", "mlp", "whole") if block.heads is not None else ("whole",)
+    return ("attention", "mlp", "whole") if block.n_heads else ("whole",)
 
 
 def _check_available(block: Block, options: MapOptions) -> None:
     why = f" ({block.refused[-1]})" if block.refused else ""
-    if block.heads is None and set(options.maps) != {"whole"}:
+    if not block.n_heads and set(options.maps) != {"whole"}:
         raise OptionError(
             f"This layer offers the map 'whole' alone, since its block could not be split at its heads{why}; asked for "
             f"{', '.join(options.maps)}. Pass maps=('whole',)."
@@ -189,7 +190,7 @@ def _check_available(block: Block, options: MapOptions) -> None:
             "detail='circuits' needs a block on transformers' attention interface; this one bypasses it, or computes "
             f"something beside it{why}. Leave circuits out; maps are offered all the same."
         )
-    if "heads" in options.detail and block.heads is None:
+    if "heads" in options.detail and not block.n_heads:
         raise OptionError(f"detail='heads' needs a block with heads; this one offers none{why}. Leave detail out.")
 
 
@@ -267,9 +268,8 @@ class _Layer:
 
         The start weighs nothing and is where readouts begin.
         """
-        block, targets, states, power = self.block, self.targets, self.block.states, self.plan.power
-        assert block.heads is not None
-        assert block.scoring is not None
+        block, targets, power = path.block, self.targets, self.plan.power
+        states = block.states
         path = Remembering(path)
         rule = panel_rule(self.n_nodes, 0.0, 1.0, power, states.dtype, states.device)
         started = started_rule(self.n_nodes, power, states.dtype, states.device)
@@ -279,12 +279,12 @@ class _Layer:
         found: dict[str, Ready] = {}
         if "attention" in self.needed:
             readout = self._readout(heads, block.heads)
-            attention = AttentionMap(block, path, readout, self._chunking("attention"))
+            attention = AttentionMap(path, readout, self._chunking("attention"))
             attention.have_ready(attention.chunk(*started, targets, drawn.row), started=True)
             found["attention"] = attention, readout, power
         through: dict[str, ThroughPost] = {}
         if "whole" in self.needed:
-            through["whole"] = WholeMap(block, path, None, self._chunking("whole"), self.options.detail)
+            through["whole"] = WholeMap(path, None, self._chunking("whole"), self.options.detail)
         if "mlp" in self.needed:
             through["mlp"] = MlpMap(block, self._among(block.heads, heads), None, self._chunking("mlp"))
         if through:
@@ -370,8 +370,7 @@ class _Layer:
     # Integrands
 
     def _mlp(self) -> Ready:
-        block, targets = self.block, self.targets
-        assert block.heads is not None
+        block, targets = cast(HeadedBlock, self.block), self.targets
         from_zero = self.options.mlp_baseline == "zero"
         heads = torch.zeros_like(block.heads[targets]) if from_zero else self.heads_at_start
         with torch.no_grad():
@@ -385,11 +384,10 @@ class _Layer:
         if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, len(self.targets)):
             path = self._remembering(path)
         if name == "attention":
-            assert block.heads is not None
-            readout = self._readout(self.heads_at_start, block.heads)
-            return map_to_heads(block, path, readout, chunking), readout, self.plan.power
+            readout = self._readout(self.heads_at_start, cast(HeadedBlock, block).heads)
+            return map_to_heads(path, readout, chunking), readout, self.plan.power
         readout = self._readout(self._output_at_start(), block.output)
-        return map_to_output(block, path, readout, chunking, self.options.detail), readout, self.plan.power
+        return map_to_output(path, readout, chunking, self.options.detail), readout, self.plan.power
 
     def _chunking(self, name: str) -> Chunking:
         if name not in self.chunkings:
@@ -475,11 +473,10 @@ class _Layer:
         block, targets = self.block, self.targets
         if block.route != "interface":
             raise OptionError("self_term='map_ratio' needs attention weights, which this block does not show.")
-        assert block.scoring is not None
+        shown = cast(OpenBlock, block)
         with torch.no_grad():
-            assert block.projections is not None
-            query, key, _ = block.projections
+            query, key, _ = shown.projections
             key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-            weights = block.scoring.weights(query @ key.mT * block.scoring.scale)[0]
+            weights = shown.scoring.weights(query @ key.mT * shown.scoring.scale)[0]
         own = weights.diagonal(dim1=-2, dim2=-1).T[targets]
         return own if by_head else own.mean(-1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point, differentiate, differentiate_total
 from lignite.attribution.axes import HeadVectors, Nodes, PerTarget, Targets
-from lignite.attribution.block import Block
+from lignite.attribution.block import Block, HeadedBlock
 from lignite.attribution.panels import Scores
 from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout, of_targets
@@ -112,10 +112,9 @@ class Map(ABC):
 class AttentionMap(Map):
     """States to heads, one readout per head and target: scores ``[target, head, source]``."""
 
-    def __init__(self, block: Block, path: Path, readout: Readout, chunking: Chunking):
-        super().__init__(block, chunking)
-        assert block.scoring is not None
-        self.path, self.readout, self.scoring = path, readout, block.scoring
+    def __init__(self, path: Path, readout: Readout, chunking: Chunking):
+        super().__init__(path.block, chunking)
+        self.path, self.readout, self.scoring = path, readout, path.block.scoring
 
     def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
         with torch.no_grad():
@@ -232,12 +231,9 @@ class WholeMap(ThroughPost):
     ``circuits [target, circuit, source]``: value, key, query, residual.
     """
 
-    def __init__(
-        self, block: Block, path: Path, readout: Readout | None, chunking: Chunking, detail: tuple[str, ...] = ()
-    ):
-        super().__init__(block, readout, chunking)
-        assert block.scoring is not None
-        self.path, self.scoring, self.moves, self.detail = path, block.scoring, path.moves, detail
+    def __init__(self, path: Path, readout: Readout | None, chunking: Chunking, detail: tuple[str, ...] = ()):
+        super().__init__(path.block, readout, chunking)
+        self.path, self.scoring, self.moves, self.detail = path, path.block.scoring, path.moves, detail
 
     def ask(self, nodes: Nodes, targets: Targets) -> Asked:
         point = self.path.at(nodes, targets)
@@ -311,10 +307,13 @@ class MlpMap(ThroughPost):
     moves = False
 
     def __init__(
-        self, block: Block, start: Float[Tensor, "token head d_value"], readout: Readout | None, chunking: Chunking
+        self,
+        block: HeadedBlock,
+        start: Float[Tensor, "token head d_value"],
+        readout: Readout | None,
+        chunking: Chunking,
     ):
         super().__init__(block, readout, chunking)
-        assert block.heads is not None
         self.start, self.slope = start, block.heads - start
 
     def ask(self, nodes: Nodes, targets: Targets) -> Asked:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point
 from lignite.attribution.axes import Nodes, TargetHeads, Targets
-from lignite.attribution.block import Block
+from lignite.attribution.block import OpenBlock
 
 
 class Path(ABC):
@@ -18,7 +18,7 @@ class Path(ABC):
 
     moves = False
 
-    def __init__(self, block: Block):
+    def __init__(self, block: OpenBlock):
         self.block = block
 
     @abstractmethod
@@ -27,7 +27,6 @@ class Path(ABC):
 
     def heads_at_start(self, targets: Targets) -> TargetHeads:
         """Compute the heads of some targets where their path starts."""
-        assert self.block.scoring is not None
         point = self.at(torch.zeros(1, dtype=self.block.states.dtype, device=self.block.states.device), targets)
         return point.attend(self.block.scoring, targets)[1][0]
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import repeat_groups
 from lignite.attribution.black_box import StraightPaths
-from lignite.attribution.block import Block, Projections, Rotation
+from lignite.attribution.block import Block, OpenBlock, Projections, Rotation
 from lignite.attribution.integrals import NODES_PER_PANEL
 from lignite.attribution.maps import Chunking
 from lignite.attribution.paths import Path
@@ -92,6 +93,7 @@ def choose_plan(
         black_box = wanted == "definition" or block.route == "definition"
         paths = StraightPaths(block, baseline, through_heads=not black_box)
         return Plan("definition" if black_box else "target-batches", grading(baseline), paths)
+    block = cast(OpenBlock, block)
     if baseline is not None:
         if wanted not in ("auto", "shared"):
             raise OptionError(
@@ -114,7 +116,9 @@ def grading(start: Float[Tensor, "*any"] | None) -> int:
     return 1 if start is None or bool(start.any()) else GRADED_POWER
 
 
-def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = ()) -> tuple[str, ClosedForm] | None:
+def find_closed_form(
+    block: OpenBlock, *, seed: int = 0, without: Collection[str] = ()
+) -> tuple[str, ClosedForm] | None:
     """Find the closed form that keys and values take along target-token paths, at random mixtures.
 
     Candidates are no norm, a LayerNorm and an RMSNorm with each epsilon found in the block, before a norm of the keys
@@ -128,7 +132,6 @@ def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = 
         suffix = " + key norm" if key_norm else ""
 
         def form(norm: Norm | None, bias: Projections | None, bias_rotation: Rotation | None) -> ClosedForm:
-            assert block.projections is not None
             return ClosedForm(
                 block,
                 norm=norm,
@@ -162,7 +165,7 @@ def find_closed_form(block: Block, *, seed: int = 0, without: Collection[str] = 
     return f"closed-form ({norms[best]}{suffix})", forms[best]
 
 
-def _rotation(block: Block, states: Float[Tensor, "token d"]) -> Rotation | None:
+def _rotation(block: OpenBlock, states: Float[Tensor, "token d"]) -> Rotation | None:
     try:
         return block.rotation(states[None])
     except (RuntimeError, ValueError, IndexError, AssertionError):
@@ -175,9 +178,7 @@ class _Mixtures:
     `place` says with which target a source is mixed: each node deals anew, and one pass of `pre` serves all.
     """
 
-    def __init__(self, block: Block, seed: int, *, n_nodes: int = 1, n_targets: int = 1, with_keys: bool):
-        assert block.scoring is not None
-        assert block.projections is not None
+    def __init__(self, block: OpenBlock, seed: int, *, n_nodes: int = 1, n_targets: int = 1, with_keys: bool):
         lot, states, n_tokens = random.Random(seed), block.states, len(block.states)
         n_targets = min(n_targets, n_tokens)
         chosen = sorted(lot.sample(range(n_tokens), n_targets))
@@ -214,7 +215,7 @@ def choose_chunking(
     """
     if isinstance(plan.path, StraightPaths):
         return Chunking(budget, 0, block.path_bytes() + LIVE_STATES * block.states.nbytes)
-    assert block.heads is not None
+    block = plan.path.block
     n_tokens, item = len(block.states), block.states.element_size()
     d_heads, width = block.heads.shape[1] * block.heads.shape[2], block.states.shape[1]
     vectors = LIVE_VECTORS * (d_heads + width) * item

@@ -152,4 +152,4 @@ def split_by_source(
     detail = ("heads",) if heads and block.n_heads else ()
     moved = readout.displacement
     goal = Goal(moved, targets, size_of_carried(moved, moved.new_tensor(even)), precision, plan.power)
-    return integrate(Bisecting(map_to_output(block, plan.path, readout, chunking, detail), goal))
+    return integrate(Bisecting(map_to_output(plan.path, readout, chunking, detail), goal))

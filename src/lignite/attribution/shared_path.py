@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, Pairs, PointStates, TargetHeads, Targets
-from lignite.attribution.block import Block, Projections
+from lignite.attribution.block import OpenBlock, Projections
 from lignite.attribution.paths import Path
 
 
@@ -46,7 +46,7 @@ class SharedPath(Path):
 
     moves = True
 
-    def __init__(self, block: Block, baseline: Float[Tensor, "token d"]):
+    def __init__(self, block: OpenBlock, baseline: Float[Tensor, "token d"]):
         super().__init__(block)
         self.baseline = baseline
         self.slope = block.states - baseline
@@ -55,7 +55,6 @@ class SharedPath(Path):
         return self.baseline + nodes[:, None, None] * self.slope
 
     def at(self, nodes: Nodes, targets: Targets) -> SharedPoint:
-        assert self.block.scoring is not None
         states = self.states(nodes)
         values, slopes = slope_of(self.block, states, self.slope.expand_as(states))
         scale = self.block.scoring.scale
@@ -66,7 +65,7 @@ class SharedPath(Path):
             return self.block.attention(self.baseline[None])[0, targets]
 
 
-def slope_of(block: Block, states: PointStates, slope: PointStates) -> tuple[Projections, Projections]:
+def slope_of(block: OpenBlock, states: PointStates, slope: PointStates) -> tuple[Projections, Projections]:
     """Differentiate `pre` along `slope`, in forward mode: one pass, whatever the number of targets."""
     load_forward_mode()
     with torch.no_grad(), forward.dual_level():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
-from lignite.attribution.block import Block, Projections, Rotation
+from lignite.attribution.block import OpenBlock, Projections, Rotation
 from lignite.attribution.paths import Path
 from lignite.attribution.readout import of_targets
 from lignite.attribution.shared_path import slope_of
@@ -179,7 +179,7 @@ class ClosedForm(Path):
 
     def __init__(
         self,
-        block: Block,
+        block: OpenBlock,
         *,
         norm: Norm | None,
         projections: Projections,
@@ -189,7 +189,6 @@ class ClosedForm(Path):
         key_norm: tuple[float, Float[Tensor, "group token d"]] | None = None,
     ):
         super().__init__(block)
-        assert block.scoring is not None
         self.norm = norm
         self.sums_to_one = block.scoring.sinks is None
         n_heads = projections.query.shape[1]
@@ -320,8 +319,7 @@ class BatchPoint(Point):
     keys and values    [node, head, target, source, d]   every source's, on each target's path
     """
 
-    def __init__(self, block: Block, nodes: Nodes, targets: Targets):
-        assert block.scoring is not None
+    def __init__(self, block: OpenBlock, nodes: Nodes, targets: Targets):
         n_nodes, n_targets = len(nodes), len(targets)
         own = block.states[targets]
         slope = block.states - own[:, None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lignite.attribution.axes import PointHeads
-from lignite.attribution.block import Block
+from lignite.attribution.block import Block, HeadedBlock
 from lignite.attribution.readout import ROUNDINGS, length, unit
 from lignite.attribution.rules import Rule
 
@@ -199,8 +199,8 @@ class _Run:
             if name == "attention":
                 assert heads is not None
                 assert heads_start is not None
-                assert block.heads is not None
-                value, direction = heads, self._direction([name], heads, heads_start, block.heads)
+                end = cast(HeadedBlock, block).heads
+                value, direction = heads, self._direction([name], heads, heads_start, end)
             else:
                 value, direction = output, self._direction([name], output, output_start, block.output)
             self.gradients[name] = torch.autograd.grad(value, leaf, direction, materialize_grads=True)[0][0]
@@ -246,10 +246,9 @@ class _Run:
             inputs.append(self.given)
         if "attention" in places:
             assert self.heads is not None
-            assert block.heads is not None
-            own = self.heads[:, self.target]
+            own, end = self.heads[:, self.target], cast(HeadedBlock, block).heads
             objectives.append(own[places["attention"]])
-            directions.append(self._direction(["attention"], objectives[-1], own[0], block.heads))
+            directions.append(self._direction(["attention"], objectives[-1], own[0], end))
         to_states, *to_heads = torch.autograd.grad(objectives, inputs, directions, materialize_grads=True)
         self.gradients = {
             name: to_heads[0][1] if name == "mlp" else to_states[places[name]] for name in self.trial.seen

@@ -14,7 +14,7 @@ from lignite.errors import OptionError
 from lignite.inputs.fills import IMAGE_FILLS, filled, patches_masked
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.models.facts import patch_size, reads_images, vocabulary_size
-from lignite.models.hold import own_calls
+from lignite.models.hold import after_each
 from lignite.models.load import Model
 from lignite.targets.edits import filler, fillers
 from lignite.targets.words import words_of
@@ -193,12 +193,8 @@ def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[N
 
     shared = [part for part in stack.network.modules() if getattr(part, "weight", None) is table.weight]
     tables = [table, *(part for part in shared if isinstance(part, nn.Embedding) and part is not table)]
-    hooks = [each.register_forward_hook(own_calls(answer)) for each in tables]
-    try:
+    with after_each(tables, answer):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
     if not answered:
         raise _no_table(stack.model)
 

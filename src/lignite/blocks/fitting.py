@@ -20,7 +20,7 @@ from lignite.blocks.rounding import ROUNDING
 from lignite.errors import BypassError, InputError, SplitError
 from lignite.inputs.tokens import Encoded, Tokens
 from lignite.models.facts import forward_names
-from lignite.models.hold import Captured, own_calls
+from lignite.models.hold import Captured, before_each
 from lignite.models.load import Model
 from lignite.models.outputs import cut_to, sizes_of
 from lignite.targets.ask import check_repeated
@@ -151,15 +151,12 @@ def _entering(model: Model, encoded: Encoded, first: BlockCall) -> Tensor:
     body: Any = body_of(model.network)
     accepted = forward_names(body)
     tensors = {name: each for name, each in encoded.tensors.items() if accepted is None or name in accepted}
-    handle = first.module.register_forward_pre_hook(own_calls(leave), with_kwargs=True)
     try:
-        with torch.no_grad():
+        with before_each([first.module], leave, with_kwargs=True), torch.no_grad():
             run(body, tensors)
     except Captured as found:
         states: Tensor = found.content
         return states
-    finally:
-        handle.remove()
     return first.states
 
 

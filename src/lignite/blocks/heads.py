@@ -15,7 +15,7 @@ from lignite.blocks.arguments import read_states
 from lignite.blocks.attention import READABLE, AttendCall, OwnCall, configurations, intercepted, observed
 from lignite.blocks.replay import Replay
 from lignite.errors import SplitError
-from lignite.models.hold import Captured, own_calls
+from lignite.models.hold import Captured, before_each
 
 # At the attention interface
 
@@ -112,8 +112,5 @@ def at_projection(module: nn.Module, shape: Sequence[int], see: Callable[[Tensor
         met = True
         return see(inputs[0]).reshape(inputs[0].shape), *inputs[1:]
 
-    handle = module.register_forward_pre_hook(own_calls(meet))
-    try:
+    with before_each([module], meet):
         yield
-    finally:
-        handle.remove()

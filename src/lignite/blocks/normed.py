@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lignite.attribution.axes import PerPoint, PointRows, PointStates
 from lignite.blocks.norms import norms_in
 from lignite.blocks.stack import Stack
-from lignite.models.hold import own_calls
+from lignite.models.hold import after_each, before_each
 
 Passed = tuple[Tensor, Tensor]
 """What a norm is given, and what it makes of that."""
@@ -46,11 +46,6 @@ def _first_norms(stack: Stack) -> Iterator[list[Passed | None]]:
             seen[-1] = args[0], output
 
     modules = dict.fromkeys(stack.blocks)  # one that is shared stands there several times
-    handles = [block.register_forward_pre_hook(own_calls(begin)) for block in modules]
     norms = dict.fromkeys(norm for block in modules for norm in norms_in(block))
-    handles += [norm.register_forward_hook(own_calls(note)) for norm in norms]
-    try:
+    with before_each(modules, begin), after_each(norms, note):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.block import Projections, Rotation
-from lignite.models.hold import own_calls
+from lignite.models.hold import before_each
 
 _KEY_NORMS = ("k_norm", "key_norm", "k_layernorm", "key_layernorm", "norm_k")
 
@@ -45,11 +45,8 @@ def see_key_norm(
     if len(found) != 1:
         return None
     inputs: list[Tensor] = []
-    handle = found[0][0].register_forward_pre_hook(own_calls(lambda _, args: inputs.append(args[0])))
-    try:
+    with before_each([found[0][0]], lambda _, args: inputs.append(args[0])):
         key = project().key
-    finally:
-        handle.remove()
     if len(inputs) != 1:
         return None
     vectors = inputs[0][0]

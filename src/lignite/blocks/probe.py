@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lignite.blocks.arguments import change_tensors
 from lignite.blocks.norms import norms_in
 from lignite.blocks.record import BlockCall
-from lignite.models.hold import own_calls
+from lignite.models.hold import before_each
 
 
 def move_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Float[Tensor, "1 token d"]:
@@ -52,14 +52,8 @@ def tells_points_apart(call: BlockCall) -> bool:
 def norms_noted(module: nn.Module) -> Iterator[list[nn.Module]]:
     """Note the norms of a block that run."""
     seen: list[nn.Module] = []
-    handles = [
-        norm.register_forward_pre_hook(own_calls(lambda part, _: seen.append(part))) for norm in norms_in(module)
-    ]
-    try:
+    with before_each(norms_in(module), lambda norm, _: seen.append(norm)):
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def linear_inputs(module: nn.Module, run: Callable[[], Any], n_tokens: int) -> list[tuple[nn.Module, int]]:
@@ -71,12 +65,8 @@ def linear_inputs(module: nn.Module, run: Callable[[], Any], n_tokens: int) -> l
             seen.append((part, inputs[0].shape[-1]))
 
     maps = [part for part in module.modules() if getattr(getattr(part, "weight", None), "ndim", 0) == 2]
-    handles = [part.register_forward_pre_hook(own_calls(note)) for part in maps]
-    try:
+    with before_each(maps, note):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return seen
 
 

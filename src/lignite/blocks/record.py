@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import isfinite
@@ -17,7 +17,7 @@ from lignite.blocks.arguments import Place, find_states, first_tensor, put_argum
 from lignite.blocks.attention import READABLE, configurations, intercepted
 from lignite.errors import BypassError, ModelError, NotFiniteError
 from lignite.models.facts import attention_of, block_counts, has_encoder_and_decoder, size_options
-from lignite.models.hold import Captured, own_calls
+from lignite.models.hold import Captured, after_each, before_each
 
 _CACHES = ("past_key_values", "past_key_value", "layer_past", "cache_params")
 
@@ -198,14 +198,8 @@ def _run_as_far_as(network: nn.Module, body: nn.Module, tensors: Mapping[str, Te
     def leave(*_: Any) -> None:
         raise Captured(None)
 
-    handle = body.register_forward_hook(own_calls(leave)) if body is not network else None
-    try:
+    with suppress(Captured), after_each([body] if body is not network else [], leave):
         network(**_accepted(network, tensors))
-    except Captured:
-        pass
-    finally:
-        if handle is not None:
-            handle.remove()
 
 
 def n_tokens_of(tensors: Mapping[str, Tensor]) -> int | None:
@@ -338,7 +332,6 @@ def _recording(
     """Note the calls of every list's modules; the first output of one that is `shaken` is changed."""
     called = {name: Called(name) for name in members}
     open_calls: list[tuple[str, nn.Module, Any]] = []
-    handles = []
 
     def entering(name: str, given: Float[Tensor, "*layout"]) -> Tensor:
         """Copy states, which a block may change in place, or take the copy of what the block before has left, if it
@@ -375,15 +368,12 @@ def _recording(
 
         return leave
 
-    try:
+    with ExitStack() as hooks:
         for name, some in members.items():
             for place, block in some:
-                handles.append(block.register_forward_pre_hook(own_calls(on_entry(name)), with_kwargs=True))
-                handles.append(block.register_forward_hook(own_calls(on_exit(name, place)), with_kwargs=True))
+                hooks.enter_context(before_each([block], on_entry(name), with_kwargs=True))
+                hooks.enter_context(after_each([block], on_exit(name, place), with_kwargs=True))
         yield called
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:

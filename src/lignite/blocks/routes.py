@@ -71,9 +71,6 @@ class Route(ABC):
     output: Float[Tensor, "token d"]
     refused: tuple[str, ...] = ()
     norms_first: bool = True
-    heads: Float[Tensor, "token head d_value"] | None = None
-    projections: Projections | None = None
-    scoring: Scoring | None = None
 
     @property
     def layer(self) -> int:
@@ -93,7 +90,7 @@ class Route(ABC):
 
     @property
     def n_heads(self) -> int:
-        return 0 if self.heads is None else self.heads.shape[1]
+        return 0
 
     @property
     def error(self) -> float:
@@ -127,7 +124,7 @@ class Route(ABC):
 
         with self._watched(states.shape[0], see):
             output = self.whole(states)
-        if self.heads is not None and (not seen or seen[0].shape[:2] != states.shape[:2] or seen[0].ndim != 4):
+        if self.n_heads and (not seen or seen[0].shape[:2] != states.shape[:2] or seen[0].ndim != 4):
             raise SplitError("its heads are not seen while the model runs")
         return (seen[0] if seen else None), output
 
@@ -166,12 +163,7 @@ class Route(ABC):
 
     def post_bytes(self) -> int:
         """Measure the memory that one target's `post` keeps for its backward pass."""
-        assert self.heads is not None
-        n_rows = min(2, len(self.states))
-        targets = torch.arange(n_rows, device=self.states.device)
-        states = self.states[None, :n_rows].clone().requires_grad_()
-        heads = self.heads[None, :n_rows].clone().requires_grad_()
-        return saved_bytes(lambda: self.post(states, heads, targets), self.module) // n_rows
+        raise SplitError(f"a block by the route {self.route!r} takes no heads; use `whole`.")
 
     def post_bound(self) -> int:
         """Bound the memory that one target's `post` keeps: what enters and leaves linear maps, and as much beside."""
@@ -212,7 +204,12 @@ class _HeadedRoute(Route):
     That is found out when it is first asked, once: most runs have all tokens at once.
     """
 
+    heads: Float[Tensor, "token head d_value"]
     takes_some: Callable[[], bool]
+
+    @property
+    def n_heads(self) -> int:
+        return self.heads.shape[1]
 
     def post(
         self,
@@ -226,13 +223,18 @@ class _HeadedRoute(Route):
             return self._with_heads(states, heads, targets)
         all_states = self.states.expand(len(states), -1, -1).clone()
         all_states[:, targets] = states
-        assert self.heads is not None
         all_heads = self.heads.expand(len(heads), -1, -1, -1).clone()
         all_heads[:, targets] = heads
         return self._with_heads(all_states, all_heads)[:, targets]
 
+    def post_bytes(self) -> int:
+        n_rows = min(2, len(self.states))
+        targets = torch.arange(n_rows, device=self.states.device)
+        states = self.states[None, :n_rows].clone().requires_grad_()
+        heads = self.heads[None, :n_rows].clone().requires_grad_()
+        return saved_bytes(lambda: self.post(states, heads, targets), self.module) // n_rows
+
     def _reassembled(self) -> Float[Tensor, "token d"]:
-        assert self.heads is not None
         everyone = torch.arange(len(self.states), device=self.states.device)
         return self.post(self.states[None], self.heads[None], everyone)[0]
 
@@ -246,13 +248,16 @@ class _HeadedRoute(Route):
         """Run the block with its heads given, for all tokens or some."""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class InterfaceRoute(_HeadedRoute):
     """The block is split at transformers' attention interface."""
 
     route = "interface"
 
+    projections: Projections
+    scoring: Scoring
+
     def attention(self, states: PointStates) -> PointHeads:
-        assert self.scoring is not None
         return heads_of(*self.pre(states), self.scoring)
 
     def pre(self, states: PointStates, **overrides: Any) -> Projections:

@@ -12,7 +12,7 @@ from lignite.blocks.arguments import Arguments, Place
 from lignite.blocks.record import Blocks, Layout, Met, blocks_under, find_blocks, layout_of, n_tokens_of
 from lignite.errors import BypassError
 from lignite.models.facts import has_encoder_and_decoder
-from lignite.models.hold import modules_of, own_calls, switches_undone
+from lignite.models.hold import after_each, before_each, modules_of, switches_undone
 from lignite.models.load import Model
 from lignite.models.notes import notes_on
 from lignite.targets.rows import Row, run
@@ -150,30 +150,25 @@ def _encoder_and_decoder(model: Model, row: Row) -> Structure | None:
     if encoder is None or decoder is None or encoder is decoder:
         return None
     handed: list[Any] = []
-    read: list[Tensor] = []
-    handles = [
-        encoder.register_forward_hook(own_calls(lambda *called: handed.append(called[-1][0]))),
-        decoder.register_forward_pre_hook(
-            own_calls(lambda _, args, kwargs: read.append(args[0] if args else kwargs.get("input_ids"))),
-            with_kwargs=True,
-        ),
-    ]
+    read: list[Any] = []
+
+    def hand(_: nn.Module, args: Any, output: Any) -> None:
+        handed.append(output[0])
+
+    def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        read.append(args[0] if args else kwargs.get("input_ids"))
 
     def run_network() -> None:
         handed.clear()
         read.clear()
         run(network, tensors)
 
-    try:
-        with torch.no_grad():
-            run_network()
-            if not read:
-                return None
-            below = blocks_under(network, encoder, run_network, n_tokens_of(tensors))
-            above = blocks_under(network, decoder, run_network, n_tokens_of(tensors))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with after_each([encoder], hand), before_each([decoder], see, with_kwargs=True), torch.no_grad():
+        run_network()
+        if not read:
+            return None
+        below = blocks_under(network, encoder, run_network, n_tokens_of(tensors))
+        above = blocks_under(network, decoder, run_network, n_tokens_of(tensors))
     return _side_by_side(network, below, above, tensors["input_ids"], read[0], handed[0])
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lignite.inputs.tokens import Encoded
 from lignite.models.facts import forward_names, padding_ids, vocabulary_size
-from lignite.models.hold import Captured, at_rest, modules_of, own_calls
+from lignite.models.hold import Captured, at_rest, before_each, modules_of
 from lignite.models.notes import notes_on
 
 
@@ -90,10 +90,5 @@ def _listening(network: PreTrainedModel) -> Iterator[dict[nn.Module, Tensor]]:
             raise Captured(None)
 
     blocks = [block for part in modules_of(network) if isinstance(part, nn.ModuleList) for block in part]
-    hooks = [table.register_forward_pre_hook(own_calls(note)) for table in _tables(network)]
-    hooks += [block.register_forward_pre_hook(own_calls(leave)) for block in blocks]
-    try:
+    with before_each(_tables(network), note), before_each(blocks, leave):
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -17,7 +17,7 @@ from lignite.errors import InputError, OptionError
 from lignite.late import find_late
 from lignite.token_labels import TokenLabels
 
-Found = TypeVar("Found")
+Answer = TypeVar("Answer")
 
 Curve = tuple[dict[str, Any], Float[np.ndarray, "method example share"]]
 """What a curve is of, and its values; at equal shares of the tokens, or at its own ``shares``."""
@@ -82,11 +82,11 @@ class Case:
     def relevance(self) -> Float[np.ndarray, " token"]:
         return self.explained.relevance
 
-    def once(self, compute: Callable[["Case"], Found]) -> Found:
+    def once(self, compute: Callable[["Case"], Answer]) -> Answer:
         """What a function says of this case, computed for the first metric that asks."""
         if compute not in self._known:
             self._known[compute] = compute(self)
-        found: Found = self._known[compute]
+        found: Answer = self._known[compute]
         return found
 
 
@@ -175,6 +175,18 @@ class Reading(Metric):
     def knows(self, evidence: Evidence) -> bool:
         """Whether people said what it needs."""
         return all(getattr(evidence, what) is not None for what in self.needs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(Reading):
+    """One of the numbers that a function finds out about a case, by its name there where it is not the metric's own."""
+
+    find: Callable[[Case], Mapping[str, float]]
+    number: str = ""
+    better: str = "higher"
+
+    def read(self, case: Case) -> float:
+        return case.once(self.find)[self.number or plain(self.name)]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Hold a model as it is while it is explained: what stands in for its parts is seen by one thread, and taken back."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -85,6 +85,29 @@ def own_calls(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs) if threading.get_ident() == thread else None
 
     return called
+
+
+def before_each(
+    modules: Iterable[nn.Module], see: Callable[..., Any], *, with_kwargs: bool = False
+) -> AbstractContextManager[None]:
+    """Let a function see what enters each of these modules, or change it, in this thread."""
+    return _hooked([module.register_forward_pre_hook for module in modules], see, with_kwargs)
+
+
+def after_each(
+    modules: Iterable[nn.Module], see: Callable[..., Any], *, with_kwargs: bool = False
+) -> AbstractContextManager[None]:
+    """Let a function see what leaves each of these modules, or change it, in this thread."""
+    return _hooked([module.register_forward_hook for module in modules], see, with_kwargs)
+
+
+@contextmanager
+def _hooked(registers: Sequence[Callable[..., Any]], see: Callable[..., Any], with_kwargs: bool) -> Iterator[None]:
+    mine = own_calls(see)
+    with ExitStack() as hooks:
+        for register in registers:
+            hooks.enter_context(register(mine, with_kwargs=with_kwargs))
+        yield
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lignite.methods.attnlrp import AttnLRP
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.gradients import is_activation
 from lignite.methods.scoring.stacks import every_row, explain_stacks
-from lignite.models.hold import modules_of, own_calls
+from lignite.models.hold import after_each, modules_of
 from lignite.models.load import Model
 from lignite.targets.rows import Row
 
@@ -65,9 +65,5 @@ def _activations_straight(network: nn.Module) -> Iterator[None]:
         (states,) = args
         return of_activation(module.forward, states, value) if states.requires_grad else None
 
-    handles = [part.register_forward_hook(own_calls(straighten)) for part in modules_of(network) if is_activation(part)]
-    try:
+    with after_each(filter(is_activation, modules_of(network)), straighten):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -14,7 +14,7 @@ from lignite.blocks.rounding import HALF, ROUNDING
 from lignite.errors import ModelError
 from lignite.models.facts import attention_of
 from lignite.models.failures import FOREIGN
-from lignite.models.hold import at_rest, own_calls
+from lignite.models.hold import after_each, at_rest
 from lignite.models.load import Model
 from lignite.targets.objective import values
 from lignite.targets.predict import predict
@@ -111,12 +111,8 @@ def _watched(network: nn.Module) -> Iterator[list[Tensor]]:
         return leaves[-1]
 
     tables = [part for part in network.modules() if isinstance(part, nn.Embedding | nn.Conv2d)]
-    handles = [table.register_forward_hook(own_calls(watch)) for table in tables]
-    try:
+    with after_each(tables, watch):
         yield leaves
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _check_definition(model: Model, own: float, found: float) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from lignite.calls import check_count
 from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
@@ -106,9 +107,8 @@ def _check_options(keep: float, n_shuffles: int, distance: int, unrelated: float
     for option, share in (("keep", keep), ("unrelated", unrelated)):
         if not 0 < share <= 1:
             raise OptionError(f"{option}={share!r} must be a share of the tokens, above 0 and at most 1.")
-    for option, count in (("n_shuffles", n_shuffles), ("distance", distance)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise OptionError(f"{option}={count!r} must be a whole number, at least 1.")
+    check_count("n_shuffles", n_shuffles)
+    check_count("distance", distance)
 
 
 def _checked(rows: Sequence[Row], relevances: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import trapezoid
 
-from lignite.calls import as_names, check_choice
+from lignite.calls import as_names, check_choice, check_count
 from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.places import beginning, by_place
 from lignite.models.load import Model
@@ -267,9 +267,7 @@ class _Questions:
 
 
 def _check_options(plan: _Plan, *, images: bool) -> None:
-    steps = plan.steps
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise OptionError(f"steps={steps!r} must be a whole number of points on a curve, at least 1.")
+    check_count("steps", plan.steps)
     if not plan.parts:
         raise OptionError(f"parts is empty; give some of {', '.join(PARTS)}.")
     for name in plan.parts:

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lignite.calls import check_choice
+from lignite.calls import check_choice, check_count
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Metric, Question
-from lignite.models.hold import own_calls
+from lignite.models.hold import after_each
 from lignite.models.load import Model
 from lignite.targets.fills import FILLS, Corpus, check_fills, corpus_of, ways_of
 from lignite.targets.predict import predict
@@ -60,7 +60,7 @@ def infidelity(
     metrics = _captum()
     check_choice("fill", fill, FILLS)
     check_fills(model, (fill,), row=rows[0] if rows else None)
-    _check_count("n_samples", n_samples)
+    check_count("n_samples", n_samples)
     if len(relevances) != len(rows) or not rows:
         raise InputError(f"{len(relevances)} explanations of {len(rows)} rows; give one for each, and at least one.")
     free = [removable(row) for row in rows]
@@ -127,7 +127,7 @@ def max_sensitivity(
         Explains rows with `model`. It is called ``n_samples + 1`` times for every row, one row at a time.
     """
     metrics = _captum()
-    _check_count("n_samples", n_samples)
+    check_count("n_samples", n_samples)
     if not 0 < radius < float("inf"):
         raise OptionError(f"radius={radius!r} must be a positive share of the spread of the embeddings.")
     table = _table(model)
@@ -164,11 +164,6 @@ def _captum() -> Any:
         ) from error
 
 
-def _check_count(option: str, count: int) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise OptionError(f"{option}={count!r} must be a whole number, at least 1.")
-
-
 def _table(model: Model) -> nn.Embedding:
     table = model.network.get_input_embeddings()
     if not isinstance(table, nn.Embedding):
@@ -187,11 +182,8 @@ def _moved(table: nn.Embedding, words: Tensor, noise: Float[Tensor, "word d"]) -
         at = inputs[0][..., None] == words.to(inputs[0].device)
         return vectors + (at.to(vectors) @ noise.to(vectors))
 
-    handle = table.register_forward_hook(own_calls(add))
-    try:
+    with after_each([table], add):
         yield
-    finally:
-        handle.remove()
 
 
 def ask_without_some(

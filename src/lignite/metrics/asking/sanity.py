@@ -20,7 +20,7 @@ from lignite.metrics.asking.places import by_place
 from lignite.metrics.asking.session import ExplainRows, Session
 from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
-from lignite.models.hold import at_rest, own_calls, switches_undone
+from lignite.models.hold import at_rest, before_each, switches_undone
 from lignite.models.load import Model
 from lignite.targets.rows import Row, run
 from lignite.targets.words import removable
@@ -144,12 +144,8 @@ def _called_before(network: nn.Module, block: nn.Module, row: Row) -> list[nn.Mo
         if not entered and id(module) not in around:
             called.append(module)
 
-    handles = [module.register_forward_pre_hook(own_calls(note)) for module in network.modules()]
-    try:
+    with before_each(network.modules(), note):
         run(network, row.encoded.tensors)
-    finally:
-        for handle in handles:
-            handle.remove()
     return called
 
 

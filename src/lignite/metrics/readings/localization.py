@@ -8,13 +8,14 @@ sees (`lignite.results.pixels`). Pixels that no patch covers are not read by the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics.metric import Case, Reading, plain, relevance_by_pixel
+from lignite.metrics.metric import Case, Found, Reading, relevance_by_pixel
 
 MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
@@ -154,7 +155,7 @@ def _scores(relevance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scores, there
 
 
-def _within(inside: Bool[np.ndarray, "y x"], distance: float) -> Bool[np.ndarray, "y x"]:
+def _within(inside: Bool[np.ndarray, "y x"], distance: int | float) -> Bool[np.ndarray, "y x"]:
     """Pixels that are at most so far from an object."""
     from scipy import ndimage  # takes longer to import than all that lists of metrics need
 
@@ -230,22 +231,12 @@ def _listed(names: Sequence[Any]) -> str:
     return ", ".join(map(str, names))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Localization(Reading):
-    """A number of `localization`, of the object that people outlined."""
-
-    number: str = ""
-    better: str = "higher"
-    needs: tuple[str, ...] = ("mask",)
-    reads: str = "image"
-
-    def read(self, case: Case) -> float:
-        return case.once(_beside_outline)[self.number or plain(self.name)]
-
-
 def _beside_outline(case: Case) -> dict[str, float]:
     assert case.evidence.mask is not None
     return localization(case.once(relevance_by_pixel), case.evidence.mask, distractor=case.evidence.distractor)
+
+
+_localized = partial(Found, find=_beside_outline, needs=("mask",), reads="image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,28 +254,28 @@ class GridPointing(Reading):
 
 
 LOCALIZATION = (
-    Localization("pointing-game", "share of images whose most relevant pixel lies on the object"),
-    Localization("relevance-mass", "share of the positive relevance on the object"),
-    Localization("relevance-rank", "share of the object among as many most relevant pixels"),
-    Localization("pixel-accuracy", "share of pixels on the right side of the mean relevance"),
-    Localization("iou", "intersection over union of the object and the pixels above the mean relevance"),
-    Localization("mean-iou", "mean of iou and that of the background", default=False),
-    Localization(
+    _localized("pointing-game", "share of images whose most relevant pixel lies on the object"),
+    _localized("relevance-mass", "share of the positive relevance on the object"),
+    _localized("relevance-rank", "share of the object among as many most relevant pixels"),
+    _localized("pixel-accuracy", "share of pixels on the right side of the mean relevance"),
+    _localized("iou", "intersection over union of the object and the pixels above the mean relevance"),
+    _localized("mean-iou", "mean of iou and that of the background", default=False),
+    _localized(
         "pixel-average-precision", "area under precision over recall of the object's pixels", number="average_precision"
     ),
-    Localization(
+    _localized(
         "pixel-average-precision-both",
         "the same over object and background in one list",
         default=False,
         number="average_precision_both",
     ),
-    Localization(
+    _localized(
         "distractor-mass",
         "share of the positive relevance on the distractor",
         better="lower",
         needs=("mask", "distractor"),
     ),
-    Localization(
+    _localized(
         "object-share", "the object's part of the relevance on object and distractor", needs=("mask", "distractor")
     ),
     GridPointing("grid-pointing-game", "share of the positive relevance in the explained class's cells of a mosaic"),

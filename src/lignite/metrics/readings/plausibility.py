@@ -6,11 +6,12 @@ characters or words, models read tokens: a token belongs to the evidence if it s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from lignite.errors import InputError, NotFiniteError, OptionError
-from lignite.metrics.metric import Case, Reading, plain
+from lignite.metrics.metric import Case, Found
 from lignite.token_labels import TokenLabels
 
 Span = tuple[int, int]
@@ -304,35 +305,12 @@ def _precision_recall(scores: np.ndarray, evidence: np.ndarray) -> tuple[float, 
     return float((gain * (precision + before) / 2).sum()), float((gain * precision).sum())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plausibility(Reading):
-    """A number of `plausibility`, of the rationale that people gave."""
-
-    number: str = ""
-    better: str = "higher"
-    needs: tuple[str, ...] = ("rationale",)
-    reads: str = "text"
-
-    def read(self, case: Case) -> float:
-        return case.once(_beside_rationale)[self.number or plain(self.name)]
-
-
 def _beside_rationale(case: Case) -> dict[str, float]:
     assert case.evidence.rationale is not None
     return plausibility(case.relevance, rationale_from_spans(case.tokens, case.evidence.rationale))
 
 
-@dataclass(frozen=True, kw_only=True)
-class SignAgreement(Reading):
-    """A number of `sign_agreement`, of the words that people found to speak for or against."""
-
-    number: str = ""
-    better: str = "higher"
-    needs: tuple[str, ...] = ("polarity",)
-    reads: str = "text"
-
-    def read(self, case: Case) -> float:
-        return case.once(_beside_polarity)[self.number or plain(self.name)]
+_plausible = partial(Found, find=_beside_rationale, needs=("rationale",), reads="text")
 
 
 def _beside_polarity(case: Case) -> dict[str, float]:
@@ -340,12 +318,15 @@ def _beside_polarity(case: Case) -> dict[str, float]:
     return sign_agreement(case.relevance, case.tokens, case.evidence.polarity)
 
 
+_agreeing = partial(Found, find=_beside_polarity, needs=("polarity",), reads="text")
+
+
 PLAUSIBILITY = (
-    Plausibility("token-f1", "share of marked tokens among as many most relevant ones"),
-    Plausibility("token-f1-threshold", "F1 of the tokens with half the largest relevance or more", default=False),
-    Plausibility("iou-f1", "F1 of stretches that share half their union with a marked one"),
-    Plausibility("auprc", "area under precision over recall of the marked tokens"),
-    Plausibility("average-precision", "the same area by steps", default=False),
-    SignAgreement("sign-agreement", "share of labelled words whose relevance has their sign"),
-    SignAgreement("sign-agreement-balanced", "its mean over words for and words against"),
+    _plausible("token-f1", "share of marked tokens among as many most relevant ones"),
+    _plausible("token-f1-threshold", "F1 of the tokens with half the largest relevance or more", default=False),
+    _plausible("iou-f1", "F1 of stretches that share half their union with a marked one"),
+    _plausible("auprc", "area under precision over recall of the marked tokens"),
+    _plausible("average-precision", "the same area by steps", default=False),
+    _agreeing("sign-agreement", "share of labelled words whose relevance has their sign"),
+    _agreeing("sign-agreement-balanced", "its mean over words for and words against"),
 )
