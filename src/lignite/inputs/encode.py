@@ -124,7 +124,7 @@ def _unknown(item: object) -> str:
 
 
 def _encode_words(model: Model, given: Mapping[str, object]) -> Encoded:
-    """Words that somebody has told apart, for one text or a pair."""
+    """Encode words that somebody has told apart, for one text or a pair."""
     words = given["words"]
     texts = words if isinstance(words, tuple) else (words,)
     fine = len(given) == 1 and 0 < len(texts) < 3 and all(isinstance(text, list) and text for text in texts)
@@ -137,7 +137,7 @@ def _encode_words(model: Model, given: Mapping[str, object]) -> Encoded:
 
 
 def _encode_chat(model: Model, messages: list[Any]) -> Encoded:
-    """Messages as the chat template writes them, with the beginning of the answer, or with the last one left open."""
+    """Encode messages as the chat template writes them, with the answer's beginning, or with the last one left open."""
     tokenizer = model.tokenizer
     if tokenizer is None or getattr(tokenizer, "chat_template", None) is None:
         raise InputError(
@@ -179,7 +179,7 @@ def _encode_mapping(model: Model, given: Mapping[str, object]) -> list[Encoded]:
 
 
 def _without_full_mask(model: Model, given: Mapping[str, object]) -> Mapping[str, object]:
-    """The same inputs without a mask that hides nothing, for a model that takes none, as FNet."""
+    """Give the same inputs without a mask that hides nothing, for a model that takes none, as FNet."""
     accepted = forward_names(model.network)
     if accepted is None or "attention_mask" in accepted or not hides_nothing(given.get("attention_mask")):
         return given
@@ -220,7 +220,7 @@ def _check_names(model: Model, given: Mapping[str, object]) -> None:
 
 
 def _ragged_rows(given: Mapping[str, object]) -> list[dict[str, object]] | None:
-    """The rows of a batch whose texts differ in length, as tokenizers return it without padding; else None."""
+    """Find the rows of a batch whose texts differ in length, as tokenizers return it without padding; else None."""
     ids = given.get("input_ids")
     if not isinstance(ids, list | tuple) or len({len(row) if isinstance(row, Sized) else -1 for row in ids}) < 2:
         return None
@@ -247,7 +247,7 @@ def _as_tensors(given: Mapping[str, object]) -> dict[str, Tensor]:
 
 
 def _as_tensor(name: str, values: Any) -> Tensor:
-    """Numbers in a tensor, an array, or lists of numbers, arrays or tensors of one length."""
+    """Put numbers in a tensor, an array, or lists of numbers, arrays or tensors of one length."""
     try:
         if isinstance(values, list | tuple) and values and all(isinstance(row, Tensor) for row in values):
             return torch.stack(list(values))

@@ -25,14 +25,14 @@ BLUR_SHARE = 1 / 8
 
 
 def role_id(model: Model, role: str) -> int | None:
-    """Id of the tokenizer's ``"mask"`` or ``"pad"`` token; None if it has none or the model cannot read it."""
+    """Find the id of the tokenizer's ``"mask"`` or ``"pad"`` token; None if it has none or the model cannot read it."""
     number = getattr(model.tokenizer, f"{role}_token_id", None)
     size = vocabulary_size(model.network)
     return int(number) if number is not None and number >= 0 and (size is None or number < size) else None
 
 
 def without_role(model: Model, role: str) -> str:
-    """Why `role_id` is None, as the beginning of an error."""
+    """Say why `role_id` is None, as the beginning of an error."""
     number = getattr(model.tokenizer, f"{role}_token_id", None)
     if number is None:
         return f"{model.name} has no {role} token to put in the place of words"
@@ -44,7 +44,7 @@ def without_role(model: Model, role: str) -> str:
 
 
 def filled(model: Model, pixel_values: Float[Tensor, "image channel y x"], fill: str) -> Tensor:
-    """The same images with every pixel replaced by the fill, as pixel values.
+    """Give the same images with every pixel replaced by the fill, as pixel values.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def filled(model: Model, pixel_values: Float[Tensor, "image channel y x"], fill:
 
 
 def averaged(model: Model, pixel_values: Float[Tensor, "image channel y x"]) -> Tensor:
-    """The same images with every patch replaced by the average patch of the image, position by position.
+    """Give the same images with every patch replaced by the average patch of the image, position by position.
 
     A patch enters the model through an affine map of its pixels, so the patches of this image enter as the mean of what
     they are, each in its own place (docs/method.md). What lies beyond the last whole patch is read by no patch.
@@ -93,7 +93,7 @@ def averaged(model: Model, pixel_values: Float[Tensor, "image channel y x"]) -> 
 
 
 def blurred(pixel_values: Float[Tensor, "image channel y x"]) -> Float[Tensor, "image channel y x"]:
-    """A Gaussian blur as wide as `BLUR_SHARE` of the shorter side, edges mirrored."""
+    """Make a Gaussian blur as wide as `BLUR_SHARE` of the shorter side, edges mirrored."""
     if pixel_values.dtype in (torch.float16, torch.bfloat16):
         return blurred(pixel_values.float()).to(pixel_values.dtype)  # the squares below need more digits
     channels = pixel_values.shape[1]

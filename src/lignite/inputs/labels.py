@@ -46,7 +46,7 @@ class Reading:
 def label_reading(
     tokenizer: PreTrainedTokenizerBase, reading: Reading, hidden: Sequence[bool] = (), *, place_known: bool = True
 ) -> Tokens:
-    """Labels of what was read; `hidden` tokens are padding. Spans count in the user's text if `place_known`."""
+    """Label what was read; `hidden` tokens are padding. Spans count in the user's text if `place_known`."""
     hidden = hidden or (False,) * len(reading.ids)
     special = [flag or out for flag, out in zip(_special(tokenizer, reading.ids, reading.added), hidden, strict=True)]
     pieces, style = _pieces(tokenizer, reading.ids)
@@ -84,7 +84,7 @@ def join_texts(texts: tuple[str, ...], offsets: Sequence[Span], segment: Sequenc
 
 
 def number_in_a_row(numbers: Sequence[int | None], segment: Sequence[int]) -> list[int]:
-    """Word numbers counted over both texts of a pair; -1 for none."""
+    """Count word numbers over both texts of a pair; -1 for none."""
     first = max((n for n, of in zip(numbers, segment, strict=True) if n is not None and of == 0), default=-1)
     return [
         -1 if number is None or of < 0 else number + of * (first + 1)
@@ -118,7 +118,7 @@ def _pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[lis
 
 
 def _printable(tokenizer: PreTrainedTokenizerBase, token: str) -> str:
-    """The role of a special token that is no visible sign, such as CANINE's code points for private use."""
+    """Show the role of a special token that is no visible sign, such as CANINE's code points for private use."""
     roles = ("cls", "sep", "mask", "pad", "unk", "bos", "eos")
     named = next((role for role in roles if getattr(tokenizer, f"{role}_token", None) == token), None)
     return token if token.isprintable() or named is None else f"[{named.upper()}]"

@@ -42,7 +42,7 @@ _LAYOUTS = {
 
 
 def encode_pixels(model: Model, tensors: dict[str, Tensor]) -> list[Encoded]:
-    """Pixels as an image processor returns them, ``[image, channel, y, x]``, with labels for their patches."""
+    """Encode pixels as an image processor returns them, ``[image, channel, y, x]``, with labels for their patches."""
     pixels = tensors["pixel_values"]
     if pixels.ndim != 4 or not pixels.is_floating_point() or not len(pixels):
         raise InputError(
@@ -126,7 +126,7 @@ def _count_tokens(model: Model, row: dict[str, Tensor]) -> int:
 
 
 def read_colours(model: Model, like: Float[Tensor, "..."]) -> tuple[Tensor, Tensor] | None:
-    """Mean and scale with which colours from 0 to 1 were made pixel values, [channel, 1, 1]; None if not known."""
+    """Read mean and scale with which colours from 0 to 1 were made pixel values, [channel, 1, 1]; None if not known."""
     processor: Any = getattr(model, "image_processor", None)
     if not hasattr(processor, "do_normalize"):  # a function of the user's own says nothing of its colours
         return None
@@ -141,7 +141,7 @@ def read_colours(model: Model, like: Float[Tensor, "..."]) -> tuple[Tensor, Tens
 
 
 def seen(model: Model, pixel_values: Float[Tensor, "1 channel y x"]) -> UInt8[np.ndarray, "y x 3"] | None:
-    """The picture that the model sees, cut and resized by its processor; None where nobody knows the colours."""
+    """Give the picture that the model sees, cut and resized by its processor; None where nobody knows the colours."""
     known = read_colours(model, pixel_values.double())
     if known is None or pixel_values.shape[1] not in (1, 3):
         return None

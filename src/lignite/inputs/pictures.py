@@ -58,7 +58,7 @@ def is_folder(item: object) -> bool:
 
 
 def encode_picture(model: Model, item: Any) -> list[Encoded]:
-    """One image, all images of a folder, or ready pixels, for a model of images."""
+    """Encode one image, all images of a folder, or ready pixels, for a model of images."""
     if isinstance(item, Tensor) and item.is_floating_point():
         return encode_pixels(model, {"pixel_values": item if item.ndim == 4 else item[None]})
     if isinstance(item, Tensor):
@@ -70,7 +70,7 @@ def encode_picture(model: Model, item: Any) -> list[Encoded]:
 
 
 def _encode_folder(model: Model, folder: Path) -> list[Encoded]:
-    """Every image of a folder in the order of their names; what cannot be read is named in a warning each."""
+    """Encode every image of a folder in the order of their names; what cannot be read is named in a warning each."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     if not files:
         inner = next((path for path in sorted(folder.iterdir()) if path.is_dir() and _holds_images(path)), None)
@@ -119,7 +119,7 @@ def _encode_one(model: Model, source: Any) -> Encoded:
 
 
 def read_image(source: Any) -> Image.Image:
-    """A picture in red, green and blue, upright, from a file, a picture or an array ``[y, x]`` or ``[y, x, channel]``.
+    """Read a picture upright, in RGB, from a file, a picture or an array ``[y, x]`` or ``[y, x, channel]``.
 
     Transparent parts become white, as transformers' processors read them. Numbers of an array are whole from 0 to 255
     or decimals from 0 to 1; of a file with 16 bits the highest number tells how many are in use.
@@ -133,7 +133,7 @@ def read_image(source: Any) -> Image.Image:
 
 
 def _opened(source: Any) -> Image.Image:
-    """The picture upright, with 8 bits, its transparency kept."""
+    """Turn the picture upright, with 8 bits, its transparency kept."""
     if isinstance(source, str | Path):
         return _read_file(str(source))
     if isinstance(source, np.ndarray):
@@ -152,7 +152,7 @@ def _opened(source: Any) -> Image.Image:
 
 
 def named(source: Any) -> str:
-    """How an error calls an image."""
+    """Say how an error calls an image."""
     if isinstance(source, str | Path):
         return str(source)
     return getattr(source, "filename", "") or f"the {'array' if isinstance(source, np.ndarray) else 'picture'}"
@@ -174,7 +174,7 @@ def _read_file(name: str) -> Image.Image:
 
 @contextmanager
 def decoding(name: str | Path, *, what: str = "image") -> Iterator[Image.Image]:
-    """The picture in a file, decoded, and what goes wrong with it in one line.
+    """Decode the picture in a file, and say what goes wrong with it in one line.
 
     Raises
     ------

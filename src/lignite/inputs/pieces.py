@@ -121,7 +121,7 @@ def _as_bytes(piece: str, style: Style) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[str, list[int]]:
-    """The text that bytes spell, and for each byte its character; what is left of a cut character is a letter."""
+    """Decode the text of bytes, and for each byte its character; what is left of a cut character is a letter."""
     text, characters = "", []
     place = 0
     while place < len(data):
@@ -140,7 +140,7 @@ def _character(data: bytes) -> str:
 
 
 def _without_space(text: str, start: int, stop: int) -> tuple[int, int]:
-    """The span without white space at its ends; of white space alone the place behind it."""
+    """Cut white space off both ends of a span; of white space alone the place behind it is left."""
     part = text[start:stop]
     start += len(part) - len(part.lstrip())
     return start, max(start, stop - (len(part) - len(part.rstrip())))
@@ -160,7 +160,7 @@ def _spell(piece: bytes) -> str:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """Byte-level BPE's alphabet: printable Latin-1 stands for itself, other bytes for the signs from 256 on."""
+    """List byte-level BPE's alphabet: printable Latin-1 stands for itself, other bytes for the signs from 256 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}

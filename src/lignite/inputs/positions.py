@@ -17,7 +17,7 @@ from lignite.models.notes import notes_on
 
 
 def with_positions(network: PreTrainedModel, encoded: Encoded) -> Encoded:
-    """The same input with its own positions, where the model would count them anew after every edit.
+    """Give the same input with its own positions, where the model would count them anew after every edit.
 
     RoBERTa and its kin number the tokens that are no padding: a word that becomes the padding token takes its number
     from all that follow. Which models do so is tried out, once per model.
@@ -37,7 +37,7 @@ def with_positions(network: PreTrainedModel, encoded: Encoded) -> Encoded:
 
 
 def _find_table(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> nn.Module | None:
-    """The table whose numbers change when a word becomes the padding token, beside that of the words."""
+    """Find the table whose numbers change when a word becomes the padding token, beside that of the words."""
     ids = tensors["input_ids"]
     if len(_tables(network)) < 2:
         return None
@@ -61,7 +61,7 @@ def _differ(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."] | None) -> 
 
 
 def _paddings(network: PreTrainedModel) -> set[int]:
-    """Ids that may mean padding to the model, of those that it can read."""
+    """List the ids that may mean padding to the model, of those that it can read."""
     known = [*padding_ids(network.config), *(table.padding_idx for table in _tables(network))]
     return {number for number in known if isinstance(number, int) and 0 <= number < (vocabulary_size(network) or 0)}
 
@@ -71,7 +71,7 @@ def _tables(network: PreTrainedModel) -> list[nn.Embedding]:
 
 
 def looked_up(network: PreTrainedModel, tensors: Mapping[str, Tensor]) -> "dict[nn.Module, Int[Tensor, 'row token']]":
-    """Numbers that every table of embeddings is asked for, before the first block."""
+    """Note the numbers that every table of embeddings is asked for, before the first block."""
     with _listening(network) as found, suppress(Captured):
         network(**tensors)
     return found

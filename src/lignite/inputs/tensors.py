@@ -15,7 +15,7 @@ from lignite.models.load import Model
 
 
 def encode_ids(model: Model, tensors: dict[str, Tensor], notes: Sequence[Any]) -> list[Encoded]:
-    """Ready ids, one row per text, exactly as they are given: the model counts positions and hides tokens by itself.
+    """Encode ready ids, a row per text, exactly as given: the model counts positions and hides tokens by itself.
 
     `notes` are a fast tokenizer's, one per row, or None.
     """
@@ -41,12 +41,12 @@ def encode_ids(model: Model, tensors: dict[str, Tensor], notes: Sequence[Any]) -
 
 
 def _whole(tensor: Shaped[Tensor, "..."]) -> Tensor:
-    """Whole numbers in the one size that every table and every comparison takes; flags and decimals as they are."""
+    """Put whole numbers in the one size that every table and comparison takes; flags and decimals stay as they are."""
     return tensor.long() if are_whole(tensor) else tensor
 
 
 def _read_mask(mask: Shaped[Tensor, "..."], ids: Int[Tensor, "row token"]) -> Int[Tensor, "row token"]:
-    """One number per token, 1 to read and 0 to ignore; what stands otherwise in it is no mask that lignite knows."""
+    """Read one number per token, 1 to read and 0 to ignore; what holds anything else is no mask that lignite knows."""
     if mask.shape != ids.shape:
         raise InputError(
             f"attention_mask has shape {tuple(mask.shape)}, input_ids {tuple(ids.shape)}: give one number per token, "
@@ -81,7 +81,7 @@ def _label_row(tokenizer: PreTrainedTokenizerBase | None, row: Mapping[str, Tens
 
 
 def _padding(mask: Sequence[int]) -> list[bool]:
-    """What is masked out at either end; a token hidden between others is still one, whose own state may be read."""
+    """Flag what is masked out at either end; a token hidden between others is still one: its own state may be read."""
     first, last = mask.index(1), len(mask) - mask[::-1].index(1)
     return [not first <= place < last for place in range(len(mask))]
 
@@ -100,7 +100,7 @@ def _was_split(note: Any) -> bool:
 
 
 def _blank_texts(offsets: Sequence[Span], segment: Sequence[int]) -> tuple[str, str]:
-    """Texts as long as the offsets reach, for one that nobody has kept."""
+    """Make blank texts as long as the offsets reach, for one that nobody has kept."""
     first, second = (
         max((stop for (_, stop), of in zip(offsets, segment, strict=True) if of == number), default=0)
         for number in (0, 1)

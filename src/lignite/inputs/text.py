@@ -19,14 +19,14 @@ from lignite.wording import shorten
 
 
 def encode_text(model: Model, texts: tuple[str, ...], *, complete: bool = False) -> Encoded:
-    """One text or a pair of them; a `complete` one already holds its special tokens."""
+    """Encode one text or a pair of them; a `complete` one already holds its special tokens."""
     for text in texts:
         check_text(text)
     return _encode(model, texts, complete=complete)
 
 
 def encode_words(model: Model, texts: tuple[Sequence[str], ...]) -> Encoded:
-    """One text or a pair of them, given as lists of words, which stay the words of the result."""
+    """Encode one text or a pair of them, given as lists of words, which stay the words of the result."""
     for words in texts:
         for word in words:
             check_text(word, "a word of the text")
@@ -111,7 +111,7 @@ def _flags(encoding: Any) -> list[bool]:
 def _in_joined(
     offsets: Sequence[Span], numbers: Sequence[int | None], segment: Sequence[int], texts: tuple[Sequence[str], ...]
 ) -> list[Span]:
-    """Offsets inside each word become offsets in the text that the words make, joined by spaces."""
+    """Turn offsets inside each word into offsets in the text that the words make, joined by spaces."""
     starts = [[0, *accumulate(len(word) + 1 for word in words)] for words in texts]
     return [
         (start, stop) if number is None or of < 0 else (start + starts[of][number], stop + starts[of][number])
@@ -120,7 +120,7 @@ def _in_joined(
 
 
 def _without_repetition(tokenizer: PreTrainedTokenizerBase, reading: Reading) -> list[int]:
-    """Places of all tokens but those that the tokenizer has added to a text that already begins or ends with them.
+    """List the places of all tokens but those that the tokenizer added to a text that already begins or ends with them.
 
     A prompt that a chat template wrote begins with its start token; tokenizers would set another one before it, an
     input that no model was trained on.

@@ -77,7 +77,7 @@ class Tokens:
         return replace(self, **columns)
 
     def box(self, place: int) -> tuple[slice, slice] | None:
-        """The patch's pixels, ``picture[box]``; None for what is no patch."""
+        """Give the patch's pixels, ``picture[box]``; None for what is no patch."""
         if self.top is None or self.left is None or self.bottom is None or self.right is None or self.top[place] < 0:
             return None
         return slice(self.top[place], self.bottom[place]), slice(self.left[place], self.right[place])
@@ -107,7 +107,7 @@ def wordless(
     row: tuple[int, ...] | None = None,
     col: tuple[int, ...] | None = None,
 ) -> Tokens:
-    """Labels without words or places in a text."""
+    """Make labels without words or places in a text."""
     none, no = (-1,) * len(text), (False,) * len(text)
     return Tokens(
         text=tuple(text),

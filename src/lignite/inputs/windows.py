@@ -18,7 +18,7 @@ class Window:
 
 
 def cut(model: Model, text: str, size: int, overlap: int | None) -> list[Window]:
-    """Windows of at most `size` tokens, special ones included, that begin and end between words.
+    """Cut a text into windows of at most `size` tokens, special ones included, that begin and end between words.
 
     Neighbours share at least `overlap` tokens where words allow it, a quarter of a window by default.
 
@@ -54,7 +54,7 @@ def cut(model: Model, text: str, size: int, overlap: int | None) -> list[Window]
 
 
 def _word_start(words: Sequence[int | None], place: int, *, above: int) -> int:
-    """The nearest place at or before `place` where a word starts; a word longer than a window is cut."""
+    """Find the nearest place at or before `place` where a word starts; a word longer than a window is cut."""
     for candidate in range(place, above, -1):
         if words[candidate] is None or words[candidate] != words[candidate - 1]:
             return candidate
@@ -62,7 +62,7 @@ def _word_start(words: Sequence[int | None], place: int, *, above: int) -> int:
 
 
 def check_text(inputs: Any) -> str:
-    """The one kind of input that can be cut."""
+    """Take the one kind of input that can be cut, and refuse others."""
     if not isinstance(inputs, str):
         raise InputError(f"window= cuts texts, got {type(inputs).__name__}: give a text or a list of texts.")
     return inputs

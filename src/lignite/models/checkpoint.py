@@ -57,7 +57,7 @@ _DOWNLOADED = (
 
 
 def find_folder(name: str | Path, revision: str | None, trust_remote_code: bool) -> tuple[Path, str | None]:
-    """Folder that holds the model, and its commit on the hub."""
+    """Find the folder that holds the model, and its commit on the hub."""
     from lignite.zoo import bundled  # the zoo is an inventory; loading is the only one to ask for it
 
     if not str(name).strip():
@@ -140,7 +140,7 @@ def _saved_from(config: PreTrainedConfig) -> list[str]:
 
 
 def choose_class(config: PreTrainedConfig, name: str, task: str | None, trust_remote_code: bool) -> Any:
-    """The class that was saved, a task's class, or the headless one."""
+    """Choose the class that was saved, a task's class, or the headless one."""
     if task is not None:
         return getattr(transformers, TASKS[task])
     architecture = next(iter(config.architectures or ()), None)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 
 def text_config(config: Any) -> Any:
-    """The configuration of what reads texts; the whole one where several do, or none."""
+    """Find the configuration of what reads texts; the whole one where several do, or none."""
     try:
         return config.get_text_config()
     except (ValueError, AttributeError):  # several texts are read: nothing says which is meant
@@ -20,7 +20,7 @@ def text_config(config: Any) -> Any:
 
 
 def number_of(config: Any, name: str, default: int = 0) -> int:
-    """A whole number of a configuration, the largest where it has one per layer or stage; `default` where it has none.
+    """Read a whole number of a configuration, the largest where it has one per layer or stage; `default` without any.
 
     Examples
     --------
@@ -35,13 +35,13 @@ def number_of(config: Any, name: str, default: int = 0) -> int:
 
 
 def nested_configs(config: Any) -> list[Any]:
-    """A configuration and those that it keeps for its parts (towers, encoder and decoder)."""
+    """List a configuration and those that it keeps for its parts (towers, encoder and decoder)."""
     parts = (getattr(config, name, None) for name in getattr(config, "sub_configs", {}))
     return [each for each in (config, *parts) if each is not None]
 
 
 def number_of_heads(config: Any) -> int | None:
-    """How many heads every block has; None where the configuration does not say, or says it layer by layer."""
+    """Read how many heads every block has; None where the configuration does not say, or says it layer by layer."""
     found = (getattr(each, "num_attention_heads", None) for each in (config, text_config(config)))
     return next((number for number in found if isinstance(number, int) and number), None)
 
@@ -53,7 +53,7 @@ _BLOCK_COUNTS = (
 
 
 def block_counts(config: Any) -> tuple[int, ...]:
-    """How many blocks a stack may have by what the configuration says; nothing where it does not say."""
+    """List how many blocks a stack may have by what the configuration says; nothing where it does not say."""
     numbers = [getattr(each, name, None) for each in nested_configs(config) for name in _BLOCK_COUNTS]
     return tuple(dict.fromkeys(each for each in numbers if isinstance(each, int) and not isinstance(each, bool)))
 
@@ -68,7 +68,7 @@ class Widths(NamedTuple):
 
 
 def read_widths(config: Any) -> Widths:
-    """Sizes of the model that reads texts, usual ones where the configuration names none."""
+    """Read the sizes of the model that reads texts, usual ones where the configuration names none."""
     config = text_config(config)
     states = number_of(config, "hidden_size", 512)
     inner = number_of(config, "intermediate_size", 4 * states)
@@ -76,7 +76,7 @@ def read_widths(config: Any) -> Widths:
 
 
 def summarize_size(config: Any) -> list[str]:
-    """Blocks, heads and width in words, as far as the configuration tells."""
+    """Put blocks, heads and width into words, as far as the configuration tells."""
     inner = text_config(config)
     inner = getattr(config, "vision_config", None) or inner if not hasattr(inner, "num_hidden_layers") else inner
     words = {"num_hidden_layers": "{} layers", "num_attention_heads": "{} heads", "hidden_size": "width {}"}
@@ -100,22 +100,22 @@ def has_token_types(config: Any) -> bool:
 
 
 def declared_length(config: Any) -> int | None:
-    """Tokens that a model was made for, where its configuration says so."""
+    """Read how many tokens a model was made for, where its configuration says so."""
     return getattr(text_config(config), "max_position_embeddings", None)
 
 
 def declared_vocabulary(config: Any) -> int | None:
-    """Tokens that a model tells apart in its answers, where its configuration says so."""
+    """Read how many tokens a model tells apart in its answers, where its configuration says so."""
     return getattr(text_config(config), "vocab_size", None)
 
 
 def declared_labels(config: Any) -> int | None:
-    """Classes of a classifier, where its configuration says how many."""
+    """Read how many classes a classifier has, where its configuration says so."""
     return getattr(config, "num_labels", None)
 
 
 def declared_problem(config: Any) -> str | None:
-    """What a classifier was trained for, where its configuration says so, as ``"regression"``."""
+    """Read what a classifier was trained for, where its configuration says so, as ``"regression"``."""
     return getattr(config, "problem_type", None)
 
 
@@ -125,26 +125,26 @@ def attention_of(config: Any) -> str | None:
 
 
 def named_kernels(config: Any) -> dict[str, str]:
-    """Code for attention and experts that a configuration asks for by name."""
+    """List code for attention and experts that a configuration asks for by name."""
     options = ("attn_implementation", "experts_implementation")
     asked = {option: getattr(config, f"_{option}", None) for option in options}
     return {option: name for option, name in asked.items() if isinstance(name, str)}
 
 
 def padding_ids(config: Any) -> list[int]:
-    """Ids that the configuration calls padding, that of the whole model first."""
+    """List the ids that the configuration calls padding, that of the whole model first."""
     found = (getattr(each, "pad_token_id", None) for each in (config, text_config(config)))
     return [number for number in found if isinstance(number, int)]
 
 
 def without_padding(config: Any) -> list[Any]:
-    """The configurations that have a place for the id of padding, and none in it."""
+    """List the configurations that have a place for the id of padding, and none in it."""
     owners = {id(each): each for each in (config, text_config(config))}.values()
     return [each for each in owners if "pad_token_id" in each.__dict__ and each.__dict__["pad_token_id"] is None]
 
 
 def special_ids(config: Any) -> set[int]:
-    """Ids that mean something to the model beside what words mean."""
+    """Collect the ids that mean something to the model beside what words mean."""
     held = (vars(each).items() for each in nested_configs(config))
     known = (value for items in held for name, value in items if name.endswith(("_token_id", "_token_index")))
     return {number for number in known if isinstance(number, int)}
@@ -160,7 +160,7 @@ def writes_words(network: nn.Module) -> bool:
 
 
 def vocabulary_size(network: PreTrainedModel) -> int | None:
-    """How many tokens the model can read; None where ids are not looked up in a table."""
+    """Count how many tokens the model can read; None where ids are not looked up in a table."""
     try:
         embeddings = network.get_input_embeddings()
     except (NotImplementedError, AttributeError):  # byte and character models hash their ids instead
@@ -169,7 +169,7 @@ def vocabulary_size(network: PreTrainedModel) -> int | None:
 
 
 def class_names(config: Any, count: int | None = None) -> list[str]:
-    """Names of a classifier's classes, by their numbers; of `count` classes, named or not.
+    """List the names of a classifier's classes, by their numbers; of `count` classes, named or not.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def class_names(config: Any, count: int | None = None) -> list[str]:
 
 
 def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
-    """Learned position embeddings; those with a padding index number their tokens from the next one on."""
+    """List learned position embeddings; those with a padding index number their tokens from the next one on."""
     return [
         module
         for name, module in network.named_modules()
@@ -191,7 +191,7 @@ def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
 
 
 def forward_names(network: PreTrainedModel) -> frozenset[str] | None:
-    """Names of the inputs that a model's forward spells out; None where it takes anything."""
+    """List the names of the inputs that a model's forward spells out; None where it takes anything."""
     parameters = inspect.signature(network.forward).parameters.values()
     names = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     return frozenset(names) or None
@@ -212,7 +212,7 @@ class Images(NamedTuple):
 
 
 def read_images(config: Any) -> Images:
-    """What the configuration of a model of images, or of the tower in it that looks at them, says of images."""
+    """Read what the configuration of a model of images, or of the tower in it that looks at them, says of images."""
     config = getattr(config, "vision_config", None) or config
     size, patch = (height_and_width(getattr(config, name, None)) for name in ("image_size", "patch_size"))
     registers = getattr(config, "num_register_tokens", 0)
@@ -224,13 +224,13 @@ def reads_grey(network: PreTrainedModel) -> bool:
 
 
 def image_shape(network: PreTrainedModel, side: int) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a model was made for; of `side` pixels where it does not say."""
+    """Read channels, height and width of the images that a model was made for; `side` pixels where it does not say."""
     known = read_images(network.config)
     return known.channels, *(known.size or (side, side))
 
 
 def size_options(network: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a model must be told to stretch its position embeddings over an image of another size than its own."""
+    """Say what a model must be told to stretch its position embeddings over an image of another size than its own."""
     pixels = tensors.get("pixel_values")
     if pixels is None or pixels.ndim != 4 or not isinstance(network, PreTrainedModel):
         return {}
@@ -252,7 +252,7 @@ def can_stretch(network: PreTrainedModel) -> bool:
 
 
 def height_and_width(size: Any) -> tuple[int, int] | None:
-    """A size in pixels: that of a square where one number stands for both; None for anything but one or two numbers.
+    """Read a size in pixels: of a square where one number stands for both; None for anything but one or two numbers.
 
     Examples
     --------
@@ -265,5 +265,5 @@ def height_and_width(size: Any) -> tuple[int, int] | None:
 
 
 def patch_size(network: PreTrainedModel) -> tuple[int, int] | None:
-    """Height and width of a patch in pixels; None for models that name none, or several."""
+    """Read height and width of a patch in pixels; None for models that name none, or several."""
     return read_images(network.config).patch

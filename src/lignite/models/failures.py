@@ -70,5 +70,5 @@ def _described(network: nn.Module, error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Say what an error says, in one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")

@@ -78,7 +78,7 @@ def _put_back(owner: type, name: str, before: Any) -> None:
 
 
 def own_calls(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook that answers in this thread alone: others may be running the same module."""
+    """Make a hook that answers in this thread alone: others may be running the same module."""
     thread = threading.get_ident()
 
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -179,7 +179,7 @@ def at_rest(network: nn.Module) -> Iterator[None]:
 
 
 def modules_of(network: nn.Module) -> list[nn.Module]:
-    """Every module of a network; of one that is at rest those it came with, which are looked for once."""
+    """List every module of a network; of one that is at rest those it came with, which are looked for once."""
     for held, modules in _at_rest:
         if held is network:
             return modules

@@ -21,7 +21,7 @@ class Held:
 
 
 def unwrap(thing: object) -> Held:
-    """The transformers model in a wrapper that leaves its answer as it is.
+    """Find the transformers model in a wrapper that leaves its answer as it is.
 
     Those are `torch.compile` and `DataParallel`, adapters that sit in the model's own layers (LoRA), and what keeps a
     model beside its tokenizer: pipelines, trainers, cross-encoders.
@@ -45,7 +45,7 @@ def unwrap(thing: object) -> Held:
 
 
 def _transparent(thing: object) -> object | None:
-    """The module inside one that does nothing to its answer; None for others."""
+    """Find the module inside one that does nothing to its answer; None for others."""
     if isinstance(thing, nn.parallel.DataParallel | nn.parallel.DistributedDataParallel):
         return thing.module
     if isinstance(thing, nn.Module) and isinstance(getattr(thing, "_orig_mod", None), nn.Module):  # torch.compile
@@ -98,7 +98,7 @@ def _advice(thing: object) -> str:
 
 
 def _place_of_a_model(thing: object) -> str:
-    """Where a transformers model is, as one would write it; empty if none is near."""
+    """Say where a transformers model is, as one would write it; empty if none is near."""
     parts: list[tuple[str, object]] = []
     if isinstance(thing, nn.Sequential) and len(thing):
         parts = [(f"[0].{name}", getattr(thing[0], name, None)) for name in ("auto_model", "model")]

@@ -8,7 +8,7 @@ from lignite.models.load import Model
 
 
 def hash_weights(model: Model) -> str:
-    """sha256 of names, types, shapes and bytes of all weights: the same wherever the model is stored."""
+    """Take the sha256 of names, types, shapes and bytes of all weights: the same wherever the model is stored."""
     digest = sha256()
     for name, weight in sorted(model.network.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())

@@ -184,7 +184,7 @@ def wrap(
 
 
 def as_model(given: object) -> Model:
-    """What explaining begins with: a `Model`, or anything that `wrap` takes."""
+    """Make a `Model` of one, or of anything that `wrap` takes: explaining begins with it."""
     return given if isinstance(given, Model) else wrap(given)
 
 

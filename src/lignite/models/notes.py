@@ -7,7 +7,7 @@ _notes: "WeakKeyDictionary[object, dict[str, Any]]" = WeakKeyDictionary()
 
 
 def notes_on(thing: object) -> dict[str, Any]:
-    """Answers about a network, or an input, by question: what takes runs of the model to find out is asked once.
+    """Keep answers about a network, or an input, by question: what takes runs of the model to find out is asked once.
 
     Nothing else is kept from one call to the next. Whoever writes a note says in its name what it answers.
 

@@ -13,12 +13,12 @@ from lignite.models.failures import first_line
 
 
 def part_of(outputs: Any, name: str) -> Any:
-    """A named part of what a model returned, None where it has none: an attribute, or an entry of a dictionary."""
+    """Find a named part of what a model returned, None where it has none: an attribute, or an entry of a dictionary."""
     return outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
 
 
 def logits_of(outputs: Any) -> Tensor | None:
-    """The logits: those so named, else the tensor that is returned first or alone; None where nothing else is named."""
+    """Find the logits: those so named, else the tensor returned first or alone; None where nothing else is named."""
     named = part_of(outputs, "logits")
     if named is not None:
         return named if isinstance(named, Tensor) else None
@@ -32,7 +32,7 @@ def is_named(outputs: Any) -> bool:
 
 
 def row_of(outputs: Any, row: int, n_rows: int) -> Any:
-    """What the model would have returned for one row of a batch: every tensor with an axis of rows keeps that row.
+    """Cut out what the model would have returned for one row of a batch: tensors with an axis of rows keep that row.
 
     Nested tuples, dictionaries and plain objects keep their kind, so that a function of the output finds what it would
     find for this input alone.
@@ -54,7 +54,7 @@ def _row_of_part(part: Any, row: int, n_rows: int) -> Any:
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:
-    """Every tensor of decimals in what a model returned, in one order for one model."""
+    """List every tensor of decimals in what a model returned, in one order for one model."""
     found = []
     for part in pytree.tree_leaves(outputs):
         held = [part] if isinstance(part, Tensor) else list(getattr(part, "__dict__", {}).values())
@@ -63,7 +63,7 @@ def tensors_of(outputs: Any) -> list[Tensor]:
 
 
 def cut_to(outputs: Any, sizes: Any) -> Any:
-    """The same outputs with every axis but the rows' cut to what the untouched model returned (`sizes_of`).
+    """Cut every axis of outputs but the rows' to what the untouched model returned (`sizes_of`).
 
     Parts that it did not return, such as attention asked for beside them, stay as they are.
     """
@@ -77,7 +77,7 @@ def cut_to(outputs: Any, sizes: Any) -> Any:
 
 
 def sizes_of(outputs: Any) -> Any:
-    """Shapes of every tensor that a model returned, by name where it gives names."""
+    """List the shapes of every tensor that a model returned, by name where it gives names."""
     if isinstance(outputs, Mapping):
         return {name: sizes_of(part) for name, part in outputs.items()}
     return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(outputs)]
@@ -90,7 +90,7 @@ def _cut(leaf: Any, size: tuple[int, ...] | None) -> Any:
 
 
 def each_row(function: Any, outputs: Any, n_rows: int) -> list[Any]:
-    """A user's function of every row's own outputs.
+    """Apply a user's function to every row's own outputs.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def each_row(function: Any, outputs: Any, n_rows: int) -> list[Any]:
 
 
 def described(outputs: Any) -> str:
-    """Kind and parts of an output, for messages."""
+    """Name kind and parts of an output, for messages."""
     if isinstance(outputs, Tensor):
         return f"a tensor of shape {tuple(outputs.shape)}"
     names = [str(name) for name in outputs] if isinstance(outputs, Mapping) else []

@@ -40,7 +40,7 @@ def check_files(folder: Path, name: str, config: PreTrainedConfig, *, trust_remo
 
 
 def _first_file(folder: Path, name: str, config: PreTrainedConfig) -> str:
-    """The file that transformers opens first: the one that the configuration names, else a usual one."""
+    """Find the file that transformers opens first: the one that the configuration names, else a usual one."""
     named = getattr(config, "transformers_weights", None)
     if named is not None:
         _check_name(named, f"{name}: config.json (transformers_weights)", index=True)

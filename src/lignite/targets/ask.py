@@ -90,7 +90,7 @@ def check_repeated(model: Model, first: Float[Tensor, "..."], again: Float[Tenso
 
 
 def answered(row: Row, value: Float[Tensor, "*one"], choices: Float[Tensor, " choice"] | None) -> tuple[float, ...]:
-    """What is compared when a model is asked about a row again: F, and the choices that stand beside it.
+    """Say what is compared when a model is asked about a row again: F, and the choices that stand beside it.
 
     F alone may be the same by chance: dropout on logits leaves half of them as they were. Of a vocabulary the choices
     that the row lists are looked at.
@@ -132,7 +132,7 @@ def _is_same(first: Sequence[float], again: Sequence[float]) -> bool:
 
 
 def _answer(outputs: Any, objective: Objective) -> Tensor:
-    """All choices of one row, or its function's value."""
+    """List all choices of one row, or its function's value."""
     return values(outputs, [objective]) if objective.function else choices_of(outputs, [objective]).float()
 
 
@@ -150,7 +150,7 @@ def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length
 
 
 def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
-    """Greedy continuation, one row per generated token."""
+    """Continue greedily, one row per generated token."""
     for step in range(steps):
         outputs = run(model.network, encoded.tensors)
         row = _settle(model, encoded, outputs, None, len(encoded.tokens))

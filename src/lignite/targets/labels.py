@@ -19,7 +19,7 @@ class Labels:
         return self.names[index]
 
     def find(self, label: str | int) -> int | None:
-        """The number of a class; None where there is no such class."""
+        """Find the number of a class; None where there is no such class."""
         if isinstance(label, int) and not isinstance(label, bool):
             return label if 0 <= label < len(self.names) else None
         if label in self.names:
@@ -30,7 +30,7 @@ class Labels:
         return int(label) if str(label).isdecimal() and int(label) < len(self.names) else None
 
     def number(self, label: str | int) -> int:
-        """The same, and an OptionError where there is no such class."""
+        """Find it, or raise an OptionError where there is no such class."""
         found = self.find(label)
         if found is not None:
             return found
@@ -40,6 +40,6 @@ class Labels:
 
     @property
     def listed(self) -> str:
-        """All classes, or the first and the last of many, for errors."""
+        """List all classes, or the first and the last of many, for errors."""
         shown = ", ".join(f"{number} {name!r}" for number, name in enumerate(self.names[:LISTED]))
         return shown + (f", … {len(self.names) - 1} {self.names[-1]!r}" if len(self.names) > LISTED else "")

@@ -78,7 +78,7 @@ class Choices:
 
 
 def values(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
-    """F of every row, differentiable."""
+    """Compute F of every row, differentiable."""
     first = objectives[0]
     if first.function is not None:
         return _of_function(first.function, outputs, len(objectives))
@@ -93,7 +93,7 @@ def values(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, " row
 
 
 def choices_of(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, "row choice"]:
-    """The logits among which each row's objective is one."""
+    """Find the logits among which each row's objective is one."""
     first = objectives[0]
     if first.kind == "span":
         parts = [part_of(outputs, f"{item.part}_logits") for item in objectives]
@@ -107,7 +107,7 @@ def choices_of(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, "
 
 
 def probabilities(logits: Float[Tensor, "row choice"], objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
-    """Probability of each row's choice (against the opposed one alone, where there is one); NaN for a regression."""
+    """Compute the probability of each row's choice (against the opposed one, if there is one); NaN for regressions."""
     found = []
     for row, item in zip(logits.double(), objectives, strict=True):
         if item.link == "none":
@@ -120,7 +120,7 @@ def probabilities(logits: Float[Tensor, "row choice"], objectives: Sequence[Obje
 
 
 def chances(logits: Float[np.ndarray, " choice"], link: str) -> Float[np.ndarray, " choice"]:
-    """Probabilities of logits; not a number where there is no link between them."""
+    """Compute probabilities of logits; not a number where there is no link between them."""
     return np.asarray(_linked(torch.from_numpy(logits), link).numpy())
 
 
@@ -131,7 +131,7 @@ def _linked(logits: Float[Tensor, "*row choice"], link: str) -> Tensor:
 
 
 def _of_function(function: Function, outputs: Any, n_rows: int) -> Tensor:
-    """The function of each row by itself: what mixes rows, or counts them, sees one."""
+    """Apply the function to each row by itself: what mixes rows, or counts them, sees one."""
     found = []
     for value in each_row(function, outputs, n_rows):
         if not isinstance(value, Tensor) or value.shape not in ((), (1,)) or not value.dtype.is_floating_point:
@@ -149,7 +149,7 @@ def _numbers(values: Sequence[int | None], like: Shaped[Tensor, "..."]) -> Int[T
 
 
 def kind_of(model: Model, outputs: Any) -> str:
-    """What a model answers, told by what it returns for one input and by the class it was loaded as."""
+    """Tell what a model answers, told by what it returns for one input and by the class it was loaded as."""
     name = type(model.network).__name__
     if part_of(outputs, "start_logits") is not None and part_of(outputs, "end_logits") is not None:
         return "span"
@@ -229,7 +229,7 @@ def resolve(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, *, len
 
 
 def as_target(wanted: Wanted) -> Target:
-    """One way of asking out of several: a label, a pair of labels, a Target."""
+    """Make a Target of every way of asking: a label, a pair of labels, a Target."""
     if wanted is None:
         return Target()
     if isinstance(wanted, Target):
@@ -392,7 +392,7 @@ class _Vocabulary:
 
 
 def list_choices(model: Model, outputs: Any, objective: Objective) -> Choices:
-    """The choices of one input alone, for its result."""
+    """List the choices of one input alone, for its result."""
     if objective.function is not None:
         return Choices()
     logits = choices_of(outputs, [objective])[0].double()

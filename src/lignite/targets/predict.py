@@ -39,7 +39,7 @@ class Prediction:
 
 
 def predict(model: Model, rows: Sequence[Row], *, memory: int | float | str | None = None) -> Prediction:
-    """F, its probability and the leading choice of every row, in batches of similar length."""
+    """Compute F, its probability and the leading choice of every row, in batches of similar length."""
     budget = memory_budget(model.device, memory)
     with at_rest(model.network), torch.no_grad():  # tensors made outside may be those of the caller's inference mode
         value = torch.empty(len(rows), dtype=torch.float64)

@@ -56,7 +56,7 @@ class Row:
 
 
 def batches(model: Model, rows: Sequence[Row], max_tokens: float) -> Iterator[list[int]]:
-    """Places of rows that are run together: similar lengths side by side, at most `max_tokens` with their padding."""
+    """Choose rows to run together, by place: similar lengths side by side, at most `max_tokens` with their padding."""
     order = sorted(range(len(rows)), key=lambda place: (rows[place].n_tokens, place))
     # A function of the output may average over tokens: it must never see padding.
     function = any(row.objective.function is not None for row in rows)
@@ -120,7 +120,7 @@ def _same_answer(alone: Any, together: Any) -> bool:
 
 
 def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:
-    """One batch of several rows; shorter ones are padded on the right and masked."""
+    """Make one batch of several rows; shorter ones are padded on the right and masked."""
     length = max(row.n_tokens for row in rows)
     first = rows[0].encoded.tensors
     if all(row.encoded.tensors["input_ids"].shape[1] == length for row in rows if "input_ids" in row.encoded.tensors):
@@ -136,12 +136,12 @@ def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:
 
 
 def lengthened(part: Shaped[Tensor, "1 token *any"], length: int, fill: int) -> Tensor:
-    """An input of every token, with as many more on its right as make `length`."""
+    """Make an input of every token, with as many more on its right as make `length`."""
     return nn.functional.pad(part, (*[0, 0] * (part.ndim - 2), 0, length - part.shape[1]), value=fill)
 
 
 def padding_id(model: Model) -> int:
-    """Id of a token that the model can read and that stands for none; the first of the vocabulary where it has none."""
+    """Find the id of a token that the model can read and that stands for none, or else the vocabulary's first."""
     number = role_id(model, "pad")
     if number is not None:
         return number
@@ -151,7 +151,7 @@ def padding_id(model: Model) -> int:
 
 
 def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> Any:
-    """The model's whole output, without caches, by name where it can be; use it inside `at_rest`.
+    """Run the model for its whole output, without caches, by name where it can be; use it inside `at_rest`.
 
     Options that the model's forward does not take are left out.
     """
@@ -175,7 +175,7 @@ def _batches_allowed(network: nn.Module) -> AbstractContextManager[None]:
 
 
 def bytes_per_token(model: Model, *, gradient: bool) -> float:
-    """Memory that a forward pass takes for one token: of one layer at a time, or of all where gradients are kept."""
+    """Estimate the memory of a forward pass per token: of one layer at a time, or of all where gradients are kept."""
     widths, size = read_widths(model.config), torch.finfo(model.dtype).bits // 8
     layers = widths.layers if gradient else 1
     vocabulary = widths.vocabulary if writes_words(model.network) else 0

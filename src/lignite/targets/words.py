@@ -4,7 +4,7 @@ from lignite.targets.rows import Row
 
 
 def words_of(row: Row, *, keep_special: bool = True) -> list[int]:
-    """Places that may change: never the padding, and special tokens only if they are not kept."""
+    """List the places that may change: never the padding, and special tokens only if they are not kept."""
     tokens = row.encoded.tokens
     return [
         place
@@ -14,5 +14,5 @@ def words_of(row: Row, *, keep_special: bool = True) -> list[int]:
 
 
 def removable(row: Row) -> list[int]:
-    """Places that may change without changing the question: all words but the one at which the model answers."""
+    """List the places that may change while the question stays: all words but the one at which the model answers."""
     return [place for place in words_of(row) if place != row.objective.position]
