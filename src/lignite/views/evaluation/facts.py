@@ -138,10 +138,15 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
 
 def _removed(attrs: Mapping[str, Any]) -> str:
     """What stands in the place of removed tokens."""
+    drawn = {fill: f"{fill} ({attrs['draws']} draws)" for fill in ("unigram", "others")}
     neutral = attrs.get("neutral", [])
-    mean = [f"{MEAN} the mean of {', '.join(neutral)}"] if neutral else []
-    draws = [f"{fill} {attrs['draws']} draws" for fill in attrs["fills"] if fill in ("unigram", "others")]
-    return ", ".join([" and ".join(attrs["fills"]), *mean, *draws, f"curves of {attrs['steps']} steps"])
+    return "; ".join(
+        [
+            ", ".join(drawn.get(fill, fill) for fill in attrs["fills"]),
+            *([f"{MEAN} is the mean of {', '.join(neutral)}"] if neutral else []),
+            f"curves of {attrs['steps']} steps",
+        ]
+    )
 
 
 def heading_of(fill: str) -> str:
