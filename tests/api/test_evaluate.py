@@ -870,10 +870,12 @@ def test_words_are_drawn_from_the_whole_data_set_or_from_a_corpus(model, explain
     all_of_them = evaluate(model, ROWS, "saliency", **options).scores
     other = evaluate(model, ROWS, "saliency", corpus=corpus, draws=1, **options).scores
     again = evaluate(model, ROWS, "saliency", corpus=["superb"], draws=3, **options).scores
+    named = evaluate(model, ROWS, "saliency", corpus=TEXTS, **options).scores
 
     by_text = all_of_them[all_of_them["id"].isin(few["id"]) & (all_of_them["method"] == "saliency")]["value"]
     # float32 sums in other batches differ by some 1e-6
     np.testing.assert_allclose(few[few["method"] == "saliency"]["value"], by_text, atol=1e-5)
+    np.testing.assert_allclose(named["value"], all_of_them["value"], atol=1e-5)
     assert not np.allclose(other["value"], all_of_them["value"], atol=1e-3)
     np.testing.assert_allclose(other["value"], again["value"], atol=1e-5)  # one word: every drawing is the same
     with pytest.raises(OptionError, match="corpus= is where fills='unigram' draws words from, and fills are mask"):
