@@ -506,8 +506,8 @@ def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
     versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
     chosen = "the first in an order by lot" if study.in_order else f"drawn with seed {attrs['seed']}"
     lines = [
-        f"{shown} of {count(study, shared)} {study.split} {kind} of `{study.data}`, {chosen}; {explained} is explained. "
-        f"Model `{study.model}`, sha256 of its weights "
+        f"{shown} of {count(study, shared)} {study.split} {kind} of `{study.data}`, {chosen}; {explained} is "
+        f"explained. Model `{study.model}`, sha256 of its weights "
         f"`{attrs['model_sha256'][:16]}…`, {accuracy}. Means with "
         f"{attrs['confidence']:.0%} bootstrap "
         rf"intervals; best in bold; \* differs from `{attrs['reference']}` (paired bootstrap, Holm, p < 0.05); † "
