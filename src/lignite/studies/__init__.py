@@ -8,9 +8,11 @@ Each study is a file with a class; imported here, it is `lignite.study.NAME` and
 from lignite.studies.pairings import Consistency
 from lignite.studies.roles import Roles
 from lignite.studies.path_shape import Paths
+from lignite.studies.evidence_by_layer import Layers
+from lignite.studies.checkpoints import Compare
 from lignite.studies.audit import Trust
 
 # isort: on
 from lignite.studies.study import STUDIES, Study
 
-__all__ = ["STUDIES", "Consistency", "Paths", "Roles", "Study", "Trust"]
+__all__ = ["STUDIES", "Compare", "Consistency", "Layers", "Paths", "Roles", "Study", "Trust"]
