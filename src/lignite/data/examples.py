@@ -257,6 +257,8 @@ def as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str,
     """A bare text or image is a row of one column, a pair of two."""
     if isinstance(row, Mapping):
         return row
+    if isinstance(row, Example):
+        return {column: getattr(row, role) for role, column in columns.items()}
     if "image" in columns:
         if isinstance(row, str) or is_picture(row):
             return {columns["image"]: row}
