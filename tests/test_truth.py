@@ -11,6 +11,7 @@ import torch
 from tests.kit.architectures import ARCHITECTURES, Architecture, full_precision
 from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_network
 from tests.kit.tiny_tokenizers import word_piece
+from tests.kit.wide import mostly_wide
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -48,6 +49,21 @@ FAMILIES = {
     "mamba": "no heads",
 }
 """One family at least for every ingredient that a plan could get wrong; the battery has them all, in less detail."""
+
+COMMON = (
+    "bert",
+    "modernbert",
+    "t5",
+    "gpt2",
+    "gpt_bigcode",
+    "mistral",
+    "olmo",
+    "gpt_oss",
+    "beit",
+    "deberta-v2",
+    "bloom",
+)
+"""Those that run by default where a test tries all of them; the rest run with the sweeps."""
 
 DIVERSE = ("bert", "gpt_oss", "deberta-v2")
 """Closed form and shared path, without and with everything that may enter a softmax; and the projection route."""
@@ -132,7 +148,7 @@ def composed_of(attention: Tensor, moved: Tensor, mlp: Tensor, targets, *, conse
 
 
 @pytest.mark.parametrize("baseline", ["target_token", "zero"])
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "mamba"])
+@pytest.mark.parametrize("name", mostly_wide([name for name in FAMILIES if name != "mamba"], COMMON))
 def test_maps_of_every_kind_of_block_equal_the_definition(name, baseline):
     """Masks, windows, positions, groups, caps, sinks and norms change how a map is computed, never what it is."""
     targets = (1, LENGTH - 1)

@@ -12,6 +12,7 @@ from tests.kit.architectures import full_precision, randomize
 from tests.kit.headed_models import headed
 from tests.kit.methods import those_of
 from tests.kit.snapshots import Interruption, snapshot
+from tests.kit.wide import mostly_wide
 from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import ViTImageProcessorPil
@@ -67,6 +68,9 @@ PREFIX = {
 OBLONG_FAMILIES = ("vit", "deit", "beit", "data2vec-vision", "ijepa", "vit_msn")
 """Families whose own size need not be a square."""
 
+KINDS = ("vit", "beit", "dinov2_with_registers", "clip", "vit_mae-head", "data2vec-vision", "ijepa")
+"""Families that differ most, by positions, registers, towers, class tokens and heads; others run with the sweeps."""
+
 CASES = [
     *((name, OWN, OWN) for name in FAMILIES),
     *((name, OWN, OTHER) for name in FAMILIES),
@@ -76,12 +80,13 @@ CASES = [
 
 def cases(chosen):
     ids = ["-".join(map(str, (name, *own, "at", *size))) for name, own, size in chosen]
-    return pytest.mark.parametrize(("name", "own", "size"), chosen, ids=ids)
+    shown = mostly_wide(chosen, [case for case in chosen if case[0] in KINDS])
+    return pytest.mark.parametrize(("name", "own", "size"), shown, ids=ids)
 
 
 every_case = cases(CASES)
 every_oblong_case = cases([case for case in CASES if case[2] != OWN])
-every_family = pytest.mark.parametrize("name", FAMILIES)
+every_family = pytest.mark.parametrize("name", mostly_wide(FAMILIES, KINDS))
 
 
 @cache
@@ -246,7 +251,7 @@ ALIKE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "method"), ALIKE)
+@pytest.mark.parametrize(("name", "method"), mostly_wide(ALIKE, [case for case in ALIKE if case[0] in KINDS]))
 def test_an_image_is_explained_as_it_is_alone(name, method):
     """Neither the company of images of another size, nor of as many patches, nor the order changes a number."""
     model = model_of(name)
@@ -632,7 +637,7 @@ def test_a_masked_start_is_what_the_model_makes_of_masked_patches(name):
     assert patches.abs().max() > 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "clip"])
+@pytest.mark.parametrize("name", mostly_wide([name for name in FAMILIES if name != "clip"], set(KINDS) - {"clip"}))
 def test_the_mean_is_the_average_patch_in_its_place(name):
     """Patches enter as the mean of what they are, positions stay theirs: no mean of the class token or of places.
 

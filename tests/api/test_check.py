@@ -10,6 +10,7 @@ import transformers
 from rich.console import Console
 from tests.kit.architectures import ARCHITECTURES, VOCABULARY
 from tests.kit.tiny_tokenizers import word_piece
+from tests.kit.wide import wide
 from typer.testing import CliRunner
 
 import lignite
@@ -271,6 +272,7 @@ def test_details_that_are_missing_are_named_in_the_verdict():
     assert "--maps whole" in lignite.check(mamba, length=LENGTH).verdict
 
 
+@pytest.mark.parametrize("family", ["bert", *wide("gpt2", "llama"), "bloom", *wide("mamba")], indirect=True)
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_table_fits_and_cuts_nothing_off(family, width, capsys):
     """Names of routes and plans are what a reader searches the documentation for."""

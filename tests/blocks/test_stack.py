@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose
 from tests.kit.architectures import ARCHITECTURES, full_precision
 from tests.kit.headed_models import headed
 from tests.kit.snapshots import snapshot
+from tests.kit.wide import mostly_wide
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -22,6 +23,12 @@ from lignite.errors import ModelError, OptionError
 from lignite.models.hold import at_rest
 from lignite.targets.ask import ask
 from lignite.targets.target import Target
+
+KINDS = (
+    "bert", "albert", "deberta-v2", "modernbert", "t5", "bart", "gpt2", "gpt_neox", "llama", "gemma3_text", "gpt_oss",
+    "helium", "bloom", "falcon-alibi", "gptj", "mpt", "deepseek_v3", "mamba", "vit", "beit-shared", "dinov3_vit",
+)  # fmt: skip
+"""One for every way in which blocks need something of each other; the rest run with the sweeps."""
 
 ROUNDED = {"rtol": 0, "atol": 1e-9}
 """Float64 sums in another order; some families keep rotary angles in float32."""
@@ -44,7 +51,7 @@ def here(n_rows: int = 1) -> Tensor:
     return torch.arange(n_rows)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", mostly_wide(ARCHITECTURES, KINDS))
 def test_every_model_is_replayed_from_every_layer(name):
     """Shared blocks, position biases that are handed on, caches, residual streams: what a block needs, it gets.
 
@@ -63,7 +70,7 @@ def test_every_model_is_replayed_from_every_layer(name):
             assert_close(stack.block(layer, stack.states[layer], here()), stack.states[layer + 1], **ROUNDED)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", mostly_wide(ARCHITECTURES, KINDS))
 def test_points_that_enter_at_different_layers_are_answered_as_each_alone(name):
     """One run for all: blocks work on the points that have entered. Where that cannot be, one layer after the other."""
     with at_rest((stack := stack_of(name)).network), torch.no_grad():

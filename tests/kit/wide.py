@@ -21,4 +21,4 @@ def mostly_wide(values: Iterable[Any], by_default: Sequence[Any]) -> list[Any]:
     every = list(values)
     unknown = set(by_default) - set(every)
     assert not unknown, f"{unknown} are none of the cases"
-    return [value if value in by_default else pytest.param(value, marks=pytest.mark.wide) for value in every]
+    return [value if value in by_default else wide(value)[0] for value in every]
