@@ -155,6 +155,17 @@ def test_a_model_that_sees_hidden_words_is_refused(bag, monkeypatch):
     assert check_fills(bag, "neutral", row=row) == ("delete", "unigram")
 
 
+def test_a_model_that_counts_positions_by_the_mask_is_refused():
+    """OPT numbers the words that are seen: hiding one would move all behind it."""
+    model = headed("opt", "OPTForCausalLM")
+    (row,) = ask(model, ["the plot was thin"])
+
+    with pytest.raises(
+        OptionError, match="OPTForCausalLM counts positions anew where words are hidden; use 'delete' or"
+    ):
+        check_fills(model, "hide", row=row)
+
+
 def test_neutral_is_what_the_model_can_do(bag):
     """All three for most; without a special token that stays, a text cannot be emptied."""
     bare = bag_of_words(WEIGHTS, special=False)
