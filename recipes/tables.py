@@ -254,6 +254,14 @@ STUDIES = {
     "sst": Study(
         title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, steps=6, words=(6, 30), rivals="sst"
     ),
+    "sst-filled": Study(
+        title="SST, test, by fills that are baselines",
+        data="sst",
+        methods=ALL,
+        metrics=WITH_SIGNS,
+        fills=("mask", "pad"),
+        limit=40,
+    ),
     "gpt2": Study(
         title="Next tokens of a small decoder",
         data=BEGINNINGS,
@@ -569,6 +577,7 @@ PAGES = {
     "choose-sst": "sst",
     "choose-hatexplain": "hatexplain",
     "sst-dev": "sst",
+    "sst-filled": "sst",
     "hatexplain-evidence": "hatexplain",
     "toxic-spans-evidence": "toxic-spans",
     "movies-evidence": "movies",
