@@ -270,7 +270,7 @@ STUDIES = {
         methods=MAIN,
         metrics=("insertion-minus-deletion", "area-between", "comprehensiveness", "sufficiency", *COST),
         fills=("neutral",),
-        limit=50,
+        limit=40,
         steps=6,
     ),
     "hatexplain": Study(
