@@ -900,3 +900,12 @@ def test_a_row_that_starts_from_its_fill_is_marked(model, explainer, tmp_path):
     assert [line.split()[:2] for line in lines if "†" in line and "±" in line.split("†")[1]] == [["ca-lig", "†"]]
     assert any("† :" in line or "†: its baseline is this fill" in line for line in lines)
     assert evaluation_html(told).count(">†</span>") == 1
+
+
+def test_orders_that_delete_share_deletion(model, explainer):
+    """And with it the mean over the neutral fills; the path alone does not, and nobody hides words."""
+    told = evaluate(model, TEXTS, "relevance-flow:orders=true,relevance-flow:orders=false", metrics="deletion", steps=1)
+
+    orders, path, _ = told.attrs["baselines"]
+    assert [told.shares_baseline(orders, fill) for fill in ("delete", "hide", "neutral")] == [True, False, True]
+    assert not any(told.shares_baseline(path, fill) for fill in ("delete", "hide", "neutral"))

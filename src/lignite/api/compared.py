@@ -36,7 +36,7 @@ class Compared:
     def baselines(self, model: Model) -> tuple[str, ...]:
         """What stands for an absent token in its explanations, by names of fills and baselines."""
         settled = self.method.starting_at(usual_baseline(model))
-        return settled.baselines if isinstance(settled, FromBaseline) else ()
+        return settled.absences if isinstance(settled, FromBaseline) else ()
 
     def key(self, example: Example) -> str:
         """Of its explanation of an example: the same for the same content and options, whatever they are called.

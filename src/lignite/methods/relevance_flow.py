@@ -37,6 +37,11 @@ class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", s
         unset="none",
     )
 
+    @property
+    def absences(self) -> tuple[str, ...]:
+        """Its baselines, and deletion where tokens arrive in orders."""
+        return (*self.baselines, "delete") if self.orders else self.baselines
+
     def check(self) -> None:
         """Refuse two companions of the path at once."""
         super().check()

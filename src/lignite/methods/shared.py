@@ -41,6 +41,11 @@ class FromBaseline(Method):
         """The names of `baseline`."""
         return tuple(self.baseline)
 
+    @property
+    def absences(self) -> tuple[str, ...]:
+        """What stands for an absent token, by names of baselines and fills: who judges by one of them shares it."""
+        return self.baselines
+
     def check(self) -> None:
         """Refuse a baseline that is none or two things."""
         super().check()
