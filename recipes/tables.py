@@ -164,6 +164,9 @@ FEW_OF_IMAGES = tuple(
     method for method in IMAGE_METHODS if "blur" not in method.removesuffix("black+blur") and "path=layer" not in method
 )
 """For places in pictures, which the lesser baselines touch little."""
+SAME = (
+    "The lower third of three layers is layer 0, so that `ca-lig:baseline=mean` is `ig:baseline=mean` by another name."
+)
 IMAGE_FILLS = ("others", "black", "mean", "blur")
 REMOVAL = ("insertion-minus-deletion", "comprehensiveness")
 PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
@@ -198,6 +201,8 @@ class Study:
     """Of images: what is known of their places."""
     trained: str = ""
     """Name of the model's folder, where it is not that of the data."""
+    note: str = ""
+    """What a reader must know of the rows."""
 
     @property
     def model(self) -> str:
@@ -299,15 +304,17 @@ STUDIES = {
             methods=IMAGE_METHODS,
             metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
             fills=IMAGE_FILLS,
-            limit=60,
+            limit=25 if part else 40,
             of_label=True,
             columns=("mask", "distractor"),
+            note="" if "deep" in trained else SAME,
         )
-        for name, trained, title in (
-            ("scenes-deep", "fmnist-scenes-deep", "Fashion scenes, six layers"),
-            ("scenes", "fmnist-scenes", "Fashion scenes, three layers"),
+        for name, trained, title, parts in (
+            ("scenes-deep", "fmnist-scenes-deep", "Fashion scenes, six layers", ("-dev", "")),
+            ("scenes", "fmnist-scenes", "Fashion scenes, three layers", ("",)),
+            ("scenes-mae", "fmnist-scenes-mae", "Fashion scenes, encoder pre-trained as a masked autoencoder", ("",)),
         )
-        for part in ("-dev", "")
+        for part in parts
     },
     **{
         f"mosaics{part}": Study(
@@ -317,7 +324,7 @@ STUDIES = {
             methods=FEW_OF_IMAGES,
             metrics=("grid-pointing-game",),
             fills=("black",),
-            limit=40,
+            limit=8,
             of_label=True,
             columns=("cells",),
         )
@@ -524,6 +531,7 @@ def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
         "",
         f"    python recipes/tables.py {name}",
     ]
+    lines += ["", study.note] if study.note else []
     if len(found.skipped):
         reasons = found.skipped.groupby(["method", "reason"]).size()
         lines += ["", "Not computed:", ""]
@@ -539,6 +547,7 @@ REMOVED = {
     "delete": "Removed tokens are deleted:",
     "hide": "Removed tokens are hidden by the attention mask:",
     "unigram": "Removed tokens become words drawn from the set, mean of four drawings:",
+    "others": "Removed patches become those of other pictures (nobody's baseline), mean of four drawings:",
     "": "Nothing removed:",
 }
 
@@ -585,6 +594,7 @@ PAGES = {
     "scenes-dev": "scenes",
     "scenes-deep-dev": "scenes",
     "scenes-deep": "scenes",
+    "scenes-mae": "scenes",
     "mosaics": "scenes",
     "mosaics-deep": "scenes",
     "pets": "flowers-pets",
