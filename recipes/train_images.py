@@ -73,7 +73,7 @@ RECIPES = {
     "fmnist-scenes-mae": Recipe(**asdict(SCENES) | {"pretrain": 20}),
     "fmnist-scenes-deep": Recipe(**asdict(SCENES) | {"layers": 6, "learning_rate": 1e-3}),
     "flowers-pets": PHOTOGRAPHS,
-    "flowers-pets-deep": Recipe(**asdict(PHOTOGRAPHS) | {"layers": 6}),
+    "flowers-pets-deep": Recipe(**asdict(PHOTOGRAPHS) | {"layers": 6, "epochs": 32}),
 }
 
 
