@@ -140,7 +140,7 @@ IMAGE_METHODS = (
     *(
         f"relevance-flow:{orders}baseline={baseline}"
         for orders in ("orders=true,", "")
-        for baseline in ("black+blur", "black", "blur", "mean")
+        for baseline in ("mean", "black", "blur", "black+blur")
     ),
     "ca-lig:baseline=mean",
     "ca-lig:layer_weights=all,baseline=mean",
@@ -476,7 +476,7 @@ def differences(found: Evaluation, fill: str) -> dict[str, str]:
 
 def table(found: Evaluation, fill: str) -> list[str]:
     """Markdown: methods by the metrics of one fill; the best mean in bold, * where it differs from the reference."""
-    beside = differences(found, fill) if fill == MEAN else {}
+    beside = differences(found, fill) if fill in (MEAN, "others") else {}
     rows = found.table[found.table["fill"] == fill]
     metrics = list(dict.fromkeys(rows["metric"]))
     better = {metric: found.attrs["metrics"][metric]["better"] for metric in metrics}
