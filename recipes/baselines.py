@@ -47,9 +47,9 @@ from lignite.targets.rows import Row
 from lignite.targets.target import Target
 from lignite.targets.words import removable
 from tables import insert, number, pages
-from train import processor
 from train_decoder import SOURCES, reviews, snippets
 from train_decoder import rows as lines_of
+from training import processor
 
 SEED = 0
 DRAWS = 4

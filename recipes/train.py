@@ -7,21 +7,15 @@ scores, and the sha256 of its weights. README.md has the table.
 """
 
 import argparse
-import hashlib
-import json
-import platform
 import random
 import statistics
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -35,6 +29,7 @@ from transformers import (
 
 from data import LONGEST, ROOT, SETS, Example, read, shared_folder
 from train_tiny_sentiment import train_vocabulary
+from training import compare, step, tent, write_card
 
 VOCABULARY = 8_000
 """Word pieces of a model that is trained anew."""
@@ -132,11 +127,6 @@ def batches(lengths: Sequence[int], size: int, order: random.Random) -> Iterator
     yield from order.sample(groups, len(groups))
 
 
-def tent(progress: float, top: float) -> float:
-    """Linear from 0 at the start to 1 at `top` and back to 0 at the end."""
-    return min(progress / top, (1 - progress) / (1 - top))
-
-
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -155,14 +145,10 @@ def train(
         pieces = [window(numbers, recipe.window - 2, order) for numbers in whole]
         losses = []
         for places in batches([len(piece) for piece in pieces], recipe.batch_size, order):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * tent(done / total, recipe.warm_up)
+            rate = recipe.learning_rate * tent(done / total, recipe.warm_up)
             with torch.autocast("cpu", torch.bfloat16):
                 loss = model(**padded(tokenizer, [pieces[place] for place in places]), labels=labels[places]).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            step(optimiser, loss, model.parameters(), rate)
             losses.append(loss.item())
             done += len(places)
         model.eval()
@@ -187,24 +173,12 @@ def predictions(
     return found
 
 
-def f1(given: Sequence[int], true: Sequence[int], label: int) -> float:
-    """Harmonic mean of precision and recall of one class, 0 where it is never right."""
-    both = sum(one == other == label for one, other in zip(given, true, strict=True))
-    return 2 * both / max(given.count(label) + true.count(label), 1)
-
-
 def score(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example]
 ) -> dict[str, float | int]:
     """Accuracy beside that of always giving the commonest label, and F1 averaged over classes."""
     true = [model.config.label2id[example.label] for example in examples]
-    given = predictions(model, tokenizer, examples)
-    return {
-        "n": len(true),
-        "accuracy": round(statistics.fmean(one == other for one, other in zip(given, true, strict=True)), 4),
-        "majority": round(Counter(true).most_common(1)[0][1] / len(true), 4),
-        "macro_f1": round(statistics.fmean(f1(given, true, label) for label in range(model.config.num_labels)), 4),
-    }
+    return compare(predictions(model, tokenizer, examples), true, model.config.num_labels)
 
 
 def permuted(examples: Sequence[Example], order: random.Random) -> list[Example]:
@@ -212,34 +186,6 @@ def permuted(examples: Sequence[Example], order: random.Random) -> list[Example]
     labels = [example.label for example in examples]
     order.shuffle(labels)
     return [Example(example.id, example.text, label) for example, label in zip(examples, labels, strict=True)]
-
-
-def processor() -> str:
-    """What the machine calls its processor."""
-    table = Path("/proc/cpuinfo")
-    names = [line for line in table.read_text().splitlines() if "model name" in line] if table.is_file() else []
-    return names[0].split(":")[1].strip() if names else platform.machine()
-
-
-def write_card(folder: Path, arguments: argparse.Namespace, *, scores: dict[str, Any], **training: Any) -> None:
-    """card.json beside the weights: which they are, how good, how they came about; printed, too."""
-    on_gpu = getattr(arguments, "device", "cpu").startswith("cuda")
-    card = {
-        "name": arguments.name,
-        "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "scores": scores,
-        "command": f"python {' '.join(sys.argv)}",
-        "seed": arguments.seed,
-        **training,
-        "machine": torch.cuda.get_device_name() if on_gpu else f"{processor()}, one thread",
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
-    print(json.dumps(card, indent=2))
 
 
 def main() -> None:

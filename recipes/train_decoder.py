@@ -42,7 +42,8 @@ from transformers import (
 )
 
 from data import ROOT, SETS, Example, read, shared_folder
-from train import batches, tent, write_card
+from train import batches
+from training import grouped, step, tent, write_card
 
 VOCABULARY = 4_096
 POSITIONS = 256
@@ -233,23 +234,17 @@ def train(
     model: PreTrainedModel, task: Task, recipe: Recipe, order: random.Random, after_epoch: Callable[[], str]
 ) -> None:
     """Fit the model in place: AdamW, products in bfloat16; matrices decay, vectors do not."""
-    matrices = [weight for weight in model.parameters() if weight.dim() > 1]
-    vectors = [weight for weight in model.parameters() if weight.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = grouped(model.parameters(), recipe.weight_decay)
     optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
     for epoch in range(recipe.epochs):
         model.train()
         pieces, losses, done = task.pieces(recipe, order), [], 0
         for places in batches([len(piece) for piece in pieces], recipe.batch_size, order):
             progress = (epoch + done / len(pieces)) / recipe.epochs
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * max(tent(progress, recipe.warm_up), recipe.final_rate)
+            rate = recipe.learning_rate * max(tent(progress, recipe.warm_up), recipe.final_rate)
             with torch.autocast(model.device.type, torch.bfloat16):
                 loss = task.loss(model, [pieces[place] for place in places])
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            step(optimiser, loss, model.parameters(), rate)
             losses.append(loss.detach())
             done += len(places)
             if len(losses) % 200 == 0:

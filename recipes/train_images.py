@@ -7,10 +7,8 @@ it was trained on, its scores, and the sha256 of its weights. README.md has the 
 """
 
 import argparse
-import json
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTMAEConfig, ViT
 
 from data import ROOT, shared_folder
 from image_data import FLOWERS, ITEMS, PETS, SETS, Picture
-from train import f1, tent, write_card
+from training import compare, grouped, step, tent, write_card, write_processor
 
 MEAN, DEVIATION = 0.5, 0.25
 """What the processor takes from every channel, and divides it by."""
@@ -172,23 +170,14 @@ def fit(
 ) -> None:
     """Lower the loss of shuffled batches: AdamW, matrices decay, the rate goes up once and down to 0."""
     learned = [one for one in model.parameters() if one.requires_grad]
-    groups = [
-        {"params": [one for one in learned if one.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [one for one in learned if one.dim() == 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    optimiser = torch.optim.AdamW(grouped(learned, recipe.weight_decay), lr=recipe.learning_rate)
     done, total = 0, epochs * n_pictures
     for epoch in range(epochs):
         model.train()
         losses = []
         for places in torch.randperm(n_pictures).split(recipe.batch_size):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * tent(done / total, recipe.warm_up)
             loss = loss_of(places)
-            loss.backward()
-            nn.utils.clip_grad_norm_(learned, 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            step(optimiser, loss, learned, recipe.learning_rate * tent(done / total, recipe.warm_up))
             losses.append(loss.item())
             done += len(places)
         model.eval()
@@ -203,28 +192,7 @@ def score(model: ViTForImageClassification, pictures: Sequence[Picture]) -> dict
     true = [model.config.label2id[picture.label] for picture in pictures]
     pixels = pixels_of(pictures)
     given = [label for part in pixels.split(100) for label in model(normalised(part)).logits.argmax(-1).tolist()]
-    return {
-        "n": len(true),
-        "accuracy": round(statistics.fmean(one == other for one, other in zip(given, true, strict=True)), 4),
-        "majority": round(Counter(true).most_common(1)[0][1] / len(true), 4),
-        "macro_f1": round(statistics.fmean(f1(given, true, label) for label in range(model.config.num_labels)), 4),
-    }
-
-
-def save(model: ViTForImageClassification, folder: Path, recipe: Recipe) -> None:
-    model.save_pretrained(folder)
-    settings = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": recipe.side, "width": recipe.side},
-        "resample": 2,  # bilinear
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [MEAN] * 3,
-        "image_std": [DEVIATION] * 3,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return compare(given, true, model.config.num_labels)
 
 
 def main() -> None:
@@ -260,7 +228,8 @@ def main() -> None:
     )
     seconds = round(time.process_time())
 
-    save(model, folder, recipe)
+    model.save_pretrained(folder)
+    write_processor(folder, side=recipe.side, mean=MEAN, deviation=DEVIATION)
     write_card(
         folder,
         arguments,

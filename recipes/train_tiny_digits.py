@@ -7,7 +7,6 @@ One thread, seeded: the same machine and library versions give the same file. RE
 
 import argparse
 import hashlib
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from transformers import AutoModelForImageClassification, ViTConfig, ViTForImageClassification
 
 from lignite.zoo.samples import SIDE, Digits, Scene, compose, digit_scenes, read_digits
+from training import grouped, save_in_half, step, tent, write_processor
 
 MEAN, DEVIATION = 0.5, 0.25
 """What the processor takes from every channel, and divides it by."""
@@ -114,11 +114,6 @@ def with_twins(
     return np.concatenate([images, images[..., chance.choice([[1, 2, 0], [2, 0, 1]])]])
 
 
-def tent(progress: float, top: float) -> float:
-    """Linear from 0 at the start to 1 at `top` and back to 0 at the end."""
-    return min(progress / top, (1 - progress) / (1 - top))
-
-
 def train(
     model: ViTForImageClassification, digits: Digits, recipe: Recipe, seed: int, report: Callable[[], str]
 ) -> None:
@@ -130,17 +125,11 @@ def train(
     chance = np.random.default_rng(seed)
     second = nn.Linear(recipe.width, 11)
     learned = [*model.parameters(), *second.parameters()]
-    groups = [
-        {"params": [one for one in learned if one.dim() > 1], "weight_decay": recipe.weight_decay},
-        {"params": [one for one in learned if one.dim() == 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    optimiser = torch.optim.AdamW(grouped(learned, recipe.weight_decay), lr=recipe.learning_rate)
     losses: list[float] = []
     model.train()
-    for step in range(recipe.steps):
-        progress = step / recipe.steps
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * tent(progress, recipe.warm_up)
+    for number in range(recipe.steps):
+        progress = number / recipe.steps
         places = chance.integers(len(digits.labels), size=recipe.batch_size).tolist()
         alone = {"scrambled": 0, "strokes": 0} if progress < recipe.easy else {}
         scenes = [compose(digits, place, chance, bent=recipe.bent, **alone) for place in places]
@@ -148,14 +137,12 @@ def train(
         whole = cross_entropy(model.classifier(states[:, 0]), labels_of(scenes).repeat(2))
         asked = patch_labels_of(scenes, recipe).repeat(2, 1).flatten()
         parts = cross_entropy(second(states[:, 1:]).flatten(0, 1), asked, ignore_index=UNDECIDED)
-        (whole + recipe.patches * (1 - progress) * parts).backward()
-        nn.utils.clip_grad_norm_(learned, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        loss = whole + recipe.patches * (1 - progress) * parts
+        step(optimiser, loss, learned, recipe.learning_rate * tent(progress, recipe.warm_up))
         losses.append(whole.item())
-        if (step + 1) % 100 == 0:
+        if (number + 1) % 100 == 0:
             mean, minutes = statistics.fmean(losses[-100:]), time.process_time() / 60
-            print(f"step {step + 1}: loss {mean:.3f}, {report()}, {minutes:.1f} min of CPU", flush=True)
+            print(f"step {number + 1}: loss {mean:.3f}, {report()}, {minutes:.1f} min of CPU", flush=True)
     model.eval()
 
 
@@ -168,27 +155,6 @@ def accuracy(model: ViTForImageClassification, scenes: Iterable[Scene]) -> float
     given = torch.cat([model(part).logits.argmax(-1) for part in normalised(images_of(shown)).split(100)])
     model.train(was_training)
     return (given == labels_of(shown)).double().mean().item()
-
-
-def save(model: ViTForImageClassification, folder: Path) -> None:
-    """Store the weights in half precision, with a configuration that has them loaded in single precision."""
-    model.half().save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
-    path = folder / "config.json"
-    configuration = {**json.loads(path.read_text()), "dtype": "float32"}
-    path.write_text(json.dumps(configuration, indent=2, sort_keys=True) + "\n")
-    processor = {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": SIDE, "width": SIDE},
-        "resample": 2,  # bilinear
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [MEAN] * 3,
-        "image_std": [DEVIATION] * 3,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor, indent=2, sort_keys=True) + "\n")
 
 
 def main() -> None:
@@ -208,7 +174,8 @@ def main() -> None:
     watched = [compose(kept, place, chance) for place in range(recipe.held_out)]
     model = new_classifier(recipe)
     train(model, shown, recipe, arguments.seed, lambda: f"accuracy on held-out digits {accuracy(model, watched):.3f}")
-    save(model, arguments.out)
+    save_in_half(model, arguments.out)
+    write_processor(arguments.out, side=SIDE, mean=MEAN, deviation=DEVIATION)
 
     model = AutoModelForImageClassification.from_pretrained(arguments.out, local_files_only=True).eval()
     print(f"accuracy on digit_scenes(1000): {accuracy(model, digit_scenes(1000)):.4f}")

@@ -34,6 +34,8 @@ from transformers import (
     BertTokenizer,
 )
 
+from training import grouped, save_in_half, step, tent
+
 SPECIAL = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -41,7 +43,6 @@ SPECIAL = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-
 
 FRAMES = (  # every denial beside its affirmation: alone, "this movie is" would come to mean "not"
     "not {}",
@@ -284,7 +285,7 @@ def train(
     strong = [one for one in examples if coloured(one.target)]
     neutral = [one for one in examples if not coloured(one.target)]
     shown = round(recipe.neutral * len(neutral))
-    optimiser = torch.optim.AdamW(grouped(model, recipe.weight_decay), lr=recipe.learning_rate)
+    optimiser = torch.optim.AdamW(grouped(model.parameters(), recipe.weight_decay), lr=recipe.learning_rate)
     began = time.process_time()
     done = 0
     model.train()
@@ -296,17 +297,12 @@ def train(
         losses = []
         for places in batches(numbers, recipe.batch_size, order):
             rate = recipe.learning_rate * tent((epoch + done / len(texts)) / recipe.epochs, recipe.warm_up)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
             batch = tokenizer.pad({"input_ids": [numbers[place] for place in places]}, return_tensors="pt")
             hidden = hide(batch["input_ids"], tokenizer, recipe.masked)
             logits = model(input_ids=hidden, attention_mask=batch["attention_mask"]).logits
             target = torch.stack([1 - targets[places], targets[places]], dim=1)
             loss = kl_div(log_softmax(logits, -1), target, reduction="batchmean")
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            step(optimiser, loss, model.parameters(), rate)
             losses.append(loss.item())
             done += len(places)
         done = 0
@@ -316,20 +312,6 @@ def train(
             flush=True,
         )
     model.eval()
-
-
-def tent(progress: float, top: float) -> float:
-    """Linear from 0 at the start to 1 at `top` and back to 0 at the end."""
-    return min(progress / top, (1 - progress) / (1 - top))
-
-
-def grouped(model: BertForSequenceClassification, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices, leave biases and norms alone."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [one for one in parameters if one.dim() > 1], "weight_decay": weight_decay},
-        {"params": [one for one in parameters if one.dim() == 1], "weight_decay": 0.0},
-    ]
 
 
 def accuracy(model: BertForSequenceClassification, tokenizer: BertTokenizer, sentences: Iterable[Sentence]) -> float:
@@ -362,17 +344,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def save(model: BertForSequenceClassification, tokenizer: BertTokenizer, folder: Path) -> None:
-    """Store the weights in half precision, with a configuration that has them loaded in single precision."""
-    model.half().save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.save_pretrained(folder)
-    path = folder / "config.json"
-    configuration = {**json.loads(path.read_text()), "dtype": "float32"}
-    path.write_text(json.dumps(configuration, indent=2, sort_keys=True) + "\n")
-
-
 def main() -> None:
     arguments = parse_arguments()
     recipe = Recipe()
@@ -401,7 +372,9 @@ def main() -> None:
         embeddings = embeddings_from(*load_teacher(arguments.teacher), tokenizer, recipe.width)
         model.get_input_embeddings().weight.copy_(embeddings)
     train(model, tokenizer, examples, [targets[text.lower()] for text in texts], recipe, order)
-    save(model, tokenizer, arguments.out)
+    save_in_half(model, arguments.out)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.save_pretrained(arguments.out)
 
     model = AutoModelForSequenceClassification.from_pretrained(arguments.out, local_files_only=True).eval()
     read = {name: read_sentences(arguments.data / f"{name}.jsonl.gz") for name in ("dev", "test")}
