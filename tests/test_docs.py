@@ -9,7 +9,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import pytest
 import torch
@@ -164,8 +164,16 @@ def keys_of(script: str, table: str) -> set[str]:
     for node in ast.parse(read(script)).body:
         owner = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(owner, ast.Name) and owner.id == table:
-            return {key.value for key in node.value.keys}
+            found = {key.value for key in node.value.keys if key is not None}
+            loops = [value for key, value in zip(node.value.keys, node.value.values, strict=True) if key is None]
+            return found.union(*map(_made, loops))
     raise AssertionError(f"{script} has no {table}")
+
+
+def _made(loop: ast.expr) -> set[str]:
+    """Names that a loop puts into a table, whatever stands behind them."""
+    anything = {part.id: MagicMock() for part in ast.walk(loop) if isinstance(part, ast.Name)}
+    return set(eval(compile(ast.Expression(loop), "table", "eval"), anything))
 
 
 @pytest.mark.parametrize("document", [*DOCUMENTS, "Makefile", "bench/README.md", "recipes/README.md"])
