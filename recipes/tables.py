@@ -257,7 +257,7 @@ STUDIES = {
         rivals="sst",
     ),
     "sst": Study(
-        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, steps=6, words=(6, 30), rivals="sst"
+        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=48, steps=6, words=(6, 30), rivals="sst"
     ),
     "sst-filled": Study(
         title="SST, test, by fills that are baselines",
