@@ -47,22 +47,22 @@ CHOICES = (
     "ca-lig:aggregate=last",
     "ca-lig:layer_weights=lower-third,ends=true",
     "ca-lig:layer_weights=lower-third,ends=true,baseline=mask+pad",
+    "relevance-flow:orders=false,baseline=mask",
+    "relevance-flow:orders=false,baseline=pad",
+    "relevance-flow:orders=false,baseline=mask+pad",
+    "relevance-flow:ends=true,orders=false,baseline=mask",
+    "relevance-flow:ends=true,orders=false,baseline=mask+pad",
     "relevance-flow:baseline=mask",
-    "relevance-flow:baseline=pad",
-    "relevance-flow:baseline=mask+pad",
-    "relevance-flow:ends=true",
-    "relevance-flow:ends=true,baseline=mask+pad",
-    "relevance-flow:orders=true",
-    "relevance-flow:orders=true,baseline=mask+pad",
+    "relevance-flow",
     "ig:baseline=mask",
     "ig:baseline=zero",
     "ig:baseline=mask+pad",
 )
 """CA-LIG and relevance flow with their options changed, and their nearest rivals."""
 MAIN = (
-    "relevance-flow:orders=true,baseline=mask+pad",
     "relevance-flow",
-    "relevance-flow:baseline=mask+pad",
+    "relevance-flow:orders=false,baseline=mask",
+    "relevance-flow:orders=false,baseline=mask+pad",
     "ca-lig",
     "ig:baseline=mask",
     "shapley:n_samples=10",
@@ -81,9 +81,9 @@ CHEAP = (
     "ca-lig",
     "ca-lig:ends=true",
     "ca-lig:ends=true,baseline=mask+pad",
+    "relevance-flow:orders=false,baseline=mask",
+    "relevance-flow:ends=true,orders=false,baseline=mask+pad",
     "relevance-flow",
-    "relevance-flow:ends=true,baseline=mask+pad",
-    "relevance-flow:orders=true,baseline=mask+pad",
     "ig:baseline=mask",
     "ig:baseline=zero",
     "gradient-x-input",
@@ -99,8 +99,8 @@ ALL = (*MOST, *SAMPLED, "kernel-shap:n_samples=10")
 """The last four ask the model hundreds of times for one text: they cost more than all others together."""
 FEW = (
     "ca-lig",
+    "relevance-flow:orders=false,baseline=mask",
     "relevance-flow",
-    "relevance-flow:orders=true,baseline=mask+pad",
     "ig:baseline=mask",
     "gradient-x-input",
     "saliency",
@@ -110,14 +110,12 @@ FEW = (
     "random",
 )
 """For people's evidence, which differences between the variants of a method do not touch."""
-LONG = tuple(method for method in FEW if "orders" not in method)
-"""For texts of hundreds of tokens, where orders take minutes each."""
 PADDED = (
     "ca-lig",
     "ca-lig:baseline=pad",
-    "relevance-flow",
-    "relevance-flow:baseline=pad",
-    "relevance-flow:baseline=mask+pad",
+    "relevance-flow:orders=false,baseline=mask",
+    "relevance-flow:orders=false,baseline=pad",
+    "relevance-flow:orders=false,baseline=mask+pad",
     "ig:baseline=mask",
     "ig:baseline=pad",
     "attention-x-gradient",
@@ -139,7 +137,7 @@ COST = ("completeness-gap", "seconds")
 IMAGE_METHODS = (
     *(
         f"relevance-flow:{orders}baseline={baseline}"
-        for orders in ("orders=true,", "")
+        for orders in ("", "orders=false,")
         for baseline in ("mean", "black", "blur", "black+blur")
     ),
     "ca-lig:baseline=mean",
@@ -257,7 +255,7 @@ STUDIES = {
         rivals="sst",
     ),
     "sst": Study(
-        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=48, steps=6, words=(6, 30), rivals="sst"
+        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, steps=6, words=(6, 30), rivals="sst"
     ),
     "sst-filled": Study(
         title="SST, test, by fills that are baselines",
@@ -283,7 +281,7 @@ STUDIES = {
     ),
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", fills=("mask", "pad"), limit=30),
     "amharic": Study(title="Amharic tweets", data="amharic", fills=("mask", "pad"), limit=30),
-    "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=LONG, fills=("mask",), limit=30),
+    "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=FEW, fills=("mask",), limit=30),
     "newsgroups-pad": Study(
         title="20 Newsgroups, removed tokens become [PAD]",
         data="newsgroups",
@@ -291,10 +289,10 @@ STUDIES = {
         fills=("pad",),
         limit=10,
     ),
-    "movies": Study(title="Movie reviews", data="movies", methods=LONG, fills=("mask",), limit=20),
+    "movies": Study(title="Movie reviews", data="movies", methods=FEW, fills=("mask",), limit=20),
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
-    "movies-evidence": evidence("Movie reviews", "movies", LONG),
+    "movies-evidence": evidence("Movie reviews", "movies"),
     **{
         f"{name}{part}": Study(
             title=title + (", dev" if part else ""),

@@ -61,11 +61,11 @@ def running(model: lignite.Model, found: list[Tensor]) -> Iterator[None]:
 def test_a_thread_that_runs_the_model_and_one_that_explains_it_get_their_own_answers(name, model_class):
     """Blocks are stood in for and attention is exchanged while it runs: for the explaining thread alone."""
     model = headed(name, model_class, attn_implementation="sdpa")
-    expected, alone = logits_of(model), lignite.explain(model, TEXT, target=1, fusion=0.5, tol=0.1)
+    expected, alone = logits_of(model), lignite.explain(model, TEXT, target=1, method="ca-lig", fusion=0.5, tol=0.1)
     found: list[Tensor] = []
 
     with running(model, found):
-        together = [lignite.explain(model, TEXT, target=1, fusion=0.5, tol=0.1) for _ in range(3)]
+        together = [lignite.explain(model, TEXT, target=1, method="ca-lig", fusion=0.5, tol=0.1) for _ in range(3)]
 
     assert found
     for each in found:

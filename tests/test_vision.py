@@ -217,7 +217,9 @@ def test_every_layer_adds_up_to_what_the_model_says(name, own, size):
     expected = answer_of(model, pixels, name) - answer_of(model, filled(model, pixels, "blur"), name)
 
     for path in ("input", "layer") if size != OWN else ("input",):
-        result = lignite.explain(model, {"pixel_values": pixels}, target=asked_of(name), baseline="blur", path=path)
+        result = lignite.explain(
+            model, {"pixel_values": pixels}, target=asked_of(name), method="ca-lig", baseline="blur", path=path
+        )
 
         assert_allclose(result.displacement, expected, rtol=0, atol=1e-9)  # the model's own answers in float64
         # tol, the promise; GapWarning is an error here, so nothing larger was found either
@@ -369,7 +371,7 @@ def test_a_masked_autoencoder_answers_as_the_vit_with_its_weights():
     with torch.no_grad():
         logits = twin(pixels).logits[0]
     assert_allclose(mine.logit, logits, rtol=0, atol=1e-9)  # float64
-    assert_allclose(mine.layer_ig, theirs.layer_ig, rtol=0, atol=1e-9)
+    assert_allclose(mine.layer_relevance, theirs.layer_relevance, rtol=0, atol=1e-9)
 
 
 def test_masking_is_on_again_afterwards():

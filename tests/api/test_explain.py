@@ -27,7 +27,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # 
 
 PROMISE = 1e-5  # of the largest score: float32 sums in another order
 TEXTS = ["the plot was thin", "people says nothing at all", "it was"]
-PLAIN = {"path": "input", "baseline": "mask", "fusion": 1.0, "aggregate": "sum", "layer_weights": None, "ends": False}
+PLAIN = {
+    "method": "ca-lig", "path": "input", "baseline": "mask", "fusion": 1.0, "aggregate": "sum", "layer_weights": None,
+    "ends": False,
+}  # fmt: skip
 ENGINE: dict[str, dict[str, Any]] = {
     "input": PLAIN,
     "layer": {**PLAIN, "path": "layer"},
@@ -35,8 +38,10 @@ ENGINE: dict[str, dict[str, Any]] = {
     "averaged": {**PLAIN, "baseline": ("pad", "mean"), "aggregate": "last"},
     "both ends": {**PLAIN, "ends": True},
     "random nodes": {**PLAIN, "nodes": "stochastic", "n_steps": 6},
-    "flow": {"method": "relevance-flow", "baseline": "mask", "detail": ("relevance-flow", "heads")},
-}
+    "flow": {
+        "method": "relevance-flow", "baseline": "mask", "orders": True, "detail": ("relevance-flow", "heads"),
+    },
+}  # fmt: skip
 """Written out, whatever the defaults are."""
 HEADS = {
     "bert": "BertForSequenceClassification",
@@ -206,7 +211,7 @@ def test_relevance_is_signed_for_the_target():
 def test_a_difference_of_logits_is_the_difference_of_its_explanations():
     """Integrated gradients are linear in F; both are within the tolerance."""
     model = model_of(dtype=torch.float64)
-    options = {"n_steps": 8, "tol": 0.5}
+    options = {"method": "ca-lig", "n_steps": 8, "tol": 0.5}
 
     pair = lignite.explain(model, TEXTS[0], target=(2, 0), **options)
 
@@ -221,9 +226,9 @@ def test_special_tokens_are_the_same_in_the_baseline_unless_asked():
 
     for path in ("input", "layer"):
         for baseline in ("mask", "pad", "zero", "mean"):
-            kept = lignite.explain(model, TEXTS[0], baseline=baseline, path=path, n_steps=6, tol=0.5)
+            kept = lignite.explain(model, TEXTS[0], baseline=baseline, path=path, n_steps=6, tol=0.5, method="ca-lig")
             moved = lignite.explain(
-                model, TEXTS[0], baseline=baseline, path=path, keep_special=False, n_steps=6, tol=0.5
+                model, TEXTS[0], baseline=baseline, path=path, keep_special=False, n_steps=6, tol=0.5, method="ca-lig"
             )
             assert not kept.layer_ig.values[0][[0, -1]].any()
             assert moved.layer_ig.values[0][[0, -1]].all()
@@ -401,7 +406,7 @@ def test_two_hundred_runs_take_no_more_memory_than_twenty():
 def test_an_option_that_is_not_known_is_refused(options, message):
     """Given, expected, next step; in one line."""
     with pytest.raises(OptionError, match=message) as caught:
-        lignite.explain(model_of(), TEXTS[0], **options)
+        lignite.explain(model_of(), TEXTS[0], **({"method": "ca-lig"} | options))
 
     assert "\n" not in str(caught.value)
 
@@ -442,12 +447,12 @@ def test_a_model_without_attention_weights_is_explained_by_content_alone():
     """Fusion needs them, and says so; layer-wise integrated gradients do not."""
     model = headed("mamba", "MambaForCausalLM", dtype=torch.float32)
 
-    why = lignite.explain(model, TEXTS[0])
+    why = lignite.explain(model, TEXTS[0], method="ca-lig")
 
     assert "attention_gradient" not in why
     assert_allclose(why.layer_ig.sum("token"), why.displacement + why.gap, rtol=0, atol=1e-5)
     with pytest.raises(OptionError, match="shows no attention weights"):
-        lignite.explain(model, TEXTS[0], fusion=0.5)
+        lignite.explain(model, TEXTS[0], method="ca-lig", fusion=0.5)
 
 
 def test_an_image_is_explained_by_its_patches():
@@ -473,7 +478,7 @@ def test_memory_and_company_change_no_adaptive_result(path):
     """How much is computed at once, and beside what, decides neither where nodes are placed nor how many."""
     model = lignite.load("tiny-sentiment")
     texts = ["The plot was thin, but the acting was superb.", "A superb film, though not without its lengths."]
-    options = {"path": path, "tol": 1e-4}
+    options = {"method": "ca-lig", "path": path, "tol": 1e-4}
 
     together = lignite.explain(model, texts, memory="1 GiB", **options)
     for text, beside in zip(texts, together, strict=True):
@@ -484,19 +489,25 @@ def test_memory_and_company_change_no_adaptive_result(path):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "expected"), [("mask", "mask"), ("pad", "pad"), ("end", "mean-embedding"), ("none", "mean-embedding")]
+    ("tokens", "known"),
+    [("mask", ["mask", "pad"]), ("pad", ["pad"]), ("end", ["mean-embedding"]), ("none", ["mean-embedding"])],
 )
-def test_the_baseline_that_a_model_has_is_taken_and_named(tokens, expected):
-    """Decoders know no mask, and what they pad with often ends texts: to them a word. The result says from where."""
+@pytest.mark.parametrize("method", ["relevance-flow", "ca-lig"])
+def test_the_baseline_that_a_model_has_is_taken_and_named(tokens, known, method):
+    """Decoders know no mask, and what they pad with often ends texts: to them a word. The result says from where.
+
+    The default averages all that there are, other methods take the first.
+    """
+    expected = known if method == "relevance-flow" else known[:1]
     bundled = lignite.load("tiny-sentiment")
     tokenizer = {"mask": bundled.tokenizer, "pad": sentence_piece(), "end": byte_level(), "none": None}[tokens]
     model = lignite.wrap(bundled.network, tokenizer)
     inputs = {"input_ids": torch.tensor([[2, 40, 41, 42, 3]])}
 
-    why = lignite.explain(model, inputs)
-    asked = lignite.explain(model, inputs, baseline=expected)
+    why = lignite.explain(model, inputs, **({} if method == "relevance-flow" else {"method": method}))
+    asked = lignite.explain(model, inputs, baseline=expected, method=method)
 
-    assert json.loads(why.attrs["request"])["baseline"] == [expected]
+    assert json.loads(why.attrs["request"])["baseline"] == expected
     assert_allclose(why.relevance, asked.relevance, rtol=0, atol=0)
 
 

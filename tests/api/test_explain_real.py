@@ -18,8 +18,8 @@ pytestmark = pytest.mark.shared
 
 TOL = 1e-3  # the default, stored as `tol`
 WAYS = {
-    "input": {"path": "input"},
-    "layer": {"path": "layer"},
+    "input": {"method": "ca-lig", "path": "input"},
+    "layer": {"method": "ca-lig", "path": "layer"},
     "flow": {"method": "relevance-flow"},
 }
 
@@ -77,11 +77,11 @@ def test_words_that_everybody_knows_speak_for_their_class(model):
 @pytest.mark.wide
 def test_both_paths_and_a_batch_agree_on_real_sentences(model, sentences):
     """One change of F to explain, whatever path it is followed along, alone or among others."""
-    together = lignite.explain(model, sentences, n_steps=24, tol=0.5)
+    together = lignite.explain(model, sentences, method="ca-lig", n_steps=24, tol=0.5)
 
     for sentence, why in list(zip(sentences, together, strict=True))[:2]:
-        alone = lignite.explain(model, sentence, n_steps=24, tol=0.5)
-        other = lignite.explain(model, sentence, path="layer", n_steps=24, tol=0.5)
+        alone = lignite.explain(model, sentence, method="ca-lig", n_steps=24, tol=0.5)
+        other = lignite.explain(model, sentence, method="ca-lig", path="layer", n_steps=24, tol=0.5)
         scale = float(abs(alone.relevance).max())
         # float32: sums over 384 coordinates and 24 nodes in another order
         assert_allclose(why.relevance, alone.relevance, rtol=0, atol=1e-4 * scale)

@@ -46,7 +46,7 @@ def test_no_argument_at_all_leads_to_an_error_of_somebody_else():
         (lignite.flow, {"baselin": "zero"}, r"flow\(\) has no option 'baselin'.*Did you mean 'baseline'\?"),
         (
             lignite.explain,
-            {"layer_weight": 1},
+            {"method": "ca-lig", "layer_weight": 1},
             r"'ca-lig' has no option 'layer_weight'.*Did you mean 'layer_weights'\?",
         ),
         (lignite.evaluate, {"method": "ig"}, r"evaluate\(\) has no option 'method'.*Did you mean 'methods'\?"),
@@ -60,10 +60,10 @@ def test_no_argument_at_all_leads_to_an_error_of_somebody_else():
         (lignite.flow, {"progress": 5}, "progress=5 is an int; give a function or None"),
         (
             lignite.explain,
-            {"layer_weights": 5},
+            {"method": "ca-lig", "layer_weights": 5},
             "layer_weights=5 is an int; give 'all' or 'lower-half' or 'lower-third', several numbers or None",
         ),
-        (lignite.explain, {"seed": -1}, "seed=-1 must be a whole number, at least 0"),
+        (lignite.explain, {"method": "ig", "seed": -1}, "seed=-1 must be a whole number, at least 0"),
         (lignite.explain, {"ends": 1}, "ends=1 is an int; give True or False"),
         (lignite.evaluate, {"confidence": "x"}, "confidence='x' is a str; give a number"),
         (lignite.evaluate, {"steps": 0}, "steps=0 must be a whole number, at least 1"),
@@ -93,11 +93,12 @@ def test_a_name_longer_than_names_are_is_refused():
 
 def test_numbers_of_numpy_are_numbers(model):
     """They come out of every table and every computation; the result stores Python's."""
-    expected = lignite.explain(model, TEXT, n_steps=4, tol=0.5, seed=3, layer_weights=(0.5, 2.0))
+    expected = lignite.explain(model, TEXT, method="ca-lig", n_steps=4, tol=0.5, seed=3, layer_weights=(0.5, 2.0))
 
     found = lignite.explain(
         model,
         TEXT,
+        method="ca-lig",
         n_steps=np.int64(4),
         tol=np.float32(0.5),
         seed=np.uint8(3),

@@ -62,12 +62,15 @@ def asked(path) -> dict:
     [
         ([], {}),
         (
-            ["--target", "negative", "--baseline", "zero,pad", "--path", "layer", "--fusion", "0.5", "--n-steps", "8"],
-            {"target": "negative", "baseline": ("zero", "pad"), "path": "layer", "fusion": 0.5, "n_steps": 8},
+            ["--method=ca-lig", "--target", "negative", "--baseline", "zero,pad", "--path", "layer", "--fusion", "0.5"],
+            {"method": "ca-lig", "target": "negative", "baseline": ("zero", "pad"), "path": "layer", "fusion": 0.5},
         ),
         (
-            ["--layer-weights", "1,0,0,1", "--replace-special", "--tol", "0.01", "--max-steps", "64"],
-            {"layer_weights": (1.0, 0.0, 0.0, 1.0), "keep_special": False, "tol": 0.01, "max_steps": 64},
+            ["--method=ca-lig", "--layer-weights", "1,0,0,1", "--replace-special", "--tol", "0.01", "--n-steps", "8"],
+            {
+                "method": "ca-lig", "layer_weights": (1.0, 0.0, 0.0, 1.0), "keep_special": False, "tol": 0.01,
+                "n_steps": 8,
+            },
         ),
         (["--method", "random", "--seed", "7"], {"method": "random", "seed": 7}),
         (["--method", "relevance-flow", "--detail", "heads"], {"method": "relevance-flow", "detail": "heads"}),
@@ -248,7 +251,7 @@ def test_the_summary_tells_prediction_words_layers_and_gaps():
     assert (facts["predicts"], facts["explains"], facts["starts at"]) == ("positive",) * 3
     for word in ("superb", "by layer", "certificate"):
         assert word in result.stdout
-    assert len(re.findall(r"^ +[0-3] +\+", result.stdout, re.MULTILINE)) == 4  # the model has four layers
+    assert len(re.findall(r"^ {4}[0-3] +\+", result.stdout, re.MULTILINE)) == 4  # the model has four layers
     assert "\x1b" not in result.stdout
 
 
@@ -294,10 +297,10 @@ def test_no_line_is_wider_than_the_terminal(width, saved, monkeypatch):
         (["--baseline", "purple"], "'zero', 'mean'"),
         (["--baseline", "black"], "replaces pixels, and this input has none; use 'mask' or 'zero'"),
         (["--baseline", ","], "baseline is empty"),
-        (["--fusion", "half"], "must be a number or 'auto'"),
+        (["--method", "ca-lig", "--fusion", "half"], "must be a number or 'auto'"),
         (["--fusion", "1.5"], "--fusion 1.5"),
         (["--layer-weights", "1,x"], "--layer-weights"),
-        (["--layer-weights", "upper-half"], "lower-half"),
+        (["--method", "ca-lig", "--layer-weights", "upper-half"], "lower-half"),
         (["--special", "drop"], "'show', 'hide', 'share'"),
         (["--tol", "0"], "between 0 and 1"),
         (["-o", "why.jpg"], "names no format"),

@@ -126,7 +126,10 @@ def model() -> lignite.Model:
     return headed("bert", "BertForSequenceClassification")
 
 
-PLAIN = {"path": "input", "baseline": "mask", "fusion": 1.0, "aggregate": "sum", "layer_weights": None, "ends": False}
+PLAIN = {
+    "method": "ca-lig", "path": "input", "baseline": "mask", "fusion": 1.0, "aggregate": "sum", "layer_weights": None,
+    "ends": False,
+}  # fmt: skip
 
 
 def explain(model, **options):

@@ -341,7 +341,7 @@ def test_a_line_in_each_layer_agrees_with_captum(name, model_class, blocks):
         logits = logits if row.objective.position is None else logits[:, row.objective.position]
         return logits[:, row.objective.index]
 
-    why = lignite.explain(model, TEXT, path="layer", baseline="mask", tol=1e-8)
+    why = lignite.explain(model, TEXT, method="ca-lig", path="layer", baseline="mask", tol=1e-8)
 
     for layer, block in enumerate(network.get_submodule(blocks)[:-1]):
         method = captum.LayerIntegratedGradients(predicted, block)
@@ -405,7 +405,7 @@ def test_the_image_of_a_line_agrees_with_its_definition(name, model_class, block
                 [(g * (a - b)).sum(-1)[0] / (2 * width) for g, a, b in zip(gradients, ahead, behind, strict=True)]
             )
 
-    why = lignite.explain(model, TEXT, path="input", baseline=baseline, tol=1e-6)
+    why = lignite.explain(model, TEXT, method="ca-lig", path="input", baseline=baseline, tol=1e-6)
 
     # tol of a displacement of order one; central differences lose 1e-16 / 1e-6 and keep second orders of 1e-12
     assert_close(torch.from_numpy(why.layer_ig.values), expected[:-1], rtol=0, atol=1e-5)
@@ -420,7 +420,8 @@ def test_both_paths_explain_the_same_change_and_agree_at_the_first_layer(name, m
     model = headed(name, model_class)
 
     by_input, by_layer = (
-        lignite.explain(model, TEXT, path=path, baseline=baseline, tol=1e-4) for path in ("input", "layer")
+        lignite.explain(model, TEXT, method="ca-lig", path=path, baseline=baseline, tol=1e-4)
+        for path in ("input", "layer")
     )
 
     for why in (by_input, by_layer):

@@ -240,5 +240,5 @@ def test_orders_belong_to_relevance_flow(method):
 
 def test_ends_and_orders_exclude_each_other():
     """Each is half of the relevance."""
-    with pytest.raises(OptionError, match="ask for one of the two"):
+    with pytest.raises(OptionError, match="with ends=True say orders=False"):
         RelevanceFlow(orders=True, ends=True)

@@ -224,7 +224,7 @@ def test_a_result_holds_weights_times_gradients_by_target_and_source(name, model
     """Of the class that is explained, signed, every head and their mean."""
     model, eager = headed(name, model_class), headed(name, model_class, attn_implementation="eager")
 
-    why = lignite.explain(model, TEXTS[0], target=2, detail="heads", tol=1e-2)
+    why = lignite.explain(model, TEXTS[0], target=2, method="ca-lig", detail="heads", tol=1e-2)
 
     (row,) = ask(model, TEXTS[0], 2)
     outputs = eager.network(**row.encoded.tensors, output_attentions=True)
@@ -337,7 +337,9 @@ def test_a_model_is_as_before_after_an_exception(name, call):
     before = snapshot(network)
 
     with pytest.raises(Interruption):
-        lignite.explain(model, ARCHITECTURES[name].inputs(length=6), target=probe, fusion=0.5, baseline="zero")
+        lignite.explain(
+            model, ARCHITECTURES[name].inputs(length=6), target=probe, method="ca-lig", fusion=0.5, baseline="zero"
+        )
 
     before.assert_equal(snapshot(network))
 
@@ -378,7 +380,13 @@ def test_tokens_after_the_one_that_answers_score_exactly_zero():
             model = headed(name, model_class, dtype=torch.float32)
 
             why = lignite.explain(
-                model, "the plot was thin but nothing", target=Target(token=3), path=path, fusion=0.5, detail="heads"
+                model,
+                "the plot was thin but nothing",
+                target=Target(token=3),
+                method="ca-lig",
+                path=path,
+                fusion=0.5,
+                detail="heads",
             )
 
             for variable in ("relevance", "layer_ig", "layer_relevance", "output_ig"):

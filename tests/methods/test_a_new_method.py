@@ -130,6 +130,6 @@ def test_a_result_lists_the_options_of_its_method_in_one_order():
         assert kept == {"method": method.name, **method().values()}
         assert list(kept)[1:] == [name for name in known_options() if name in options_of(method)]
     assert list(record(CaLig(path="layer"))) == [
-        "method", "baseline", "path", "fusion", "aggregate", "layer_weights", "ends", "detail", "nodes", "tol",
-        "n_steps", "max_steps", "seed",
+        "method", "baseline", "path", "fusion", "aggregate", "layer_weights", "ends", "detail", "keep_special", "nodes",
+        "tol", "n_steps", "max_steps", "seed",
     ]  # fmt: skip

@@ -45,7 +45,9 @@ def test_a_half_precision_model_is_explained_like_its_weights_in_float32(name, d
     model = headed(name, SHAPES[name], dtype=dtype)
     label = 1  # both precisions are asked about the same class, whatever they predict
 
-    found, expected = (lignite.explain(one, TEXT, target=label, n_steps=6) for one in (model, widened(model)))
+    found, expected = (
+        lignite.explain(one, TEXT, target=label, method="ca-lig", n_steps=6) for one in (model, widened(model))
+    )
 
     for variable in ("relevance", "layer_ig", "displacement", "gap", "output_ig"):
         assert_allclose(found[variable], expected[variable], rtol=0, atol=0, err_msg=variable)

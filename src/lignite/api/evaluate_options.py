@@ -10,7 +10,8 @@ from lignite.errors import OptionError
 from lignite.options import MOST_DRAWS, check_share, option
 
 DEFAULT_METHODS = (
-    "ca-lig", "relevance-flow", "ig", "gradient-x-input", "attention-x-gradient", "attention-rollout", "random",
+    "relevance-flow", "ca-lig", "ig", "attnlrp", "gradient-x-input", "attention-x-gradient", "attention-rollout",
+    "random",
 )  # fmt: skip
 MOST_POINTS = 10_000
 """Of a curve: texts have fewer words."""

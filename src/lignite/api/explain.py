@@ -34,7 +34,7 @@ def explain(
     inputs: Any,
     *,
     target: Wanted = None,
-    method: str | Method = "ca-lig",
+    method: str | Method = "relevance-flow",
     window: int | None = None,
     overlap: int | None = None,
     memory: int | float | str | None = None,

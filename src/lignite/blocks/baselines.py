@@ -24,19 +24,22 @@ VECTORS_AT_ONCE = 8192
 """Embeddings that are added up at a time: a large vocabulary is not copied as a whole."""
 
 
-def usual_baseline(model: Model) -> str:
+def usual_baselines(model: Model) -> tuple[str, ...]:
     """Choose where paths start if nobody says where, by what was measured on models of each kind (docs/results).
 
-    For images ``"mean"``, or ``"blur"`` where patches have no fixed size; of texts the mask, or else a pad token that
+    For images ``"mean"``, or ``"blur"`` where patches have no fixed size; of texts the mask, and a pad token that
     stands for nothing else; where there is neither, as in most decoders, the mean embedding, or zero where ids are not
-    looked up in a table.
+    looked up in a table. Methods that start once take the first.
     """
     if reads_images(model.network):
-        return "mean" if patch_size(model.network) else "blur"
-    names = fillers(model)
-    if "mask" in names or ("pad" in names and not _ends_texts(model)):
-        return names[0]
-    return "zero" if vocabulary_size(model.network) is None else MEAN_EMBEDDING
+        return ("mean",) if patch_size(model.network) else ("blur",)
+    names = tuple(name for name in fillers(model) if name == "mask" or not _ends_texts(model))
+    return names or (("zero",) if vocabulary_size(model.network) is None else (MEAN_EMBEDDING,))
+
+
+def usual_baseline(model: Model) -> str:
+    """Choose where one path starts if nobody says where."""
+    return usual_baselines(model)[0]
 
 
 def _ends_texts(model: Model) -> bool:

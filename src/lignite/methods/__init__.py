@@ -5,8 +5,8 @@ They are made without torch: what they compute stands in `lignite.methods.scorin
 
 # in the order in which help and messages list them
 # isort: off
-from lignite.methods.ca_lig import CaLig
 from lignite.methods.relevance_flow import RelevanceFlow
+from lignite.methods.ca_lig import CaLig
 from lignite.methods.gradients import (
     DeepLift,
     GradCam,

@@ -68,6 +68,6 @@ class Method(Options):
         found: list[Explanation] = find_late(f"lignite.methods.scoring.{self.scored_by}")(self, model, rows, budget)
         return found
 
-    def starting_at(self, baseline: str) -> "Method":
-        """The same method from this baseline, if it has one and leaves it open."""
+    def starting_at(self, baselines: Sequence[str]) -> "Method":
+        """The same method from the first of these baselines, if it has one and leaves it open."""
         return self

@@ -1,10 +1,11 @@
 """Relevance flow: what the prediction changed by, carried from layer to layer without loss."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lignite.errors import OptionError
+from lignite.methods.method import Method
 from lignite.methods.shared import FromBaseline, Integrated, WithEnds
 from lignite.options import COST, MOST_NODES, option
 
@@ -16,7 +17,7 @@ class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", s
     """The prediction pulled back through one block after the other, along the path between its two inputs."""
 
     orders: bool = option(
-        False,
+        True,
         "Average with what each token adds when tokens arrive by falling and by rising relevance, absent ones being "
         "the baseline's or deleted; relevance still adds up.",
         told=True,
@@ -46,4 +47,10 @@ class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", s
         """Refuse two companions of the path at once."""
         super().check()
         if self.orders and self.ends:
-            raise OptionError("ends=True and orders=True each stand beside half of the path; ask for one of the two.")
+            raise OptionError(
+                "ends=True and orders=True each stand beside half of the path; with ends=True say orders=False."
+            )
+
+    def starting_at(self, baselines: Sequence[str]) -> Method:
+        """The same method from all of these baselines, if its own are left open: their mean is the more faithful."""
+        return replace(self, baseline=tuple(baselines)) if self.is_open else self  # type: ignore[arg-type] # checked

@@ -26,7 +26,8 @@ class FromBaseline(Method):
         "mean (states, the mean of the text's own). Of images: blur, grey, black (the image so), mean (every patch is "
         "the average patch), mask (where the model has a mask token), zero. auto is the usual one: the mask, a pad "
         "token that is not also the start or the end of texts, or mean-embedding, the first that the model has; of "
-        "images mean, or blur where patches have no fixed size. Several are averaged. The result names it.",
+        "images mean, or blur where patches have no fixed size. Several are averaged; relevance-flow's auto is mask "
+        "and pad where the model has both. The result names it.",
         metavar="LIST",
         told=True,
     )
@@ -56,9 +57,14 @@ class FromBaseline(Method):
             given = ", ".join(self.baselines)
             raise OptionError(f"baseline={given}: 'auto' is one of the others; name those you mean.")
 
-    def starting_at(self, baseline: str) -> Method:
-        """The same method from this baseline, if its own is left open."""
-        return from_one(self, baseline) if self.baselines == ("auto",) else self
+    def starting_at(self, baselines: Sequence[str]) -> Method:
+        """The same method from the first of these baselines, if its own is left open."""
+        return from_one(self, baselines[0]) if self.is_open else self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether where it starts is left to what the model has."""
+        return self.baselines == ("auto",)
 
 
 Declared = TypeVar("Declared", bound=FromBaseline)

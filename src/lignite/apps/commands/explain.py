@@ -77,7 +77,7 @@ def explain(
     pair: Pair = None,
     file: Lines = None,
     asked: Target,
-    method: MethodName = "ca-lig",
+    method: MethodName = "relevance-flow",
     options: dict[str, Any],
     window: Window = None,
     overlap: Overlap = None,

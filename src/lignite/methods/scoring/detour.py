@@ -8,6 +8,7 @@ import numpy as np
 from lignite.errors import BypassError, LigniteError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
+from lignite.methods.gradients import IntegratedGradients
 from lignite.methods.method import Explanation, Method
 from lignite.methods.perturbation import KernelShap, Occlusion, Shapley
 from lignite.methods.shared import FromBaseline, from_one
@@ -41,17 +42,25 @@ def _advice(model: Model, row: Row, method: Method, budget: float) -> str:
             continue
         if np.isfinite(found.variables["relevance"]).all():
             named = f"method={way.name!r} with baseline={way.baselines[0]!r}"
-            return f"Use {named}: it reads no states, and explains this input."
+            return f"Use {named}: it was tried, and explains this input."
     return (
         "No other method that was tried explains this input either: it has no token or colour to put in a word's place."
     )
 
 
 def _ways(row: Row, method: Method) -> Iterator[FromBaseline]:
-    """Methods that read no states, from the baselines that were asked for before all others."""
+    """Other methods, from the baselines that were asked for before all others.
+
+    From one of several baselines where only another is refused; then at the first layer alone; then without any state.
+    """
     fillers = IMAGE_FILLS if is_image(row) else ("mask", *TOKEN_BASELINES)
     asked = method.baselines if isinstance(method, FromBaseline) else ()
     special = not isinstance(method, FromBaseline) or method.keep_special
+    for name in asked:
+        if len(asked) > 1 and isinstance(method, FromBaseline):
+            yield from_one(method, name)
+    for name in asked or fillers[:1]:
+        yield from_one(IntegratedGradients(keep_special=special), name)
     for way in (Occlusion(), Shapley(n_samples=2), KernelShap(n_samples=2)):
         for name in dict.fromkeys([*(name for name in asked if name in fillers), *fillers]):
             yield from_one(replace(way, keep_special=special), name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lignite.blocks.baselines import usual_baseline
+from lignite.blocks.baselines import usual_baselines
 from lignite.errors import NotFiniteError
 from lignite.memory import memory_budget
 from lignite.methods.method import Explanation, Method
@@ -30,8 +30,8 @@ TOL = 1e-3
 def explain_rows(
     model: Model, rows: Sequence[Row], method: Method, *, memory: int | float | str | None = None
 ) -> list[xr.Dataset]:
-    """Explanations of rows, labelled, each by the method from its own baseline or the usual one of the model."""
-    method = method.starting_at(usual_baseline(model))
+    """Explanations of rows, labelled, each by the method from its own baseline or the usual ones of the model."""
+    method = method.starting_at(usual_baselines(model))
     with explainable(model, rows) as (model, rows, attention):
         found = explain_or_advise(method, model, rows, memory_budget(model.device, memory))
         answers = _answers(model, rows, found, memory)
