@@ -73,6 +73,14 @@ MAIN = (
     "random",
 )
 """Under neutral fills: what people choose among."""
+OF_DECODERS = (
+    "relevance-flow:orders=true",
+    "relevance-flow",
+    "ca-lig",
+    "ig",
+    *MAIN[MAIN.index("shapley:n_samples=10") :],
+)
+"""The same for models without a mask or a pad token, from the usual baseline."""
 NEUTRAL = ("neutral",)
 """Fills that nobody starts from."""
 SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
@@ -270,7 +278,7 @@ STUDIES = {
         data=BEGINNINGS,
         split="dev",
         trained="gpt2",
-        methods=MAIN,
+        methods=OF_DECODERS,
         metrics=("insertion-minus-deletion", "area-between", "comprehensiveness", "sufficiency", *COST),
         fills=("neutral",),
         limit=40,
