@@ -74,8 +74,8 @@ MAIN = (
 )
 """Under neutral fills: what people choose among."""
 OF_DECODERS = (
-    "relevance-flow:orders=true",
     "relevance-flow",
+    "relevance-flow:orders=false",
     "ca-lig",
     "ig",
     *MAIN[MAIN.index("shapley:n_samples=10") :],
@@ -86,14 +86,12 @@ NEUTRAL = ("neutral",)
 SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
 """What the best of these has to beat: as many predictions from one baseline, or half from each of two."""
 CHEAP = (
-    "ca-lig",
-    "ca-lig:ends=true",
-    "ca-lig:ends=true,baseline=mask+pad",
-    "relevance-flow:orders=false,baseline=mask",
-    "relevance-flow:ends=true,orders=false,baseline=mask+pad",
     "relevance-flow",
+    "relevance-flow:orders=false,baseline=mask",
+    "ca-lig",
     "ig:baseline=mask",
     "ig:baseline=zero",
+    "attnlrp",
     "gradient-x-input",
     "saliency",
     "attention-rollout",
@@ -106,14 +104,13 @@ MOST = (*CHEAP, "deeplift", "sequential-ig")
 ALL = (*MOST, *SAMPLED, "kernel-shap:n_samples=10")
 """The last four ask the model hundreds of times for one text: they cost more than all others together."""
 FEW = (
-    "ca-lig",
-    "relevance-flow:orders=false,baseline=mask",
     "relevance-flow",
+    "ca-lig",
     "ig:baseline=mask",
+    "attnlrp",
     "gradient-x-input",
-    "saliency",
-    "attention-rollout",
     "attention-x-gradient",
+    "attention-rollout",
     "grad-cam",
     "random",
 )
@@ -257,13 +254,13 @@ STUDIES = {
         split="dev",
         methods=MAIN,
         metrics=LEADING,
-        limit=100,
+        limit=48,
         steps=6,
         words=(6, 30),
         rivals="sst",
     ),
     "sst": Study(
-        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=100, steps=6, words=(6, 30), rivals="sst"
+        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=64, steps=6, words=(6, 30), rivals="sst"
     ),
     "sst-filled": Study(
         title="SST, test, by fills that are baselines",
@@ -284,8 +281,15 @@ STUDIES = {
         limit=40,
         steps=6,
     ),
-    "hatexplain": Study(
-        title="HateXplain", data="hatexplain", methods=MAIN, metrics=LEADING, limit=50, steps=6, words=(6, 30)
+    "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, fills=("mask", "pad"), limit=30),
+    "hatexplain-neutral": Study(
+        title="HateXplain, neutral fills",
+        data="hatexplain",
+        methods=MAIN,
+        metrics=LEADING,
+        limit=48,
+        steps=6,
+        words=(6, 30),
     ),
     "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", fills=("mask", "pad"), limit=30),
     "amharic": Study(title="Amharic tweets", data="amharic", fills=("mask", "pad"), limit=30),
@@ -593,6 +597,7 @@ PAGES = {
     "choose-hatexplain": "hatexplain",
     "sst-dev": "sst",
     "sst-filled": "sst",
+    "hatexplain-neutral": "hatexplain",
     "hatexplain-evidence": "hatexplain",
     "toxic-spans-evidence": "toxic-spans",
     "movies-evidence": "movies",
