@@ -879,7 +879,7 @@ def test_words_are_drawn_from_the_whole_data_set_or_from_a_corpus(model, explain
     assert not np.allclose(other["value"], all_of_them["value"], atol=1e-3)
     np.testing.assert_allclose(other["value"], again["value"], atol=1e-5)  # one word: every drawing is the same
     with pytest.raises(
-        OptionError, match="corpus= is where fills='unigram' and 'others' draw .* from, and fills are mask"
+        OptionError, match=r"corpus= is where fills='unigram' and 'others' draw .* from, and fills are mask"
     ):
         evaluate(model, TEXTS, "saliency", corpus=["superb"], fills="mask")
 
