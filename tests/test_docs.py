@@ -24,6 +24,7 @@ from lignite.methods import METHODS
 from lignite.metrics.registry import METRICS
 from lignite.options import options_of
 from lignite.results.schema import CIRCUITS, FLOW, FLOW_ATTRS, TOKEN_LABELS
+from lignite.studies import STUDIES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -80,7 +81,11 @@ def test_python_of_a_document_runs_from_top_to_bottom(document, tmp_path, monkey
     monkeypatch.setattr(lignite, "load", load_stand_in)
     namespace: dict[str, object] = {}
 
-    with patch.dict(METHODS), patch.dict(METRICS):  # methods and metrics that a document makes are gone behind it
+    with (
+        patch.dict(METHODS),
+        patch.dict(METRICS),
+        patch.dict(STUDIES),
+    ):  # methods, metrics and studies that a document makes are gone behind it
         for n_lines, block in blocks(document, "python"):
             exec(compile("\n" * n_lines + block, document, "exec"), namespace)  # tracebacks name the document's line
 

@@ -75,7 +75,8 @@ def _tell(
         n = classes[name].sizes["sentence"]
         told.append(
             f"Prediction {name} ({n} sentences): {spoken(against.loc[first])} of relevance speaks against it in layer "
-            f"{first}, {spoken(against.loc[last])} in layer {last}."
+            f"{first}, {spoken(against.loc[last])} in layer {last}; by sentence the second is larger by "
+            f"{spoken(_risen(classes[name]))}."
         )
     whole = evidence[next(iter(evidence))]
     for layer in (whole["layer"].min(), whole["layer"].max()):
@@ -93,6 +94,12 @@ def _tell(
         else "In no layer is the words' relevance near that of the highest."
     )
     return told
+
+
+def _risen(found: xr.Dataset) -> pd.Series:
+    """How much larger the share against is in the highest layer than in the lowest."""
+    against = found["evidence"].sel(side="against").sum("type", skipna=False)
+    return summarize(against.isel(layer=-1, drop=True) - against.isel(layer=0, drop=True)).iloc[0]
 
 
 def _draw(evidence: dict[str, pd.DataFrame], classes: dict[str, xr.Dataset], likeness: pd.DataFrame) -> Figure:

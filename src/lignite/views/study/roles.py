@@ -85,7 +85,8 @@ _HEADS = (
 )
 _CLUSTERS = (
     "Ward's clusters of heads by their shares, relations beyond distance and evenness; as many as separate best "
-    "(silhouette), at most eight. Means over their heads."
+    "(silhouette), at most eight. Means over their heads; `leans to` is the kind of source with most more "
+    "than in all heads."
 )
 
 
@@ -153,7 +154,7 @@ def silhouette(profiles: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _tabulate_clusters(heads: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
-    rows = []
+    rows, overall = [], heads.drop(columns=["layer", "head", "cluster"]).mean()
     for number, members in heads.groupby("cluster"):
         means = members.drop(columns=["layer", "head", "cluster"]).mean()
         by_layer = members["layer"].value_counts().sort_index()
@@ -162,7 +163,7 @@ def _tabulate_clusters(heads: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFram
                 "cluster": number,
                 "heads": len(members),
                 "layers": " ".join(f"{layer}:{count}" for layer, count in by_layer.items()),
-                "mostly": means[list(kinds)].idxmax(),
+                "leans to": (means - overall)[list(kinds)].idxmax(),
                 **means.to_dict(),
             }
         )
@@ -254,7 +255,7 @@ def _tell_clusters(clusters: pd.DataFrame, heads: pd.DataFrame, found: xr.Datase
     ]
     agreed = f"{alike(*halves):.2f} (adjusted Rand index)" if halves else ""
     stable = f"; two halves of the sentences agree on them by {agreed}" if halves else ""
-    listed = ", ".join(f"{row['heads']} mostly {row['mostly']}" for _, row in clusters.iterrows())
+    listed = ", ".join(f"{row['heads']} that lean to {row['leans to']}" for _, row in clusters.iterrows())
     return f"Heads fall into {len(clusters)} clusters ({listed}){stable}."
 
 
