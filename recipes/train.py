@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, help="folder with data/ and models/ (default: LIGNITE_SHARED)")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "models")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, help="train on the first so many texts (default: the recipe's)")
     arguments = parser.parse_args()
     recipe, start = RECIPES[arguments.name], shared_folder(arguments.shared) / "models" / "sst-minilm"
     shared, folder = start.parents[1], arguments.out / arguments.name
@@ -202,7 +203,7 @@ def main() -> None:
     order = random.Random(arguments.seed)
 
     labels = SETS[recipe.data].labels
-    examples = read(shared, recipe.data, "train")[: recipe.n_examples]
+    examples = read(shared, recipe.data, "train")[: arguments.examples or recipe.n_examples]
     if recipe.anew:
         model, tokenizer = untrained_classifier([example.text for example in examples], labels, recipe.dropout)
     else:

@@ -105,6 +105,8 @@ def _risen(found: xr.Dataset) -> pd.Series:
 def _draw(evidence: dict[str, pd.DataFrame], classes: dict[str, xr.Dataset], likeness: pd.DataFrame) -> Figure:
     """A panel for each class: what speaks for it above zero, what against it below; and how alike layers are."""
     shown = {name: frame for name, frame in evidence.items() if name != "all" or len(evidence) == 1}
+    against = [frame[frame["side"] == "against"].groupby("layer")["mean"].sum().max() for frame in shown.values()]
+    lowest = -max(0.1, 1.15 * max(against))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.0 + 2.7 * len(shown), 3.2), facecolor="white", layout="constrained")
         panels = figure.subplots(1, len(shown) + 1, squeeze=False)[0]
@@ -122,7 +124,7 @@ def _draw(evidence: dict[str, pd.DataFrame], classes: dict[str, xr.Dataset], lik
                     below += means[kind].to_numpy()
             panel.axhline(0, color="#222222", linewidth=0.7)
             panel.set_xticks(list(means.index))
-            panel.set_ylim(-0.7, 1)
+            panel.set_ylim(lowest, 1)
             title = f"prediction {name} ({classes[name].sizes['sentence']} sentences)"
             set_panel(panel, title, "layer", "against     share     for" if panel is panels[0] else "")
         for name, colour in zip(("settled", "inherited"), COLOURS, strict=False):

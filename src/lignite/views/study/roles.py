@@ -200,13 +200,13 @@ def _tell_arcs(arcs: pd.DataFrame) -> list[str]:
         best = plain.loc[plain["mean"].idxmax()]
         other = {row["control"]: row for _, row in here[here["layer"] == best["layer"]].iterrows()}
         beside = ", ".join(f"{name} {spoken(row)}" for name, row in other.items() if name != PLAIN)
-        name = {"governor": "The word that a word depends on", "dependents": "Its dependents"}
+        name = {"governor": "The word that a word depends on gives", "dependents": "Its dependents give"}
         given = f"{spoken(best)} of the flow in layer {int(best['layer'])} ({beside})"
-        subject = name.get(relation, f"Words of the {relation}")
+        subject = name.get(relation, f"Words of the {relation} give")
         if best["low"] > 0:
-            told.append(f"{subject} give more than distance explains, most {given}.")
+            told.append(f"{subject} more than distance explains, most {given}.")
         else:
-            told.append(f"{subject} give no more than distance explains in any layer: at most {given}.")
+            told.append(f"{subject} no more than distance explains in any layer: at most {given}.")
     return told
 
 
@@ -240,11 +240,29 @@ def _tell_heads(heads: pd.DataFrame, found: xr.Dataset) -> list[str]:
         row = summarize(plain["head_share"].sel({"kind": kind, **place})).iloc[0]
         parts.append(f"{kind}: head {place['head']} of layer {place['layer']} with {spoken(row)}")
     told = [f"The heads that read most from one kind of source: {'; '.join(parts)}."]
-    if heads["governor"].notna().any():
-        leaning = [int((heads[str(name)] > ENOUGH).sum()) for name in found["relation"].values]
-        listed = ", ".join(f"{count} to {name}" for count, name in zip(leaning, found["relation"].values, strict=True))
-        told.append(f"Of {len(heads)} heads so many give more than {ENOUGH:g} beyond distance: {listed}.")
-    return told
+    return told + (_tell_leaning(found) if heads["governor"].notna().any() else [])
+
+
+def _tell_leaning(found: xr.Dataset) -> list[str]:
+    """Which heads give more to a relation than distance explains, under every control."""
+    beyond = found["head_related"] - found["head_expected"]
+    means, parts, best = beyond.mean("sentence"), [], []
+    for name in found["relation"].values:
+        counts = (means.sel(relation=name) > ENOUGH).sum(["layer", "head"])
+        plain = means.sel(relation=name, control=PLAIN)
+        place = {str(axis): int(at) for axis, at in plain.argmax(["layer", "head"]).items()}
+        rows = summarize(beyond.sel(relation=name).isel(place))
+        by_control = "; ".join(f"{row['control']} {spoken(row)}" for _, row in rows.iterrows())
+        layer, head = (int(found[axis].values[place[axis]]) for axis in ("layer", "head"))
+        parts.append(
+            f"{name} " + ", ".join(f"{int(counts.sel(control=each))} ({each})" for each in found["control"].values)
+        )
+        best.append(f"{name}: head {head} of layer {layer} ({by_control})")
+    n_heads = found.sizes["layer"] * found.sizes["head"]
+    return [
+        f"Of {n_heads} heads so many give more than {ENOUGH:g} beyond distance: {'; '.join(parts)}.",
+        f"The heads that do so most: {'; '.join(best)}.",
+    ]
 
 
 def _tell_clusters(clusters: pd.DataFrame, heads: pd.DataFrame, found: xr.Dataset) -> str:
