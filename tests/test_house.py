@@ -91,6 +91,7 @@ ROOMS = {
         "blocks",
         "data",
         "methods",
+        "methods.scoring",
         "metrics.asking",
         "metrics.metric",
         "metrics.readings",
@@ -98,6 +99,7 @@ ROOMS = {
         "options",
         "results",
         "runs",
+        "targets",
         "views",
     },
     "apps": {
