@@ -233,6 +233,38 @@ def evidence(title: str, data: str, methods: tuple[str, ...] = FEW) -> Study:
     )
 
 
+def scenes(what: str, trained: str, *, split: str = "test", limit: int = 40, note: str = "") -> Study:
+    """Faithfulness and places in scenes, by one of the models that read them."""
+    return Study(
+        title=f"Fashion scenes, {what}",
+        data="fmnist-scenes",
+        trained=trained,
+        split=split,
+        methods=IMAGE_METHODS,
+        metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
+        fills=IMAGE_FILLS,
+        limit=limit,
+        of_label=True,
+        columns=("mask", "distractor"),
+        note=note,
+    )
+
+
+def mosaics(what: str, trained: str) -> Study:
+    """Which quarter of a mosaic each of its classes is found in."""
+    return Study(
+        title=f"Fashion mosaics, {what}",
+        data="fmnist-mosaics",
+        trained=trained,
+        methods=FEW_OF_IMAGES,
+        metrics=("grid-pointing-game",),
+        fills=("black",),
+        limit=8,
+        of_label=True,
+        columns=("cells",),
+    )
+
+
 LEADING = ("insertion-minus-deletion", "comprehensiveness", "sufficiency", *COST)
 WITH_SIGNS = (*FAITHFULNESS, *SIGNS, *COST)
 STUDIES = {
@@ -305,41 +337,12 @@ STUDIES = {
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
     "movies-evidence": evidence("Movie reviews", "movies"),
-    **{
-        f"{name}{part}": Study(
-            title=title + (", dev" if part else ""),
-            data="fmnist-scenes",
-            trained=trained,
-            split="dev" if part else "test",
-            methods=IMAGE_METHODS,
-            metrics=(*REMOVAL, *PLACES, *BESIDE, *COST),
-            fills=IMAGE_FILLS,
-            limit=25 if part else 40,
-            of_label=True,
-            columns=("mask", "distractor"),
-            note="" if "deep" in trained else SAME,
-        )
-        for name, trained, title, parts in (
-            ("scenes-deep", "fmnist-scenes-deep", "Fashion scenes, six layers", ("-dev", "")),
-            ("scenes", "fmnist-scenes", "Fashion scenes, three layers", ("",)),
-            ("scenes-mae", "fmnist-scenes-mae", "Fashion scenes, encoder pre-trained as a masked autoencoder", ("",)),
-        )
-        for part in parts
-    },
-    **{
-        f"mosaics{part}": Study(
-            title=f"Fashion mosaics, {layers} layers",
-            data="fmnist-mosaics",
-            trained=f"fmnist-scenes{part}",
-            methods=FEW_OF_IMAGES,
-            metrics=("grid-pointing-game",),
-            fills=("black",),
-            limit=8,
-            of_label=True,
-            columns=("cells",),
-        )
-        for part, layers in (("-deep", "six"), ("", "three"))
-    },
+    "scenes-deep-dev": scenes("six layers, dev", "fmnist-scenes-deep", split="dev", limit=25),
+    "scenes-deep": scenes("six layers", "fmnist-scenes-deep"),
+    "scenes": scenes("three layers", "fmnist-scenes", note=SAME),
+    "scenes-mae": scenes("encoder pre-trained as a masked autoencoder", "fmnist-scenes-mae", note=SAME),
+    "mosaics-deep": mosaics("six layers", "fmnist-scenes-deep"),
+    "mosaics": mosaics("three layers", "fmnist-scenes"),
     "flowers-pets": Study(
         title="Flowers and pets",
         data="flowers-pets",
