@@ -70,6 +70,7 @@ def test_the_study_loads_the_other_and_keeps_answers_apart(monkeypatch, tmp_path
         "Against the other checkpoint, over 2 sentences, the flow of layer 0 changed most"
     )
     assert {path.name for path in lignite.study.write(found, tmp_path)} >= {"changed.png", "heads.csv", "layers.tex"}
+    assert "<image" not in (tmp_path / "index.html").read_text()  # the page shows no pictures inside a drawing
     monkeypatch.setitem(loaded, "one", loaded["two"])
     with pytest.raises(FileError, match="other"):
         lignite.study.compare(model, corpus, other="one", baseline="zero", resume=tmp_path / "run.jsonl")

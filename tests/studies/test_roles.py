@@ -184,3 +184,4 @@ def test_the_report_says_what_the_heads_do(tmp_path):
     assert set(report.tables["heads"].frame.columns) >= {*KINDS, "cluster", "governor", "sources"}
     assert len(report.tables["heads"].frame) == 4
     assert {path.name for path in lignite.study.write(found, tmp_path)} >= {"layers.png", "heads.csv", "arcs.tex"}
+    assert "<image" not in (tmp_path / "index.html").read_text()  # the page shows no pictures inside a drawing

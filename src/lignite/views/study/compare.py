@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from lignite.views.attributes import from_json
 from lignite.views.drawing import STYLE
 from lignite.views.labels import model_title
-from lignite.views.study.report import COLOURS, Report, Table, draw_line, set_panel, spoken, summarize
+from lignite.views.study.report import COLOURS, Report, Table, draw_bar, draw_line, set_panel, spoken, summarize
 
 MEASURES = ("changed", "reweighed", "larger")
 
@@ -86,7 +86,5 @@ def _draw(layers: pd.DataFrame, heads: pd.DataFrame) -> Figure:
             panel.grid(False)
             panel.tick_params(length=0)
             panel.spines[:].set_visible(False)
-        bar = figure.colorbar(drawn, ax=list(panels[1:]), shrink=0.85)
-        bar.ax.tick_params(labelsize=6, length=2)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        draw_bar(figure, drawn, list(panels[1:]))
     return figure

@@ -81,3 +81,13 @@ def set_panel(panel: Axes, title: str, x: str, y: str) -> None:
     panel.grid(linewidth=0.3, alpha=0.5)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def draw_bar(figure: Figure, drawn: Any, panels: Any) -> None:
+    """Draw the scale of some cells beside them, as lines: a page shows no pictures inside a drawing."""
+    bar = figure.colorbar(drawn, ax=panels, shrink=0.85)
+    assert bar.solids is not None
+    bar.solids.set_rasterized(False)
+    bar.solids.set_edgecolor("face")  # no white seams between its colours
+    bar.ax.tick_params(labelsize=6, length=2)
+    bar.outline.set_visible(False)  # type: ignore[operator]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 
 from lignite.views.drawing import STYLE
-from lignite.views.study.report import COLOURS, Report, Table, draw_line, set_panel, spoken, summarize
+from lignite.views.study.report import COLOURS, Report, Table, draw_bar, draw_line, set_panel, spoken, summarize
 
 PLAIN = "as it is"
 KIND_COLOURS = ("#33608c", "#4c8a52", "#8fbf8f", "#b5651d", "#e0b080", "#c9c9c9", "#5a5a5a")
@@ -366,6 +366,4 @@ def _draw_cells(figure: Figure, panel: Axes, heads: pd.DataFrame, name: str) -> 
     panel.grid(False)
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
-    bar = figure.colorbar(drawn, ax=panel, shrink=0.85)
-    bar.ax.tick_params(labelsize=6, length=2)
-    bar.outline.set_visible(False)
+    draw_bar(figure, drawn, panel)
