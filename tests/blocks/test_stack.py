@@ -299,8 +299,12 @@ def test_no_method_explains_what_it_cannot_replay(reads_every_layer, method):
 
     From the first layer alone it can be replayed: there all layers that the head reads move along.
     """
-    with pytest.raises(ModelError, match="Use method='occlusion'"):
+    with pytest.raises(ModelError, match="Use method='ig' with baseline='mask'"):
         lignite.explain(reads_every_layer, TEXTS[0], method=method)
+    why = lignite.explain(reads_every_layer, TEXTS[0], method="ig", baseline="mask")
+    assert_close(
+        torch.tensor(float(why.relevance.sum())), torch.tensor(float(why.total_displacement)), rtol=2e-3, atol=1e-6
+    )
 
 
 def test_a_function_of_other_layers_is_refused_each_time():

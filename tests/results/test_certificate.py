@@ -60,7 +60,7 @@ def test_whoever_speaks_of_a_flow_says_the_same(whole, mlp, allowed):
 
 
 @pytest.mark.parametrize("n_steps", [1, 4, 40])
-@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "ig"])
+@pytest.mark.parametrize("method", ["ca-lig", "relevance-flow:baseline=mask,orders=false", "ig"])
 def test_the_engine_decides_what_is_allowed(method, n_steps):
     """On a real path: `allowed` is stored with every gap, and warned of is what exceeds it."""
     model = lignite.load("tiny-sentiment")
