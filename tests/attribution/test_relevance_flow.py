@@ -260,6 +260,14 @@ def test_the_mean_of_baselines_is_conserved_too():
     assert_allclose(both.layer_relevance.sum("token"), both.displacement, rtol=0, atol=1e-5)
 
 
+def test_a_block_that_computes_in_single_precision_is_pulled_back():
+    """Mamba's scan does, whatever the precision of the model's weights."""
+    why = lignite.explain(headed("mamba", "MambaForCausalLM"), TEXT, baseline="mask", tol=1e-2)
+
+    assert (abs(why.gap) <= why.allowed).all()
+    assert why.relevance.values[1:-1].all()
+
+
 # Both ends
 
 

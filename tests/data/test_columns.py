@@ -2,7 +2,6 @@
 
 import pytest
 
-from lignite.api.evaluate_options import EvaluateOptions
 from lignite.data.columns import Columns
 from lignite.errors import OptionError
 
@@ -45,9 +44,9 @@ def test_columns_of_the_other_kind_are_refused(named, images, said):
 
 def test_drawing_between_patches_is_for_images():
     """Words have no edges to smooth."""
-    EvaluateOptions(smooth=True).check_kind("reader", images=True)
+    Columns().check_kind("reader", images=True, smooth=True)
     with pytest.raises(OptionError, match="smooth=True is for models of images"):
-        EvaluateOptions(smooth=True).check_kind("reader", images=False)
+        Columns().check_kind("reader", images=False, smooth=True)
 
 
 @pytest.mark.parametrize(

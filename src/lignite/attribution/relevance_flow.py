@@ -121,7 +121,8 @@ class _PullBack(Points):
             for first in range(0, len(nodes), self.max_points):
                 some = slice(first, first + self.max_points)
                 gradient = gradient_of(self.moved, self.states(nodes[some], rows), rows.repeat(len(nodes[some])))
-                total += torch.einsum("n,nrtd->rtd", weights[some], gradient.unflatten(0, (-1, len(rows))))
+                along = gradient.unflatten(0, (-1, len(rows)))  # a block may compute in another precision
+                total += torch.einsum("n,nrtd->rtd", weights[some].to(along), along)
             found.append(total * self.kept[rows][..., None])
         vectors = torch.cat(found)
         return {"scores": (vectors * self.slope[targets]).sum(2), "vectors": vectors}
