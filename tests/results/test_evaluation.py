@@ -1,5 +1,7 @@
 """An evaluation is plain tables: they are kept and read back without anything that computes or draws."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -51,3 +53,14 @@ def test_pages_need_a_room_that_draws(told, tmp_path, monkeypatch):
         told.save(tmp_path / "told.html")
 
     assert pd.read_csv(tmp_path / "told.csv")["meaning"].tolist() == ["area"]
+
+
+def test_its_sizes_are_counted(told):
+    """One method under two metrics, of which one was asked under two fills, is one method and two metrics."""
+    rows = [
+        ("ig", metric, fill, 0.5, 0.4, 0.6, 2) for metric, fill in (("auprc", ""), ("deletion", "a"), ("deletion", "b"))
+    ]
+    twice = replace(told, table=frame(rows, list(told.table.columns)), attrs={**told.attrs, "n_examples": 7})
+
+    assert twice.sizes == {"method": 1, "metric": 2, "example": 7}
+    assert repr(twice) == "Evaluation(1 methods, 2 metrics, 7 examples)"

@@ -62,6 +62,12 @@ class Evaluation:
         order = list(dict.fromkeys(zip(self.table["metric"], self.table["fill"], strict=True)))
         return wide.reindex(index=list(dict.fromkeys(self.table["method"])), columns=order)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many methods, metrics and examples there are, as xarray counts what lies along a dimension."""
+        counted = {name: int(self.table[name].nunique()) for name in ("method", "metric")}
+        return {**counted, "example": int(self.attrs["n_examples"])}
+
     def shares_baseline(self, method: str, fill: str) -> bool:
         """Whether a method starts from the fill that it is judged by, or under `MEAN` from one of the neutral ones.
 
@@ -101,9 +107,8 @@ class Evaluation:
         return self.table.assign(shares_baseline=[self.shares_baseline(*pair) for pair in pairs], **columns)
 
     def __repr__(self) -> str:
-        n_methods, n_metrics = self.table["method"].nunique(), self.table["metric"].nunique()
         skipped = f", {len(self.skipped)} skipped" if len(self.skipped) else ""
-        return f"Evaluation({n_methods} methods, {n_metrics} metrics, {self.attrs['n_examples']} examples{skipped})"
+        return f"Evaluation({', '.join(f'{count} {what}s' for what, count in self.sizes.items())}{skipped})"
 
 
 def frame(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> pd.DataFrame:
