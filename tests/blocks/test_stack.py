@@ -304,6 +304,17 @@ def test_no_method_explains_what_it_cannot_replay(reads_every_layer, method):
         lignite.explain(reads_every_layer, TEXTS[0], method=method)
 
 
+def test_advice_goes_past_a_way_that_torch_itself_refuses(reads_every_layer, monkeypatch):
+    """Blocks may hand on no gradient at all; the cause is then still the one that was found first."""
+
+    def refused(*_):
+        raise RuntimeError("element 0 of tensors does not require grad")
+
+    monkeypatch.setattr(lignite.methods.IntegratedGradients, "explain", refused)
+    with pytest.raises(ModelError, match=r"cannot be replayed .* Use method='occlusion'"):
+        lignite.explain(reads_every_layer, TEXTS[0])
+
+
 def test_a_function_of_other_layers_is_refused_each_time():
     """What one question may ask is not what another may: a sound one before it does not open the door."""
     model = headed("bert", "BertModel", output_hidden_states=True)

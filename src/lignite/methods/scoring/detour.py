@@ -38,7 +38,7 @@ def _advice(model: Model, row: Row, method: Method, budget: float) -> str:
     for way in _ways(row, method):
         try:
             (found,) = way.explain(model, [row], budget)
-        except LigniteError:
+        except (LigniteError, RuntimeError):  # torch's own word for what has no gradient: this way is none
             continue
         if np.isfinite(found.variables["relevance"]).all():
             named = f"method={way.name!r} with baseline={way.baselines[0]!r}"
