@@ -26,8 +26,8 @@ def fuzz(*options):
 
 
 def test_no_argument_leads_to_an_error_of_somebody_else():
-    """One call in a hundred; a process of its own, without the checks of types that tests put in front."""
-    code, said = fuzz("--share=0.01")
+    """One call in two hundred; a process of its own, without the checks of types that tests put in front."""
+    code, said = fuzz("--share=0.005")
 
     assert code == 0, said
 

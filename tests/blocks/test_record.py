@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from tests.kit.architectures import ARCHITECTURES, randomize
+from tests.kit.wide import wide
 
 import lignite
 from lignite.blocks.record import record
@@ -67,7 +68,7 @@ def storages_of(*things) -> dict[int, int]:
     return {part.untyped_storage().data_ptr(): part.untyped_storage().nbytes() for part in tensors}
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa", "flex_attention"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa", *wide("flex_attention")])  # compiling takes a quarter minute
 def test_a_recording_holds_one_state_of_every_layer(attention):
     """Blocks hand states on: what leaves one enters the next, and is kept once, however deep the model is."""
     llama, held = ARCHITECTURES["llama"], {}

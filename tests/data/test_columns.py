@@ -2,6 +2,7 @@
 
 import pytest
 
+from lignite.api.evaluate_options import EvaluateOptions
 from lignite.data.columns import Columns
 from lignite.errors import OptionError
 
@@ -44,9 +45,9 @@ def test_columns_of_the_other_kind_are_refused(named, images, said):
 
 def test_drawing_between_patches_is_for_images():
     """Words have no edges to smooth."""
-    Columns().check_kind("reader", images=True, smooth=True)
+    EvaluateOptions(smooth=True).check_kind("reader", images=True)
     with pytest.raises(OptionError, match="smooth=True is for models of images"):
-        Columns().check_kind("reader", images=False, smooth=True)
+        EvaluateOptions(smooth=True).check_kind("reader", images=False)
 
 
 @pytest.mark.parametrize(

@@ -455,6 +455,7 @@ def test_a_hub_model_is_fetched_without_its_pickles(tmp_path, monkeypatch):
     assert not any(pattern.endswith((".bin", ".py", ".pt", ".h5")) for pattern in asked["allow_patterns"])
 
 
+@pytest.mark.wide
 def test_a_cached_hub_model_loads_offline(tmp_path):
     """What was fetched once needs no network again."""
     commit = "a" * 40

@@ -116,6 +116,7 @@ def test_examples_that_were_read_before_stay_what_they_are():
     assert again[0].key == read[1].key
 
 
+@pytest.mark.wide
 def test_the_command_reads_columns_and_goes_on(tmp_path):
     """Evidence in a column brings its question; a second run computes nothing anew and tells the same."""
     lines = [{"text": text, "why": [[2, 8]]} for text in TEXTS]

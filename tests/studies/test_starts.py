@@ -41,6 +41,7 @@ def test_only_what_a_model_offers_is_compared(model):
     assert [told.partition(":")[0] for told in missing] == ["eos", "bos", "blur", "grey", "black"]
 
 
+@pytest.mark.wide
 def test_a_fixed_row_misses_what_eight_nodes_miss_of_the_models_own_change(model, found):
     """From mask, the change is that of the untouched network's logit between the masked text and the text."""
     encoded = model.tokenizer(TEXTS[1], return_tensors="pt")
@@ -56,6 +57,7 @@ def test_a_fixed_row_misses_what_eight_nodes_miss_of_the_models_own_change(model
     assert ours == pytest.approx(expected, rel=1e-2)
 
 
+@pytest.mark.wide
 def test_the_report_names_the_usual_baseline_and_recommends_one_of_those_compared(model, found):
     """What stands in the findings is what was measured; nothing is recommended that the model has not."""
     told = lignite.study.report(found)

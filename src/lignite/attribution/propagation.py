@@ -23,8 +23,8 @@ class Propagation(TorchFunctionMode):
     >>> x = torch.tensor(3.0, requires_grad=True)
     >>> with Propagation():
     ...     (x * x).backward()
-    >>> x.grad * x
-    tensor(9.)
+    >>> (x.grad * x).item()
+    9.0
     """
 
     def __torch_function__(
