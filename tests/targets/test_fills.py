@@ -177,7 +177,8 @@ def test_neutral_is_what_the_model_can_do(bag):
         faithfulness(bare, asked(bare, "a b"), [np.zeros(2)], fills="hide")
 
 
-def test_a_corpus_without_words_is_refused(bag):
+@pytest.mark.parametrize("texts", [["", "[SEP]"], []])
+def test_a_corpus_without_words_is_refused(bag, texts):
     """Nothing can be drawn from it."""
     with pytest.raises(InputError, match="this one has none"):
-        Unigram.of_texts(bag, ["", "[SEP]"])
+        Unigram.of_texts(bag, texts)

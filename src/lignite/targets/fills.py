@@ -69,8 +69,9 @@ class Unigram:
             raise OptionError(
                 f"fills='unigram' counts words of texts, and {model.name} has no tokenizer; wrap it with one."
             )
-        pieces = model.tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
-        return cls(_counted(model, [number for piece in pieces for number in piece]), draws, seed)
+        given = list(texts)  # a tokenizer cannot cut a list of none
+        cut = model.tokenizer(given, add_special_tokens=False, truncation=False, verbose=False) if given else {}
+        return cls(_counted(model, [number for piece in cut.get("input_ids", ()) for number in piece]), draws, seed)
 
     @classmethod
     def of_rows(cls, model: Model, rows: Sequence[Row], *, draws: int = 4, seed: int = 0) -> "Unigram":

@@ -230,6 +230,7 @@ def _draw(found: xr.Dataset, leading: Mapping[str, pd.DataFrame]) -> Figure:
             panel.set_title(name, fontsize=8, loc="left")
             panel.set_xlabel(measures[name].replace(" (", "\n("), fontsize=6)
             panel.tick_params(labelsize=6.5, length=2)
+            panel.locator_params(axis="x", nbins=4)
             panel.grid(axis="x", linewidth=0.3, alpha=0.5)
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_yticks(range(len(order)), order, fontsize=7)
