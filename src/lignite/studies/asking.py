@@ -15,7 +15,7 @@ from lignite.models.load import Model, as_model
 from lignite.options import check_known, options_of, with_options
 from lignite.studies.corpus import ask_sentences
 from lignite.studies.examples import OfExamples
-from lignite.studies.study import STUDIES, Study
+from lignite.studies.study import STUDIES, Run, Study
 from lignite.views.study.page import write_study
 from lignite.views.study.report import Report, Table
 
@@ -61,7 +61,8 @@ def ask(study: type[Study]) -> Callable[..., xr.Dataset]:
         **options: Any,
     ) -> xr.Dataset:
         check_known(f"{study.name}()", options, options_of(study), ("limit", "seed", "resume", "progress"))
-        return put(study(**options), as_model(model), corpus, limit, seed, resume, progress)
+        run = Run(limit=limit, seed=seed, resume=resume, progress=progress)
+        return put(study(**options), as_model(model), corpus, run)
 
     asked.__name__ = asked.__qualname__ = study.name
     before, title, after = (study.__doc__ or "").rstrip().partition("\n    Returns\n")
@@ -70,19 +71,11 @@ def ask(study: type[Study]) -> Callable[..., xr.Dataset]:
     return public(with_options(listed)(asked))
 
 
-def put(
-    study: Study,
-    model: Model,
-    corpus: Any,
-    limit: int | None,
-    seed: int,
-    resume: str | PathLike[str] | None,
-    progress: Progress | None,
-) -> xr.Dataset:
+def put(study: Study, model: Model, corpus: Any, run: Run) -> xr.Dataset:
     """Ask a corpus: example by example as a data set is read, or sentence by sentence."""
     if isinstance(study, OfExamples):
-        return study.ask(model, corpus, limit=limit, seed=seed, resume=resume, progress=progress)
-    return ask_sentences(study, model, corpus, limit=limit, seed=seed, resume=resume, progress=progress)
+        return study.ask(model, corpus, run)
+    return ask_sentences(study, model, corpus, limit=run.limit, seed=run.seed, resume=run.resume, progress=run.progress)
 
 
 def report(found: xr.Dataset) -> Report:

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
 
 import xarray as xr
 
 from lignite.api.evaluate_options import DEFAULT_METHODS
-from lignite.calls import Progress
 from lignite.data.columns import Columns
 from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.options import COST, option
 from lignite.studies.examples import OfExamples
+from lignite.studies.study import Run
 from lignite.views.study.report import Report
 from lignite.views.study.trust import asked_of, probed_of, report_trust
 
@@ -45,18 +44,12 @@ class Trust(OfExamples, name="trust"):
         self,
         model: Model,
         corpus: Any,
-        *,
-        limit: int | None,
-        seed: int,
-        resume: str | PathLike[str] | None,
-        progress: Progress | None,
+        run: Run,
     ) -> xr.Dataset:
         """Measure all examples cheaply, and some of them thoroughly."""
         evidence, images = Columns(**self.columns).evidence, reads_images(model.network)
         asked = ((None, asked_of(evidence)), (self.probed, probed_of(images=images)))
-        return self.measure(
-            model, corpus, self.methods, asked, limit=limit, seed=seed, resume=resume, progress=progress
-        )
+        return self.measure(model, corpus, self.methods, asked, run)
 
     @classmethod
     def report(cls, found: xr.Dataset) -> Report:

@@ -3,14 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from lignite.api.evaluate import evaluate
-from lignite.calls import Progress
 from lignite.data.columns import Columns
 from lignite.data.examples import Example, draw, read_examples
 from lignite.metrics.metric import Metric
@@ -19,7 +17,7 @@ from lignite.models.load import Model
 from lignite.options import options_of
 from lignite.results.evaluation import Evaluation
 from lignite.studies.corpus import describe
-from lignite.studies.study import Study
+from lignite.studies.study import Run, Study
 
 Asked = Sequence[tuple[int | None, Sequence[str | Metric]]]
 """Metrics, and of how many of the examples they are asked; None for all."""
@@ -33,11 +31,7 @@ class OfExamples(Columns, Study):
         self,
         model: Model,
         corpus: Any,
-        *,
-        limit: int | None,
-        seed: int,
-        resume: str | PathLike[str] | None,
-        progress: Progress | None,
+        run: Run,
     ) -> xr.Dataset:
         """What comes of the examples: numbers along the dimension `sentence`, described as those of every study."""
         raise NotImplementedError
@@ -48,11 +42,7 @@ class OfExamples(Columns, Study):
         corpus: Any,
         methods: str | Sequence[str],
         asked: Asked,
-        *,
-        limit: int | None,
-        seed: int,
-        resume: str | PathLike[str] | None,
-        progress: Progress | None,
+        run: Run,
     ) -> xr.Dataset:
         """Measure methods on the examples: for each number of them (None for all) by metrics of its own.
 
@@ -61,19 +51,19 @@ class OfExamples(Columns, Study):
         `score` over example (`sentence`), `method` and `measure`, NaN where it was not measured or is not defined;
         beside each measure its `metric`, `fill` and which direction is `better`.
         """
-        examples = self.read_examples(model, corpus, limit=limit, seed=seed)
+        examples = self.read_examples(model, corpus, limit=run.limit, seed=run.seed)
         found = [
             evaluate(
-                model, examples if few is None else draw(examples, few, seed), methods, metrics,
-                seed=seed, resume=None if resume is None else f"{resume}{number or ''}", progress=progress,
-                **self.columns,
+                model, examples if few is None else draw(examples, few, run.seed), methods, metrics,
+                seed=run.seed, resume=None if run.resume is None else f"{run.resume}{number or ''}",
+                progress=run.progress, **self.columns,
             )
             for number, (few, metrics) in enumerate(asked)
         ]  # fmt: skip
         weights, keys = {"model": found[0].attrs["model_sha256"]}, [example.key for example in examples]
         skipped = [f"{row.id}: {row.reason}" for part in found for row in part.skipped.itertuples()]
         return _labelled([example.id for example in examples], *found).assign_attrs(
-            describe(self, model, corpus, weights, keys, skipped=skipped, limit=limit, seed=seed),
+            describe(self, model, corpus, weights, keys, skipped=skipped, limit=run.limit, seed=run.seed),
             accuracy=found[0].attrs["accuracy"],
         )
 

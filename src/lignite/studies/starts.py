@@ -4,8 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from os import PathLike
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import xarray as xr
 
 from lignite.api.explain import explain
 from lignite.blocks.baselines import usual_baseline
-from lignite.calls import Progress
 from lignite.errors import BaselineWarning, GapWarning, InputError, OptionError
 from lignite.methods import IntegratedGradients
 from lignite.methods.options import choose
@@ -22,6 +20,7 @@ from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model
 from lignite.options import COST, option, options_of
 from lignite.studies.examples import Asked, OfExamples
+from lignite.studies.study import Run
 from lignite.views.study.report import Report
 from lignite.views.study.starts import AGREEMENT, CHEAP, MEASURED, PROBED, report_starts
 
@@ -107,27 +106,21 @@ class Baselines(OfExamples, name="baselines"):
         self,
         model: Model,
         corpus: Any,
-        *,
-        limit: int | None,
-        seed: int,
-        resume: str | PathLike[str] | None,
-        progress: Progress | None,
+        run: Run,
     ) -> xr.Dataset:
         """Measure every method from every baseline, then each baseline at a fixed cost."""
-        first = self.read_examples(model, corpus, limit=1, seed=seed)[0]
+        first = self.read_examples(model, corpus, limit=1, seed=run.seed)[0]
         offered, missing = offered_by(model, first.input)
         named = [self.methods] if isinstance(self.methods, str) else self.methods
         methods = [
             f"{method.strip()}:baseline={start}" for name in named for method in name.split(",") for start in offered
         ]
         fixed = [f"ig:baseline={start},n_steps={FIXED}" for start in offered]
-        run: dict[str, Any] = {"limit": limit, "seed": seed, "progress": progress}
         asked: Asked = ((None, (*MEASURED, AGREED)), (self.probed, PROBED))
-        found = self.measure(model, corpus, methods, asked, resume=resume, **run)
+        found = self.measure(model, corpus, methods, asked, run)
         with _unwarned():
-            cheap = self.measure(
-                model, corpus, fixed, ((None, CHEAP),), resume=None if resume is None else f"{resume}.fixed", **run
-            )
+            beside = replace(run, resume=None if run.resume is None else f"{run.resume}.fixed")
+            cheap = self.measure(model, corpus, fixed, ((None, CHEAP),), beside)
         fixed_cost = cheap["score"].drop_sel({"method": "random"}).reindex(measure=found["measure"])
         score = xr.concat([one.reset_coords(drop=True) for one in (found["score"], fixed_cost)], "method")
         return (

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import TYPE_CHECKING, ClassVar
 
 import xarray as xr
 
+from lignite.calls import Progress
 from lignite.data.sentences import Sentence
 from lignite.errors import OptionError
 from lignite.options import Options
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
 
 STUDIES: dict[str, type["Study"]] = {}
 """Every study by its name, entered when its class is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How a study is put to a corpus: how many inputs are drawn, by which seed, and where finished work is kept."""
+
+    limit: int | None = None
+    seed: int = 0
+    resume: str | PathLike[str] | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,6 +112,7 @@ def _function(study: "type[Study]") -> Callable[..., None]:
         from lignite.studies.asking import put, report, write
         from lignite.studies.corpus import as_sentences
         from lignite.studies.examples import OfExamples
+        from lignite.studies.study import Run
 
         terminal = Terminal(quiet=quiet)
         with short_warnings(quiet=quiet):
@@ -120,7 +121,8 @@ def _function(study: "type[Study]") -> Callable[..., None]:
             with terminal.working(f"loading {model}"):
                 loaded = loading.load(model)
             with terminal.working("sentence by sentence") as progress:
-                found = put(asked, loaded, data, limit, seed, _kept(resume, output), progress)
+                kept = _kept(resume, output)
+                found = put(asked, loaded, data, Run(limit=limit, seed=seed, resume=kept, progress=progress))
             found = found.assign_attrs(command=shlex.join(["lignite", *sys.argv[1:]]))
             if output is not None:
                 write(found, output)

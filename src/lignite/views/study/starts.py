@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from lignite.views.attributes import from_json
 from lignite.views.drawing import STYLE
 from lignite.views.study.report import Report, Table, spoken
-from lignite.views.study.trust import CHANCE, SURE, rank_methods
+from lignite.views.study.trust import CHANCE, SURE, file_name, rank_methods
 
 AGREEMENT = "agreement-of-baselines"
 FAITHFUL = ("insertion-minus-deletion", "comprehensiveness")
@@ -32,10 +32,7 @@ def report_starts(found: xr.Dataset) -> Report:
     leading = next(measure for measure in ranked if measure.startswith(FAITHFUL[0]))
     short = {measure: table for measure, table in ranked.items() if measure in _first_fills(found)}
     tables = {"overview": Table("All baselines", _OVERVIEW, _tabulate(short))}
-    tables |= {
-        measure.replace(" (", "-").rstrip(")"): Table(measure, _note(found, measure), table)
-        for measure, table in ranked.items()
-    }
+    tables |= {file_name(measure): Table(measure, _note(found, measure), table) for measure, table in ranked.items()}
     return Report(
         f"Where should paths through {found.attrs['model']} start?",
         "Integrated gradients compare an input with one that says nothing. Each baseline is such an input; what "

@@ -96,7 +96,7 @@ def report_trust(found: xr.Dataset) -> Report:
             if name == each.name:
                 measure = str(found["measure"].values[place])
                 note = f"{each.title} {str(found['meaning'].values[place]).capitalize()}. {_READ}"
-                tables[_file_name(measure)] = Table(measure, note, ranked[name, place])
+                tables[file_name(measure)] = Table(measure, note, ranked[name, place])
     return Report(
         f"Which explanation of {found.attrs['model']} should be trusted?",
         "Every method explains the same examples. Who is faithful to the model, who agrees with people, who stays when "
@@ -206,7 +206,8 @@ def _tabulate(found: xr.Dataset, leading: Mapping[str, pd.DataFrame]) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def _file_name(measure: str) -> str:
+def file_name(measure: str) -> str:
+    """The name of a measure as that of a file: its fill behind a stroke, not in brackets."""
     return measure.replace(" (", "-").rstrip(")")
 
 
