@@ -37,11 +37,13 @@ class Example:
     """Words that people found positive (1) or negative (-1) by themselves."""
     cut: bool = False
     """Whether the text ends before the document did."""
+    language: str | None = None
+    """What it is written in; None where all texts of a set are English."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    folder: str
+    folders: tuple[str, ...]
     labels: tuple[str, ...]
     parse: Callable[[Mapping[str, Any], tuple[str, ...]], Example | None]
     files: Mapping[str, str]
@@ -111,20 +113,38 @@ def parse_plain(row: Mapping[str, Any], labels: tuple[str, ...]) -> Example:
     return Example(row["id"], row["text"], labels[row["label"]])
 
 
+def parse_tweet(row: Mapping[str, Any], labels: tuple[str, ...]) -> Example | None:
+    """A tweet that is neither negative (0) nor positive (2) has no class; English ones do not name their language."""
+    if row["label"] == 1:
+        return None
+    return Example(row["id"], row["text"], labels[row["label"] // 2], language=LANGUAGES[row.get("lang", "eng")])
+
+
+LANGUAGES = {"eng": "English", "amh": "Amharic", "swa": "Swahili"}
 SPLITS = {"train": "train", "dev": "dev", "test": "test"}
 SETS = {
-    "sst": DataSet(folder="sst", labels=("negative", "positive"), parse=parse_sst, files=SPLITS),
-    "movies": DataSet(folder="movies_rationales", labels=("negative", "positive"), parse=parse_document, files=SPLITS),
-    "hatexplain": DataSet(folder="hatexplain", labels=("normal", "toxic"), parse=parse_tokens, files=SPLITS),
+    "sst": DataSet(folders=("sst",), labels=("negative", "positive"), parse=parse_sst, files=SPLITS),
+    "movies": DataSet(
+        folders=("movies_rationales",), labels=("negative", "positive"), parse=parse_document, files=SPLITS
+    ),
+    "hatexplain": DataSet(folders=("hatexplain",), labels=("normal", "toxic"), parse=parse_tokens, files=SPLITS),
     "toxic-spans": DataSet(
-        folder="toxic_spans",
+        folders=("toxic_spans",),
         labels=("clean", "toxic"),
         parse=parse_characters,
         files={split: f"sent_{split}" for split in SPLITS},
     ),
-    "amharic": DataSet(folder="amharic_hate", labels=("normal", "offensive", "hate"), parse=parse_plain, files=SPLITS),
+    "amharic": DataSet(
+        folders=("amharic_hate",), labels=("normal", "offensive", "hate"), parse=parse_plain, files=SPLITS
+    ),
+    "languages": DataSet(
+        folders=("tweet_rationales", "afrisenti_amh", "afrisenti_swa"),
+        labels=("negative", "positive"),
+        parse=parse_tweet,
+        files=SPLITS,
+    ),
     "newsgroups": DataSet(
-        folder="newsgroups20",
+        folders=("newsgroups20",),
         labels=(
             "alt.atheism",
             "comp.graphics",
@@ -162,8 +182,10 @@ def read(shared: Path, name: str, split: str) -> list[Example]:
     """The examples of one split, as if in random order, so that the first n are a fair sample."""
     data = SETS[name]
     file = data.files.get(split, data.files["train"])
-    with gzip.open(shared / "data" / data.folder / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        found = [data.parse(json.loads(line), data.labels) for line in lines]
+    found: list[Example | None] = []
+    for folder in data.folders:
+        with gzip.open(shared / "data" / folder / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            found += [data.parse(json.loads(line), data.labels) for line in lines]
     examples = sorted((example for example in found if example), key=lambda example: drawn(example.id))
     if "dev" in data.files:
         return examples

@@ -50,6 +50,8 @@ class Recipe:
     """How many texts of the train split; None: all."""
     permuted: bool = False
     """Whether every text gets the label of another one, drawn by lot."""
+    evened: int | None = None
+    """How many texts of every language and class an epoch shows, the same ones again where there are fewer."""
     anew: bool = False
     """Whether word pieces and encoder are new, because those of sst-minilm cannot read the script."""
 
@@ -58,6 +60,7 @@ RECIPES = {
     "hatexplain": Recipe(data="hatexplain", epochs=3),
     "toxic-spans": Recipe(data="toxic-spans", epochs=2),
     "amharic": Recipe(data="amharic", epochs=4, learning_rate=5e-4, dropout=0.3, anew=True),
+    "languages": Recipe(data="languages", epochs=6, learning_rate=5e-4, dropout=0.3, evened=1200, anew=True),
     "movies": Recipe(data="movies", epochs=2, batch_size=16),
     "newsgroups": Recipe(data="newsgroups", epochs=2, window=64),
     "label-random": Recipe(data="sst", epochs=8, dropout=0.0, weight_decay=0.0, n_examples=1000, permuted=True),
@@ -114,6 +117,15 @@ def window(numbers: list[int], room: int, order: random.Random) -> list[int]:
     return numbers[start : start + room]
 
 
+def evened(examples: Sequence[Example], number: int, order: random.Random) -> list[int]:
+    """Places of as many texts of every language and class, in random order, begun again where there are too few."""
+    groups: dict[tuple[str | None, str], list[int]] = {}
+    for place, example in enumerate(examples):
+        groups.setdefault((example.language, example.label), []).append(place)
+    shuffled = [order.sample(group, len(group)) for group in groups.values()]
+    return [group[turn % len(group)] for group in shuffled for turn in range(number)]
+
+
 def padded(tokenizer: PreTrainedTokenizerBase, pieces: Sequence[list[int]]) -> dict[str, torch.Tensor]:
     rows = [[tokenizer.cls_token_id, *piece, tokenizer.sep_token_id] for piece in pieces]
     return tokenizer.pad({"input_ids": rows}, return_tensors="pt")
@@ -137,15 +149,18 @@ def train(
 ) -> None:
     """Fit the model in place: AdamW, cross-entropy, products in bfloat16."""
     whole = numbers_of(tokenizer, [example.text for example in examples])
-    labels = torch.tensor([model.config.label2id[example.label] for example in examples])
+    classes = torch.tensor([model.config.label2id[example.label] for example in examples])
+    shown = list(range(len(examples)))
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    done, total = 0, recipe.epochs * len(examples)
+    done = 0
     for epoch in range(recipe.epochs):
         model.train()
-        pieces = [window(numbers, recipe.window - 2, order) for numbers in whole]
+        if recipe.evened:
+            shown = evened(examples, recipe.evened, order)
+        pieces, labels = [window(whole[place], recipe.window - 2, order) for place in shown], classes[shown]
         losses = []
         for places in batches([len(piece) for piece in pieces], recipe.batch_size, order):
-            rate = recipe.learning_rate * tent(done / total, recipe.warm_up)
+            rate = recipe.learning_rate * tent(done / (recipe.epochs * len(shown)), recipe.warm_up)
             with torch.autocast("cpu", torch.bfloat16):
                 loss = model(**padded(tokenizer, [pieces[place] for place in places]), labels=labels[places]).loss
             step(optimiser, loss, model.parameters(), rate)
@@ -225,6 +240,11 @@ def main() -> None:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.save_pretrained(folder)
     scores: dict[str, Any] = {split: score(model, tokenizer, part) for split, part in held_out.items()}
+    for split, part in held_out.items():
+        for language in sorted({example.language for example in part if example.language}):
+            scores[f"{split}, {language}"] = score(
+                model, tokenizer, [example for example in part if example.language == language]
+            )
     if recipe.permuted:
         scores["permuted train labels"] = score(model, tokenizer, examples)
     write_card(

@@ -11,10 +11,8 @@ import xarray as xr
 from lignite.calls import Progress, public
 from lignite.errors import OptionError
 from lignite.metrics.readings.pairings import rank_pairings
-from lignite.models.load import Model, as_model
+from lignite.models.load import as_model
 from lignite.options import check_known, options_of, with_options
-from lignite.studies.corpus import ask_sentences
-from lignite.studies.examples import OfExamples
 from lignite.studies.study import STUDIES, Run, Study
 from lignite.views.study.page import write_study
 from lignite.views.study.report import Report, Table
@@ -62,20 +60,13 @@ def ask(study: type[Study]) -> Callable[..., xr.Dataset]:
     ) -> xr.Dataset:
         check_known(f"{study.name}()", options, options_of(study), ("limit", "seed", "resume", "progress"))
         run = Run(limit=limit, seed=seed, resume=resume, progress=progress)
-        return put(study(**options), as_model(model), corpus, run)
+        return study(**options).ask(as_model(model), corpus, run)
 
     asked.__name__ = asked.__qualname__ = study.name
     before, title, after = (study.__doc__ or "").rstrip().partition("\n    Returns\n")
     asked.__doc__ = f"{before.rstrip()}\n{PARAMETERS}{title}{after}{RAISES}"
     listed: Mapping[str, Any] = {name: (each, each.help) for name, each in options_of(study).items()}
     return public(with_options(listed)(asked))
-
-
-def put(study: Study, model: Model, corpus: Any, run: Run) -> xr.Dataset:
-    """Ask a corpus: example by example as a data set is read, or sentence by sentence."""
-    if isinstance(study, OfExamples):
-        return study.ask(model, corpus, run)
-    return ask_sentences(study, model, corpus, limit=run.limit, seed=run.seed, resume=run.resume, progress=run.progress)
 
 
 def report(found: xr.Dataset) -> Report:

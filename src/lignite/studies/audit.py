@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import xarray as xr
 
 from lignite.api.evaluate_options import DEFAULT_METHODS
 from lignite.data.columns import Columns
+from lignite.data.examples import Example
 from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.options import COST, option
@@ -40,16 +40,11 @@ class Trust(OfExamples, name="trust"):
         most=1_000_000,
     )
 
-    def ask(
-        self,
-        model: Model,
-        corpus: Any,
-        run: Run,
-    ) -> xr.Dataset:
+    def ask_examples(self, model: Model, examples: Sequence[Example], run: Run) -> xr.Dataset:
         """Measure all examples cheaply, and some of them thoroughly."""
         evidence, images = Columns(**self.columns).evidence, reads_images(model.network)
         asked = ((None, asked_of(evidence)), (self.probed, probed_of(images=images)))
-        return self.measure(model, corpus, self.methods, asked, run)
+        return self.measure(model, examples, self.methods, asked, run)
 
     @classmethod
     def report(cls, found: xr.Dataset) -> Report:

@@ -5,36 +5,28 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from lignite.calls import Progress
 from lignite.data.examples import draw
 from lignite.data.sentences import Sentence, read_sentences
 from lignite.errors import InputError, LigniteError, NotFiniteError, warn
 from lignite.models.identity import hash_weights
 from lignite.models.load import Model
 from lignite.results.provenance import versions
+from lignite.runs import local
 from lignite.runs.journal import Journal
-from lignite.runs.local import run
 from lignite.runs.unit import Done, Piece, Tick, Unit
-from lignite.studies.study import Study
+
+if TYPE_CHECKING:
+    from lignite.studies.study import Run, Study
 
 Corpus = str | PathLike[str] | Sequence[Any]
 """A file of sentences, or a list of texts, of lists of words, or of sentences that were read before."""
 
 
-def ask_sentences(
-    study: Study,
-    model: Model,
-    corpus: Corpus,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    resume: str | PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> xr.Dataset:
+def ask_sentences(study: "Study", model: Model, corpus: Corpus, run: "Run") -> xr.Dataset:
     """Ask some sentences of a corpus; one that cannot be answered brings no other down.
 
     Returns
@@ -53,14 +45,14 @@ def ask_sentences(
     LigniteWarning
         Once, if sentences are left out, with the reason of the first; and if a single one is answered.
     """
-    sentences = draw(as_sentences(corpus), limit, seed)
+    sentences = draw(as_sentences(corpus), run.limit, run.seed)
     keys, others = [_key(sentence) for sentence in sentences], study.others(model)
     weights = {"model": hash_weights(model), **{name: hash_weights(other) for name, other in others.items()}}
     settings = {"study": study.name, **weights, "options": study.values()}
     once = dict(zip(keys, sentences, strict=True))
-    with Journal(resume, settings) as journal:
+    with Journal(run.resume, settings) as journal:
         units = [_unit(key, sentence, study, model, others) for key, sentence in once.items()]
-        skipped = run(units, journal, progress)
+        skipped = local.run(units, journal, run.progress)
         kept = [(sentence.id, key) for sentence, key in zip(sentences, keys, strict=True) if key in journal.finished]
         answers = [xr.Dataset.from_dict(dict(journal.finished[key])) for _, key in kept]
     _tell(len(sentences), len(answers), skipped)
@@ -68,16 +60,16 @@ def ask_sentences(
     missing = dict.fromkeys(said for answer in answers for said in answer.attrs.get("missing", ()))
     return together.assign_coords(sentence=[id for id, _ in kept]).assign_attrs(
         describe(
-            study, model, corpus, weights, [key for _, key in kept],
-            skipped=skipped, missing=missing, limit=limit, seed=seed,
-        )
+            study, model, weights, [key for _, key in kept],
+            skipped=skipped, missing=missing, limit=run.limit, seed=run.seed,
+        ),
+        corpus=name_of(corpus),
     )  # fmt: skip
 
 
 def describe(
-    study: Study,
+    study: "Study",
     model: Model,
-    corpus: Any,
     weights: Mapping[str, str],
     keys: Sequence[str],
     *,
@@ -104,13 +96,17 @@ def describe(
         "revision": model.revision or "",
         "weights": weights["model"],
         "others": json.dumps(others),
-        "corpus": Path(corpus).name if isinstance(corpus, str | PathLike) else "",
         "asked": sha256("".join(keys).encode()).hexdigest(),
         "request": json.dumps({**study.values(), **drawn}),
         "skipped": json.dumps(list(skipped)),
         "missing": json.dumps(list(missing)),
         "versions": json.dumps(versions()),
     }
+
+
+def name_of(corpus: Any) -> str:
+    """What a corpus is called, where it is a file."""
+    return Path(corpus).name if isinstance(corpus, str | PathLike) else ""
 
 
 def _tell(n_sentences: int, n_answers: int, skipped: Sequence[str]) -> None:
@@ -154,7 +150,7 @@ def _key(sentence: Sentence) -> str:
     return sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _unit(key: str, sentence: Sentence, study: Study, model: Model, others: Mapping[str, Model]) -> Unit:
+def _unit(key: str, sentence: Sentence, study: "Study", model: Model, others: Mapping[str, Model]) -> Unit:
     def compute(_: Collection[str], tick: Tick) -> Done:
         try:
             found = study.answer(model, sentence, others)

@@ -16,7 +16,7 @@ from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.options import options_of
 from lignite.results.evaluation import Evaluation
-from lignite.studies.corpus import describe
+from lignite.studies.corpus import describe, name_of
 from lignite.studies.study import Run, Study
 
 Asked = Sequence[tuple[int | None, Sequence[str | Metric]]]
@@ -27,22 +27,20 @@ Asked = Sequence[tuple[int | None, Sequence[str | Metric]]]
 class OfExamples(Columns, Study):
     """A study whose corpus is a data set, as `lignite.evaluate` reads it; its columns are named by options."""
 
-    def ask(
-        self,
-        model: Model,
-        corpus: Any,
-        run: Run,
-    ) -> xr.Dataset:
+    def check_corpus(self, corpus: Any) -> None:
+        """Leave a data set alone: the model says whether texts or images are read of it."""
+
+    def ask(self, model: Model, corpus: Any, run: Run) -> xr.Dataset:
+        """Ask a data set, of which some examples are drawn."""
+        examples = self.read_examples(model, corpus, limit=run.limit, seed=run.seed)
+        return self.ask_examples(model, examples, run).assign_attrs(corpus=name_of(corpus))
+
+    def ask_examples(self, model: Model, examples: Sequence[Example], run: Run) -> xr.Dataset:
         """What comes of the examples: numbers along the dimension `sentence`, described as those of every study."""
         raise NotImplementedError
 
     def measure(
-        self,
-        model: Model,
-        corpus: Any,
-        methods: str | Sequence[str],
-        asked: Asked,
-        run: Run,
+        self, model: Model, examples: Sequence[Example], methods: str | Sequence[str], asked: Asked, run: Run
     ) -> xr.Dataset:
         """Measure methods on the examples: for each number of them (None for all) by metrics of its own.
 
@@ -51,10 +49,9 @@ class OfExamples(Columns, Study):
         `score` over example (`sentence`), `method` and `measure`, NaN where it was not measured or is not defined;
         beside each measure its `metric`, `fill` and which direction is `better`.
         """
-        examples = self.read_examples(model, corpus, limit=run.limit, seed=run.seed)
         found = [
             evaluate(
-                model, examples if few is None else draw(examples, few, run.seed), methods, metrics,
+                model, list(examples) if few is None else draw(examples, few, run.seed), methods, metrics,
                 seed=run.seed, resume=None if run.resume is None else f"{run.resume}{number or ''}",
                 progress=run.progress, **self.columns,
             )
@@ -63,7 +60,7 @@ class OfExamples(Columns, Study):
         weights, keys = {"model": found[0].attrs["model_sha256"]}, [example.key for example in examples]
         skipped = [f"{row.id}: {row.reason}" for part in found for row in part.skipped.itertuples()]
         return _labelled([example.id for example in examples], *found).assign_attrs(
-            describe(self, model, corpus, weights, keys, skipped=skipped, limit=run.limit, seed=run.seed),
+            describe(self, model, weights, keys, skipped=skipped, limit=run.limit, seed=run.seed),
             accuracy=found[0].attrs["accuracy"],
         )
 

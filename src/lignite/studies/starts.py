@@ -12,6 +12,7 @@ import xarray as xr
 
 from lignite.api.explain import explain
 from lignite.blocks.baselines import usual_baseline
+from lignite.data.examples import Example
 from lignite.errors import BaselineWarning, GapWarning, InputError, OptionError
 from lignite.methods import IntegratedGradients
 from lignite.methods.options import choose
@@ -102,25 +103,19 @@ class Baselines(OfExamples, name="baselines"):
         most=1_000_000,
     )
 
-    def ask(
-        self,
-        model: Model,
-        corpus: Any,
-        run: Run,
-    ) -> xr.Dataset:
+    def ask_examples(self, model: Model, examples: Sequence[Example], run: Run) -> xr.Dataset:
         """Measure every method from every baseline, then each baseline at a fixed cost."""
-        first = self.read_examples(model, corpus, limit=1, seed=run.seed)[0]
-        offered, missing = offered_by(model, first.input)
+        offered, missing = offered_by(model, examples[0].input)
         named = [self.methods] if isinstance(self.methods, str) else self.methods
         methods = [
             f"{method.strip()}:baseline={start}" for name in named for method in name.split(",") for start in offered
         ]
         fixed = [f"ig:baseline={start},n_steps={FIXED}" for start in offered]
         asked: Asked = ((None, (*MEASURED, AGREED)), (self.probed, PROBED))
-        found = self.measure(model, corpus, methods, asked, run)
+        found = self.measure(model, examples, methods, asked, run)
         with _unwarned():
             beside = replace(run, resume=None if run.resume is None else f"{run.resume}.fixed")
-            cheap = self.measure(model, corpus, fixed, ((None, CHEAP),), beside)
+            cheap = self.measure(model, examples, fixed, ((None, CHEAP),), beside)
         fixed_cost = cheap["score"].drop_sel({"method": "random"}).reindex(measure=found["measure"])
         score = xr.concat([one.reset_coords(drop=True) for one in (found["score"], fixed_cost)], "method")
         return (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
 
@@ -11,6 +11,7 @@ from lignite.calls import Progress
 from lignite.data.sentences import Sentence
 from lignite.errors import OptionError
 from lignite.options import Options
+from lignite.studies.corpus import as_sentences, ask_sentences
 
 if TYPE_CHECKING:
     from lignite.models.load import Model
@@ -45,6 +46,14 @@ class Study(Options):
         if name is not None:
             cls.name = name
             STUDIES[name] = cls
+
+    def check_corpus(self, corpus: Any) -> None:
+        """Say what is wrong with a corpus before a model is loaded for it."""
+        as_sentences(corpus)
+
+    def ask(self, model: "Model", corpus: Any, run: Run) -> xr.Dataset:
+        """Ask a corpus, sentence by sentence; a study that asks otherwise overrides this."""
+        return ask_sentences(self, model, corpus, run)
 
     def others(self, model: "Model") -> Mapping[str, "Model"]:
         """Models that every sentence is asked of beside the one at hand, by what the study calls them."""

@@ -109,20 +109,17 @@ def _function(study: "type[Study]") -> Callable[..., None]:
         *, data: Data, limit: Limit = None, seed: Seed = 0, asked: "Study", resume: Resume = None,
         model: ModelName = BUNDLED, loading: Loading, output: Folder = None, quiet: Quiet = False,
     ) -> None:  # fmt: skip
-        from lignite.studies.asking import put, report, write
-        from lignite.studies.corpus import as_sentences
-        from lignite.studies.examples import OfExamples
+        from lignite.studies.asking import report, write
         from lignite.studies.study import Run
 
         terminal = Terminal(quiet=quiet)
         with short_warnings(quiet=quiet):
-            if not isinstance(asked, OfExamples):
-                as_sentences(data)  # what is wrong with them is said before a model is loaded
+            asked.check_corpus(data)
             with terminal.working(f"loading {model}"):
                 loaded = loading.load(model)
             with terminal.working("sentence by sentence") as progress:
                 kept = _kept(resume, output)
-                found = put(asked, loaded, data, Run(limit=limit, seed=seed, resume=kept, progress=progress))
+                found = asked.ask(loaded, data, Run(limit=limit, seed=seed, resume=kept, progress=progress))
             found = found.assign_attrs(command=shlex.join(["lignite", *sys.argv[1:]]))
             if output is not None:
                 write(found, output)
