@@ -73,6 +73,8 @@ MAIN = (
     "random",
 )
 """Under neutral fills: what people choose among."""
+LONG = tuple(method for method in MAIN if method not in ("shapley:n_samples=10", "gradient-x-input"))
+"""The same for long texts, without the dearest row, thousands of predictions for one text, and without the last."""
 OF_DECODERS = (
     "relevance-flow",
     "relevance-flow:orders=false",
@@ -85,7 +87,7 @@ NEUTRAL = ("neutral",)
 """Fills that nobody starts from."""
 SAMPLED = ("lime:n_samples=10", "shapley:n_samples=10", "shapley:n_samples=5,baseline=mask+pad")
 """What the best of these has to beat: as many predictions from one baseline, or half from each of two."""
-CHEAP = (
+ALL = (
     "relevance-flow",
     "relevance-flow:orders=false,baseline=mask",
     "ca-lig",
@@ -99,9 +101,11 @@ CHEAP = (
     "attention-x-gradient",
     "grad-cam",
     "random",
+    "deeplift",
+    "sequential-ig",
+    *SAMPLED,
+    "kernel-shap:n_samples=10",
 )
-MOST = (*CHEAP, "deeplift", "sequential-ig")
-ALL = (*MOST, *SAMPLED, "kernel-shap:n_samples=10")
 """The last four ask the model hundreds of times for one text: they cost more than all others together."""
 FEW = (
     "relevance-flow",
@@ -115,18 +119,6 @@ FEW = (
     "random",
 )
 """For people's evidence, which differences between the variants of a method do not touch."""
-PADDED = (
-    "ca-lig",
-    "ca-lig:baseline=pad",
-    "relevance-flow:orders=false,baseline=mask",
-    "relevance-flow:orders=false,baseline=pad",
-    "relevance-flow:orders=false,baseline=mask+pad",
-    "ig:baseline=mask",
-    "ig:baseline=pad",
-    "attention-x-gradient",
-    "random",
-)
-"""How much of a difference between methods is one between baseline and fill."""
 FAITHFULNESS = (
     "insertion-minus-deletion",
     "comprehensiveness",
@@ -138,6 +130,7 @@ FAITHFULNESS = (
 PLAUSIBILITY = ("token-f1", "iou-f1", "auprc")
 SIGNS = ("sign-agreement", "sign-agreement-balanced")
 COST = ("completeness-gap", "seconds")
+LEADING = ("insertion-minus-deletion", "comprehensiveness", "sufficiency", *COST)
 
 IMAGE_METHODS = (
     *(
@@ -170,6 +163,7 @@ FEW_OF_IMAGES = tuple(
 SAME = (
     "The lower third of three layers is layer 0, so that `ca-lig:baseline=mean` is `ig:baseline=mean` by another name."
 )
+SOME = "The model read the first 1,600 sentences of train (`python recipes/train.py toxic-spans --examples 1600`)."
 IMAGE_FILLS = ("others", "black", "mean", "blur")
 REMOVAL = ("insertion-minus-deletion", "comprehensiveness")
 PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
@@ -188,7 +182,7 @@ class Study:
     title: str
     data: str
     split: str = "test"
-    methods: tuple[str, ...] = MOST
+    methods: tuple[str, ...]
     metrics: tuple[str, ...] = (*FAITHFULNESS, *COST)
     fills: tuple[str, ...] = NEUTRAL
     limit: int
@@ -224,6 +218,12 @@ class Study:
     @property
     def things(self) -> str:
         return "pictures" if self.of_images else "texts"
+
+
+def leading(title: str, data: str, *, limit: int = 24, words: tuple[int, int] | None = (6, 30), **more: Any) -> Study:
+    """The study that the page of a set begins with: neutral fills, short texts unless it says otherwise."""
+    settings = {"methods": MAIN, "metrics": LEADING, "steps": 6, **more}
+    return Study(title=title, data=data, limit=limit, words=words, **settings)
 
 
 def evidence(title: str, data: str, methods: tuple[str, ...] = FEW) -> Study:
@@ -265,7 +265,6 @@ def mosaics(what: str, trained: str) -> Study:
     )
 
 
-LEADING = ("insertion-minus-deletion", "comprehensiveness", "sufficiency", *COST)
 WITH_SIGNS = (*FAITHFULNESS, *SIGNS, *COST)
 STUDIES = {
     "choose-sst": Study(
@@ -280,20 +279,8 @@ STUDIES = {
     "choose-hatexplain": Study(
         title="HateXplain, dev", data="hatexplain", split="dev", methods=CHOICES, fills=("mask", "pad"), limit=20
     ),
-    "sst-dev": Study(
-        title="SST, dev, neutral fills",
-        data="sst",
-        split="dev",
-        methods=MAIN,
-        metrics=LEADING,
-        limit=48,
-        steps=6,
-        words=(6, 30),
-        rivals="sst",
-    ),
-    "sst": Study(
-        title="SST", data="sst", methods=MAIN, metrics=LEADING, limit=64, steps=6, words=(6, 30), rivals="sst"
-    ),
+    "sst-dev": leading("SST, dev, neutral fills", "sst", split="dev", rivals="sst"),
+    "sst": leading("SST", "sst", limit=64, rivals="sst"),
     "sst-filled": Study(
         title="SST, test, by fills that are baselines",
         data="sst",
@@ -302,38 +289,21 @@ STUDIES = {
         fills=("mask", "pad"),
         limit=40,
     ),
-    "gpt2": Study(
-        title="Next tokens of a small decoder",
-        data=BEGINNINGS,
+    "gpt2": leading(
+        "Next tokens of a small decoder",
+        BEGINNINGS,
         split="dev",
         trained="gpt2",
         methods=OF_DECODERS,
         metrics=("insertion-minus-deletion", "area-between", "comprehensiveness", "sufficiency", *COST),
-        fills=("neutral",),
         limit=40,
-        steps=6,
+        words=None,
     ),
-    "hatexplain": Study(title="HateXplain", data="hatexplain", methods=MOST, fills=("mask", "pad"), limit=30),
-    "hatexplain-neutral": Study(
-        title="HateXplain, neutral fills",
-        data="hatexplain",
-        methods=MAIN,
-        metrics=LEADING,
-        limit=48,
-        steps=6,
-        words=(6, 30),
-    ),
-    "toxic-spans": Study(title="Toxic Spans", data="toxic-spans", fills=("mask", "pad"), limit=30),
-    "amharic": Study(title="Amharic tweets", data="amharic", fills=("mask", "pad"), limit=30),
-    "newsgroups": Study(title="20 Newsgroups", data="newsgroups", methods=FEW, fills=("mask",), limit=30),
-    "newsgroups-pad": Study(
-        title="20 Newsgroups, removed tokens become [PAD]",
-        data="newsgroups",
-        methods=PADDED,
-        fills=("pad",),
-        limit=10,
-    ),
-    "movies": Study(title="Movie reviews", data="movies", methods=FEW, fills=("mask",), limit=20),
+    "hatexplain": leading("HateXplain", "hatexplain"),
+    "toxic-spans": leading("Toxic Spans", "toxic-spans", note=SOME),
+    "amharic": leading("Amharic tweets", "amharic", limit=48),
+    "movies": leading("Movie reviews", "movies", methods=LONG, limit=4, words=None),
+    "newsgroups": leading("20 Newsgroups", "newsgroups", methods=LONG, limit=8, words=(40, 120)),
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
     "movies-evidence": evidence("Movie reviews", "movies"),
@@ -600,11 +570,9 @@ PAGES = {
     "choose-hatexplain": "hatexplain",
     "sst-dev": "sst",
     "sst-filled": "sst",
-    "hatexplain-neutral": "hatexplain",
     "hatexplain-evidence": "hatexplain",
     "toxic-spans-evidence": "toxic-spans",
     "movies-evidence": "movies",
-    "newsgroups-pad": "newsgroups",
     "scenes-dev": "scenes",
     "scenes-deep-dev": "scenes",
     "scenes-deep": "scenes",
