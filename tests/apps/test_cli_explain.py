@@ -192,10 +192,22 @@ def test_lines_of_a_file_share_a_page_and_have_files_of_their_own(tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("A film.\n\nA plot, too.\n")
 
-    result = run("explain", "--file", lines, *QUICK, "-o", tmp_path / "why.html", "-o", tmp_path / "why.json")
+    result = run(
+        "explain",
+        "--file",
+        lines,
+        *QUICK,
+        "-o",
+        tmp_path / "why.html",
+        "-o",
+        tmp_path / "why.json",
+        "-o",
+        tmp_path / "why.svg",
+    )
 
     assert result.exit_code == 0, result.stderr
-    assert sorted(path.name for path in tmp_path.glob("why*")) == ["why-1.json", "why-2.json", "why.html"]
+    assert sorted(path.name for path in tmp_path.glob("why*")) == ["why-1.json", "why-2.json", "why.html", "why.svg"]
+    assert all(f">{word}</text>" in (tmp_path / "why.svg").read_text() for word in ("film", "plot", "too"))
     assert [lignite.open(tmp_path / f"why-{number}.json").text for number in (1, 2)] == ["A film.", "A plot, too."]
     page = (tmp_path / "why.html").read_text()
     assert all(text in page for text in ("A film.", "A plot, too.", "2 explanations"))
@@ -301,7 +313,7 @@ def test_no_line_is_wider_than_the_terminal(width, saved, monkeypatch):
         (["--fusion", "1.5"], "--fusion 1.5"),
         (["--layer-weights", "1,x"], "--layer-weights"),
         (["--method", "ca-lig", "--layer-weights", "upper-half"], "lower-half"),
-        (["--special", "drop"], "'show', 'hide', 'share'"),
+        (["--special", "drop"], "'show', 'rank', 'hide', 'share'"),
         (["--tol", "0"], "between 0 and 1"),
         (["-o", "why.jpg"], "names no format"),
     ],
@@ -383,7 +395,7 @@ def test_options_of_a_flow_are_refused_for_an_explanation(saved, typed):
     assert "this result is an explanation" in result.stderr
 
 
-@pytest.mark.parametrize("typed", [["--tokens"], ["--words"], ["--special", "hide"]])
+@pytest.mark.parametrize("typed", [["--smooth"], ["--patches"], ["--special", "share"]])
 def test_options_of_an_explanation_are_refused_for_a_flow(model, tmp_path, typed):
     """The other way round."""
     path = tmp_path / "flow.nc"

@@ -54,7 +54,7 @@ def shown(dataset: xr.Dataset) -> str:
 @pytest.mark.parametrize("words", [False, True])
 def test_the_text_is_written_as_it_was_given(words):
     """A reader checks the explanation against the sentence, not against a list of tokens."""
-    dataset = arrange(sample_explanation(), words=words)
+    dataset = arrange(sample_explanation(), tokens=not words)
 
     assert shown(dataset) == f"[CLS] {TEXT} [SEP]"
 
@@ -62,7 +62,7 @@ def test_the_text_is_written_as_it_was_given(words):
 @pytest.mark.parametrize("words", [False, True])
 def test_every_token_stands_in_the_text_once_and_in_order(words):
     """A score without a place, or a place with two scores, would be a lie about the text."""
-    dataset = arrange(sample_explanation(pair=True), words=words)
+    dataset = arrange(sample_explanation(pair=True), tokens=not words)
 
     places = [piece.index for piece in pieces(dataset) if piece.index is not None]
 
@@ -114,7 +114,7 @@ def test_without_usable_offsets_tokens_stand_side_by_side(offsets):
             stop=("token", np.where(second, dataset.stop - 22, dataset.stop)),
         )
 
-    assert shown(dataset) == "[CLS] the unbelievable plot bored nobody . [SEP]"
+    assert shown(arrange(dataset, tokens=True)) == "[CLS] the unbelievable plot bored nobody . [SEP]"
 
 
 # What is arranged
@@ -124,14 +124,14 @@ def test_special_tokens_are_shown_hidden_or_shared():
     """Three honest ways; only sharing keeps the sum."""
     dataset = with_relevance(sample_explanation(), [4.0, 1, 0, 0, 0, 0, -3, 0, 0, 2.0])
 
-    hidden = arrange(dataset, words=False, special="hide")
-    shared = arrange(dataset, words=False, special="share")
+    hidden = arrange(dataset, tokens=True, special="hide")
+    shared = arrange(dataset, tokens=True, special="share")
 
-    assert arrange(dataset, words=False).sizes["token"] == 10
+    assert arrange(dataset, tokens=True).sizes["token"] == 10
     np.testing.assert_allclose(hidden.relevance, [1, 0, 0, 0, 0, -3, 0, 0])
     # 6 to share in proportion to 1 and 3: 1.5 and 4.5
     np.testing.assert_allclose(shared.relevance, [2.5, 0, 0, 0, 0, 1.5, 0, 0])
-    with pytest.raises(OptionError, match="choose from 'show', 'hide', 'share'"):
+    with pytest.raises(OptionError, match="choose from 'show', 'rank', 'hide', 'share'"):
         arrange(dataset, special="drop")
 
 
@@ -139,7 +139,7 @@ def test_hiding_special_tokens_where_there_are_none_changes_nothing():
     """A decoder's input often has no special token."""
     dataset = sample_explanation(tokens=["a", "b"])
 
-    xr.testing.assert_identical(arrange(dataset, words=False, special="share"), dataset)
+    xr.testing.assert_identical(arrange(dataset, tokens=True, special="share"), dataset)
 
 
 def test_a_flow_is_no_explanation():
@@ -173,7 +173,9 @@ def test_a_layer_is_added_up_by_sign():
 
     assert (row.layer, row.total_for, row.total_against) == (1, 3.0, -1.5)
     assert row.gap == pytest.approx(0.0025)  # 0.01 / 4; the result is float32
-    assert [entry.token for entry in row.strongest] == ["[CLS]", "bored"]
+    assert row.special == 2.0
+    assert [entry.token for entry in row.strongest] == ["bored", "."]
+    assert [entry.token for entry in layer_rows(dataset, special=True)[1].strongest] == ["[CLS]", "bored"]
 
 
 def test_the_certificate_names_the_worst_layer():
@@ -280,7 +282,7 @@ def test_without_colour_every_word_has_its_number_below_it():
     """A pipe, a log and a reader who sees no colours get everything."""
     dataset = with_relevance(sample_explanation(), [0, 1, 0.25, 0.25, 0, -0.5, -2, 0, 12.34, 0])
 
-    lines = printed(dataset, words=True).splitlines()
+    lines = printed(dataset, tokens=False).splitlines()
 
     at = next(number for number, line in enumerate(lines) if "unbelievable" in line)
     words, numbers = lines[at], lines[at + 1]
@@ -302,7 +304,7 @@ def test_colour_follows_sign_and_size_on_every_kind_of_terminal(system):
 
     print_explanation(dataset, console=console)
 
-    line = next(line for line in console.file.getvalue().splitlines() if "good" in line)
+    line = next(line for line in console.file.getvalue().splitlines() if re.search(r"good\x1b\S* \S*bad", line))
     styles = dict(re.findall(r"\x1b\[([\d;]+)m(good|bad)", line))
     assert len(styles) == 2  # two different ones
     assert re.search(r"\x1b\[0m the", line)
@@ -361,10 +363,10 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(width, words):
     """Whatever the tokens are."""
     dataset = sample_explanation(tokens=[*HOSTILE, "a" * 70, "b"], n_layers=4)
 
-    text = printed(dataset, width=width, words=words)
+    text = printed(dataset, width=width, tokens=not words)
 
     assert max(cell_len(line) for line in text.splitlines()) <= width
-    for row in layer_rows(arrange(dataset, words=words)):
+    for row in layer_rows(arrange(dataset, tokens=not words)):
         line = next(line for line in text.splitlines() if re.match(rf"\s+{row.layer} +\+", line))
         assert f"{row.total_for:+#.3g}" in line
         assert re.search(r"[+-]\d\S*\s*$", line)  # the last score named is complete
@@ -411,7 +413,7 @@ def test_tokens_beyond_the_list_are_counted():
     """Ten of five hundred is another statement than ten of twelve."""
     dataset = with_relevance(sample_explanation(tokens=list("abcdef")), [6, 5, 4, 3, 2, -1])
 
-    text = printed(dataset, k=2, words=False)
+    text = printed(dataset, k=2, tokens=True)
 
     assert "+20.0 from 5 tokens" in text
     assert "and 3 tokens more" in text
@@ -435,7 +437,7 @@ def test_bars_and_cells_stand_for_the_scores():
     """One bar per token, one row per layer, the first layer on top."""
     dataset = sample_explanation(n_layers=3, dtype="float64")
 
-    figure = draw_explanation(dataset, words=False)
+    figure = draw_explanation(dataset, tokens=True)
 
     bars, heat = figure.axes[:2]
     np.testing.assert_allclose([bar.get_height() for bar in bars.patches], dataset.relevance)
@@ -457,24 +459,25 @@ def test_the_text_of_a_picture_is_the_text():
     """Every token, in order, on a box of its colour unless it hardly counts."""
     dataset = with_relevance(sample_explanation(), [0, 1, 0.5, 0.5, 0.5, 0, -1, 0.001, 0, 0])
 
-    figure = draw_explanation(dataset, words=False)
+    figure = draw_explanation(dataset, tokens=True)
 
     words = [text.get_text() for text in figure.texts if text.get_fontsize() == 11.0 and text.get_weight() != "bold"]
     assert words == ["[CLS]", "The", "un", "believ", "able", "plot", "bored", "nobody", ".", "[SEP]"]
     boxes = [
         patch for patch in figure.get_children() if type(patch).__name__ == "Rectangle" and patch is not figure.patch
     ]
-    assert len(boxes) == 5
-    red, _, blue, _ = boxes[0].get_facecolor()
-    assert red > blue
-    red, _, blue, _ = boxes[-1].get_facecolor()
-    assert blue > red
+    assert len(boxes) == 5 + 2  # and those of the legend: for, against
+    for warm, cold in ((boxes[0], boxes[4]), boxes[5:]):
+        red, _, blue, _ = warm.get_facecolor()
+        assert red > blue
+        red, _, blue, _ = cold.get_facecolor()
+        assert blue > red
 
 
 def test_every_word_of_a_picture_lies_inside_it():
     """Long words are broken, long texts take more lines."""
     dataset = sample_explanation(tokens=["a" * 400, *(f"word{i}" for i in range(80))], n_layers=2, detail=())
-    figure = draw_explanation(dataset, words=False)
+    figure = draw_explanation(dataset, tokens=True)
     renderer = figure.canvas.get_renderer()
 
     for text in figure.texts:
@@ -493,7 +496,7 @@ def test_pieces_of_a_word_stay_on_one_line():
     dataset = dataset.assign_coords(start=("token", starts), stop=("token", stops))
     dataset.attrs["text"] = " ".join(["incomprehensible"] * n_words)
 
-    figure = draw_explanation(dataset, words=False)
+    figure = draw_explanation(dataset, tokens=True)
 
     firsts, lasts = (
         [text.get_position()[1] for text in figure.texts if text.get_text() == piece]
@@ -603,7 +606,7 @@ def test_several_explanations_share_a_page():
 
 def test_a_page_opens_as_asked():
     """The reader can still change it."""
-    meta = meta_of(explanation_html(sample_explanation(), words=False, special="hide"))
+    meta = meta_of(explanation_html(sample_explanation(), tokens=True, special="hide"))
 
     assert (meta["words"], meta["special"]) == (False, "hide")
     with pytest.raises(OptionError, match="special='no'"):

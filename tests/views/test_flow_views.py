@@ -26,7 +26,7 @@ from lignite.views.palette import diverging
 
 def printed(dataset: xr.Dataset, *, width: int = 80, **options) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    print_flow(dataset, console=console, **options)
+    print_flow(dataset, console=console, **({"tokens": True} | options))
     return console.file.getvalue()
 
 
@@ -143,8 +143,8 @@ def test_many_layers_are_all_named():
     text = printed(dataset)
 
     assert all(re.search(rf"^layer {layer} ", text, re.MULTILINE) for layer in range(48))
-    assert "48 of 4,320 scores" in text  # 48 layers of 10 x 9 pairs of different tokens
-    assert printed(dataset, k=3).count(" → ") == 3 * 48
+    assert "48 of 3,456 scores" in text  # 48 layers of 8 x 9 pairs of different tokens that no special token gives
+    assert printed(dataset, k=3).count(" → ") == 3 * 48 + 1  # and the strongest of all, first
 
 
 def test_text_from_a_model_cannot_command_the_terminal():
@@ -178,7 +178,7 @@ def test_colour_only_repeats_the_sign():
     dataset = sample_flow()
     console = Console(file=io.StringIO(), width=80, color_system="truecolor", force_terminal=True)
 
-    print_flow(dataset, console=console)
+    print_flow(dataset, console=console, tokens=True)
 
     coloured = console.file.getvalue()
     assert "\x1b[" in coloured
@@ -258,7 +258,7 @@ def test_a_cell_shows_the_score_of_its_target_row_and_source_column():
     """A transposed heat map tells the opposite story."""
     dataset = sample_flow(layers=(3, 7))
 
-    drawn = panels(draw_flow(dataset, map="composed"))
+    drawn = panels(draw_flow(dataset, tokens=True, map="composed"))
 
     assert [axes.get_title(loc="left") for axes in drawn] == ["layer 3", "layer 7"]
     for axes, layer in zip(drawn, (3, 7), strict=True):
@@ -273,8 +273,8 @@ def test_one_head_or_all_of_them():
     """A split map is drawn part by part or added up."""
     dataset = sample_flow(dtype="float64")
 
-    one = panels(draw_flow(dataset, map="attention", head=1))[2].images[0].get_array()
-    summed = panels(draw_flow(dataset, map="attention"))[2].images[0].get_array()
+    one = panels(draw_flow(dataset, tokens=True, map="attention", head=1))[2].images[0].get_array()
+    summed = panels(draw_flow(dataset, tokens=True, map="attention"))[2].images[0].get_array()
 
     layer = dataset.isel(layer=2)
     total = layer.attention.values.sum(0)
@@ -288,7 +288,7 @@ def test_all_layers_share_one_scale_around_zero_that_the_diagonal_does_not_set()
     for token in range(10):
         dataset.whole.loc[{"layer": 1, "target": token, "source": token}] = 1e6
 
-    drawn = panels(draw_flow(dataset, map="whole"))
+    drawn = panels(draw_flow(dataset, tokens=True, map="whole"))
 
     others = np.abs(dataset.whole.values[:, ~np.eye(10, dtype=bool)])
     limits = {(axes.images[0].norm.vmin, axes.images[0].norm.vmax) for axes in drawn}
@@ -300,7 +300,7 @@ def test_all_layers_share_one_scale_around_zero_that_the_diagonal_does_not_set()
 
 def test_the_colour_bar_states_its_limits():
     """A scale that clips must say so."""
-    figure = draw_flow(sample_flow(), map="whole")
+    figure = draw_flow(sample_flow(), tokens=True, map="whole")
 
     label = figure.axes[-1].get_ylabel().replace("\n", " ")
 
@@ -335,7 +335,7 @@ def test_a_character_without_a_glyph_is_replaced_and_explained(tmp_path):
     """Warnings are errors here: an unknown script must not stop a run, nor vanish without a word."""
     dataset = sample_flow(tokens=["\U000f1234", "b"])  # private use: no font has it
 
-    figure = draw_flow(dataset)
+    figure = draw_flow(dataset, tokens=True)
     save_picture(dataset, tmp_path / "flow.png")
     save_picture(dataset, tmp_path / "flow.pdf")
     svg = save_picture(dataset, tmp_path / "flow.svg").read_text()
@@ -345,24 +345,24 @@ def test_a_character_without_a_glyph_is_replaced_and_explained(tmp_path):
     assert ">\U000f1234 0</text>" in svg
 
 
-def test_long_texts_label_every_nth_token_and_say_so():
+def test_long_texts_label_one_token_in_a_few_and_say_so():
     """Labels that overlap are no labels."""
     dataset = sample_flow(tokens=[f"t{i}" for i in range(200)], layers=(0, 1), n_heads=1, details=False)
 
-    figure = draw_flow(dataset)
+    figure = draw_flow(dataset, tokens=True)
 
     first = panels(figure)[0]
     step = np.diff(first.get_yticks())[0]
     height = first.get_position().height * figure.get_figheight()
     assert height / 200 * step > 6.5 / 72  # inches between labels: more than their 6.5 points
-    assert any(f"every {step:.0f}th token is labelled" in text.get_text() for text in figure.texts)
+    assert any(f"1 token in {step:.0f} is labelled" in text.get_text() for text in figure.texts)
 
 
 def test_drawing_leaves_matplotlib_as_it_was():
     """A library call must not restyle the user's own figures."""
     before = dict(matplotlib.rcParams)
 
-    draw_flow(sample_flow())
+    draw_flow(sample_flow(), tokens=True)
 
     assert dict(matplotlib.rcParams) == before
 
@@ -378,7 +378,7 @@ def test_drawing_leaves_matplotlib_as_it_was():
 def test_an_unknown_choice_is_answered_with_the_known_ones(options, expected):
     """One line that says what to do."""
     with pytest.raises(OptionError, match=expected):
-        draw_flow(sample_flow(), **options)
+        draw_flow(sample_flow(), tokens=True, **options)
 
 
 @pytest.mark.parametrize(("save", "path"), [(save_picture, "flow.jpg"), (save_page, "flow.txt")])
@@ -426,7 +426,7 @@ def test_the_page_holds_exactly_the_numbers_of_the_result():
     """What is read off the page is what was computed, to the last bit of float32."""
     dataset = sample_flow(layers=(2, 3, 5), targets=[1, 4, 8])
 
-    meta, maps = decoded(flow_html(dataset))
+    meta, maps = decoded(flow_html(dataset, tokens=True))
 
     assert meta["layers"] == [2, 3, 5]
     assert meta["targets"] == [1, 4, 8]
@@ -449,7 +449,9 @@ def test_rounded_scores_keep_three_digits_whatever_their_size(size):
         dataset[name].size for name in ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
     )
 
-    meta, maps = decoded(flow_html(dataset, max_bytes=full * 4))  # float32 in base64 takes 16 / 3 bytes a number
+    meta, maps = decoded(
+        flow_html(dataset, tokens=True, max_bytes=full * 4)
+    )  # float32 in base64 takes 16 / 3 bytes a number
 
     assert {entry["encoding"] for entry in meta["maps"]} == {"float16"}
     expected = dataset.whole.values[:, None].reshape(maps["whole"].shape)
@@ -462,7 +464,7 @@ def test_a_large_result_fits_its_budget_and_says_what_it_gave_up():
     dataset = sample_flow(tokens=[f"t{i}" for i in range(128)], layers=(0, 1), n_heads=4)
     budget = 300_000  # bytes: two maps of float16 in base64 are 175 kB, heads of attention alone 350 kB
 
-    page = flow_html(dataset, max_bytes=budget)
+    page = flow_html(dataset, tokens=True, max_bytes=budget)
 
     meta, maps = decoded(page)
     scores = {name: text for name, text in Elements(page).scripts.items() if re.fullmatch(r"data-\w+-\d+-\d+", name)}
@@ -485,7 +487,7 @@ def test_512_tokens_cost_little_more_than_their_scores():
     ]
     dataset = xr.concat([dataset.assign_coords(layer=[layer]) for layer in range(12)], "layer", data_vars="minimal")
 
-    page = flow_html(dataset)
+    page = flow_html(dataset, tokens=True)
 
     scores = 12 * n_tokens**2 * 4 * 4 / 3  # float32, in base64
     assert scores < len(page) < scores + 400_000  # and a frame of script, style, labels, displacements and gaps
@@ -493,7 +495,7 @@ def test_512_tokens_cost_little_more_than_their_scores():
 
 def test_the_page_asks_nothing_of_the_network():
     """It opens on a train, from an attachment, in a sandbox: all of it is in the file."""
-    page = flow_html(sample_flow())
+    page = flow_html(sample_flow(), tokens=True)
 
     elements = Elements(page)
     attributes = {name for _, attrs in elements.tags for name in attrs}
@@ -510,9 +512,9 @@ def test_a_hostile_token_stays_a_token():
     hostile = sample_flow(tokens=HOSTILE)
     hostile.attrs |= {"text": HOSTILE[0], "model": HOSTILE[0], "request": json.dumps({"baseline": HOSTILE[0]})}
 
-    elements = Elements(flow_html(hostile))
+    elements = Elements(flow_html(hostile, tokens=True))
 
-    expected = [tag for tag, _ in Elements(flow_html(harmless)).tags]
+    expected = [tag for tag, _ in Elements(flow_html(harmless, tokens=True)).tags]
     extra = {"readout", "tr", "td", "span", "b"}  # options differ
     assert [tag for tag, _ in elements.tags if tag not in extra] == [tag for tag in expected if tag not in extra]
     tokens = json.loads(elements.scripts["meta"])["tokens"]
@@ -525,7 +527,9 @@ def test_colours_of_the_page_end_where_the_picture_ends_them():
     """One result, one scale, in print and on screen."""
     dataset = sample_flow(dtype="float64")
 
-    limits = next(entry["limits"] for entry in decoded(flow_html(dataset))[0]["maps"] if entry["name"] == "whole")
+    limits = next(
+        entry["limits"] for entry in decoded(flow_html(dataset, tokens=True))[0]["maps"] if entry["name"] == "whole"
+    )
 
     others = np.abs(dataset.whole.values[:, ~np.eye(10, dtype=bool)])
     special = dataset.source_special.values
@@ -543,7 +547,7 @@ def test_the_page_states_certificate_and_agreement_without_script():
     dataset.whole_gap.loc[{"layer": 2, "target": 7}] = 0.5
     dataset["composed"] = 2 * dataset.whole
 
-    text = re.sub(r"<script.*?</script>", "", flow_html(dataset), flags=re.DOTALL)
+    text = re.sub(r"<script.*?</script>", "", flow_html(dataset, tokens=True), flags=re.DOTALL)
 
     visible = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
     assert "whole 12.5 % layer 2, target 7 nobody 29 of 30" in visible
@@ -567,7 +571,7 @@ def test_every_shape_of_result_can_be_shown(dataset, tmp_path):
     """A view never fails on a valid result."""
     dataset.attrs = sample_flow().attrs
 
-    page = flow_html(dataset)
+    page = flow_html(dataset, tokens=True)
     save_picture(dataset, tmp_path / "flow.png")
     text = printed(dataset)
 
@@ -584,7 +588,7 @@ def test_a_frame_carries_the_whole_page():
     (tag, attributes) = Elements(frame).tags[0]
     assert tag == "iframe"
     assert len(Elements(frame).tags) == 1
-    assert attributes["srcdoc"] == flow_html(dataset)
+    assert attributes["srcdoc"] == flow_html(dataset, tokens=True)
     assert attributes["height"] == "600"
 
 
@@ -592,7 +596,7 @@ def test_save_page_writes_the_page(tmp_path):
     """The file is the page, in UTF-8."""
     dataset = sample_flow(tokens=HOSTILE)
 
-    path = save_page(dataset, tmp_path / "flow.html")
+    path = save_page(dataset, tmp_path / "flow.html", tokens=True)
 
     assert isinstance(path, Path)
-    assert path.read_text(encoding="utf-8") == flow_html(dataset)
+    assert path.read_text(encoding="utf-8") == flow_html(dataset, tokens=True)

@@ -495,9 +495,9 @@ def printed(dataset: xr.Dataset, *, width: int = 80, **options) -> str:
 
 
 def grid_lines(text: str) -> list[str]:
-    """The lines between the heading and the next empty line."""
+    """The lines of the picture, between the sum and the next empty line."""
     lines = [line.rstrip() for line in text.splitlines()]
-    start = lines.index("") + 1
+    start = lines.index("", lines.index("logit, from start to end")) + 1
     return [line.removeprefix("  ") for line in lines[start : lines.index("", start)]]
 
 
@@ -509,7 +509,7 @@ def test_the_terminal_shows_signs_and_tenths_of_every_patch():
 
     assert grid_lines(text) == ["+9-9 .", "-3+5-7"]  # -2.5 tenths are rounded away from zero
     assert "[CLS] +7.00" in text
-    assert "image     disc.png" in text
+    assert "image        disc.png" in text
 
 
 @pytest.mark.parametrize(
@@ -608,7 +608,7 @@ def test_patches_are_never_joined_into_words():
     """They have no words, and their boxes and picture stay."""
     dataset = small()
 
-    arranged = arrange(dataset, words=True)
+    arranged = arrange(dataset, tokens=False)
 
     assert is_image(arranged)
     xr.testing.assert_identical(arranged, dataset)

@@ -107,7 +107,7 @@ def flow_numbers() -> dict:
     top = dataset.lignite.top(12, map="whole", layer=1)
     halves = np.array([bits for bits in range(0, 65536, 61) if (bits >> 10) & 31 < 31], dtype="<u2")  # numbers alone
     return {
-        "flow": page_of(flow_html(dataset)),
+        "flow": page_of(flow_html(dataset, tokens=True)),
         "shares": shares_of(dataset, "whole"),
         "attentionShares": {**attention, "-1": shares_of(summed, "whole")},
         "rows": [listed(layer / np.abs(layer).max(1, keepdims=True)) for layer in dataset.whole.values.astype("f8")],
@@ -235,8 +235,8 @@ def test_a_browser_shows_three_pages_in_one_document(tmp_path):
     titles = re.findall(r'data-name="heat-title">(.*?)</span>', shown)
     assert titles == ["Layer 0: attention: states to heads, heads added up", "Layer 0: whole block: states to states"]
     assert len(re.findall(r'data-name="paths"[^>]*><tbody>|data-name="paths"[^>]*><tr', shown)) == 2
-    assert 'data-name="asked">positive<' in shown
-    assert "##believ" in re.search(r'data-name="for" .*', shown, re.DOTALL)[0]
+    assert 'data-name="verdict">The model says positive' in shown
+    assert "unbelievable" in re.search(r'data-name="for" .*', shown, re.DOTALL)[0]
 
 
 @pytest.mark.parametrize(

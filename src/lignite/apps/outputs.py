@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lignite.apps.shared import ExplanationLook, FlowLook
+from lignite.apps.shared import ExplanationLook, FlowLook, TokenLook
 from lignite.apps.terminal import Terminal
 from lignite.errors import OptionError
 from lignite.files import check_place
@@ -48,13 +48,13 @@ class Look:
 
     flow: FlowLook = field(default_factory=FlowLook)
     explanation: ExplanationLook = field(default_factory=ExplanationLook)
+    token: TokenLook = field(default_factory=TokenLook)
     top: int | None = None
 
     @property
     def arranged(self) -> dict[str, Any]:
-        """How the tokens of an explanation are arranged."""
-        chosen = self.explanation
-        return {"words": chosen.words is not False, "special": chosen.special or "show"}
+        """How the tokens of a result are arranged."""
+        return {"tokens": self.token.tokens is True, "special": self.token.special or "show"}
 
 
 def is_explanation(dataset: "xr.Dataset") -> bool:
@@ -62,22 +62,17 @@ def is_explanation(dataset: "xr.Dataset") -> bool:
     return dataset.attrs.get("kind") == "explain"
 
 
-def planned(
-    paths: Sequence[Path], count: int, *, explanations: bool, side_by_side: bool = False
-) -> list[tuple[Path, slice]]:
-    """What will be written, and of which results: explanations share a page, all else is numbered.
-
-    With `side_by_side`, pictures are shared, too.
+def planned(paths: Sequence[Path], count: int, *, explanations: bool) -> list[tuple[Path, slice]]:
+    """What will be written, and of which results: explanations share a page and a picture, all else is numbered.
 
     Examples
     --------
     >>> [name.name for name, _ in planned([Path("why.html"), Path("why.nc")], 2, explanations=True)]
     ['why.html', 'why-1.nc', 'why-2.nc']
     """
-    shared = (*PAGES, *PICTURES) if side_by_side else PAGES
     plan: list[tuple[Path, slice]] = []
     for path in paths:
-        if explanations and path.suffix.lower() in shared:
+        if explanations and path.suffix.lower() in (*PAGES, *PICTURES):
             plan.append((path, slice(None)))
         else:
             plan += [(numbered(path, number + 1, count), slice(number, number + 1)) for number in range(count)]
@@ -105,11 +100,11 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
     elif picture:
         from lignite.views.flow.picture import save_picture
 
-        save_picture(results[0], path, map=look.flow.map, head=look.flow.head)
+        save_picture(results[0], path, map=look.flow.map, head=look.flow.head, **look.arranged)
     else:
         from lignite.views.flow.page import save_page
 
-        save_page(results[0], path)
+        save_page(results[0], path, **look.arranged)
 
 
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
@@ -122,7 +117,7 @@ def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     from lignite.views.flow.terminal import print_flow
 
     shown = result if look.flow.head is None else result.sel(head=[look.flow.head])
-    print_flow(shown, console=console, k=look.top, map=look.flow.map)
+    print_flow(shown, console=console, k=look.top, map=look.flow.map, **look.arranged)
 
 
 def deliver(
@@ -130,12 +125,10 @@ def deliver(
     results: Sequence["xr.Dataset"],
     outputs: Sequence[Path],
     look: Look,
-    *,
-    side_by_side: bool = False,
 ) -> None:
     """Files first: whoever reads the summary through a pipe may stop reading."""
     explanations = all(is_explanation(result) for result in results)
-    for path, which in planned(outputs, len(results), explanations=explanations, side_by_side=side_by_side):
+    for path, which in planned(outputs, len(results), explanations=explanations):
         write(results[which], path, look)
         terminal.note(f"wrote {path}")
     if terminal.quiet:

@@ -101,17 +101,24 @@ class FlowLook(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenLook(Options):
+    """How the tokens of a result are looked at; None is what nobody asked for."""
+
+    tokens: bool | None = option(
+        None, "Show the pieces of a word one by one, or add them up.",
+        panel=SHOWN, typed="--tokens/--words", unset="words",
+    )  # fmt: skip
+    special: Literal["show", "rank", "hide", "share"] | None = option(
+        None, "Special tokens such as \\[CLS]: show, rank with the others, hide, or share their scores (of "
+        "explanations) among the others.",
+        panel=SHOWN, metavar="HOW", unset="show",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplanationLook(Options):
     """How an explanation is looked at; None is what nobody asked for."""
 
-    words: bool | None = option(
-        None, "Add up the pieces of a word, or show them one by one.",
-        panel=SHOWN, typed="--words/--tokens", unset="words",
-    )  # fmt: skip
-    special: Literal["show", "hide", "share"] | None = option(
-        None, "Special tokens such as \\[CLS]: show, hide, or share their scores among the others.",
-        panel=SHOWN, metavar="HOW", unset="show",
-    )  # fmt: skip
     smooth: bool | None = option(
         None, "Draw the relevance of an image's patches as lines between their centres, or with their edges.",
         panel=SHOWN, typed="--smooth/--patches", unset="patches",

@@ -2,7 +2,6 @@
 
 import json
 import operator
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -18,19 +17,16 @@ from lignite.results.schema import (
     position_name,
     without_repeating_index,
 )
+from lignite.results.spelling import spell
 
 WordKey = tuple[str, int, int]
 Span = tuple[int, int]
-
-_BYTES = re.compile(r"(<0x[0-9A-F]{2}>)+")
 
 
 def merge_words(dataset: xr.Dataset, reduce: str) -> xr.Dataset:
     """Make one token of the sub-words of a word, on all token axes."""
     groups = {axis: _grouped(_words(dataset, axis)) for axis in token_axes(dataset)}
-    texts = {
-        axis: [_word_text(dataset, axis, places) for places in members.values()] for axis, members in groups.items()
-    }
+    texts = {axis: spell(dataset, axis, list(members.values())) for axis, members in groups.items()}
     return _merge_axes(dataset, groups, texts, reduce).assign_attrs(merged_words=reduce)
 
 
@@ -177,33 +173,3 @@ def _merge(variable: xr.DataArray, axis: str, groups: list[list[int]], reduce: s
     if reduce == "mean":
         merged /= sizes.reshape([-1 if place == number else 1 for place in range(merged.ndim)])
     return xr.Variable(variable.dims, merged.astype(variable.dtype), variable.attrs)
-
-
-def _word_text(dataset: xr.Dataset, axis: str, places: list[int]) -> str:
-    pieces = dataset[label_name(axis, "token")].values[places].tolist()
-    special, words, starts, stops = (
-        dataset[label_name(axis, label)].values[places] for label in ("special", "word", "start", "stop")
-    )
-    if special[0] or words[0] < 0:
-        return str(pieces[0])
-    text = str(dataset.attrs.get("text", ""))
-    if label_name(axis, "segment") not in dataset.coords and starts.min() >= 0 and stops.max() <= len(text):
-        word = text[starts.min() : stops.max()].strip()  # byte-level tokens may count the space before them
-        if word:
-            return word
-    joined = "".join([_bare(pieces[0], first=True), *(_bare(piece, first=False) for piece in pieces[1:])])
-    return _BYTES.sub(_spelled, joined) or str(pieces[0])
-
-
-def _spelled(match: re.Match[str]) -> str:
-    """The characters that bytes in a row make, if they make any: `<0xC3><0xA9>` is é."""
-    try:
-        return bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode("utf-8")
-    except UnicodeDecodeError:
-        return match[0]
-
-
-def _bare(piece: str, *, first: bool) -> str:
-    """A piece without the mark by which its tokenizer says that a word starts, goes on or ends."""
-    piece = piece.removesuffix("</w>")
-    return piece.lstrip("Ġ▁ ") if first else piece.removeprefix("##")

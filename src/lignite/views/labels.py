@@ -3,6 +3,7 @@
 from pathlib import PurePath
 
 import numpy as np
+from jaxtyping import Float
 
 from lignite.wording import one_line, written_out
 
@@ -68,3 +69,58 @@ def format_share(value: float) -> str:
         return "–"
     percent = 100 * value
     return f"{percent:.1f} %" if abs(percent) >= 0.1 or percent == 0 else f"{percent:.2g} %"
+
+
+ROBUST, BEYOND = 0.95, 4.0
+
+
+def limit_of(values: Float[np.ndarray, "..."]) -> float:
+    """Where the colours of scores end, so that a single extreme one does not leave all others blank.
+
+    That is the largest magnitude, but no more than `BEYOND` times the one below which `ROBUST` of them lie (of up to
+    twenty, all but the largest); 1 where all are zero.
+
+    Examples
+    --------
+    >>> limit_of(np.array([1.0, -2.0, 3.0])), limit_of(np.array([1.0, -2.0, 100.0])), limit_of(np.zeros(3))
+    (3.0, 8.0, 1.0)
+    """
+    magnitude = np.abs(values[np.isfinite(values)])
+    largest = float(magnitude.max(initial=0.0))
+    common = float(np.quantile(magnitude, ROBUST, method="lower")) if magnitude.size > 1 else 0.0
+    limit = min(largest, BEYOND * common) if common > 0 else largest
+    return limit if limit > 0 else 1.0
+
+
+def clipped_note(values: Float[np.ndarray, "..."], noun: str = "score") -> str:
+    """What a legend says of scores that lie beyond its colours; empty where none does.
+
+    Examples
+    --------
+    >>> clipped_note(np.array([1.0, -2.0, 100.0])), clipped_note(np.array([1.0]))
+    ('1 score lies beyond', '')
+    """
+    count = int((np.abs(values[np.isfinite(values)]) > limit_of(values)).sum())
+    return f"{counted(count, noun)} {'lies' if count == 1 else 'lie'} beyond" if count else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> counted(1, "word"), counted(1200, "word"), counted(2, "patch")
+    ('1 word', '1,200 words', '2 patches')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
+
+
+def labelled_note(step: int, noun: str = "token") -> str:
+    """What an axis says of which it labels only some.
+
+    Examples
+    --------
+    >>> labelled_note(2), labelled_note(1)
+    ('1 token in 2 is labelled', '')
+    """
+    return f"1 {noun} in {step} is labelled" if step > 1 else ""

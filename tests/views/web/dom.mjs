@@ -63,6 +63,8 @@ export class Element {
 
   setPointerCapture() {}
 
+  toBlob() { Element.saved = this; }
+
   getContext() { return (this.context ??= new Context(this)); }
 }
 

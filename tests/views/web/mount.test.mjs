@@ -1,7 +1,7 @@
 /** Pages live in their own element: two of a kind in one document do not know of each other. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { fireWindow, grown, settled } from "./dom.mjs";
+import { Element, fireWindow, grown, settled } from "./dom.mjs";
 import { given, load, payload } from "./given.mjs";
 
 const { bytes } = await load("kit");
@@ -63,6 +63,46 @@ test("an explanation that is changed leaves the other as it was", async () => {
   assert.doesNotMatch(part(second, "legend-text").textContent, /layer 1/);
 });
 
+test("lists follow the layer that colours the text", async () => {
+  const { roots: [page] } = await two("explain", given.explanation), sum = () => part(page, "against-sum").textContent;
+  const before = sum();
+
+  Object.assign(part(page, "row"), { value: "2" }).fire("change");
+
+  assert.match(sum(), /^layer relevance, layer 1: /);
+  assert.notEqual(sum().split(": ")[1], before);
+});
+
+test("special tokens are ranked where that is asked for", async () => {
+  const { roots: [page] } = await two("explain", given.explanation), ranked = () => part(page, "for").textContent + part(page, "against").textContent;
+
+  assert.doesNotMatch(ranked(), /\[CLS\]/);
+  Object.assign(part(page, "special"), { value: "rank" }).fire("change");
+  assert.match(ranked(), /\[CLS\]/);
+});
+
+test("arrows up and down scroll the page unless a part of it has the focus", async () => {
+  const { roots: [page] } = await two("flow", given.flow), chosen = () => part(page, "tokens-text").textContent;
+  const before = chosen();
+
+  page.fire("keydown", { key: "ArrowDown", preventDefault() { assert.fail("the page does not scroll"); } });
+  await settled();
+  assert.equal(chosen(), before);
+  page.fire("keydown", { key: "ArrowDown", target: part(page, "heat") });
+  await settled();
+  assert.notEqual(chosen(), before);
+});
+
+test("a saved heat map has a ground, a title and a legend", async () => {
+  const { roots: [page] } = await two("flow", given.flow), heat = part(page, "heat");
+
+  part(page, "save").fire("click");
+
+  const { saved } = Element;
+  assert.ok(saved.height > heat.height);
+  assert.deepEqual(saved.written.map(({ text }) => text.slice(0, 7)), ["Layer 0", part(page, "legend-text").children[0].textContent.slice(0, 7)]);
+});
+
 test("the strongest patches carry their numbers until the reader takes them away", async () => {
   const { roots: [page] } = await two("explain", given.seen), overlay = part(page, "overlay");
   const drawnWith = (checked) => {
@@ -94,7 +134,7 @@ test("a flow and an explanation share a document", async () => {
   await settled();
 
   assert.match(part(roots[0], "heat-title").textContent, /^Layer 0/);
-  assert.equal(part(roots[1], "asked").textContent.split(" ")[0], "positive");
+  assert.match(part(roots[1], "verdict").textContent, /^The model says positive/);
 });
 
 test("a page that has ended no longer listens to the window", async () => {

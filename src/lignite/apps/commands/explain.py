@@ -19,6 +19,7 @@ from lignite.apps.shared import (
     Pair,
     Quiet,
     Text,
+    TokenLook,
     Top,
 )
 from lignite.apps.terminal import Terminal, short_warnings
@@ -38,7 +39,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
   lignite explain "A superb film." --method relevance-flow --baseline zero,mask --special share
 
-  lignite explain --file sentences.txt -o why.html   [dim](one page; .nc, .png, ... are numbered)[/dim]
+  lignite explain --file sentences.txt -o why.html   [dim](one page or picture; .nc and .json are numbered)[/dim]
 
   lignite explain photo.jpg --model ./my-vit -o why.png -o why.html
 
@@ -70,6 +71,7 @@ Overlap = Annotated[
 @takes("asked", Target)
 @takes_method_options("options")
 @takes("loading", Loading)
+@takes("token", TokenLook)
 @takes("shown", ExplanationLook)
 def explain(
     text: Text = None,
@@ -85,6 +87,7 @@ def explain(
     model: ModelName = BUNDLED,
     loading: Loading,
     output: Outputs = None,
+    token: TokenLook,
     shown: ExplanationLook,
     top: Top = None,
     quiet: Quiet = False,
@@ -110,4 +113,4 @@ def explain(
                 loaded, inputs, target=wanted, method=chosen, window=window, overlap=overlap, memory=memory,
                 progress=progress,
             )  # fmt: skip
-        deliver(terminal, results, outputs, Look(explanation=shown, top=top))
+        deliver(terminal, results, outputs, Look(explanation=shown, token=token, top=top))

@@ -6,7 +6,20 @@ from lignite.api.flow_options import FlowOptions
 from lignite.apps.arguments import count_results, read_inputs
 from lignite.apps.declare import takes
 from lignite.apps.outputs import Look, check_outputs, deliver, planned
-from lignite.apps.shared import BUNDLED, FlowLook, Lines, Loading, Memory, ModelName, Outputs, Pair, Quiet, Text, Top
+from lignite.apps.shared import (
+    BUNDLED,
+    FlowLook,
+    Lines,
+    Loading,
+    Memory,
+    ModelName,
+    Outputs,
+    Pair,
+    Quiet,
+    Text,
+    TokenLook,
+    Top,
+)
 from lignite.apps.terminal import Terminal, short_warnings
 from lignite.errors import OptionError
 
@@ -27,6 +40,7 @@ EXAMPLES = """[bold]Examples[/bold]
 @takes("options", FlowOptions)
 @takes("loading", Loading)
 @takes("shown", FlowLook)
+@takes("token", TokenLook)
 def flow(
     text: Text = None,
     *,
@@ -38,6 +52,7 @@ def flow(
     loading: Loading,
     output: Outputs = None,
     shown: FlowLook,
+    token: TokenLook,
     top: Top = None,
     quiet: Quiet = False,
 ) -> None:
@@ -63,7 +78,7 @@ def flow(
             from lignite.api.flow import flow as compute
 
             results = compute(loaded, inputs, request=options, memory=memory, progress=progress)
-        deliver(terminal, results, outputs, Look(flow=shown, top=top))
+        deliver(terminal, results, outputs, Look(flow=shown, token=token, top=top))
 
 
 def choose_map(map: str | None, head: int | None, present: Any) -> str | None:

@@ -12,7 +12,7 @@ from lignite.apps.arguments import parse_numbers
 from lignite.apps.commands.flow import check_head, choose_map
 from lignite.apps.declare import takes
 from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, is_explanation, planned, write
-from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, Top
+from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, TokenLook, Top
 from lignite.apps.terminal import Terminal, complain, short_warnings
 from lignite.errors import OptionError
 
@@ -29,7 +29,7 @@ EXAMPLES = """[bold]Examples[/bold]
 
   lignite view why.nc --tokens --special share
 
-  lignite view ca-lig.nc ig.nc shap.nc -o compare.html   [dim](of images also compare.png)[/dim]
+  lignite view ca-lig.nc ig.nc shap.nc -o compare.html   -o compare.png
 
   lignite view why.nc --open"""
 
@@ -55,12 +55,14 @@ OpenPage = Annotated[
 ]
 
 
+@takes("token", TokenLook)
 @takes("of_flow", FlowLook)
 @takes("of_explanation", ExplanationLook)
 def view(
     files: Files,
     *,
     layers: Layers = None,
+    token: TokenLook,
     of_flow: FlowLook,
     of_explanation: ExplanationLook,
     top: Top = None,
@@ -78,8 +80,8 @@ def view(
     with short_warnings(quiet=quiet):
         with terminal.working(f"reading {', '.join(str(file) for file in files)}"):
             results = [_choose_layers(read(file), chosen) for file in files]
-        looks = [_look(result, of_flow, of_explanation, top) for result in results]
-        deliver(terminal, results, outputs, looks[0], side_by_side=_are_images(results))
+        looks = [_look(result, token, of_flow, of_explanation, top) for result in results]
+        deliver(terminal, results, outputs, looks[0])
         if open_page:
             _open_pages(results, files, outputs, looks[0])
 
@@ -95,22 +97,26 @@ def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs:
             complain(f"no web browser was found: open {page} by hand.")
 
 
-def _look(result: "xr.Dataset", of_flow: FlowLook, of_explanation: ExplanationLook, top: int | None) -> Look:
+def _look(
+    result: "xr.Dataset", token: TokenLook, of_flow: FlowLook, of_explanation: ExplanationLook, top: int | None
+) -> Look:
     """How a result is looked at; options of one kind of result are refused for the other."""
     if is_explanation(result):
         for name, value in of_flow.values().items():
             if value is not None:
                 raise OptionError(f"--{name} chooses what is shown of a flow; this result is an explanation.")
-        return Look(explanation=of_explanation, top=top)
+        return Look(explanation=of_explanation, token=token, top=top)
+    if token.special == "share":
+        raise OptionError("--special share divides the scores of explanations; this result is a flow. Try hide.")
     for name, value in of_explanation.values().items():
         if value is not None:
-            raise OptionError(f"--{name} arranges the tokens of an explanation; this result is a flow.")
+            raise OptionError(f"--{name} is about the patches of an explanation; this result is a flow.")
     from lignite.views.flow.facts import maps_in
 
     map = choose_map(of_flow.map, of_flow.head, maps_in(result))
     if of_flow.head is not None:
         check_head(of_flow.head, int(result["head"].max()) + 1)
-    return Look(flow=FlowLook(map=map, head=of_flow.head), top=top)
+    return Look(flow=FlowLook(map=map, head=of_flow.head), token=token, top=top)
 
 
 def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.Dataset":
@@ -125,10 +131,3 @@ def _choose_layers(result: "xr.Dataset", layers: tuple[int, ...] | None) -> "xr.
         raise OptionError(f"--layers {outside[0]} is not in this result, which holds {', '.join(map(str, present))}.")
     wanted = {present[layer] if layer < 0 else layer for layer in layers}
     return result.sel(layer=[layer for layer in present if layer in wanted])
-
-
-def _are_images(results: Sequence["xr.Dataset"]) -> bool:
-    """Explanations of images can be compared in one picture."""
-    from lignite.views.patches.facts import is_image
-
-    return all(is_explanation(result) and is_image(result) for result in results)

@@ -15,6 +15,7 @@ COLOURS = (WARM[3], COLD[3], "#1f8a62", "#a0457f", "#8a6d00", "#5b9bcd", "#4f4f4
 """Told apart with most colour blindness; beyond eight, dashes tell the rest apart. `random` is a grey dotted line."""
 DASHES = ("", "6 3", "2 2", "8 3 2 3")
 GREY = "#8f8f8f"
+RANDOM = "random"
 
 ACCURACY = "accuracy"
 WITHOUT_REMOVAL = "nothing removed: human evidence, completeness, cost"
@@ -73,7 +74,7 @@ def columns_of(evaluation: Evaluation) -> list[Column]:
 def _column(evaluation: Evaluation, metric: str, fill: str, rows: pd.DataFrame, told: Mapping[str, str]) -> Column:
     marks = _marks(evaluation, metric, fill)
     better = told.get("better", "")
-    means = rows["mean"].to_numpy()
+    means = rows["mean"].where(rows["method"] != RANDOM).to_numpy()  # chance, quick as it is, is best at nothing
     known = means[np.isfinite(means)]
     best = {"higher": np.max, "lower": np.min}.get(better)
     top = float(best(known)) if best is not None and len(known) else np.nan
@@ -93,7 +94,7 @@ def _column(evaluation: Evaluation, metric: str, fill: str, rows: pd.DataFrame, 
             low=row.low,
             high=row.high,
             n=int(row.n),
-            best=bool(row.mean == top),
+            best=bool(row.mean == top and row.method != RANDOM),
             beside=marks.get(str(row.method), ""),
             shares=evaluation.shares_baseline(str(row.method), fill),
             bar=(low, middle, high),
@@ -210,7 +211,7 @@ def line_styles(evaluation: Evaluation) -> dict[str, tuple[str, str]]:
     """Colour and dashes of each method's line."""
     styles, number = {}, 0
     for method in dict.fromkeys(str(name) for name in evaluation.table["method"]):
-        if method == "random":
+        if method == RANDOM:
             styles[method] = (GREY, "1 3")
             continue
         styles[method] = (COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)])

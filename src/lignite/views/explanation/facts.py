@@ -3,22 +3,23 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from lignite.calls import check_choice
 from lignite.errors import OptionError
-from lignite.methods.options import told_of
+from lignite.methods.options import known_options, told_of
 from lignite.results.certificate import SUMS, Certificate, certificate, certificates
-from lignite.views.attributes import from_json, written
+from lignite.results.spelling import in_order, readable
+from lignite.views.attributes import from_json, options, written
 from lignite.views.labels import visible_token
 from lignite.views.patches.facts import is_image
 from lignite.wording import one_line
 
-SPECIAL = ("show", "hide", "share")
+SPECIAL = ("show", "rank", "hide", "share")
 LAYER_MAPS = ("layer_relevance", "layer_ig")
 Sign = Literal["for", "against"]
 
@@ -56,12 +57,15 @@ class Ranked:
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer added up. `gap` is relative to the displacement, NaN where the result stores none."""
+    """One layer added up. `gap` is relative to the displacement, NaN where the result stores none; `special` is the
+    part of special tokens, which are not among the strongest unless they are ranked.
+    """
 
     layer: int
     total_for: float
     total_against: float
     gap: float
+    special: float
     strongest: tuple[Ranked, ...]
 
 
@@ -72,16 +76,15 @@ def check_explanation(dataset: xr.Dataset) -> None:
         raise OptionError(f"This result is of kind {kind!r} and holds no relevance: compute it with explain().")
 
 
-def arrange(
-    dataset: xr.Dataset, *, words: bool = True, special: Literal["show", "hide", "share"] | str = "show"
-) -> xr.Dataset:
-    """The explanation as it is looked at: sub-words added up, special tokens shown, hidden or shared."""
+def arrange(dataset: xr.Dataset, *, tokens: bool = False, special: str = "show") -> xr.Dataset:
+    """The explanation as it is looked at: sub-words added up, special tokens shown, hidden or shared.
+
+    With `tokens`, sub-words stay apart; either way they read as a reader knows them, without a tokenizer's marks.
+    """
     check_explanation(dataset)
-    if special not in SPECIAL:
-        raise OptionError(f"special={special!r} is not known; choose from {', '.join(map(repr, SPECIAL))}.")
-    if words and not is_image(dataset):
-        dataset = dataset.lignite.merge_words()
-    if special != "show" and bool(dataset.special.any()):
+    check_choice("special", special, SPECIAL)
+    dataset = readable(dataset) if tokens or is_image(dataset) else dataset.lignite.merge_words()
+    if special in ("hide", "share") and bool(dataset.special.any()):
         dataset = dataset.lignite.drop_special(redistribute=special == "share")
     return dataset
 
@@ -152,6 +155,16 @@ def settings(dataset: xr.Dataset) -> dict[str, str]:
     return {"method": method, **{name.replace("_", " "): written(value) for name, value in chosen.items()}}
 
 
+def explained_options(dataset: xr.Dataset) -> list[list[str]]:
+    """The options of the request that its method has: name, value, and what it means in a line."""
+    known, method = known_options(), str(dataset.attrs.get("method", ""))
+    asked = {name: value for name, value in options(dataset).items() if name != "method"}
+    meant = {name: each.option.help for name, each in known.items() if method in each.methods}
+    return [["method", method, "how scores are computed"]] + [
+        [name, value, meant[name]] for name, value in asked.items() if name in meant
+    ]
+
+
 def method_words(dataset: xr.Dataset) -> list[str]:
     """The method and what tells its variants apart, word by word."""
     chosen = settings(dataset)
@@ -189,7 +202,7 @@ def pieces(dataset: xr.Dataset) -> list[Piece]:
     text = str(dataset.attrs.get("text", ""))
     starts, stops = dataset.start.values.tolist(), dataset.stop.values.tolist()
     tokens = [str(token) for token in dataset.token.values]
-    if not _in_order(starts, stops, len(text)):
+    if not in_order(starts, stops, len(text)):
         return _joined(dataset, tokens)
     found: list[Piece] = []
     cursor = 0
@@ -210,13 +223,6 @@ def pieces(dataset: xr.Dataset) -> list[Piece]:
     return _tidy(found)
 
 
-def _in_order(starts: Sequence[int], stops: Sequence[int], length: int) -> bool:
-    """Whether offsets speak of one text from its beginning to its end; those of pairs may start anew."""
-    known = [(start, stop) for start, stop in zip(starts, stops, strict=True) if stop > start >= 0]
-    ordered = all(first[0] <= second[0] for first, second in pairwise(known))
-    return bool(known) and ordered and known[-1][1] <= length
-
-
 def _between(text: str) -> str:
     """What stands between tokens: blanks and line breaks as one blank, anything else as it is."""
     inner = one_line(text)
@@ -235,7 +241,7 @@ def _joined(dataset: xr.Dataset, tokens: Sequence[str]) -> list[Piece]:
         inside = inside and words[index] == words[index - 1] and segments[index] == segments[index - 1]
         if index and not inside:
             found.append(Piece(" "))
-        found.append(Piece(visible_token(token.removeprefix("##") if inside else token), index))
+        found.append(Piece(visible_token(token), index))
     return found
 
 
@@ -255,23 +261,22 @@ def _tidy(found: list[Piece]) -> list[Piece]:
 # Numbers
 
 
-def limit_of(values: Float[np.ndarray, "..."]) -> float:
-    """Where the colours end: the largest magnitude, so that no score is clipped; 1 where all are zero."""
-    magnitude = np.abs(values[np.isfinite(values)])
-    largest = float(magnitude.max(initial=0.0))
-    return largest if largest > 0 else 1.0
-
-
 def strongest(
-    dataset: xr.Dataset, k: int, *, sign: Sign | None = None, scores: xr.DataArray | None = None
+    dataset: xr.Dataset,
+    k: int,
+    *,
+    sign: Sign | None = None,
+    scores: xr.DataArray | None = None,
+    special: bool = False,
 ) -> list[Ranked]:
     """The `k` tokens that speak loudest, for or against the target or either way; none that says nothing.
 
-    `scores` are those of a layer, by default the relevance.
+    `scores` are those of a layer, by default the relevance. `special` tokens are ranked only where they are asked for.
     """
     values = (dataset.relevance if scores is None else scores).values.astype(np.float64)
     total = float(np.abs(values).sum())
     counted = {"for": values > 0, "against": values < 0, None: values != 0}[sign]
+    counted = counted & (special | ~dataset.special.values)
     order = np.argsort(-np.abs(values), kind="stable")
     return [
         Ranked(
@@ -290,7 +295,7 @@ def layer_map(dataset: xr.Dataset) -> str | None:
     return next((name for name in LAYER_MAPS if name in dataset), None)
 
 
-def layer_rows(dataset: xr.Dataset, *, k: int = 2) -> list[LayerRow]:
+def layer_rows(dataset: xr.Dataset, *, k: int = 2, special: bool = False) -> list[LayerRow]:
     """Every layer added up, with its `k` strongest tokens."""
     name = layer_map(dataset)
     if name is None:
@@ -306,7 +311,8 @@ def layer_rows(dataset: xr.Dataset, *, k: int = 2) -> list[LayerRow]:
                 total_for=float(values[values > 0].sum()),
                 total_against=float(values[values < 0].sum()),
                 gap=float("nan") if gaps is None else float(gaps[at]),
-                strongest=tuple(strongest(dataset, k, scores=scores)),
+                special=0.0 if special else float(values[dataset.special.values].sum()),
+                strongest=tuple(strongest(dataset, k, scores=scores, special=special)),
             )
         )
     return rows

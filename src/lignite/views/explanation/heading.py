@@ -1,23 +1,25 @@
-"""How a picture of an explanation begins: what is explained, how, and what the scores miss."""
+"""How a picture of an explanation begins: the answer and its sum, then how it was computed."""
 
-import numpy as np
 import xarray as xr
 
-from lignite.views.explanation.facts import certificate_text, likeliest, method_words, question, seams
-from lignite.views.labels import format_score, format_share, model_title
+from lignite.views.explanation.facts import certificate_text, method_words, seams
+from lignite.views.explanation.message import message
+from lignite.views.labels import model_title
+from lignite.views.palette import WARM
 from lignite.views.sheet import Sheet
 
 
-def write_heading(sheet: Sheet, dataset: xr.Dataset) -> None:
-    """The question, the prediction, the method, and what the scores miss."""
-    asked = question(dataset)
+def write_heading(sheet: Sheet, dataset: xr.Dataset, *, special: bool = False) -> None:
+    """The answer, who speaks for and against it, the change, and the method with its certificate."""
+    said = message(dataset, special=special)
+    if said.doubt:
+        sheet.line(said.doubt, 9.0, weight="bold", color=WARM[3])
+    sheet.line(said.verdict or model_title(str(dataset.attrs.get("model", ""))), 11.0, weight="bold")
+    sheet.line(said.sides, 9.0, color="#333")
+    if said.change:
+        sheet.line(said.change, 9.0, color="#333")
     model = model_title(str(dataset.attrs.get("model", "")))
-    number = f", {asked.unit} {format_score(asked.value)}" if np.isfinite(asked.value) else ""
-    classes = ", ".join(f"{name} {format_share(share)}" for name, share in likeliest(dataset, 4))
-    sheet.line(f"{model} · {asked.name}{number}", 11.0, weight="bold")
-    if classes or asked.prediction:
-        sheet.line(f"prediction: {classes or asked.prediction}", 8.5, color="#333")
-    sheet.line(", ".join(method_words(dataset)), 8.5, color="#333")
+    sheet.line(" · ".join([model, ", ".join(method_words(dataset))]), 7.5, color="#666")
     if cut := seams(dataset):
         sheet.line(f"read in {cut}", 7.5, color="#666")
     sheet.line(f"certificate: {certificate_text(dataset)}", 7.5, color="#666")

@@ -17,19 +17,19 @@ from lignite.wording import shorten
 def explanation_html(
     results: xr.Dataset | Sequence[xr.Dataset],
     *,
-    words: bool = True,
+    tokens: bool = False,
     special: str = "show",
     smooth: bool = False,
     max_bytes: int = MAX_BYTES,
 ) -> str:
     """The page as text: one explanation, or several to choose from and to compare.
 
-    `words`, `special` and, for images, `smooth` (colours mixed between the patches) say how the page opens; its reader
+    `tokens`, `special` and, for images, `smooth` (colours mixed between the patches) say how the page opens; its reader
     can change them. Relevance flows, one matrix per layer, are left out where all of them would take more than
     `max_bytes`; the page says so.
     """
     datasets = [results] if isinstance(results, xr.Dataset) else list(results)
-    payload = pack_explanations(datasets, words=words, special=special, smooth=smooth, max_bytes=max_bytes)
+    payload = pack_explanations(datasets, tokens=tokens, special=special, smooth=smooth, max_bytes=max_bytes)
     entries = payload.meta["entries"]
     models = list(dict.fromkeys(entry["model"] for entry in entries))
     title = ", ".join(map(model_title, models[:3]))

@@ -1,21 +1,23 @@
 """Explanations for the module of their page: every score, of tokens and of words, and what is said of each."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
+from lignite.calls import check_choice
 from lignite.errors import OptionError
 from lignite.results.certificate import certificates
 from lignite.results.schema import EXPLAIN
-from lignite.views.attributes import options
 from lignite.views.explanation.facts import (
     SPECIAL,
     arrange,
     certificate_text,
     check_explanation,
+    explained_options,
     likeliest,
     pieces,
     plan_lines,
@@ -24,6 +26,7 @@ from lignite.views.explanation.facts import (
     seams,
     settings,
 )
+from lignite.views.explanation.message import message
 from lignite.views.labels import visible_token
 from lignite.views.patches.facts import grid_of, is_image
 from lignite.views.payload import MAX_BYTES, Payload
@@ -36,7 +39,7 @@ SENTENCE = 120
 def pack_explanations(
     datasets: Sequence[xr.Dataset],
     *,
-    words: bool = True,
+    tokens: bool = False,
     special: str = "show",
     smooth: bool = False,
     max_bytes: int = MAX_BYTES,
@@ -44,15 +47,14 @@ def pack_explanations(
     """All scores; relevance flows, one matrix per layer, unless all of them would take more than `max_bytes`."""
     if not datasets:
         raise OptionError("there is no explanation to lay out: give at least one.")
-    if special not in SPECIAL:
-        raise OptionError(f"special={special!r} is not known; choose from {', '.join(map(repr, SPECIAL))}.")
+    check_choice("special", special, SPECIAL)
     for dataset in datasets:
         check_explanation(dataset)
     payload, with_flow = Payload(), sum(map(_flow_bytes, datasets)) <= max_bytes
     if not with_flow:
         payload.notes.append(f"Relevance flows are left out: they would take more than {max_bytes / 1e6:,.0f} MB.")
     entries = [_entry(dataset, str(number), payload, with_flow=with_flow) for number, dataset in enumerate(datasets)]
-    payload.meta |= {"entries": entries, "words": words, "special": special, "smooth": smooth}
+    payload.meta |= {"entries": entries, "words": not tokens, "special": special, "smooth": smooth}
     return payload
 
 
@@ -60,9 +62,10 @@ def _entry(dataset: xr.Dataset, key: str, payload: Payload, *, with_flow: bool) 
     asked = question(dataset)
     gaps = relative_layer_gaps(dataset)
     certified = certificates(dataset)
-    merged = arrange(dataset, words=True)
+    merged = arrange(dataset)
     split = merged.sizes["token"] != dataset.sizes["token"]
-    views = {"tokens": _view(dataset if split else merged, f"{key}-tokens", payload, with_flow=with_flow)}
+    alone = arrange(dataset, tokens=True) if split else merged
+    views = {"tokens": _view(alone, f"{key}-tokens", payload, with_flow=with_flow)}
     if split:
         views["words"] = _view(merged, f"{key}-words", payload, with_flow=with_flow)
     return {
@@ -76,7 +79,7 @@ def _entry(dataset: xr.Dataset, key: str, payload: Payload, *, with_flow: bool) 
         "targetProbability": _number(asked.target_probability),
         "classes": [[name, _number(share)] for name, share in likeliest(dataset, 8)],
         "settings": [[name, value] for name, value in settings(dataset).items()],
-        "request": [[name, value] for name, value in options(dataset).items()],
+        "request": explained_options(dataset),
         "plans": [[name, value] for name, value in plan_lines(dataset).items()],
         "windows": seams(dataset),
         "version": str(dataset.attrs.get("lignite_version", "")),
@@ -126,7 +129,7 @@ def _view(dataset: xr.Dataset, key: str, payload: Payload, *, with_flow: bool) -
     shared = bool(special.any()) and not bool(special.all())
     if shared:
         spread = np.zeros_like(shown)
-        spread[:, ~special] = _rows(arrange(dataset, words=False, special="share"))
+        spread[:, ~special] = _rows(dataset.lignite.drop_special(redistribute=True))
         payload.put(f"{key}-share", spread)
     has_flow = with_flow and "relevance_flow" in dataset
     if has_flow:
@@ -138,9 +141,16 @@ def _view(dataset: xr.Dataset, key: str, payload: Payload, *, with_flow: bool) -
         "positions": [int(position) for position in dataset.position.values],
         "special": [bool(flag) for flag in special],
         "pieces": [] if is_image(dataset) else _pieces(dataset),
+        "messages": [_message(dataset, special=special) for special in (False, True)],
         "shared": shared,
         "flow": has_flow,
     }
+
+
+def _message(dataset: xr.Dataset, *, special: bool) -> dict[str, Any]:
+    said = message(dataset, special=special)
+    steps = [asdict(step) for step in said.steps]
+    return {"doubt": said.doubt, "verdict": said.verdict, "sides": said.sides, "unit": said.unit, "steps": steps}
 
 
 def _pieces(dataset: xr.Dataset) -> list[list[Any]]:

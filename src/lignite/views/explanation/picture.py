@@ -27,9 +27,9 @@ from lignite.views.drawing import (
     picture_ending,
     save_figure,
 )
-from lignite.views.explanation.facts import Piece, arrange, layer_map, likeliest, limit_of, pieces, question
+from lignite.views.explanation.facts import Piece, arrange, layer_map, pieces, question
 from lignite.views.explanation.heading import write_heading
-from lignite.views.labels import format_score, visible_token
+from lignite.views.labels import clipped_note, format_score, labelled_note, limit_of, visible_token
 from lignite.views.palette import sign_colour
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_images
@@ -50,7 +50,7 @@ ROW_HEIGHT = 0.17
 def draw_explanation(
     results: xr.Dataset | Sequence[xr.Dataset],
     *,
-    words: bool = True,
+    tokens: bool = False,
     special: str = "show",
     smooth: bool = False,
     scale: str | None = None,
@@ -58,12 +58,14 @@ def draw_explanation(
 ) -> Figure:
     """Draw the text in the colours of its relevance, the same as bars, and the layers as a heat map.
 
-    Colours end at the largest score of the text, and at the largest of all layers in the heat map. `words` and
-    `special` as in `print_explanation`. A figure without a window; a character that no installed font can draw stands
+    Colours end at the largest score of the text, and of all layers in the heat map, unless a few extreme ones would
+    leave the others blank: then these are clipped, and the picture says so. `tokens` and `special` as in
+    `print_explanation`. A figure without a window; a character that no installed font can draw stands
     as □, unless `keep_characters`.
 
-    An image lies under the colours of its patches, and small ones under it show every layer; several explanations of
-    images stand side by side. `smooth` mixes the colours of neighbouring patches instead of showing their edges.
+    Several texts stand below each other, without bars and layers. An image lies under the colours of its patches, and
+    small ones under it show every layer; several explanations of images stand side by side. `smooth` mixes the colours
+    of neighbouring patches instead of showing their edges.
     `scale` is ``"shared"`` or ``"own"``: whether the layers of one explanation (by default they do), or the
     explanations beside each other (by default they do not, for methods differ in their unit), share one scale of
     colours.
@@ -73,15 +75,12 @@ def draw_explanation(
     datasets = [results] if isinstance(results, xr.Dataset) else list(results)
     if not datasets:
         raise OptionError("there is no explanation to draw: give at least one.")
-    arranged = [arrange(dataset, words=words, special=special) for dataset in datasets]
+    arranged = [arrange(dataset, tokens=tokens, special=special) for dataset in datasets]
     if all(is_image(dataset) for dataset in arranged):
         return draw_images(arranged, smooth=smooth, scale=scale, keep_characters=keep_characters)
-    if len(arranged) > 1:
-        raise OptionError(
-            f"{len(arranged)} explanations: a picture shows one text, or several explanations of images. Draw each "
-            "text into a file of its own, or lay all of them out on one page (.html)."
-        )
-    return _draw_text(arranged[0], keep_characters=keep_characters)
+    if any(is_image(dataset) for dataset in arranged):
+        raise OptionError("texts and images have no picture in common: draw them into files of their own.")
+    return _draw_texts(arranged, keep_characters=keep_characters, special=special == "rank")
 
 
 def save_explanation_picture(
@@ -95,27 +94,31 @@ def save_explanation_picture(
     return save_figure(draw_explanation(results, **look, keep_characters=keep), Path(path), dpi=dpi)
 
 
-def _draw_text(dataset: xr.Dataset, *, keep_characters: bool) -> Figure:
-    found = pieces(dataset)
-    labels = _labels(dataset)
-    asked = question(dataset)
-    everything = [*(piece.text for piece in found), *labels, asked.name, asked.prediction, *_class_names(dataset)]
+def _draw_texts(datasets: Sequence[xr.Dataset], *, keep_characters: bool, special: bool) -> Figure:
+    """One text with its bars and layers, or several below each other, each on a scale of its own."""
+    everything = [text for dataset in datasets for text in _texts_in(dataset)]
+    labels = _labels(datasets[0]) if len(datasets) == 1 else [""]
     families, undrawable = fonts_for("".join(everything))
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = _TextSheet(labels=labels, families=families, undrawable=undrawable, keep_characters=keep_characters)
-        write_heading(sheet, dataset)
-        values = dataset.relevance.values.astype(np.float64)
-        sheet.text(found, values / limit_of(values))
-        sheet.panels(dataset, values, labels)
+        for dataset in datasets:
+            write_heading(sheet, dataset, special=special)
+            values = dataset.relevance.values.astype(np.float64)
+            sheet.text(pieces(dataset), values / limit_of(values))
+            sheet.explain_colours(question(dataset).name, values)
+            if len(datasets) == 1:
+                sheet.panels(dataset, values, labels)
         return sheet.finish()
+
+
+def _texts_in(dataset: xr.Dataset) -> list[str]:
+    """Everything that a picture writes of an explanation."""
+    asked = question(dataset)
+    return [*(piece.text for piece in pieces(dataset)), *_labels(dataset), asked.name, asked.prediction]
 
 
 def _labels(dataset: xr.Dataset) -> list[str]:
     return [shorten(visible_token(str(token)), LABEL_CHARACTERS) for token in dataset.token.values]
-
-
-def _class_names(dataset: xr.Dataset) -> list[str]:
-    return [name for name, _ in likeliest(dataset, 4)]
 
 
 class _TextSheet(Sheet):
@@ -161,6 +164,19 @@ class _TextSheet(Sheet):
                     x += size
         self.top += LINE
 
+    def explain_colours(self, name: str, values: Float[np.ndarray, " token"]) -> None:
+        """Which colour speaks for what, and what it cannot show."""
+        self.top -= 0.4 * LINE
+        left = MARGIN
+        for label, value in ((f"for {shorten(name, 40)}", 1.0), ("against", -1.0)):
+            width = self.inches(label, 7.5)
+            self.box(left, 0.12, 0.09, on_scale(np.array(0.6 * value)))
+            self.write(left + 0.17, label, 7.5, color="#333")
+            left += width + 0.4
+        if note := clipped_note(values, "token"):
+            self.write(left, f"colours end at {format_score(limit_of(values))[1:]}; {note}", 7.5, color="#666")
+        self.top += LINE
+
     def _parts(self, text: str, width: float, room: float) -> list[tuple[str, float]]:
         if width <= room:
             return [(text, width)]
@@ -191,6 +207,9 @@ class _TextSheet(Sheet):
         self.top += 0.12
         heat = self.add_axes(self.panel_left, self.top, self.inner, height)
         limit = limit_of(scores)
+        if note := clipped_note(scores):
+            title = f"colours end at {format_score(limit)[1:]}; {note}"
+            heat.set_title(title, fontsize=LABEL_POINTS, color="#666", loc="right", pad=2)
         heat.imshow(scores, norm=Normalize(-limit, limit), cmap=DIVERGING, aspect="auto", interpolation="none")
         every = max(1, round(len(scores) * 0.12 / height))
         layers = [str(layer) for layer in dataset.layer.values]
@@ -208,7 +227,7 @@ class _TextSheet(Sheet):
         axes.tick_params(axis="x", length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS, rotation=90)
         axes.set_xticks(range(0, len(labels), self.step), labels[:: self.step], parse_math=False, fontsize=LABEL_POINTS)
         if self.step > 1:
-            axes.set_xlabel(f"every {self.step}th token is labelled", fontsize=LABEL_POINTS, color="#666")
+            axes.set_xlabel(labelled_note(self.step), fontsize=LABEL_POINTS, color="#666")
             self.label_height += 0.12
 
 

@@ -1,6 +1,6 @@
 """An explanation as text: shaded words where there is colour, numbers under the words where there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -23,7 +23,6 @@ from lignite.views.explanation.facts import (
     layer_map,
     layer_rows,
     likeliest,
-    limit_of,
     method_words,
     pieces,
     question,
@@ -31,11 +30,12 @@ from lignite.views.explanation.facts import (
     start_says,
     strongest,
 )
-from lignite.views.labels import format_score, format_share
+from lignite.views.explanation.message import Message, message, unit_of
+from lignite.views.labels import clipped_note, counted, format_score, format_share, limit_of
 from lignite.views.palette import COLD, WARM, sign_colour
-from lignite.views.patches.facts import is_image, limit_on, patches, placeless
+from lignite.views.patches.facts import is_image, patches, placeless
 from lignite.views.writer import Writer, facts_table, fold, plain_table
-from lignite.wording import one_line
+from lignite.wording import one_line, shorten
 
 TOKENS_SHOWN = 1000  # a longer text would push the numbers off the screen
 TOP = 5
@@ -46,6 +46,11 @@ BAR_CELLS = 6
 NAME_CELLS = 12  # of a token in the table of layers
 NAMES_LEAST = 20
 STRIP_LEAST = 5
+SWATCHES = (-0.9, -0.4, -0.1, 0.1, 0.4, 0.9)
+TOLD_OF_SPECIAL = {"rank": "ranked", "hide": "hidden", "share": "shared among the others"}
+
+Shades = Mapping[int, tuple[Style, Style, Style]]
+"""Of what speaks for (+1) and against (-1), from weak to strong."""
 
 STEPS = (0.05, 0.25, 0.6)
 """Shares of the largest score at which a word is written in colour, on light colour, on strong colour."""
@@ -55,42 +60,82 @@ _SHADES = {
     +1: (Style(color=WARM[2]), Style(color=_INK, bgcolor=WARM[2]), Style(color=_PAPER, bgcolor=WARM[3], bold=True)),
     -1: (Style(color=COLD[2]), Style(color=_INK, bgcolor=COLD[2]), Style(color=_PAPER, bgcolor=COLD[3], bold=True)),
 }
+_SIXTEEN = {
+    +1: (Style(color="yellow"), Style(color="black", bgcolor="yellow"), Style(color="white", bgcolor="red", bold=True)),
+    -1: (Style(color="cyan"), Style(color="black", bgcolor="cyan"), Style(color="white", bgcolor="blue", bold=True)),
+}
+"""The same by name, for terminals of sixteen colours: the nearest of these to a shade may be a grey."""
+
 _STRIP = {+1: ("·", "+", "+"), -1: ("·", "-", "-")}
 
 
 def print_explanation(
-    dataset: xr.Dataset, *, console: Console | None = None, k: int = TOP, words: bool = True, special: str = "show"
+    dataset: xr.Dataset, *, console: Console | None = None, k: int = TOP, tokens: bool = False, special: str = "show"
 ) -> None:
-    """Print the shaded text, the tokens that speak loudest for and against the target, every layer, the certificate.
+    """Print the answer, the shaded text, who speaks loudest for and against it, every layer, and how it was computed.
 
-    `words` adds up the sub-words of a word; `special` tokens are shown (``"show"``), hidden (``"hide"``), or their
-    scores shared among the others in proportion to theirs (``"share"``).
+    Sub-words of a word are added up unless `tokens` asks for them. Special tokens are shown but not ranked
+    (``"show"``), ranked with the others (``"rank"``), hidden (``"hide"``), or their scores shared among the others in
+    proportion to theirs (``"share"``).
     """
     console = console or Console()
     writer = Writer(console)
-    dataset = arrange(dataset, words=words, special=special)
+    dataset = arrange(dataset, tokens=tokens, special=special)
+    ranked = special == "rank"
+    shades = shades_of(console)
     for part in (
-        _heading(dataset, writer, special),
-        (_patches if is_image(dataset) else _text)(dataset, writer, shaded=console.color_system is not None),
-        _lists(dataset, k, writer),
-        _layers(dataset, writer),
-        _certificate(dataset, writer),
+        _message(message(dataset, special=ranked), writer),
+        (_patches if is_image(dataset) else _text)(dataset, writer, shades),
+        _lists(dataset, k, writer, special=ranked),
+        _layers(dataset, writer, shades, special=ranked),
+        _facts(dataset, writer, special),
     ):
         if part is not None:
             console.print(part)
             console.print()
 
 
-def shade(share: float) -> Style:
+def shades_of(console: Console) -> Shades | None:
+    """The shades that a console has; None where it shows no colour, as a pipe, or where NO_COLOR says so."""
+    if console.color_system is None or console.no_color:
+        return None
+    return _SIXTEEN if console.color_system == "standard" else _SHADES
+
+
+def shade(share: float, shades: Shades = _SHADES) -> Style:
     """How a score is shown that is this share of the largest; nothing for what hardly counts.
 
     Middle tones, because the colour of the terminal itself is not known: they stand out from black and from white.
     """
     level = sum(abs(share) >= step for step in STEPS)
-    return _SHADES[1 if share > 0 else -1][level - 1] if level else Style()
+    return shades[1 if share > 0 else -1][level - 1] if level else Style()
 
 
-def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableType:
+def _message(said: Message, writer: Writer) -> RenderableType:
+    """The answer, and the sum that leads to it as bars."""
+    parts: list[RenderableType] = []
+    if said.doubt:
+        parts.append(Text(writer.plain(said.doubt), style=f"bold {WARM[2]}"))
+    parts += [Text(writer.plain(said.verdict), style="bold"), Text(writer.plain(said.sides))]
+    if not said.steps:
+        return Group(*parts)
+    table = Table.grid(padding=(0, 1))
+    values = [format_score(step.value) for step in said.steps]
+    width = max(map(len, values))
+    table.add_column(justify="right", width=width, no_wrap=True)
+    bar = max(0, min(STRIP_CELLS, writer.width - width - NAMES_LEAST - 12))
+    if bar:
+        table.add_column(width=bar, no_wrap=True)
+    table.add_column(overflow="fold")
+    for step, value in zip(said.steps, values, strict=True):
+        colour = {"for": WARM[2], "against": COLD[2]}.get(step.kind, "")
+        left, right = round(step.left * bar), round(step.right * bar)
+        drawn = Text(" " * left + writer.bar * max(1, right - left), style=colour or "dim")
+        table.add_row(Text(value, style=colour), *([drawn] if bar else []), Text(writer.plain(step.label), style="dim"))
+    return Group(*parts, "", Text(f"{said.unit}, from start to end", style="dim"), table)
+
+
+def _facts(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableType:
     facts = facts_table(("model", Text(writer.plain(model_name(dataset)), style="bold")))
     asked = question(dataset)
     if asked.prediction:
@@ -115,22 +160,24 @@ def _heading(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableTyp
     if dataset.attrs.get("merged_words"):
         named.append("sub-words added up")
     if special != "show":
-        named.append({"hide": "special tokens hidden", "share": "special tokens shared among the others"}[special])
-    facts.add_row("method", fold([Text(writer.plain(name)) for name in named if name], writer.width - 10))
+        named.append(f"special tokens {TOLD_OF_SPECIAL[special]}")
+    facts.add_row("method", fold([Text(writer.plain(name)) for name in named if name], writer.width - 13))
     if cut := seams(dataset):
         facts.add_row("read in", Text(writer.plain(cut)))
+    kept = all(entry.kept for entry in certificates(dataset))
+    facts.add_row("certificate", Text(certificate_text(dataset), style="" if kept else f"bold {WARM[2]}"))
     return facts
 
 
 # The text
 
 
-def _text(dataset: xr.Dataset, writer: Writer, *, shaded: bool) -> RenderableType:
+def _text(dataset: xr.Dataset, writer: Writer, shades: Shades | None) -> RenderableType:
     values = dataset.relevance.values.astype(np.float64)
     limit = limit_of(values)
     shown, note = _abridge(pieces(dataset), len(values), writer)
-    legend = _legend(limit, shaded=shaded)
-    body = _shaded(shown, values / limit, writer) if shaded else _glossed(shown, values, writer)
+    legend = _legend(dataset, values, writer, shades)
+    body = _shaded(shown, values / limit, writer, shades) if shades else _glossed(shown, values, writer)
     return Group(Padding(body, (0, 0, 1, 2)), *([Text(note, style="italic")] if note else []), legend)
 
 
@@ -146,10 +193,10 @@ def _abridge(found: list[Piece], n_tokens: int, writer: Writer) -> tuple[list[Pi
     return [*found[:first], Piece(f" {writer.encodable('…', '...')} "), *found[last:]], note
 
 
-def _shaded(found: Sequence[Piece], shares: Float[np.ndarray, " token"], writer: Writer) -> Text:
+def _shaded(found: Sequence[Piece], shares: Float[np.ndarray, " token"], writer: Writer, shades: Shades) -> Text:
     text = Text()
     for piece in found:
-        style = shade(float(shares[piece.index])) if piece.index is not None else Style()
+        style = shade(float(shares[piece.index]), shades) if piece.index is not None else Style()
         text.append(writer.plain(piece.text), style=style)
     return text
 
@@ -188,30 +235,37 @@ def _short(value: float) -> str:
     return f"{value:+.0f}" if abs(value) >= 9.5 else f"{value:+.2g}"
 
 
-def _legend(limit: float, *, shaded: bool) -> Text:
-    if not shaded:
-        return Text("below each word its score: + for, - against", style="dim")
+def _legend(
+    dataset: xr.Dataset, values: Float[np.ndarray, " token"], writer: Writer, shades: Shades | None
+) -> RenderableType:
+    """Which colour speaks for what, and where colours start and end."""
+    name, limit = writer.plain(shorten(question(dataset).name, 40)), limit_of(values)
+    if shades is None:
+        return Text(f"below each {unit_of(dataset)} its score: + for {name}, - against it", style="dim")
     legend = Text().append("against ", style="dim")
-    for style in reversed(_SHADES[-1]):
+    for style in reversed(shades[-1]):
         legend.append(" ab ", style=style)
     legend.append("  ")
-    for style in _SHADES[+1]:
+    for style in shades[+1]:
         legend.append(" ab ", style=style)
-    start = f"{100 * STEPS[0]:.0f} % of the largest score, {_short(limit)[1:]}"
-    return legend.append(f" for   colour starts at {start}", style="dim")
+    legend.append(f" for {name}", style="dim")
+    notes = [f"colour starts at {_short(STEPS[0] * limit)[1:]}, ends at {_short(limit)[1:]}"]
+    if beyond := clipped_note(values):
+        notes.append(beyond)
+    return fold([legend, *(Text(note, style="dim") for note in notes)], writer.width)
 
 
 # The patches of an image
 
 
-def _patches(dataset: xr.Dataset, writer: Writer, *, shaded: bool) -> RenderableType:
+def _patches(dataset: xr.Dataset, writer: Writer, shades: Shades | None) -> RenderableType:
     """The grid of patches, two signs for each; where the console is too narrow, for the strongest of neighbours."""
     where, values = patches(dataset), dataset.relevance.values.astype(np.float64)
-    limit = limit_on(where, values)
+    limit = limit_of(values[where.index])
     grid = np.full((int(where.row.max()) + 1, int(where.col.max()) + 1), np.nan)
     grid[where.row, where.col] = values[where.index] / limit
     side = max(1, -(-2 * grid.shape[1] // max(2, writer.width - 2)))
-    drawn = Text("\n").join([_line_of(row, shaded=shaded) for row in _strongest_of(grid, side)])
+    drawn = Text("\n").join([_line_of(row, shades) for row in _strongest_of(grid, side)])
     parts: list[RenderableType] = [Padding(drawn, (0, 0, 1, 2))]
     if side > 1:
         parts.append(Text(f"a place stands for {side} by {side} patches and shows the strongest", style="dim"))
@@ -221,7 +275,7 @@ def _patches(dataset: xr.Dataset, writer: Writer, *, shaded: bool) -> Renderable
             for entry in outside
         ]
         parts.append(Group(Text("outside the picture", style="bold"), fold(named, writer.width)))
-    return Group(*parts, _patch_legend(limit, writer, shaded=shaded))
+    return Group(*parts, _patch_legend(values[where.index], writer, shades))
 
 
 def _strongest_of(grid: Float[np.ndarray, "row col"], side: int) -> Float[np.ndarray, "row2 col2"]:
@@ -236,11 +290,11 @@ def _strongest_of(grid: Float[np.ndarray, "row col"], side: int) -> Float[np.nda
     return np.take_along_axis(squares, strongest_place[..., None], -1)[..., 0]
 
 
-def _line_of(shares: Float[np.ndarray, " col"], *, shaded: bool) -> Text:
+def _line_of(shares: Float[np.ndarray, " col"], shades: Shades | None) -> Text:
     line = Text()
     for share in shares:
-        style = shade(float(share)) if np.isfinite(share) else Style()
-        line.append(patch_sign(float(share)), style=(style or "dim") if shaded else "")
+        style = shade(float(share), shades) if shades and np.isfinite(share) else Style()
+        line.append(patch_sign(float(share)), style=(style or "dim") if shades else "")
     return line
 
 
@@ -258,47 +312,43 @@ def patch_sign(share: float) -> str:
     return f"{'+' if share > 0 else '-'}{tenths}" if tenths else " ."
 
 
-def _patch_legend(limit: float, writer: Writer, *, shaded: bool) -> Text:
+def _patch_legend(values: Float[np.ndarray, " patch"], writer: Writer, shades: Shades | None) -> Text:
     """What the signs and colours of patches stand for."""
-    meaning = f"+ for, - against, in tenths of the largest patch, {_short(limit)[1:]}; . is less than half a tenth"
-    notes = [Text(note, style="dim") for note in (meaning, "9 is all from 0.85")]
-    return fold([*([_swatches()] if shaded else []), *notes], writer.width)
-
-
-def _swatches() -> Text:
-    shares = (-0.9, -0.4, -0.1, 0.1, 0.4, 0.9)
-    return Text.assemble(*((patch_sign(share), shade(share)) for share in shares))
+    meaning = f"+ for, - against, in tenths of {_short(limit_of(values))[1:]}; . is less than half a tenth"
+    notes = [meaning, "9 is all from 0.85", *filter(None, [clipped_note(values, "patch")])]
+    swatches = [Text.assemble(*((patch_sign(share), shade(share, shades)) for share in SWATCHES))] if shades else []
+    return fold([*swatches, *(Text(note, style="dim") for note in notes)], writer.width)
 
 
 # The strongest tokens
 
 
-def _lists(dataset: xr.Dataset, k: int, writer: Writer) -> RenderableType:
+def _lists(dataset: xr.Dataset, k: int, writer: Writer, *, special: bool) -> RenderableType:
     values = dataset.relevance.values.astype(np.float64)
     limit = limit_of(values)
-    unit = "word" if dataset.attrs.get("merged_words") else "token"
+    unit, ranked = unit_of(dataset), special | ~dataset.special.values
     two = writer.width >= 2 * LIST_LEAST + 2
     width = min(LIST_CELLS, (writer.width - 2) // 2 if two else writer.width)
     lists = []
     for sign, kept in (("for", values > 0), ("against", values < 0)):
-        found = strongest(dataset, k, sign="for" if sign == "for" else "against")
+        found = strongest(dataset, k, sign="for" if sign == "for" else "against", special=special)
+        kept = kept & ranked
         count = int(kept.sum())
+        title = f"{sign} {writer.token(question(dataset).name, 20)}"
         heading = Text.assemble(
-            (sign, "bold"), (f"  {format_score(float(values[kept].sum()))} from {_count(count, unit)}", "dim")
+            (title, "bold"), (f"  {format_score(float(values[kept].sum()))} from {counted(count, unit)}", "dim")
         )
-        more = [Text(f"and {_count(count - len(found), unit)} more", style="dim italic")] if count > len(found) else []
+        more = [Text(f"and {counted(count - len(found), unit)} more", style="dim italic")] if count > len(found) else []
         lists.append(Group(heading, _list(found, limit, width, writer), *more))
+    rest = float(values[~ranked].sum())
+    unranked = [Text(f"special tokens, not ranked  {format_score(rest)}", style="dim")] if rest else []
     if not two:
-        return Group(lists[0], "", lists[1])
+        return Group(lists[0], "", lists[1], *unranked)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=width)
     grid.add_column(width=width)
     grid.add_row(*lists)
-    return grid
-
-
-def _count(count: int, unit: str) -> str:
-    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return Group(grid, *unranked)
 
 
 def _list(found: list[Ranked], limit: float, width: int, writer: Writer) -> RenderableType:
@@ -329,20 +379,23 @@ def _list(found: list[Ranked], limit: float, width: int, writer: Writer) -> Rend
 # Layers
 
 
-def _layers(dataset: xr.Dataset, writer: Writer) -> RenderableType | None:
+def _layers(dataset: xr.Dataset, writer: Writer, shades: Shades | None, *, special: bool) -> RenderableType | None:
     name = layer_map(dataset)
     if name is None:
         return None
     scores = dataset[name].transpose("layer", "token").values.astype(np.float64)
     limit = limit_of(scores)
-    rows = layer_rows(dataset)
-    titles = ["layer", "for", "against", "gap"]
-    cells = [
-        [str(row.layer), format_score(row.total_for), format_score(row.total_against), writer.share(row.gap)]
-        for row in rows
-    ]
-    if not any(np.isfinite(row.gap) for row in rows):
-        titles, cells = titles[:-1], [row[:-1] for row in cells]
+    rows = layer_rows(dataset, special=special)
+    columns = {
+        "layer": [str(row.layer) for row in rows],
+        "for": [format_score(row.total_for) for row in rows],
+        "against": [format_score(row.total_against) for row in rows],
+    }
+    if any(row.special for row in rows):
+        columns["of it special"] = [format_score(row.special) for row in rows]
+    if any(np.isfinite(row.gap) for row in rows):
+        columns["gap"] = [writer.share(row.gap) for row in rows]
+    titles, cells = list(columns), list(zip(*columns.values(), strict=True))
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     left = writer.width - sum(widths) - 2 * len(widths)
     strip = min(STRIP_CELLS, scores.shape[1], left - NAMES_LEAST - 2)
@@ -353,7 +406,7 @@ def _layers(dataset: xr.Dataset, writer: Writer) -> RenderableType | None:
     for title, width in zip(titles, (*widths, room), strict=True):
         table.add_column(title, justify="left" if title in ("tokens", "strongest") else "right", width=width)
     for row, numbers, values in zip(rows, cells, scores, strict=True):
-        drawn = [_strip(values / limit, strip, writer)] if strip >= STRIP_LEAST else []
+        drawn = [_strip(values / limit, strip, writer, shades)] if strip >= STRIP_LEAST else []
         table.add_row(*numbers, *drawn, _named(row, room, writer))
     title = {"layer_relevance": "by layer", "layer_ig": "by layer, not yet fused"}[name]
     notes = ["layer: the states that enter it, 0 the embeddings"]
@@ -362,14 +415,14 @@ def _layers(dataset: xr.Dataset, writer: Writer) -> RenderableType | None:
     return Group(Text(title, style="bold"), Text("; ".join(notes), style="dim"), table)
 
 
-def _strip(shares: Float[np.ndarray, " token"], cells: int, writer: Writer) -> Text:
+def _strip(shares: Float[np.ndarray, " token"], cells: int, writer: Writer, shades: Shades | None) -> Text:
     """One sign per token, or per group of neighbours: that of the strongest of them."""
     strip = Text()
     for group in np.array_split(shares, cells):
         share = float(group[np.argmax(np.abs(group))])
         level = sum(abs(share) >= step for step in STEPS)
         sign = _STRIP[1 if share > 0 else -1][level - 1] if level else " "
-        strip.append(writer.encodable(sign, "."), style=shade(share))
+        strip.append(writer.encodable(sign, "."), style=shade(share, shades) if shades else "")
     return strip
 
 
@@ -384,8 +437,3 @@ def _named(row: LayerRow, room: int, writer: Writer) -> Text:
         text.append("  " if text else "").append(token)
         text.append(number, style=sign_colour(entry.score))
     return text or Text("every score is zero", style="italic dim")
-
-
-def _certificate(dataset: xr.Dataset, writer: Writer) -> RenderableType:
-    kept = all(entry.kept for entry in certificates(dataset))
-    return Text.assemble(("certificate  ", "bold"), (certificate_text(dataset), "" if kept else f"bold {WARM[2]}"))

@@ -7,10 +7,14 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
+from lignite.calls import check_choice
 from lignite.errors import OptionError
 from lignite.results.accessor import moved
 from lignite.results.certificate import Certificate, certificate
+from lignite.results.spelling import readable
 from lignite.views.attributes import from_json
+from lignite.views.labels import counted, format_score, format_share, visible_token
+from lignite.views.patches.facts import is_image
 
 MAPS = ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
 TITLES = {
@@ -54,6 +58,49 @@ class WorstGap:
     target_token: str
     within: int
     total: int
+
+
+SPECIAL = ("show", "rank", "hide")
+
+
+def arrange(dataset: xr.Dataset, *, tokens: bool = False, special: str = "show") -> xr.Dataset:
+    """The flow as it is looked at: sub-words added up unless `tokens` asks for them, special tokens shown or hidden."""
+    choose_map(dataset, None)  # refuses a result without a map
+    check_choice("special", special, SPECIAL)
+    axis = token_axis(dataset)
+    dataset = readable(dataset) if tokens or is_image(dataset, axis) else dataset.lignite.merge_words()
+    return dataset.lignite.drop_special() if special == "hide" else dataset
+
+
+def answer(dataset: xr.Dataset, map: str, *, special: bool = False) -> str:
+    """What every view of a flow says first: its strongest score between two tokens, or that none stands out."""
+    best = [found[0] for layer in dataset.layer.values if (found := strongest(
+        dataset, map=map, layer=int(layer), k=1, special=special))]  # fmt: skip
+    if not best:
+        return "No token gives anything to another one."
+    score = max(best, key=lambda found: abs(found.score))
+    given = f"head {score.head}" if score.source is None else visible_token(score.source_token or "")
+    share = f", {format_share(score.share)} of what moves it" if np.isfinite(score.share) else ""
+    counts = np.abs(dataset[map].values[np.isfinite(dataset[map].values)])
+    if counts.size >= 64 and abs(score.score) < 2 * counts[counts > 0].mean():
+        return f"Spread evenly over {counted(dataset.sizes[token_axis(dataset)], 'token')}: no score stands out."
+    return (
+        f"Strongest: {given} → {visible_token(score.target_token)} in layer {score.layer}, "
+        f"{format_score(score.score)}{share}."
+    )
+
+
+def doubt(dataset: xr.Dataset) -> str:
+    """What has to be said before anything else of a flow outside its tolerance; empty inside it."""
+    missing = [gap for gap in worst_gaps(dataset) if gap.within < gap.total]
+    if not missing:
+        return ""
+    worst = max(missing, key=lambda gap: gap.relative)
+    return (
+        f"Not settled: {sum(gap.total - gap.within for gap in missing):,} of "
+        f"{sum(gap.total for gap in worst_gaps(dataset)):,} targets miss more than they may, {worst.map} up to "
+        f"{format_share(worst.relative)}."
+    )
 
 
 def maps_in(dataset: xr.Dataset) -> tuple[str, ...]:
@@ -140,12 +187,19 @@ def _worst_gap(dataset: xr.Dataset, found: Certificate) -> WorstGap:
     )
 
 
-def strongest(dataset: xr.Dataset, *, map: str, layer: int, k: int, diagonal: bool = False) -> list[Score]:
-    """The k largest scores of one layer by magnitude; without `diagonal`, between different tokens only."""
+def strongest(
+    dataset: xr.Dataset, *, map: str, layer: int, k: int, diagonal: bool = False, special: bool = False
+) -> list[Score]:
+    """The k largest scores of one layer by magnitude; without `diagonal`, between different tokens only.
+
+    What `special` tokens give is ranked only where they are asked for; what they receive always is.
+    """
     scores = dataset[map].sel(layer=layer)
     magnitude = np.abs(np.nan_to_num(scores.values.astype("float64")))
     if not diagonal and "source" in scores.dims:
         magnitude[np.broadcast_to(own_cells(dataset), magnitude.shape)] = -1
+    if not special and "source" in scores.dims:
+        magnitude[..., dataset.source_special.values] = -1
     order = np.argsort(-magnitude, axis=None, kind="stable")[:k]
     return list(_entries(dataset, map=map, layer=layer, flat=order[magnitude.ravel()[order] > 0]))
 

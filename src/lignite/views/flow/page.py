@@ -7,10 +7,7 @@ import xarray as xr
 
 from lignite.metrics.readings.agreement import agreement
 from lignite.views.attributes import options
-from lignite.views.flow.facts import (
-    plans,
-    worst_gaps,
-)
+from lignite.views.flow.facts import answer, arrange, choose_map, doubt, plans, worst_gaps
 from lignite.views.flow.payload import pack_flow
 from lignite.views.labels import model_title
 from lignite.views.markup import frame, render, write_page
@@ -18,13 +15,14 @@ from lignite.views.payload import MAX_BYTES
 from lignite.wording import one_line, shorten
 
 
-def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
-    """The page as text.
+def flow_html(dataset: xr.Dataset, *, tokens: bool = False, special: str = "show", max_bytes: int = MAX_BYTES) -> str:
+    """The page as text; `tokens` and `special` as in `print_flow`.
 
     Scores are stored as float32. Where they would take more than `max_bytes`, they are rounded to float16 (three
     digits); then the heads of `attention` are added up, and the maps at the end of whole, composed, attention, mlp,
     whole_heads, whole_circuits left out. The page says which of these happened.
     """
+    dataset = arrange(dataset, tokens=tokens, special=special)
     payload = pack_flow(dataset, max_bytes=max_bytes)
     text = one_line(str(dataset.attrs.get("text", "")))
     model = one_line(str(dataset.attrs.get("model", "")))
@@ -34,6 +32,8 @@ def flow_html(dataset: xr.Dataset, *, max_bytes: int = MAX_BYTES) -> str:
         model=model,
         revision=str(dataset.attrs.get("revision", "")),
         text=text,
+        answer=answer(dataset, choose_map(dataset, None), special=special == "rank"),
+        doubt=doubt(dataset),
         long=len(text) > 240,
         version=str(dataset.attrs.get("lignite_version", "")),
         sizes=dict(dataset.sizes),

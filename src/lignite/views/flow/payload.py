@@ -90,7 +90,7 @@ def _choose_plans(dataset: xr.Dataset, max_bytes: int) -> tuple[list[_Plan], lis
             del chosen[-1]
             notes.append(f"The map {last.map} is so large that the maps after it are left out.")
     if len(notes) > 1:
-        notes.append("Raise max_bytes, or ask for fewer layers or targets, to see what is left out.")
+        notes.append("Ask for fewer layers, targets or maps to see what is left out.")
     return chosen, notes
 
 

@@ -28,8 +28,19 @@ from lignite.views.drawing import (
     picture_ending,
     save_figure,
 )
-from lignite.views.flow.facts import QUANTILE, SPLITS, TITLES, choose_map, one_part, own_cells, token_axis
-from lignite.views.labels import model_title, visible_token
+from lignite.views.flow.facts import (
+    QUANTILE,
+    SPLITS,
+    TITLES,
+    answer,
+    arrange,
+    choose_map,
+    doubt,
+    one_part,
+    own_cells,
+    token_axis,
+)
+from lignite.views.labels import labelled_note, model_title, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_reading
 from lignite.views.sheet import Sheet, evenly
@@ -45,7 +56,13 @@ SETTINGS = ("baseline", "mlp_baseline", "self_term", "readout")
 
 
 def draw_flow(
-    dataset: xr.Dataset, *, map: str | None = None, head: int | None = None, keep_characters: bool = False
+    dataset: xr.Dataset,
+    *,
+    map: str | None = None,
+    head: int | None = None,
+    tokens: bool = False,
+    special: str = "show",
+    keep_characters: bool = False,
 ) -> Figure:
     """Heat maps of one map, targets as rows and sources as columns, a panel per layer, on one scale of colours.
 
@@ -57,6 +74,10 @@ def draw_flow(
         By default the first of whole, composed, attention, mlp that the result holds.
     head
         One head of a map that is split by head; by default the parts of a split map are added up.
+    tokens
+        Show the pieces of words one by one; by default they are added up.
+    special
+        ``"hide"`` leaves special tokens out.
     keep_characters
         A character that no installed font can draw is kept, for a file that other fonts may show; else it stands as □.
 
@@ -66,6 +87,7 @@ def draw_flow(
     token keeps for itself would drown the rest; the colour bar says so.
     """
     map = choose_map(dataset, map)
+    dataset = arrange(dataset, tokens=tokens, special=special)
     scores = _one_part(dataset, map, head)
     part = f", head {head}" if head is not None else f", {SPLITS[map]}s added up" if map in SPLITS else ""
     title = TITLES[map] + part
@@ -75,7 +97,7 @@ def draw_flow(
         return draw_reading(
             dataset, scores, target=reader, title=title, note=_chosen(dataset), keep_characters=keep_characters
         )
-    return _draw_panels(dataset, scores, title, keep_characters=keep_characters)
+    return _draw_panels(dataset, scores, map, title, keep_characters=keep_characters)
 
 
 def save_picture(dataset: xr.Dataset, path: str | Path, *, dpi: int = 150, **what: Any) -> Path:
@@ -84,7 +106,7 @@ def save_picture(dataset: xr.Dataset, path: str | Path, *, dpi: int = 150, **wha
     return save_figure(draw_flow(dataset, **what, keep_characters=keep), Path(path), dpi=dpi)
 
 
-def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, title: str, *, keep_characters: bool) -> Figure:
+def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, map: str, title: str, *, keep_characters: bool) -> Figure:
     heads = "source" not in scores.dims
     rows = _token_labels(dataset, "target")
     columns = [str(head) for head in scores["head"].values] if heads else _token_labels(dataset, "source")
@@ -94,7 +116,7 @@ def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, title: str, *, keep_
     grid = _Grid(values.shape, rows=rows, columns=columns)
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = Sheet(grid.width, families=families, undrawable=undrawable, keep_characters=keep_characters)
-        _inscribe(sheet, grid, dataset, title, columns="head" if heads else "source")
+        _inscribe(sheet, grid, dataset, map, title, columns="head" if heads else "source")
         labels = [[boxed(label, sheet.replaced) for label in some] for some in (rows, columns)]
         for index, layer in enumerate(dataset.layer.values):
             axes = sheet.add_axes(*grid.panel(index))
@@ -216,18 +238,18 @@ def _side(n_cells: int, pitch: float) -> float:
     return float(np.clip(n_cells * pitch, 8 * pitch, max(LARGEST, 42 * pitch)))
 
 
-def _inscribe(sheet: Sheet, grid: _Grid, dataset: xr.Dataset, title: str, *, columns: str) -> None:
+def _inscribe(sheet: Sheet, grid: _Grid, dataset: xr.Dataset, map: str, title: str, *, columns: str) -> None:
     """What is drawn, above the panels; what does not fit into its line is cut."""
     model = model_title(str(dataset.attrs.get("model", "")))
     text = one_line(str(dataset.attrs.get("text", "")))
     notes = [f"rows: target, which receives; columns: {columns}, which gives"]
-    if max(grid.step) > 1:
-        notes.append(f"every {max(grid.step)}th token is labelled")
+    if note := labelled_note(max(grid.step)):
+        notes.append(note)
     if set("".join(_token_labels(dataset, token_axis(dataset))) + text) & sheet.replaced:
         notes.append("□: no installed font has this character")
     for top, line, size, style in (
-        (0.16, f"{model}  ·  {text}" if text else model, 11.0, {"weight": "bold"}),
-        (0.41, title, 9.0, {"color": "#333"}),
+        (0.16, " ".join(filter(None, [doubt(dataset), answer(dataset, map)])), 11.0, {"weight": "bold"}),
+        (0.41, f"{title}; {model}: {text}" if text else f"{title}; {model}", 9.0, {"color": "#333"}),
         (0.61, _chosen(dataset), 7.5, {"color": "#666"}),
         (0.77, "; ".join(notes), 7.5, {"color": "#666"}),
     ):

@@ -17,8 +17,11 @@ from lignite.views.flow.facts import (
     SPLITS,
     TITLES,
     Score,
+    answer,
+    arrange,
     choose_map,
     displacement_of,
+    doubt,
     own_cells,
     own_share,
     plans,
@@ -41,9 +44,16 @@ SPLIT_CELLS = 10  # more of it where flows are split by head or circuit
 
 
 def print_flow(
-    dataset: xr.Dataset, *, console: Console | None = None, k: int | None = None, map: str | None = None
+    dataset: xr.Dataset,
+    *,
+    console: Console | None = None,
+    k: int | None = None,
+    map: str | None = None,
+    tokens: bool = False,
+    special: str = "show",
 ) -> None:
-    """Print what a flow holds, its strongest scores per layer, and how far to trust it.
+    """Print what a flow holds, its strongest scores per layer, and how far to trust it; `tokens` and `special` as in
+    `print_explanation`.
 
     `k` scores are shown per layer: five, or fewer where there are many layers. `map` is the map to rank, by default the
     first of whole, composed, attention, mlp that the result holds.
@@ -51,17 +61,24 @@ def print_flow(
     console = console or Console()
     writer = Writer(console)
     map = choose_map(dataset, map)
+    dataset, ranked = arrange(dataset, tokens=tokens, special=special), special == "rank"
     layers = dataset.layer.values
     per_layer = k if k is not None else max(1, min(5, FLOWS_SHOWN // max(1, len(layers))))
     for part in (
+        _answer(dataset, map, writer, special=ranked),
+        _flows(dataset, map, per_layer, writer, special=ranked),
         _heading(dataset, writer),
         _tokens(dataset, writer),
-        _flows(dataset, map, per_layer, writer),
         _layers(dataset, map, writer),
         _certificate(dataset, writer),
     ):
         console.print(part)
         console.print()
+
+
+def _answer(dataset: xr.Dataset, map: str, writer: Writer, *, special: bool) -> RenderableType:
+    said = Text(writer.plain(answer(dataset, map, special=special)).replace("\\u2192", writer.arrow), style="bold")
+    return Group(*([Text(writer.plain(unsure), style=f"bold {WARM[2]}")] if (unsure := doubt(dataset)) else []), said)
 
 
 def _heading(dataset: xr.Dataset, writer: Writer) -> RenderableType:
@@ -107,16 +124,22 @@ def _tokens(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     return Group(Text(count, style="bold"), Padding(fold(pieces, writer.width - 2), (0, 0, 0, 2)))
 
 
-def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer) -> RenderableType:
+def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer, *, special: bool) -> RenderableType:
     title = Text(writer.plain(f"{TITLES[map]}: {'strongest flow' if k == 1 else f'{k} strongest flows'} of each layer"))
     title.stylize("bold")
     between = " between different tokens" if "source" in dataset[map].dims else ""
     shown = k * dataset.sizes["layer"]
-    own = dataset[map].size // own_cells(dataset).size * int(own_cells(dataset).sum()) if between else 0
-    total = dataset[map].size - own
+    total = dataset[map].size
+    if between:
+        compared = ~own_cells(dataset) & (special | ~dataset.source_special.values)
+        total = total // compared.size * int(compared.sum())
+        between += "" if special else ", those of special tokens not ranked"
     note = Text(f"{min(shown, total):,} of {total:,} scores{between}; share: of what moved the target", style="dim")
     width = min(LAYER_CELLS + (SPLIT_CELLS if map in SPLITS else 0), writer.width)
-    flows = {int(layer): strongest(dataset, map=map, layer=int(layer), k=k) for layer in dataset.layer.values}
+    flows = {
+        int(layer): strongest(dataset, map=map, layer=int(layer), k=k, special=special)
+        for layer in dataset.layer.values
+    }
     sizes = {layer: max((abs(flow.score) for flow in found), default=1.0) for layer, found in flows.items()}
     if k == 1:  # a lone bar is compared with those of the other layers
         sizes = dict.fromkeys(sizes, max(sizes.values(), default=1.0))

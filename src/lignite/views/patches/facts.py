@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, UInt8
 
 from lignite.results.pixels import SIDES, spread_on_pixels
 from lignite.results.schema import label_name
-from lignite.views.labels import visible_token
+from lignite.views.labels import limit_of, visible_token
 from lignite.views.palette import COLD, WARM
 
 UNIT = 16  # pixels of a patch whose size nobody knows
@@ -100,10 +100,8 @@ def painted(where: Patches, scores: Float[np.ndarray, " patch"], *, smooth: bool
 
 
 def limit_on(where: Patches, scores: Float[np.ndarray, "*layer token"]) -> float:
-    """Where the colours end: the largest patch. A class token that holds everything would leave the patches blank."""
-    some = np.abs(scores[..., where.index])
-    largest = float(some[np.isfinite(some)].max(initial=0.0))
-    return largest if largest > 0 else 1.0
+    """Where the colours of patches end. A class token that holds everything would leave them blank."""
+    return limit_of(scores[..., where.index])
 
 
 # Colours

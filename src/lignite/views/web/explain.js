@@ -106,6 +106,7 @@ class ExplanationPage extends Page {
     this.state.row = row;
     this.at("row").value = String(row);
     this.recolour();
+    drawLists(this);
     this.drawLayers();
   }
 
@@ -120,7 +121,7 @@ class ExplanationPage extends Page {
     const on = (name, then) => at(name).addEventListener("change", (event) => { state[name] = event.target.value; then(); });
     on("units", () => { state.token = -1; this.drawAll(); });
     on("special", () => this.drawAll());
-    on("map", () => { state.row = 0; drawChoices(this); this.recolour(); this.drawLayers(); });
+    on("map", () => { state.row = 0; drawChoices(this); this.recolour(); this.drawLayers(); drawLists(this); });
     on("scale", () => { this.recolour(); this.drawLayers(); });
     at("row").addEventListener("change", (event) => this.colourBy(Number(event.target.value)));
     this.watch(() => this.soon(() => this.again()), () => this.drawAll());

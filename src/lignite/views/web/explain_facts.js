@@ -3,8 +3,23 @@ import { bar, digits, element, largest, percent, signed } from "./kit.js";
 import { LISTED } from "./explain_scores.js";
 import { colourSpans, spans } from "./explain_text.js";
 
-function fillTable(table, pairs) {
-  table.replaceChildren(...pairs.map(([name, value]) => element("tr", {}, element("td", {}, name), element("td", {}, value))));
+function fillTable(table, rows) {
+  table.replaceChildren(...rows.map((row) => element("tr", {}, ...row.map((cell) => element("td", {}, cell)))));
+}
+
+/** The answer, and the sum that leads to it. */
+function drawMessage(at, item, { doubt, verdict, sides, unit, steps }) {
+  at("doubt").textContent = doubt;
+  at("doubt").hidden = !doubt;
+  at("verdict").textContent = verdict || item.name;
+  at("sides").textContent = item.grid && item.text ? `${item.text}: ${sides}` : sides;
+  at("sum").hidden = !steps.length;
+  at("sum").replaceChildren(...steps.flatMap(({ kind, value, label, left, right }) => {
+    const part = element("b", { class: { for: "warm", against: "cold" }[kind] ?? "still" });
+    part.style.left = `${100 * left}%`;
+    part.style.width = `${100 * (right - left)}%`;
+    return [element("em", {}, signed(value)), element("i", { "aria-hidden": "true" }, part), element("span", {}, kind === "end" ? `${label}: ${unit}` : label)];
+  }));
 }
 
 /** Who asked what, how the model answers, and how far the scores can be trusted. */
@@ -15,12 +30,7 @@ export function drawFacts({ at, scores }) {
   seal.className = `seal ${item.kept ? "good" : "open"}`;
   seal.textContent = item.kept ? "complete within tolerance" : "gap above tolerance";
   seal.title = item.certificate;
-  at("asked").replaceChildren(item.name, element("small", {}, item.value == null ? "" : ` ${item.unit} ${signed(item.value)}`));
-  const said = [];
-  if (item.prediction) said.push(element("span", {}, "the model says ", bold(item.prediction), item.probability == null ? "" : ` ${percent(item.probability)}`));
-  if (item.targetProbability != null && item.name !== item.prediction) said.push(element("span", {}, "and gives ", bold(item.name), ` ${percent(item.targetProbability)}`));
-  if (item.grid && item.text) said.push(element("span", {}, "of ", bold(item.text)));
-  at("said").replaceChildren(...said);
+  drawMessage(at, item, scores.view.messages[Number(scores.state.special === "rank")]);
   at("certificate").textContent = item.certificate;
   at("certificate").classList.toggle("open", item.certified && !item.kept);
   fillTable(at("classes"), item.classes.map(([name, share]) => [name, percent(share)]));
@@ -45,12 +55,13 @@ export function drawChoices({ at, scores, state }) {
 
 /** The strongest tokens for and against; `everything` names the lists that are shown whole. */
 export function drawLists(page, everything = {}) {
-  const { scores, at } = page, { view } = scores, row = scores.row(0), all = scores.tokens(), sizes = all.map((index) => Math.abs(row[index]));
+  const { scores, at, state } = page, { view, entry } = scores, row = scores.row(state.row), all = scores.tokens(), sizes = all.map((index) => Math.abs(row[index]));
   const most = largest(sizes) || 1, total = sizes.reduce((sum, size) => sum + size, 0) || 1;
   for (const [name, sign] of [["for", 1], ["against", -1]]) {
     const found = scores.ranked(row, all, sign);
     const shown = everything[name] ? found : found.slice(0, LISTED), sum = found.reduce((added, index) => added + row[index], 0);
-    at(`${name}-sum`).textContent = `${signed(sum)} from ${found.length} of ${all.length}`;
+    at(`${name}-title`).textContent = `${sign > 0 ? "For" : "Against"} ${entry.name}`;
+    at(`${name}-sum`).textContent = `${state.row ? `${scores.rowTitle(state.row)}: ` : ""}${signed(sum)} from ${found.length} of ${all.length}`;
     const cells = shown.flatMap((index) => [
       element("small", {}, String(view.positions[index])),
       element("span", { title: view.tokens[index], onclick: () => page.choose(index) }, view.tokens[index]),

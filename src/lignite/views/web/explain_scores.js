@@ -1,5 +1,5 @@
 /** The scores of explanations: which of them are looked at, decoded when first needed. */
-import { largest, numbers } from "./kit.js";
+import { largest, limitOf, numbers } from "./kit.js";
 
 export const LISTED = 10; // tokens that a list names before anybody asks for more
 const MOST_LINES = 200; // of each layer, more cannot be asked for
@@ -30,15 +30,16 @@ export class Scores {
     return this.numbers(`${view.key}-${kind}`).subarray(row * view.tokens.length, (row + 1) * view.tokens.length);
   }
 
-  /** Whether a token is looked at. */
-  visible(index, view = this.view) { return this.state.special === "show" || !view.special[index] || !view.shared; }
+  /** Whether a token is looked at, and whether it is ranked. */
+  visible(index, view = this.view) { return ["show", "rank"].includes(this.state.special) || !view.special[index] || !view.shared; }
+  counts(index, view = this.view) { return this.state.special === "rank" || !view.special[index]; }
 
   /** The tokens that are looked at. */
   tokens() { return [...this.view.tokens.keys()].filter((index) => this.visible(index)); }
 
   /** Those of `among` that speak for (sign 1) or against (−1), the strongest first. */
   ranked(row, among, sign) {
-    return among.filter((index) => sign * row[index] > 0).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a]));
+    return among.filter((index) => sign * row[index] > 0 && this.counts(index)).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a]));
   }
 
   /** The patches that the lists of a row begin with. */
@@ -47,11 +48,13 @@ export class Scores {
     return [1, -1].flatMap((sign) => this.ranked(row, patches, sign).slice(0, LISTED));
   }
 
-  /** Where colours end; on a picture at the largest patch, because a class token may hold more than all of them. */
-  most(scores, item = this.entry) {
+  /** The scores that colours show; of a picture those of patches, because a class token may hold more than all of them. */
+  shown(scores, item = this.entry) {
     const places = item.grid?.places, view = this.viewOf(item);
-    return largest(scores.filter((_, index) => (places ? places[index] : this.visible(index, view))));
+    return scores.filter((_, index) => (places ? places[index] : this.visible(index, view)));
   }
+
+  most(scores, item = this.entry) { return limitOf(this.shown(scores, item)); }
 
   /** The layered map that was chosen. */
   get map() { return this.entry.maps.find((map) => map.name === this.state.map) ?? this.entry.maps[1] ?? null; }
@@ -69,7 +72,13 @@ export class Scores {
   rowLimit(row) {
     const map = this.mapAt(row);
     if (row === 0 || this.state.scale === "layer") return this.most(this.row(row)) || 1;
-    return Math.max(...map.rows.map((_, index) => this.most(this.row(map.first + index)))) || 1;
+    return limitOf(map.rows.flatMap((_, index) => [...this.shown(this.row(map.first + index))]));
+  }
+
+  /** How many scores of a row its colours cannot show. */
+  beyond(row) {
+    const limit = this.rowLimit(row);
+    return this.shown(this.row(row)).filter((score) => Math.abs(score) > limit).length;
   }
 
   /** The flow of one layer, target after target. */

@@ -21,6 +21,12 @@ export function colourSpans(page, box, scores, limit) {
   }
 }
 
+/** Which colour speaks for what, and what it cannot show. */
+function colourNote(scores, row) {
+  const beyond = scores.beyond(row), { unit, name } = scores.entry;
+  return `against · ${scores.rowTitle(row)}, ${unit} · for ${name}${beyond ? ` · ${beyond} beyond` : ""}`;
+}
+
 export class TextView {
   constructor(page) {
     this.page = page;
@@ -38,7 +44,7 @@ export class TextView {
   recolour() {
     const { page, box } = this, { scores, state } = page, limit = scores.rowLimit(state.row);
     if (!scores.entry.grid) colourSpans(page, box, scores.row(state.row), limit);
-    page.drawLegend([signed(-limit), signed(limit)], `against · ${scores.rowTitle(state.row)} · for`, Boolean(scores.entry.grid));
+    page.drawLegend([signed(-limit), signed(limit)], colourNote(scores, state.row), Boolean(scores.entry.grid));
   }
 
   mark() {

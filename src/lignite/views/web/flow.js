@@ -1,5 +1,5 @@
 /** A flow, to look at: what the reader chose, one way to change it, and who draws it. */
-import { digits, element, paintCells, signed } from "./kit.js";
+import { canvasOf, digits, element, FONT, paintCells, signed } from "./kit.js";
 import { Page } from "./page.js";
 import { Scores } from "./flow_scores.js";
 import { Heat, Strip } from "./flow_heat.js";
@@ -169,6 +169,7 @@ class FlowPage extends Page {
   /** Arrows choose a layer or a token, Escape shows everything. */
   press(event) {
     if (event.altKey || event.ctrlKey || event.metaKey || /^(SELECT|INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (/^Arrow(Up|Down)$/.test(event.key) && event.target === this.root) return; // they scroll the page
     const { state, meta } = this, within = (value, all) => Math.max(0, Math.min(all.length - 1, value));
     const next = {
       ArrowLeft: { layer: within(state.layer - 1, meta.layers) }, ArrowRight: { layer: within(state.layer + 1, meta.layers) },
@@ -180,10 +181,26 @@ class FlowPage extends Page {
     this.change(next);
   }
 
+  /** The heat map on its ground, under its title and its legend. */
+  picture() {
+    const heat = this.at("heat"), legend = this.at("legend"), ratio = heat.width / Number.parseFloat(heat.style.width), band = 44 * ratio;
+    const made = canvasOf(heat.width, heat.height + band), context = made.getContext("2d"), [left, , right, note] = [...this.at("legend-text").children];
+    context.fillStyle = this.colour("--card");
+    context.fillRect(0, 0, made.width, made.height);
+    context.drawImage(heat, 0, band);
+    context.scale(ratio, ratio);
+    context.fillStyle = this.colour("--ink");
+    context.font = `12px ${FONT}`;
+    context.fillText(this.at("heat-title").textContent, 6, 16);
+    context.drawImage(legend, 6, 24, 120, 10);
+    context.fillText(`${left.textContent} to ${right.textContent}, ${note.textContent}`, 134, 34);
+    return made;
+  }
+
   /** The heat map as a file. */
   save() {
     const { state, meta } = this;
-    this.at("heat").toBlob((blob) => {
+    this.picture().toBlob((blob) => {
       const link = element("a", { href: URL.createObjectURL(blob), download: `${state.map}-layer-${meta.layers[state.layer]}.png` });
       link.click();
       URL.revokeObjectURL(link.href);

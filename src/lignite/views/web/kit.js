@@ -59,6 +59,13 @@ export function percent(value) {
 /** The largest magnitude, 0 where there is none. */
 export function largest(values) { return values.reduce((most, value) => Math.max(most, Math.abs(value) || 0), 0); }
 
+/** Where colours end: at the largest, but at most at four times what 95 % do not exceed, so that one score leaves the others theirs. */
+export function limitOf(values) {
+  const sizes = Float64Array.from(values, Math.abs).filter(Number.isFinite).sort(), most = sizes.at(-1) ?? 0;
+  const common = sizes.length > 1 ? sizes[Math.floor(0.95 * (sizes.length - 1))] : 0;
+  return (common > 0 ? Math.min(most, 4 * common) : most) || 1;
+}
+
 /** The few best of many, largest first; of equals the one that came first. */
 export class Best {
   constructor(most) { this.most = most; this.found = []; }
