@@ -11,10 +11,23 @@ from lignite.studies.path_shape import Paths
 from lignite.studies.evidence_by_layer import Layers
 from lignite.studies.checkpoints import Compare
 from lignite.studies.context import Context
+from lignite.studies.languages import Languages
 from lignite.studies.starts import Baselines
 from lignite.studies.audit import Trust
 
 # isort: on
 from lignite.studies.study import STUDIES, Study
 
-__all__ = ["STUDIES", "Baselines", "Compare", "Consistency", "Context", "Layers", "Paths", "Roles", "Study", "Trust"]
+__all__ = [
+    "STUDIES",
+    "Baselines",
+    "Compare",
+    "Consistency",
+    "Context",
+    "Languages",
+    "Layers",
+    "Paths",
+    "Roles",
+    "Study",
+    "Trust",
+]

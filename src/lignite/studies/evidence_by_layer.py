@@ -74,8 +74,8 @@ class Layers(Study, name="layers"):
         by_word = np.stack([relevance[:, number == word].sum(1) for word in sorted(set(number[number >= 0]))], 1)
         found = {
             "evidence": (("layer", "side", "type"), _evidence(relevance, _types(words, number))),
-            "inherited": (("layer",), _likeness(by_word, 0)),
-            "settled": (("layer",), _likeness(by_word, -1)),
+            "inherited": (("layer",), likeness(by_word, 0)),
+            "settled": (("layer",), likeness(by_word, -1)),
             "prediction": ((), str(why.attrs["prediction"])),
         }
         return xr.Dataset(found, {"layer": why["layer"].values, "side": list(SIDES), "type": list(TYPES)})
@@ -101,7 +101,8 @@ def _evidence(
     return np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0)
 
 
-def _likeness(by_word: Float[np.ndarray, "layer word"], layer: int) -> Float[np.ndarray, " layer"]:
+def likeness(by_word: Float[np.ndarray, "layer word"], layer: int) -> Float[np.ndarray, " layer"]:
+    """Correlate the ranks of words in every layer with those in one of them."""
     if by_word.shape[1] < 2:
         return np.full(len(by_word), np.nan)
     return np.array([rank_correlation(each, by_word[layer]) for each in by_word])

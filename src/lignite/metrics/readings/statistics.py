@@ -113,6 +113,40 @@ def compare(
     return Comparison(mean.mean, mean.low, mean.high, p, len(known), mean.missing)
 
 
+def compare_groups(
+    first: Sequence[float] | np.ndarray,
+    second: Sequence[float] | np.ndarray,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare the mean scores of two groups of different examples by a bootstrap that resamples each by itself.
+
+    The interval is that of percentiles; p is how often resampled differences, moved to mean zero, are as far from zero
+    as the observed one. `n` counts the scores of both that are not missing; none has an interval below two of either.
+    """
+    _check_options(confidence, n_resamples)
+    known = [given[~np.isnan(given)] for given in (_numbers("first", first), _numbers("second", second))]
+    n, missing = sum(map(len, known)), len(first) + len(second) - sum(map(len, known))
+    if not all(map(len, known)):
+        return Comparison(np.nan, np.nan, np.nan, np.nan, n, missing)
+    difference = float(known[0].mean() - known[1].mean())
+    if min(map(len, known)) < 2:
+        return Comparison(difference, np.nan, np.nan, np.nan, n, missing)
+    generator = np.random.default_rng(seed)
+    one, other = (_resampled_means(scores, n_resamples, generator) for scores in known)
+    low, high = np.quantile(one - other, [(1 - confidence) / 2, (1 + confidence) / 2])
+    far = (abs(one - other - difference) >= abs(difference) * (1 - 1e-12)).sum()  # rounding must not decide it
+    return Comparison(difference, float(low), float(high), float((far + 1) / (n_resamples + 1)), n, missing)
+
+
+def _resampled_means(scores: np.ndarray, n_resamples: int, generator: np.random.Generator) -> np.ndarray:
+    at_once = max(1, _AT_ONCE // len(scores))
+    sizes = [min(at_once, n_resamples - done) for done in range(0, n_resamples, at_once)]
+    return np.concatenate([scores[generator.integers(len(scores), size=(size, len(scores)))].mean(1) for size in sizes])
+
+
 def holm(p_values: Iterable[float]) -> np.ndarray:
     """Adjust p-values of several comparisons, so that the chance of any false alarm stays what one would have.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lignite.metrics.readings.agreement import MEASURES
 from lignite.metrics.readings.pairings import CORRELATIONS, DIAGONALS, PAIRING, rank_pairings
 from lignite.views.drawing import STYLE, choose_ink
-from lignite.views.study.report import Report, Table, spoken
+from lignite.views.study.report import COLOURS, Report, Table, draw_line, set_panel, spoken
 
 LEADING = "spearman"
 """The measure of the pictures: its unit is that of no map, so that products may be compared as well."""
@@ -21,8 +21,6 @@ NAMED = ("attention_start", "zero")
 
 SHOWN = 5
 """Pairings in the picture of layers."""
-
-COLOURS = ("#33608c", "#b5651d", "#4c8a52", "#8a4c7d", "#777777")
 
 
 def report_consistency(compared: xr.Dataset) -> Report:
@@ -176,15 +174,9 @@ def _draw_layers(by_layer: Mapping[int, pd.DataFrame], ranked: pd.DataFrame) -> 
         figure = Figure(figsize=(7.2, 3.4), facecolor="white", layout="constrained")
         panel = figure.subplots()
         for (_, row), colour in zip(ranked.head(SHOWN).iterrows(), COLOURS, strict=False):
-            found = [table.loc[tuple(row[axis] for axis in PAIRING)] for table in by_layer.values()]
-            mean, low, high = (np.array([float(each[key]) for each in found]) for key in ("mean", "low", "high"))
-            panel.fill_between(layers, low, high, color=colour, alpha=0.12, linewidth=0)
-            panel.plot(layers, mean, color=colour, linewidth=1.4, marker="o", markersize=3, label=_name(row))
+            found = pd.DataFrame([table.loc[tuple(row[axis] for axis in PAIRING)] for table in by_layer.values()])
+            draw_line(panel, found.assign(layer=layers), "layer", _name(row), colour)
         panel.set_xticks(layers)
-        panel.set_xlabel("layer", fontsize=8)
-        panel.set_ylabel("rank correlation", fontsize=8)
-        panel.tick_params(labelsize=7, length=2)
-        panel.grid(linewidth=0.3, alpha=0.5)
-        panel.spines[["top", "right"]].set_visible(False)
+        set_panel(panel, "", "layer", "rank correlation")
         figure.legend(loc="outside lower left", fontsize=6.5, frameon=False)
     return figure

@@ -1,6 +1,6 @@
 """What is shown of a study: findings in words, tables and pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,22 @@ def draw_line(panel: Axes, found: pd.DataFrame, along: str, name: str, colour: s
     x, mean, low, high = (found[key].to_numpy() for key in (along, "mean", "low", "high"))
     panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     panel.plot(x, mean, color=colour, linewidth=1.4, linestyle=style, marker="o", markersize=3, label=name)
+
+
+def draw_interval(panel: Axes, row: Any, at: int | float, colour: str, label: str = "_") -> None:
+    """Draw a mean with its interval, lying at this height; a label that begins with a stroke is in no legend."""
+    panel.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.2)
+    panel.plot([row["mean"]], [at], "o", color=colour, markersize=3.5, label=label)
+
+
+def tabulate(ranked: Mapping[str, pd.DataFrame], keys: Sequence[str]) -> pd.DataFrame:
+    """Lay tables of means side by side, a column for each: rows are told apart by `keys`."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for name, table in ranked.items():
+        for _, row in table.iterrows():
+            rows.setdefault(tuple(row[key] for key in keys), {})[name] = spoken(row)
+    frame = pd.DataFrame([{**dict(zip(keys, named, strict=True)), **said} for named, said in rows.items()])
+    return frame.fillna("–")
 
 
 def set_panel(panel: Axes, title: str, x: str, y: str) -> None:

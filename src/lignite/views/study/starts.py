@@ -3,12 +3,13 @@
 import matplotlib
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lignite.views.attributes import from_json
 from lignite.views.drawing import STYLE
-from lignite.views.study.report import Report, Table, spoken
-from lignite.views.study.trust import CHANCE, SURE, file_name, rank_methods
+from lignite.views.study.report import COLOURS, Report, Table, draw_interval, spoken, tabulate
+from lignite.views.study.trust import CHANCE, SURE, file_name, note_of, rank_methods
 
 AGREEMENT = "agreement-of-baselines"
 FAITHFUL = ("insertion-minus-deletion", "comprehensiveness")
@@ -17,8 +18,6 @@ MEASURED = (*FAITHFUL, "completeness-gap", "seconds")
 PROBED = ("context-correlation-unrelated",)
 CHEAP = ("completeness-gap",)
 """What every baseline is asked at a fixed number of nodes."""
-
-COLOURS = ("#33608c", "#b5651d", "#4c8a52", "#8a4c7d")
 
 
 def report_starts(found: xr.Dataset) -> Report:
@@ -31,8 +30,11 @@ def report_starts(found: xr.Dataset) -> Report:
     }
     leading = next(measure for measure in ranked if measure.startswith(FAITHFUL[0]))
     short = {measure: table for measure, table in ranked.items() if measure in _first_fills(found)}
-    tables = {"overview": Table("All baselines", _OVERVIEW, _tabulate(short))}
-    tables |= {file_name(measure): Table(measure, _note(found, measure), table) for measure, table in ranked.items()}
+    tables = {"overview": Table("All baselines", _OVERVIEW, tabulate(short, ["method", "baseline"]))}
+    places = {str(measure): place for place, measure in enumerate(found["measure"].values)}
+    tables |= {
+        file_name(measure): Table(measure, note_of(found, places[measure]), table) for measure, table in ranked.items()
+    }
     return Report(
         f"Where should paths through {found.attrs['model']} start?",
         "Integrated gradients compare an input with one that says nothing. Each baseline is such an input; what "
@@ -57,29 +59,12 @@ def _first_fills(found: xr.Dataset) -> set[str]:
     return set(first.values())
 
 
-def _note(found: xr.Dataset, measure: str) -> str:
-    meaning = str(found["meaning"].sel({"measure": measure}).values)
-    return (
-        f"{meaning.capitalize()}. `behind` is by how much a row is worse than the best on the same examples, `p` that "
-        "of a paired bootstrap, corrected for the number of rows (Holm)."
-    )
-
-
 def _split(ranked: pd.DataFrame) -> pd.DataFrame:
     """Rows by method and baseline, told apart."""
     named = ranked["method"].str.extract(r"^(?P<way>[^:]+)(?::baseline=(?P<baseline>[^,]+))?(?P<fixed>,n_steps=\d+)?$")
     way = named["way"].where(named["fixed"].isna(), "fixed")
     rest = ranked.drop(columns="method")
     return pd.concat([way.rename("method"), named["baseline"].fillna("–"), rest], axis=1)
-
-
-def _tabulate(ranked: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    for measure, table in ranked.items():
-        for _, row in table.iterrows():
-            rows.setdefault((row["method"], row["baseline"]), {})[measure] = spoken(row)
-    frame = pd.DataFrame([{"method": way, "baseline": start, **said} for (way, start), said in rows.items()])
-    return frame.fillna("–")
 
 
 def _findings(found: xr.Dataset, ranked: dict[str, pd.DataFrame], leading: str) -> list[str]:
@@ -168,10 +153,7 @@ def _draw(ranked: dict[str, pd.DataFrame], leading: str) -> Figure:
     return figure
 
 
-def _draw_rows(panel: object, rows: pd.DataFrame, order: list[str], number: int, of: int, label: str = "") -> None:
-    colour, shift = COLOURS[number % len(COLOURS)], (number - (of - 1) / 2) * 0.22
+def _draw_rows(panel: Axes, rows: pd.DataFrame, order: list[str], number: int, of: int, label: str = "_") -> None:
+    colour, shift = COLOURS[number], (number - (of - 1) / 2) * 0.22
     for place, (_, row) in enumerate(rows.iterrows()):
-        at = order.index(row["baseline"]) - shift
-        panel.plot([row["low"], row["high"]], [at, at], color=colour, linewidth=1.2)  # type: ignore[attr-defined]
-        named = label if place == 0 and label else None
-        panel.plot([row["mean"]], [at], "o", color=colour, markersize=3.5, label=named)  # type: ignore[attr-defined]
+        draw_interval(panel, row, order.index(row["baseline"]) - shift, colour, "_" if place else label)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.views.drawing import STYLE
-from lignite.views.study.report import Report, Table, spoken
+from lignite.views.study.report import Report, Table, draw_interval, spoken, tabulate
 
 CHANCE = "random"
 SURE = 0.05
@@ -90,12 +90,12 @@ def report_trust(found: xr.Dataset) -> Report:
         if np.isfinite(found["score"].transpose(..., "measure").values[..., place]).any()
     }
     leading = {each.name: ranked[key] for each in QUESTIONS if (key := _leading(found, each)) in ranked}
-    tables = {"overview": Table("All methods", _OVERVIEW, _tabulate(found, leading))}
+    tables = {"overview": Table("All methods", _OVERVIEW, tabulate(leading, ["method"]))}
     for each in QUESTIONS:
         for name, place in ranked:
             if name == each.name:
                 measure = str(found["measure"].values[place])
-                note = f"{each.title} {str(found['meaning'].values[place]).capitalize()}. {_READ}"
+                note = f"{each.title} {note_of(found, place)}"
                 tables[file_name(measure)] = Table(measure, note, ranked[name, place])
     return Report(
         f"Which explanation of {found.attrs['model']} should be trusted?",
@@ -108,9 +108,16 @@ def report_trust(found: xr.Dataset) -> Report:
 
 
 _OVERVIEW = "Leading measure of every question: mean over examples with its 95 % interval."
+
+
+def note_of(found: xr.Dataset, place: int) -> str:
+    """What a table of ranked rows holds: the meaning of its measure, then of its columns."""
+    return f"{str(found['meaning'].values[place]).capitalize()}. {_READ}"
+
+
 _READ = (
-    "Mean over examples with its 95 % interval; `behind` is by how much a method is worse than the best on the same "
-    "examples, `p` is that of a paired bootstrap, corrected for the number of methods (Holm)."
+    "Mean over examples with its 95 % interval; `behind` is by how much a row is worse than the best on the same "
+    "examples, `p` that of a paired bootstrap, corrected for the number of rows (Holm)."
 )
 
 
@@ -195,17 +202,6 @@ def _say_kept(ranked: pd.DataFrame) -> list[str]:
     ]
 
 
-def _tabulate(found: xr.Dataset, leading: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    rows = []
-    for method in map(str, found["method"].values):
-        row = {"method": method}
-        for name, ranked in leading.items():
-            own = ranked[ranked["method"] == method]
-            row[name] = spoken(own.iloc[0]) if len(own) else "–"
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def file_name(measure: str) -> str:
     """The name of a measure as that of a file: its fill behind a stroke, not in brackets."""
     return measure.replace(" (", "-").rstrip(")")
@@ -226,8 +222,7 @@ def _draw(found: xr.Dataset, leading: Mapping[str, pd.DataFrame]) -> Figure:
                 if method in ranked.index:
                     own = ranked.loc[method]
                     colour = "#999999" if method == CHANCE else "#33608c"
-                    panel.plot([own["low"], own["high"]], [row, row], color=colour, linewidth=1.2)
-                    panel.plot([own["mean"]], [row], "o", color=colour, markersize=3.5)
+                    draw_interval(panel, own, row, colour)
             panel.set_title(name, fontsize=8, loc="left")
             panel.set_xlabel(measures[name].replace(" (", "\n("), fontsize=6)
             panel.tick_params(labelsize=6.5, length=2)
