@@ -13,6 +13,8 @@ BENCHES := budget scaling llama memory
 # One thread: the sums of every run then come in the same order, and small machines finish sooner.
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
+# Tests start many processes: what one has compiled, the others need not.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-wide check bench setup picture tables measure changelog clean
@@ -33,8 +35,12 @@ demo: $(READY) ## explain a sentence and a picture with the bundled models: summ
 test: $(READY) ## run the tests (minutes)
 	$(BIN)/python -m pytest -q -n 2
 
-test-wide: $(READY) ## run the sweeps: every family of transformers, threads, hundreds of runs
+# Every call with the axes of its tensors checked takes three times as long, so only tests of tensors are run so.
+AXES := tests/attribution tests/blocks tests/methods tests/targets tests/test_truth.py tests/test_vision.py
+
+test-wide: $(READY) ## run the sweeps: every family of transformers, threads, hundreds of runs; then axes of tensors
 	$(BIN)/python -m pytest -q -n 2 -m wide tests
+	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=lignite,beartype.beartype $(AXES)
 
 check: $(READY) ## format, lint, types
 	$(BIN)/ruff format --check .

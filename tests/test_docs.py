@@ -9,12 +9,14 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock, patch
 
 import pytest
 import torch
 from tests.kit.headed_models import headed
 from tests.kit.tiny_tokenizers import byte_level, word_piece
+from tests.kit.wide import mostly_wide
 from typer.testing import CliRunner
 
 import lignite
@@ -74,7 +76,18 @@ def load_stand_in(name, *args, load=lignite.load, **options):
     return headed(family, model_class, dtype=torch.float32, tokenizer=tokenizer(), num_labels=2)
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "python")])
+DEAR = (
+    *("docs/tutorial.md", "docs/evaluate.md", "docs/method.md", "docs/results-layout.md"),
+    *("docs/how-to/compare.md", "docs/how-to/study.md", "docs/how-to/tokens-and-answers.md"),
+)
+"""Documents that take seconds; the wide run follows them, the usual one the README and all that are short."""
+
+
+def mostly_short(documents: list[str]) -> list[Any]:
+    return mostly_wide(documents, [name for name in documents if name not in DEAR])
+
+
+@pytest.mark.parametrize("document", mostly_short([name for name in DOCUMENTS if blocks(name, "python")]))
 def test_python_of_a_document_runs_from_top_to_bottom(document, tmp_path, monkeypatch):
     """An example that fails teaches nothing; assertions in it are the document's own claims."""
     monkeypatch.chdir(tmp_path)
@@ -90,7 +103,7 @@ def test_python_of_a_document_runs_from_top_to_bottom(document, tmp_path, monkey
             exec(compile("\n" * n_lines + block, document, "exec"), namespace)  # tracebacks name the document's line
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if command_lines(name)])
+@pytest.mark.parametrize("document", mostly_short([name for name in DOCUMENTS if command_lines(name)]))
 def test_command_lines_of_a_document_run_in_their_order(document, tmp_path, monkeypatch):
     """Later lines open what earlier ones wrote, as a reader would."""
     monkeypatch.chdir(tmp_path)

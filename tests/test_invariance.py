@@ -56,7 +56,7 @@ def assert_same_scores(actual: xr.Dataset, expected: xr.Dataset, *, allowed: flo
         )
 
 
-@pytest.mark.parametrize("baseline", ["target_token", "zero", "mean", "pad"])
+@pytest.mark.parametrize("baseline", ["target_token", "pad", *wide("zero", "mean")])
 @pytest.mark.parametrize("name", ["bert", *wide("gpt2")])
 def test_a_list_of_texts_gives_what_each_text_gives_alone(name, baseline):
     """Nobody should have to know what else was in a batch."""
@@ -98,7 +98,7 @@ def test_padding_does_not_change_the_scores(name, baseline, side):
     assert list(flows[0].source.values - flows[1].source.values) == [amount[0]] * 7
 
 
-@pytest.mark.parametrize("name", ["bert", "llama"])
+@pytest.mark.parametrize("name", ["bert", *wide("llama")])
 def test_rows_of_a_batch_give_what_they_give_alone(name):
     """Tensors as a tokenizer returns them, one row per text, padded to the longest."""
     model, rows = model_of(name), [inputs_of(name, seed=seed, length=length) for seed, length in ((3, 5), (4, 8))]
@@ -126,7 +126,7 @@ def test_memory_decides_how_much_at_once_and_nothing_else(name, baseline):
     assert_same_scores(small, large)
 
 
-@pytest.mark.parametrize("baseline", ["target_token", "zero"])
+@pytest.mark.parametrize("baseline", ["target_token", *wide("zero")])
 def test_adaptive_runs_do_not_depend_on_memory(baseline):
     """The decision to cut a panel is made from sums whose order depends on memory; it must not flip."""
     small, large = (run("bert", baseline=baseline, memory=memory, tol=1e-2) for memory in ("20 kB", "1 GiB"))
@@ -134,7 +134,7 @@ def test_adaptive_runs_do_not_depend_on_memory(baseline):
     assert_same_scores(small, large)
 
 
-@pytest.mark.parametrize("baseline", ["target_token", "zero"])
+@pytest.mark.parametrize("baseline", ["target_token", *wide("zero")])
 @pytest.mark.parametrize("name", ["bert", *wide("gpt_oss")])
 def test_threads_change_rounding_at_most(name, baseline):
     """Sums are split among threads."""
@@ -175,7 +175,7 @@ def test_some_targets_get_the_scores_they_get_among_all(name, baseline):
     assert_same_scores(some, every.sel(target=[1, 5]))
 
 
-@pytest.mark.parametrize("name", ["bert", "gemma2", "gpt_neo"])
+@pytest.mark.parametrize("name", ["bert", "gemma2", *wide("gpt_neo")])
 def test_some_layers_get_the_scores_they_get_among_all(name):
     """A layer is explained from its recorded call; which others are asked for does not matter."""
     some = run(name, layers=[-1, 0], n_steps=4)

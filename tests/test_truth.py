@@ -50,19 +50,7 @@ FAMILIES = {
 }
 """One family at least for every ingredient that a plan could get wrong; the battery has them all, in less detail."""
 
-COMMON = (
-    "bert",
-    "modernbert",
-    "t5",
-    "gpt2",
-    "gpt_bigcode",
-    "mistral",
-    "olmo",
-    "gpt_oss",
-    "beit",
-    "deberta-v2",
-    "bloom",
-)
+COMMON = ("bert", "modernbert", "t5", "gpt2", "gpt_oss", "beit", "deberta-v2", "bloom")
 """Those that run by default where a test tries all of them; the rest run with the sweeps."""
 
 DIVERSE = ("bert", "gpt_oss", "deberta-v2")

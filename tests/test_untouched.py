@@ -20,7 +20,7 @@ from lignite.errors import OptionError
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
 
-DIVERSE = ("bert", "gpt_oss", "t5", "deberta-v2", "falcon-rotary", "mamba", "vit")
+DIVERSE = ("bert", "t5", "deberta-v2", "mamba", "vit", *wide("gpt_oss", "falcon-rotary"))
 
 
 def lived_in(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -63,8 +63,8 @@ def test_a_run_leaves_the_model_as_it_was(name, baseline):
     mostly_wide(
         product(["bert", "deberta-v2"], [1, 2, 4, 7, 15, 40], [Interruption, KeyboardInterrupt, MemoryError]),
         [
-            *(("bert", call, KeyboardInterrupt) for call in (1, 2, 4, 7, 15, 40)),
-            *(("deberta-v2", call, Interruption) for call in (2, 15)),
+            *(("bert", call, KeyboardInterrupt) for call in (1, 4, 15)),
+            ("deberta-v2", 2, Interruption),
             ("bert", 7, MemoryError),
         ],
     ),

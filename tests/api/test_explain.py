@@ -16,6 +16,7 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.headed_models import headed
 from tests.kit.snapshots import Snapshot, snapshot
 from tests.kit.tiny_tokenizers import byte_level, sentence_piece
+from tests.kit.wide import mostly_wide
 
 import lignite
 from lignite.errors import GapWarning, LigniteError, OptionError
@@ -78,7 +79,13 @@ def assert_same(actual: xr.Dataset, expected: xr.Dataset, *, allowed: float = PR
 # The same whatever else was given
 
 
-@pytest.mark.parametrize(("name", "way"), [*(("bert", way) for way in ENGINE), ("gpt2", "input"), ("llama", "flow")])
+LISTS = mostly_wide(
+    [*(("bert", way) for way in ENGINE), ("gpt2", "input"), ("llama", "flow")],
+    [("bert", "input"), ("bert", "layer"), ("bert", "fused"), ("llama", "flow")],
+)
+
+
+@pytest.mark.parametrize(("name", "way"), LISTS)
 def test_a_list_gives_what_each_text_gives_alone_in_any_order(name, way):
     """Nobody should have to know what else was in a batch, or where."""
     model = model_of(name)

@@ -16,6 +16,7 @@ from tests.kit.headed_models import headed
 from tests.kit.methods import those_of
 from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import byte_level
+from tests.kit.wide import mostly_wide
 from torch import nn
 
 from lignite.blocks.stack import Stack
@@ -30,6 +31,8 @@ from lignite.targets.rows import Row
 from lignite.targets.target import Target
 
 BUDGET = 2.0**26
+KINDS = ("attention-rollout", "attnlrp", "deeplift", "grad-cam", "ig", "occlusion", "random", "saliency", "shapley")
+"""One for every way of asking a model; the others of a kind run with the sweeps."""
 COMPARATORS = sorted(METHODS.keys() - {"ca-lig", "relevance-flow"})
 BY_CAPTUM = {"shapley", "kernel-shap", "lime"}
 TEXTS = ["the plot was thin, but the acting says it all", "people at the plot", "nothing was thin at all but acting"]
@@ -55,6 +58,7 @@ def bag():
     return bag_of_words(WORTH, mask=0.05)
 
 
+every_kind_of_method = pytest.mark.parametrize("method", mostly_wide(COMPARATORS, KINDS))
 every_method = pytest.mark.parametrize("method", COMPARATORS)
 
 ROUNDED = {"rtol": 1e-9, "atol": 1e-12}
@@ -473,7 +477,7 @@ def test_a_head_that_reads_every_token_is_read_at_every_token():
 # What holds for all
 
 
-@every_method
+@every_kind_of_method
 def test_rows_get_the_same_scores_alone_together_and_in_any_order(method):
     """Batches and padding are ours, not the user's."""
     model = tiny("bert")
@@ -492,7 +496,7 @@ def test_rows_get_the_same_scores_alone_together_and_in_any_order(method):
                 assert_allclose(scores[name], same[0][name], **tolerance)
 
 
-@every_method
+@every_kind_of_method
 def test_padding_of_the_users_is_left_out(method):
     """Rows given as tensors keep their padding in the model, and nothing of it in the result."""
     model = tiny("bert")
