@@ -73,8 +73,8 @@ MAIN = (
     "random",
 )
 """Under neutral fills: what people choose among."""
-LONG = tuple(method for method in MAIN if method not in ("shapley:n_samples=10", "gradient-x-input"))
-"""The same for long texts, without the dearest row, thousands of predictions for one text, and without the last."""
+LONG = (*MAIN[: MAIN.index("shapley:n_samples=10")], "attnlrp", "attention-x-gradient", "random")
+"""The same for long texts: without the dearest row, thousands of predictions for one text, and the two last."""
 OF_DECODERS = (
     "relevance-flow",
     "relevance-flow:orders=false",
@@ -190,6 +190,8 @@ class Study:
     """Points of the curves."""
     words: tuple[int, int] | None = None
     """Only texts of so many words, at least and at most."""
+    beginning: int | None = None
+    """So many words of every text are read, and no more."""
     rivals: str = ""
     """File of the shared folder with scores by other people's code; only texts that it has are drawn."""
     of_label: bool = False
@@ -302,7 +304,7 @@ STUDIES = {
     "hatexplain": leading("HateXplain", "hatexplain"),
     "toxic-spans": leading("Toxic Spans", "toxic-spans", note=SOME),
     "amharic": leading("Amharic tweets", "amharic", limit=48),
-    "movies": leading("Movie reviews", "movies", methods=LONG, limit=4, words=None),
+    "movies": leading("Movie reviews", "movies", methods=LONG, limit=10, words=None, beginning=100),
     "newsgroups": leading("20 Newsgroups", "newsgroups", methods=LONG, limit=8, words=(40, 120)),
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
@@ -388,6 +390,8 @@ def examples(study: Study, shared: Path) -> Any:
     if study.words is not None:
         least, most = study.words
         rows = [row for row in rows if least <= len(row["text"].split()) <= most]
+    if study.beginning is not None:
+        rows = [row | {"text": " ".join(row["text"].split()[: study.beginning])} for row in rows]
     if scored := {row["text"] for row in rivals(study, shared)}:
         rows = [row for row in rows if row["text"] in scored]
     return [row for row in rows if row["rationale"]] if study.of_label else rows
@@ -503,8 +507,9 @@ def markdown(name: str, study: Study, found: Evaluation, shared: Path) -> str:
         explained, accuracy = "the predicted next token", f"perplexity and training in its `{CARD}`"
     versions = ", ".join(f"{package} {version}" for package, version in attrs["versions"].items())
     chosen = "the first in an order by lot" if study.in_order else f"drawn with seed {attrs['seed']}"
+    cut = f"the first {study.beginning} words of each, " if study.beginning else ""
     lines = [
-        f"{shown} of {count(study, shared)} {study.split} {kind} of `{study.data}`, {chosen}; {explained} is "
+        f"{shown} of {count(study, shared)} {study.split} {kind} of `{study.data}`, {cut}{chosen}; {explained} is "
         f"explained. Model `{study.model}`, sha256 of its weights "
         f"`{attrs['model_sha256'][:16]}…`, {accuracy}. Means with "
         f"{attrs['confidence']:.0%} bootstrap "
