@@ -29,6 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import lignite
 from data import ROOT, shared_folder
+from lignite.api.provenance import hash_weights
 from lignite.attribution.fusion import weights_of
 from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
@@ -41,7 +42,6 @@ from lignite.methods.shared import Integrated
 from lignite.metrics.asking.faithfulness import BINS, n_removed
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.models.hold import at_rest
-from lignite.models.identity import hash_weights
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
 from lignite.targets.target import Target

@@ -17,11 +17,11 @@ import xarray as xr
 import lignite
 from data import ROOT, prepared, shared_folder
 from lignite.api.compared import read_methods
+from lignite.api.provenance import hash_weights
 from lignite.methods import Method
 from lignite.methods.scoring.rows import explain_rows
 from lignite.metrics.asking.sanity import compare_explanations, weight_randomization
 from lignite.metrics.readings.statistics import interval
-from lignite.models.identity import hash_weights
 from lignite.targets.ask import ask
 from lignite.targets.rows import Row
 from tables import FEW, insert, number, pages

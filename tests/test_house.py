@@ -29,7 +29,7 @@ ROOMS = {
     "inputs": {"files", "models"},
     "targets": {"options", "memory", "models", "inputs"},
     "blocks": {"memory", "attribution", "models", "inputs", "targets"},
-    "results": {"files", "version", "tolerance", "token_labels"},
+    "results": {"files", "tolerance", "token_labels"},
     "metrics.metric": {"late", "token_labels", "results"},
     "metrics.readings": {"token_labels", "results", "metrics.metric"},
     "metrics.asking": {
@@ -101,6 +101,7 @@ ROOMS = {
         "runs",
         "targets",
         "views",
+        "version",
     },
     "apps": {
         "files",

@@ -20,6 +20,7 @@ import lignite
 from lignite.api import units
 from lignite.api.compared import read_methods
 from lignite.api.evaluate import Evaluation, evaluate
+from lignite.api.provenance import hash_weights
 from lignite.errors import FileError, GapWarning, InputError, OptionError
 from lignite.methods import CaLig, IntegratedGradients, Random
 from lignite.metrics.asking import context
@@ -27,12 +28,10 @@ from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.statistics import compare, interval
 from lignite.metrics.registry import METRICS, choose_metrics
-from lignite.models.identity import hash_weights
 from lignite.targets.ask import ask
 from lignite.targets.predict import predict
 from lignite.targets.target import Target
-from lignite.views.evaluation.page import evaluation_html
-from lignite.views.evaluation.picture import draw_curves
+from lignite.views.evaluation.page import draw_curves, evaluation_html
 from lignite.views.evaluation.terminal import print_evaluation
 
 CHEAP = {"metrics": "deletion,insertion", "steps": 4, "fills": "mask"}

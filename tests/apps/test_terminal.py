@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import lignite
 from lignite.apps import cli, terminal
 from lignite.apps.shared import Loading
-from lignite.apps.spoken import Spoken
+from lignite.apps.terminal import Spoken
 from lignite.errors import FileError, GapWarning, LigniteWarning, warn
 from lignite.views.explanation.terminal import print_explanation
 from lignite.views.flow.terminal import print_flow

@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lignite
+from lignite.api.windows import cut
 from lignite.errors import InputError, OptionError
-from lignite.inputs.windows import cut
 from lignite.targets.objective import chances
 
 SHORT = "A superb film, though thin."

@@ -10,7 +10,7 @@ from tests.kit.headed_models import headed
 from tests.kit.methods import those_of
 
 from lignite.methods import METHODS
-from lignite.methods.scoring.chance import seed_of
+from lignite.methods.scoring.perturbation import seed_of
 from lignite.models.hold import at_rest
 from lignite.targets.ask import ask
 

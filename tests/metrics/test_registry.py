@@ -13,9 +13,9 @@ import lignite
 from lignite.apps.cli import app
 from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.session import Asking, Session, Subject
-from lignite.metrics.measure import check_evidence, measure
 from lignite.metrics.metric import Evidence, Explained, Metric, Question, Reading
 from lignite.metrics.registry import METRICS, choose_metrics, described
+from lignite.metrics.subjects import check_evidence, measure
 from lignite.targets.edits import filler, replace_tokens
 from lignite.targets.predict import predict
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from lignite.runs.journal import Journal
-from lignite.runs.local import run
-from lignite.runs.unit import Done, Unit
+from lignite.runs.unit import Done, Unit, run
 
 SETTINGS = {"seed": 0}
 

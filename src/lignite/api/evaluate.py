@@ -25,7 +25,7 @@ from lignite.models.load import as_model
 from lignite.options import gather, options_of, with_options
 from lignite.results.evaluation import Evaluation, frame
 from lignite.runs.journal import Journal
-from lignite.runs.local import run
+from lignite.runs.unit import run
 
 
 @public

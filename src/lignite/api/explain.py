@@ -5,13 +5,12 @@ from typing import Any
 import xarray as xr
 
 from lignite.api.gaps import Missed, gap_message, missed_in
-from lignite.api.windows import BATCH, check_windows, explain_windows
+from lignite.api.windows import BATCH, check_text, check_windows, explain_windows
 from lignite.blocks.rounding import HALF
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, warn
 from lignite.inputs.encode import is_list
 from lignite.inputs.pictures import is_folder
-from lignite.inputs.windows import check_text
 from lignite.methods import Method
 from lignite.methods.options import choose, known_options
 from lignite.methods.scoring.rows import explain_rows

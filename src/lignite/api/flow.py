@@ -31,9 +31,8 @@ from lignite.models.load import Model, as_model
 from lignite.options import gather, options_of, with_options
 from lignite.results.build import build_flow
 from lignite.results.certificate import certificates
-from lignite.results.provenance import versions
 from lignite.results.schema import FLOW, PICTURE
-from lignite.version import VERSION
+from lignite.version import VERSION, versions
 from lignite.wording import quoted
 
 

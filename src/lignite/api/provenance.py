@@ -3,16 +3,28 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from hashlib import sha256
 from os import PathLike
 from typing import Any
+
+import torch
 
 from lignite import version
 from lignite.api.units import Work
 from lignite.metrics.tables import Scored
-from lignite.models.identity import hash_weights
-from lignite.results.provenance import versions
+from lignite.models.load import Model
 from lignite.targets.objective import Wanted, as_target
 from lignite.targets.target import Target
+from lignite.version import versions
+
+
+def hash_weights(model: Model) -> str:
+    """Take the sha256 of names, types, shapes and bytes of all weights: the same wherever the model is stored."""
+    digest = sha256()
+    for name, weight in sorted(model.network.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def settings_of(work: Work) -> dict[str, Any]:

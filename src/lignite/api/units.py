@@ -13,9 +13,8 @@ from lignite.data.examples import Example
 from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, OptionError, warn
 from lignite.methods.scoring.rows import TOL, explain_rows
 from lignite.metrics.asking.session import Asking, ExplainRows, Session
-from lignite.metrics.measure import measure
 from lignite.metrics.metric import Explained, Metric
-from lignite.metrics.subjects import Posed, Subjects
+from lignite.metrics.subjects import Posed, Subjects, measure
 from lignite.models.load import Model
 from lignite.results.certificate import largest_gap
 from lignite.runs.unit import Done, Piece, Tick, Unit

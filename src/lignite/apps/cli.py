@@ -11,8 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from lignite.apps.commands import check, evaluate, explain, flow, models, study, view
-from lignite.apps.spoken import Spoken
-from lignite.apps.terminal import complain, exit_code, listen
+from lignite.apps.terminal import Spoken, complain, exit_code, listen
 from lignite.errors import LigniteError
 from lignite.version import VERSION
 from lignite.wording import one_line

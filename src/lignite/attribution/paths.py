@@ -1,13 +1,17 @@
-"""Paths through a block that can be taken apart: where their nodes are evaluated, and where they start."""
+"""Paths through a block that can be taken apart, and the one path that all its targets share."""
 
+import warnings
 from abc import ABC, abstractmethod
+from functools import cache
 
 import torch
+import torch.autograd.forward_ad as forward
+from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Point
-from lignite.attribution.axes import Nodes, TargetHeads, Targets
-from lignite.attribution.block import OpenBlock
+from lignite.attribution.attend import Point, repeat_groups
+from lignite.attribution.axes import HeadVectors, Nodes, Pairs, PointStates, TargetHeads, Targets
+from lignite.attribution.block import OpenBlock, Projections
 
 
 class Path(ABC):
@@ -46,3 +50,73 @@ class Remembering(Path):
 
     def heads_at_start(self, targets: Targets) -> TargetHeads:
         return self.path.heads_at_start(targets)
+
+
+class SharedPoint(Point):
+    """At this point every source moves the same way whatever the target."""
+
+    def __init__(
+        self,
+        values: Projections,
+        slopes: Projections,
+        scale: float,
+        targets: Targets,
+        states: Float[Tensor, "node target d"],
+        states_slope: Float[Tensor, "target d"],
+    ):
+        n_heads = values.query.shape[1]
+        key, key_slope = repeat_groups(values.key, n_heads), repeat_groups(slopes.key, n_heads)
+        self.value, self.value_slope = repeat_groups(values.value, n_heads), repeat_groups(slopes.value, n_heads)
+        query = values.query[:, :, targets] * scale
+        query_slope = slopes.query[:, :, targets] * scale
+        super().__init__(query @ key.mT, query @ key_slope.mT, states, query_slope @ key.mT, states_slope)
+
+    def mix(self, weights: Pairs) -> HeadVectors:
+        return (weights @ self.value).transpose(1, 2)
+
+    def read(self, directions: HeadVectors) -> tuple[Pairs, Pairs]:
+        directions = directions.transpose(1, 2)
+        return directions @ self.value.mT, directions @ self.value_slope.mT
+
+
+class SharedPath(Path):
+    """The shared path is the straight line from `baseline` to the states of a block."""
+
+    moves = True
+
+    def __init__(self, block: OpenBlock, baseline: Float[Tensor, "token d"]):
+        super().__init__(block)
+        self.baseline = baseline
+        self.slope = block.states - baseline
+
+    def states(self, nodes: Nodes) -> Float[Tensor, "node token d"]:
+        return self.baseline + nodes[:, None, None] * self.slope
+
+    def at(self, nodes: Nodes, targets: Targets) -> SharedPoint:
+        states = self.states(nodes)
+        values, slopes = slope_of(self.block, states, self.slope.expand_as(states))
+        scale = self.block.scoring.scale
+        return SharedPoint(values, slopes, scale, targets, states[:, targets], self.slope[targets])
+
+    def heads_at_start(self, targets: Targets) -> TargetHeads:
+        with torch.no_grad():
+            return self.block.attention(self.baseline[None])[0, targets]
+
+
+def slope_of(block: OpenBlock, states: PointStates, slope: PointStates) -> tuple[Projections, Projections]:
+    """Differentiate `pre` along `slope`, in forward mode: one pass, whatever the number of targets."""
+    load_forward_mode()
+    with torch.no_grad(), forward.dual_level():
+        duals = block.pre(forward.make_dual(states, slope))
+        pairs = [forward.unpack_dual(dual) for dual in duals]
+        primals = [pair.primal for pair in pairs]
+        tangents = [torch.zeros_like(pair.primal) if pair.tangent is None else pair.tangent for pair in pairs]
+    return Projections(*primals), Projections(*tangents)
+
+
+@cache
+def load_forward_mode() -> None:
+    """Have torch load the rules of its forward mode, where it warns of a function that it uses itself."""
+    with warnings.catch_warnings(), forward.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        forward.make_dual(torch.zeros(1), torch.ones(1))

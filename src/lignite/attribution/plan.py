@@ -14,8 +14,7 @@ from lignite.attribution.black_box import StraightPaths
 from lignite.attribution.block import Block, OpenBlock, Projections, Rotation
 from lignite.attribution.integrals import NODES_PER_PANEL
 from lignite.attribution.maps import Chunking
-from lignite.attribution.paths import Path
-from lignite.attribution.shared_path import SharedPath
+from lignite.attribution.paths import Path, SharedPath
 from lignite.attribution.target_path import ClosedForm, Norm, TargetBatches
 from lignite.errors import OptionError
 

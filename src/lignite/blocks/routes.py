@@ -29,16 +29,17 @@ from lignite.blocks.heads import (
     run_projected,
 )
 from lignite.blocks.norms import find_rotation, list_epsilons, see_key_norm
-from lignite.blocks.probe import (
+from lignite.blocks.record import BlockCall
+from lignite.blocks.replay import (
+    Replay,
     linear_inputs,
     move_first,
     norms_noted,
     others_than_first,
+    replay,
     saved_bytes,
     tells_points_apart,
 )
-from lignite.blocks.record import BlockCall
-from lignite.blocks.replay import Replay, replay
 from lignite.blocks.rounding import HALF, largest_difference
 from lignite.errors import SplitError
 from lignite.models.facts import number_of_heads

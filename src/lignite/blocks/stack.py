@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lignite.attribution.axes import PerPoint, PointRows, PointStates, RowStates
-from lignite.attribution.shared_path import load_forward_mode
+from lignite.attribution.paths import load_forward_mode
 from lignite.blocks.arguments import (
     Arguments,
     UnclearError,

@@ -18,8 +18,8 @@ from lignite.methods.gradients import (
 )
 from lignite.methods.perturbation import KernelShap, Lime, Occlusion, SequentialIG, Shapley
 from lignite.methods.attention import AttentionLast, AttentionRollout, AttentionTimesGradient
-from lignite.methods.attnlrp import AttnLRP
-from lignite.methods.chance import Random
+from lignite.methods.gradients import AttnLRP
+from lignite.methods.perturbation import Random
 
 # isort: on
 from lignite.methods.method import METHODS, Explanation, Method

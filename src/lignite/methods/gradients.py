@@ -1,4 +1,4 @@
-"""Explanations by gradients of F with respect to states: integrated or not, as they are or as secants."""
+"""Explanations by gradients of F with respect to states: integrated, as they are, as secants, or by rules."""
 
 from dataclasses import dataclass
 
@@ -52,3 +52,8 @@ class HiResCam(ActivationMap, name="hirescam", scored_by="activation_maps.hiresc
 @dataclass(frozen=True, kw_only=True)
 class LayerCam(ActivationMap, name="layercam", scored_by="activation_maps.layercam"):
     """Positive part of F's gradient times what the last block's attention reads (Jiang et al. 2021)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttnLRP(Method, name="attnlrp", scored_by="attnlrp.attnlrp"):
+    """Gradient × input, where norms, activations and products follow AttnLRP's rules (Achtibat et al. 2024)."""

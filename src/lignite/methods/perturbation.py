@@ -1,8 +1,8 @@
-"""Take tokens away and see what becomes of F: occlusion, sequential IG, Shapley values, KernelSHAP, LIME."""
+"""Take tokens away and see what becomes of F: occlusion, sequential IG, Shapley values, KernelSHAP, LIME; or draw."""
 
 from dataclasses import dataclass
 
-from lignite.methods.shared import FromBaseline, Sampled
+from lignite.methods.shared import FromBaseline, Sampled, Seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +28,8 @@ class Shapley(Sampled, name="shapley", scored_by="perturbation.shapley"):
 @dataclass(frozen=True, kw_only=True)
 class SequentialIG(FromBaseline, name="sequential-ig", scored_by="perturbation.sequential_ig"):
     """Integrated gradients of each token along a path of its own, all others in place (Enguehard 2023)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Seeded, name="random", scored_by="perturbation.random"):
+    """Uniform numbers from -1 to 1, the same ones for the same input and seed."""

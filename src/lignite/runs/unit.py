@@ -1,8 +1,11 @@
 """A unit of a long run: what it brings under which keys, and what computes that."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from lignite.calls import Progress
+from lignite.runs.journal import Journal
 
 Piece = Mapping[str, Any]
 """What is kept of one finished piece of work: whatever JSON can hold."""
@@ -36,3 +39,37 @@ class Unit:
 
     keys: tuple[str, ...]
     compute: Callable[[Collection[str], Tick], Done]
+
+
+def run(units: Sequence[Unit], journal: Journal, progress: Progress | None = None) -> list[Any]:
+    """Compute what the journal does not hold yet; afterwards it holds every piece that could be computed.
+
+    A unit is written whole when it is finished, so that a run that is stopped at any unit, however, goes on to the same
+    numbers: what is computed together is computed together again.
+
+    Returns
+    -------
+    Notes of all units, in their order.
+    """
+    notes: list[Any] = []
+    count = _Count(sum(len(unit.keys) for unit in units), progress)
+    for unit in units:
+        missing = [key for key in unit.keys if key not in journal.finished]
+        count.tick(len(unit.keys) - len(missing))
+        if missing:
+            end = count.done + len(missing)
+            done = unit.compute(missing, count.tick)
+            journal.write(done.pieces)
+            notes.extend(done.notes)
+            count.tick(end - count.done)
+    return notes
+
+
+class _Count:
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total, self.done, self._progress = total, 0, progress
+
+    def tick(self, pieces: int) -> None:
+        self.done += pieces
+        if pieces and self._progress is not None:
+            self._progress(self.done, self.total)

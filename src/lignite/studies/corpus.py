@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from lignite.api.provenance import hash_weights
 from lignite.data.examples import draw
 from lignite.data.sentences import Sentence, read_sentences
 from lignite.errors import InputError, LigniteError, NotFiniteError, warn
-from lignite.models.identity import hash_weights
 from lignite.models.load import Model
-from lignite.results.provenance import versions
-from lignite.runs import local
 from lignite.runs.journal import Journal
 from lignite.runs.unit import Done, Piece, Tick, Unit
+from lignite.runs.unit import run as run_units
+from lignite.version import versions
 
 if TYPE_CHECKING:
     from lignite.studies.study import Run, Study
@@ -52,7 +52,7 @@ def ask_sentences(study: "Study", model: Model, corpus: Corpus, run: "Run") -> x
     once = dict(zip(keys, sentences, strict=True))
     with Journal(run.resume, settings) as journal:
         units = [_unit(key, sentence, study, model, others) for key, sentence in once.items()]
-        skipped = local.run(units, journal, run.progress)
+        skipped = run_units(units, journal, run.progress)
         kept = [(sentence.id, key) for sentence, key in zip(sentences, keys, strict=True) if key in journal.finished]
         answers = [xr.Dataset.from_dict(dict(journal.finished[key])) for _, key in kept]
     _tell(len(sentences), len(answers), skipped)

@@ -11,8 +11,7 @@ from typer.core import TyperGroup
 
 from lignite.apps.declare import takes
 from lignite.apps.shared import BUNDLED, COMPUTED, SHOWN, Loading, ModelName, Quiet
-from lignite.apps.spoken import Spoken
-from lignite.apps.terminal import Terminal, listen, short_warnings
+from lignite.apps.terminal import Spoken, Terminal, listen, short_warnings
 from lignite.options import COST
 from lignite.wording import one_line
 

@@ -11,7 +11,7 @@ from lignite.attribution.propagation import Propagation, of_activation
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
-from lignite.methods.attnlrp import AttnLRP
+from lignite.methods.gradients import AttnLRP
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.gradients import is_activation
 from lignite.methods.scoring.stacks import every_row, explain_stacks

@@ -1,5 +1,6 @@
 """Take tokens away and see what becomes of F: occlusion, sequential IG, Shapley values, KernelSHAP, LIME."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,8 +9,7 @@ import torch
 from torch import Tensor
 
 from lignite.methods.method import Explanation
-from lignite.methods.perturbation import KernelShap, Lime, Occlusion, SequentialIG, Shapley
-from lignite.methods.scoring.chance import seed_of
+from lignite.methods.perturbation import KernelShap, Lime, Occlusion, Random, SequentialIG, Shapley
 from lignite.methods.scoring.optional import load_optional
 from lignite.methods.scoring.presence import Game, games_of, relevance_of, values_of, values_of_states
 from lignite.methods.scoring.stacks import averaged
@@ -171,3 +171,31 @@ def _by_captum(
         Explanation({"relevance": relevance_of(game, next(scores) if game.n_players else np.zeros(0))})
         for game in games
     ]
+
+
+def random(options: Random, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Uniform numbers from -1 to 1, the same ones for the same input and seed."""
+    return [
+        Explanation(
+            {
+                "relevance": np.random.default_rng(seed_of(row, options.seed)).uniform(
+                    -1, 1, row.encoded.tokens.padding.count(False)
+                )
+            }
+        )
+        for row in rows
+    ]
+
+
+def seed_of(row: Row, seed: int) -> int:
+    """A number that depends on the input and the user's seed alone, not on the other inputs or their order."""
+    digest = hashlib.sha256(str(seed).encode())
+    tensors, tokens = row.encoded.tensors, row.encoded.tokens
+    if "input_ids" in tensors:
+        ids = tensors["input_ids"][0].tolist()
+        kept = [number for number, padding in zip(ids, tokens.padding, strict=True) if not padding]
+        digest.update(str(kept).encode())
+    else:
+        for name in sorted(tensors):
+            digest.update(tensors[name].detach().cpu().double().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:6])

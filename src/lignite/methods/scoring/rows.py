@@ -1,27 +1,32 @@
 """Explanations of rows whose targets are settled, as labelled results."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from lignite.blocks.baselines import usual_baselines
-from lignite.errors import NotFiniteError
+from lignite.errors import BypassError, LigniteError, NotFiniteError
+from lignite.inputs.fills import IMAGE_FILLS
+from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.memory import memory_budget
+from lignite.methods.gradients import IntegratedGradients
 from lignite.methods.method import Explanation, Method
 from lignite.methods.options import record
-from lignite.methods.scoring.detour import explain_or_advise
+from lignite.methods.perturbation import KernelShap, Occlusion, Shapley
 from lignite.methods.scoring.precision import explainable
+from lignite.methods.shared import FromBaseline, from_one
 from lignite.models.load import Model
 from lignite.results.build import build_explanation
-from lignite.results.provenance import versions
 from lignite.results.schema import PICTURE
-from lignite.targets.ask import check_said_again
+from lignite.targets.ask import check_repeats, check_said_again
+from lignite.targets.edits import is_image
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
-from lignite.version import VERSION
+from lignite.version import VERSION, versions
 
 TOL = 1e-3
 """What a result says it keeps where its method has no tolerance of its own."""
@@ -107,3 +112,51 @@ def _labelled(
             "plans": json.dumps({"precision": precision, **plans, **found.plan}),
         },
     )
+
+
+def explain_or_advise(method: Method, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
+    """Explain rows; the refusal of a bypassed stack names another method that explains this very input.
+
+    Raises
+    ------
+    ModelError
+        If the stack is no bypassed one, but of a model that does not repeat itself.
+    """
+    try:
+        return method.explain(model, rows, budget)
+    except BypassError as error:
+        row = error.row if isinstance(error.row, Row) else rows[0]
+        check_repeats(model, row)  # what is said by chance is not replayed, either
+        raise BypassError(f"{error} {_advice(model, row, method, budget)}", row) from error
+
+
+def _advice(model: Model, row: Row, method: Method, budget: float) -> str:
+    for way in _ways(row, method):
+        try:
+            (found,) = way.explain(model, [row], budget)
+        except (LigniteError, RuntimeError):  # torch's own word for what has no gradient: this way is none
+            continue
+        if np.isfinite(found.variables["relevance"]).all():
+            named = f"method={way.name!r} with baseline={way.baselines[0]!r}"
+            return f"Use {named}: it was tried, and explains this input."
+    return (
+        "No other method that was tried explains this input either: it has no token or colour to put in a word's place."
+    )
+
+
+def _ways(row: Row, method: Method) -> Iterator[FromBaseline]:
+    """Other methods, from the baselines that were asked for before all others.
+
+    From one of several baselines where only another is refused; then at the first layer alone; then without any state.
+    """
+    fillers = IMAGE_FILLS if is_image(row) else ("mask", *TOKEN_BASELINES)
+    asked = method.baselines if isinstance(method, FromBaseline) else ()
+    special = not isinstance(method, FromBaseline) or method.keep_special
+    for name in asked:
+        if len(asked) > 1 and isinstance(method, FromBaseline):
+            yield from_one(method, name)
+    for name in asked or fillers[:1]:
+        yield from_one(IntegratedGradients(keep_special=special), name)
+    for way in (Occlusion(), Shapley(n_samples=2), KernelShap(n_samples=2)):
+        for name in dict.fromkeys([*(name for name in asked if name in fillers), *fillers]):
+            yield from_one(replace(way, keep_special=special), name)

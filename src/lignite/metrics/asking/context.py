@@ -14,8 +14,7 @@ import xarray as xr
 
 from lignite.calls import check_count
 from lignite.errors import InputError, OptionError
-from lignite.metrics.asking.places import by_place
-from lignite.metrics.asking.session import ExplainRows, Session
+from lignite.metrics.asking.session import ExplainRows, Session, by_place
 from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.plausibility import rationale_from_spans
 from lignite.metrics.readings.statistics import rank_correlation

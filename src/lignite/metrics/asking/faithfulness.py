@@ -19,7 +19,7 @@ from scipy.integrate import trapezoid
 
 from lignite.calls import as_names, check_choice, check_count
 from lignite.errors import InputError, OptionError
-from lignite.metrics.asking.places import beginning, by_place
+from lignite.metrics.asking.session import beginning, by_place
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of, enlarge
 from lignite.targets.edits import cover_pixels, is_image

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from lignite.calls import check_choice, check_count
 from lignite.errors import InputError, ModelError, OptionError
-from lignite.metrics.asking.places import by_place
-from lignite.metrics.asking.session import ExplainRows, Session
+from lignite.metrics.asking.session import ExplainRows, Session, by_place
 from lignite.metrics.metric import Metric, Question
 from lignite.models.hold import after_each
 from lignite.models.load import Model

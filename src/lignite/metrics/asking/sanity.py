@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from lignite.blocks.record import record
 from lignite.errors import InputError
-from lignite.metrics.asking.places import by_place
-from lignite.metrics.asking.session import ExplainRows, Session
+from lignite.metrics.asking.session import ExplainRows, Session, by_place
 from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.hold import at_rest, before_each, switches_undone
