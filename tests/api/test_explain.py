@@ -383,7 +383,7 @@ def test_two_hundred_runs_take_no_more_memory_than_twenty():
     [
         ({"method": "ca-ligg"}, "method='ca-ligg' is not known; .*Did you mean 'ca-lig'"),
         ({"baseline": "masc"}, "baseline='masc' is not known; .*Did you mean 'mask'"),
-        ({"baseline": ()}, "baseline is empty; give some of auto, zero, mean, "),
+        ({"baseline": ()}, "baseline is empty; give some of auto, recommended, zero, mean, "),
         ({"path": "inputs"}, "path='inputs' is not known; choose from 'input', 'layer'"),
         ({"fusion": 1.5}, "fusion=1.5 must be a number from 0"),
         ({"fusion": "best"}, "fusion='best' must be a number or 'auto'"),
@@ -518,10 +518,23 @@ def test_the_baseline_that_a_model_has_is_taken_and_named(tokens, known, method)
     assert_allclose(why.relevance, asked.relevance, rtol=0, atol=0)
 
 
-def test_auto_is_no_baseline_beside_others():
+@pytest.mark.parametrize("name", ["auto", "recommended"])
+def test_what_the_model_decides_is_no_baseline_beside_others(name):
     """It stands for one of them."""
-    with pytest.raises(OptionError, match="'auto' is one of the others"):
-        lignite.explain(lignite.load("tiny-sentiment"), "A superb film.", baseline=("auto", "pad"))
+    with pytest.raises(OptionError, match=f"'{name}' is one of the others"):
+        lignite.explain(lignite.load("tiny-sentiment"), "A superb film.", baseline=(name, "pad"))
+
+
+@pytest.mark.parametrize(("method", "expected"), [("ig", ["mask"]), ("relevance-flow", ["mask", "pad"])])
+def test_the_recommended_baseline_is_that_of_measurements(method, expected):
+    """A BERT has both tokens; the result names what was taken, and its numbers are those of that name."""
+    model = lignite.load("tiny-sentiment")
+
+    why = lignite.explain(model, "A superb film.", method=method, baseline="recommended")
+    asked = lignite.explain(model, "A superb film.", method=method, baseline=expected)
+
+    assert json.loads(why.attrs["request"])["baseline"] == expected
+    assert_allclose(why.relevance, asked.relevance, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("method", ["ca-lig", "relevance-flow", "ig"])

@@ -10,7 +10,10 @@ from lignite.inputs.roles import TokenBaseline
 from lignite.methods.method import Method
 from lignite.options import COST, MOST_NODES, MOST_STEPS, check_share, option, options_of
 
-Baseline = Literal["auto", "zero", "mean", TokenBaseline, "mean-embedding", "blur", "grey", "black"]
+OPEN = ("auto", "recommended")
+"""Two names of the baseline that is left to what the model has; the second says how it was chosen."""
+
+Baseline = Literal["auto", "recommended", "zero", "mean", TokenBaseline, "mean-embedding", "blur", "grey", "black"]
 
 MOST_SAMPLES = 1_000_000
 
@@ -24,10 +27,11 @@ class FromBaseline(Method):
         "Where paths start, and what stands for an absent token. Of texts: mask, pad, eos, bos and unk (an input whose "
         "words are all that token), mean-embedding (whose words are all read as the mean of the vocabulary), zero and "
         "mean (states, the mean of the text's own). Of images: blur, grey, black (the image so), mean (every patch is "
-        "the average patch), mask (where the model has a mask token), zero. auto is the usual one: the mask, a pad "
-        "token that is not also the start or the end of texts, or mean-embedding, the first that the model has; of "
-        "images mean, or blur where patches have no fixed size. Several are averaged; relevance-flow's auto is mask "
-        "and pad where the model has both. The result names it.",
+        "the average patch), mask (where the model has a mask token), zero. auto, or recommended, is the one that "
+        "measurements speak for (lignite study baselines asks your model): the mask, a pad token that is not also the "
+        "start or the end of texts, or mean-embedding, the first that the model has; of images mean, or blur where "
+        "patches have no fixed size. Several are averaged; relevance-flow's is mask and pad where the model has both. "
+        "The result names it.",
         metavar="LIST",
         told=True,
     )
@@ -53,9 +57,10 @@ class FromBaseline(Method):
         if not self.baselines:
             known = options_of(type(self))["baseline"].choices
             raise OptionError(f"baseline is empty; give some of {', '.join(known)}.")
-        if "auto" in self.baselines and len(self.baselines) > 1:
+        left = [name for name in self.baselines if name in OPEN]
+        if left and len(self.baselines) > 1:
             given = ", ".join(self.baselines)
-            raise OptionError(f"baseline={given}: 'auto' is one of the others; name those you mean.")
+            raise OptionError(f"baseline={given}: {left[0]!r} is one of the others; name those you mean.")
 
     def starting_at(self, baselines: Sequence[str]) -> Method:
         """The same method from the first of these baselines, if its own is left open."""
@@ -64,7 +69,7 @@ class FromBaseline(Method):
     @property
     def is_open(self) -> bool:
         """Whether where it starts is left to what the model has."""
-        return self.baselines == ("auto",)
+        return self.baselines[0] in OPEN
 
 
 Declared = TypeVar("Declared", bound=FromBaseline)

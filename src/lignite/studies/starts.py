@@ -16,6 +16,7 @@ from lignite.data.examples import Example
 from lignite.errors import BaselineWarning, GapWarning, InputError, OptionError
 from lignite.methods import IntegratedGradients
 from lignite.methods.options import choose
+from lignite.methods.shared import OPEN
 from lignite.metrics.metric import Cases, Metric
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model
@@ -66,7 +67,7 @@ def offered_by(model: Model, given: Any) -> tuple[list[str], list[str]]:
     """
     offered, missing = [], []
     for start in options_of(IntegratedGradients)["baseline"].choices:
-        if start == "auto":
+        if start in OPEN:
             continue
         try:
             with _unwarned():

@@ -79,7 +79,7 @@ def fit_fusion(
     model = as_model(model)
     rows = ask(model, inputs, target)
     usual = usual_baseline(model)
-    chosen = from_one(chosen, usual) if chosen.baselines == ("auto",) else chosen
+    chosen = from_one(chosen, usual) if chosen.is_open else chosen
     with explainable(model, rows) as (model, rows, _):
         parts = parts_of(chosen, model, rows, memory_budget(model.device, memory))
         best = _gains(chosen, model, rows, parts, memory_budget(model.device, memory)).mean("example").argmax("method")
