@@ -163,7 +163,7 @@ FEW_OF_IMAGES = tuple(
 SAME = (
     "The lower third of three layers is layer 0, so that `ca-lig:baseline=mean` is `ig:baseline=mean` by another name."
 )
-SOME = "The model read the first 1,600 sentences of train (`python recipes/train.py toxic-spans --examples 1600`)."
+SOME = "The model read the first 1,600 sentences of train (`python recipes/train.py toxic-spans --examples=1600`)."
 IMAGE_FILLS = ("others", "black", "mean", "blur")
 REMOVAL = ("insertion-minus-deletion", "comprehensiveness")
 PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
