@@ -29,7 +29,7 @@ ROOMS = {
     "inputs": {"files", "models"},
     "targets": {"options", "memory", "models", "inputs"},
     "blocks": {"memory", "attribution", "models", "inputs", "targets"},
-    "results": {"files", "tolerance", "token_labels"},
+    "results": {"files", "late", "tolerance", "token_labels"},
     "metrics.metric": {"late", "token_labels", "results"},
     "metrics.readings": {"token_labels", "results", "metrics.metric"},
     "metrics.asking": {
@@ -83,7 +83,6 @@ ROOMS = {
         "data",
         "metrics",
         "runs",
-        "views",
     },
     "studies": {
         "api",

@@ -43,7 +43,7 @@ __all__ = [
 # torch and transformers take seconds to import, xarray and pandas one; the command line's help needs none of them.
 _IMPORTED_ON_USE = {
     "CheckReport": "lignite.api.check",
-    "Evaluation": "lignite.api.evaluate",  # where it learns to draw itself
+    "Evaluation": "lignite.results.evaluation",
     "LayerCheck": "lignite.api.check",
     "Model": "lignite.models.load",
     "agreement": "lignite.metrics.readings.agreement",

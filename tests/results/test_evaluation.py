@@ -44,13 +44,11 @@ def test_tables_have_their_kinds_without_rows(told):
     assert told.curves.dtypes["n"] == told.table.dtypes["n"] == "int64"
 
 
-def test_pages_need_a_room_that_draws(told, tmp_path, monkeypatch):
-    """A result knows no view; files of numbers are written without any, and the message says which."""
-    monkeypatch.setattr(Evaluation, "show", None)
-
+def test_the_table_is_saved_with_what_its_numbers_mean(told, tmp_path):
+    """It may be read far from here; an ending that means nothing is refused with those that do."""
     told.save(tmp_path / "told.csv")
-    with pytest.raises(FileError, match=r"take lignite\.Evaluation, or save \.json or \.csv"):
-        told.save(tmp_path / "told.html")
+    with pytest.raises(FileError, match=r"use \.json, \.csv, \.html"):
+        told.save(tmp_path / "told.txt")
 
     assert pd.read_csv(tmp_path / "told.csv")["meaning"].tolist() == ["area"]
 

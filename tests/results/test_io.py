@@ -235,7 +235,7 @@ def test_the_saved_file_has_the_rights_that_any_new_file_has(tmp_path):
 @pytest.mark.parametrize("act", [lambda path: save(sample_flow(), path), open_result])
 def test_an_unknown_ending_is_refused_before_anything_happens(tmp_path, name, act):
     """The ending picks the format; a guess would write a file nobody can open."""
-    with pytest.raises(FileError, match=r"unknown ending .* \.nc or \.json"):
+    with pytest.raises(FileError, match=r"unknown ending .* \.nc, \.json"):
         act(tmp_path / name)
 
     assert not list(tmp_path.iterdir())

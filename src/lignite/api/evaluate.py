@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from lignite.api.compared import find_reference, read_methods, with_scores
@@ -113,13 +112,3 @@ def evaluate(
         attrs=attributes_of(work, tables, settings, examples)
         | {"confidence": asked.confidence, "reference": compared, "coverage": beside.coverage},
     )
-
-
-def _show(evaluation: Evaluation, path: Path) -> None:
-    """Pages and pictures, drawn by a room that plain numbers do not need."""
-    from lignite.views.evaluation.page import save_evaluation
-
-    save_evaluation(evaluation, path)
-
-
-Evaluation.show = _show

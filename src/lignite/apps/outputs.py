@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from rich.console import Console
 
-RESULTS = (".nc", ".json")
+RESULTS = (".nc", ".json", ".csv")
 PICTURES = (".png", ".svg", ".pdf")
 PAGES = (".html", ".htm")
 
@@ -81,30 +81,15 @@ def planned(paths: Sequence[Path], count: int, *, explanations: bool) -> list[tu
 
 def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
     """Save, draw or lay out one result, or several explanations on one page; files and pages hold everything."""
-    ending = path.suffix.lower()
-    if ending in RESULTS:
+    if path.suffix.lower() in RESULTS:
         from lignite.results.io import save
 
         save(results[0], path)
         return
-    picture = ending in PICTURES
-    if is_explanation(results[0]):
-        if picture:
-            from lignite.views.explanation.picture import save_explanation_picture
+    from lignite.views.files import write_view
 
-            save_explanation_picture(results, path, **look.arranged, smooth=look.explanation.smooth is True)
-        else:
-            from lignite.views.explanation.page import save_explanation_page
-
-            save_explanation_page(results, path, **look.arranged, smooth=look.explanation.smooth is True)
-    elif picture:
-        from lignite.views.flow.picture import save_picture
-
-        save_picture(results[0], path, map=look.flow.map, head=look.flow.head, **look.arranged)
-    else:
-        from lignite.views.flow.page import save_page
-
-        save_page(results[0], path, **look.arranged)
+    shown = {"smooth": look.explanation.smooth, "map": look.flow.map, "head": look.flow.head}
+    write_view(results, path, **look.arranged, **shown)
 
 
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:

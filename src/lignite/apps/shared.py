@@ -16,8 +16,8 @@ Outputs = Annotated[
     list[Path] | None,
     typer.Option(
         "--output", "-o", metavar="FILE", rich_help_panel=SHOWN, show_default=False,
-        help="Write the result; the ending picks the format: .nc, .json (everything), .png, .svg, .pdf (heat maps), "
-        ".html (interactive page). May be given several times. A file that exists is replaced, in one step.",
+        help="Write the result; the ending picks the format: .nc, .json (everything), .csv (a table), .png, .svg, .pdf "
+        "(pictures), .html (interactive page). May be given several times. A file that exists is replaced.",
     ),
 ]  # fmt: skip
 Quiet = Annotated[

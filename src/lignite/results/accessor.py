@@ -4,13 +4,16 @@ Nothing here changes the Dataset it is asked on; what comes back is a new Datase
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from os import PathLike
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from lignite.errors import GridError, OptionError
+from lignite.late import find_late
+from lignite.results.io import save
 from lignite.results.merge import merge_spans, merge_words, token_axes
 from lignite.results.paths import FlowPath, find_largest, find_strongest
 from lignite.results.schema import (
@@ -248,6 +251,23 @@ class LigniteAccessor:
                 )
             )
         return found
+
+    def save(self, path: str | PathLike[str], **look: Any) -> None:
+        """Write the result, in the format of the file's ending; `lignite.save` has every option of the `look`."""
+        save(self._dataset, path, **look)
+
+    def show(self, *, tokens: bool = False, special: str = "show") -> None:
+        """Open the page to explore: in a notebook below the cell, elsewhere in the web browser."""
+        find_late("lignite.views.notebook.show")(self._valid(), tokens=tokens, special=special)
+
+    def plot(self, kind: str, ax: Any = None, **what: Any) -> Any:
+        """Draw one view into matplotlib's Axes, `ax` or new ones, and return them.
+
+        `kind` is, of an explanation, text, bars, layers, heatmap, graph or overlay (of images); of a flow, heatmap,
+        flow (one layer), graph or agreement (all layers). `what` chooses among what the kind can show: `tokens`,
+        `special`, `layer`, `map`, `head`, `k`.
+        """
+        return find_late("lignite.views.plots.plot")(self._valid(), kind, ax, **what)
 
     def _valid(self) -> xr.Dataset:
         validate(self._dataset)

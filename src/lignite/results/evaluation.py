@@ -1,16 +1,17 @@
 """An evaluation: how far the explanations of several methods hold, as tables and as a file that keeps them."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.errors import FileError
 from lignite.files import as_json, from_json, parse_json, read_whole, write_whole
+from lignite.late import find_late
 
 FORMAT = "lignite evaluation"
 VERSION = 1
@@ -45,9 +46,6 @@ class Evaluation:
     attrs
         Model and hash of its weights, data, seed, versions, and every option.
     """
-
-    show: ClassVar[Callable[["Evaluation", Path], None] | None] = None
-    """Writes pages and pictures: who draws knows this class, not the other way round, so a drawer is put here."""
 
     table: pd.DataFrame
     scores: pd.DataFrame
@@ -84,12 +82,19 @@ class Evaluation:
             write_whole(path, _json(self))
         elif ending == ".csv":
             write_whole(path, self._explained().to_csv(index=False).encode(errors="backslashreplace"))
-        elif Evaluation.show is not None:
-            Evaluation.show(self, path)
         else:
-            raise FileError(
-                f"{path}: nothing draws pages and pictures here; take lignite.Evaluation, or save .json or .csv."
-            )
+            find_late("lignite.views.evaluation.page.save_evaluation")(self, path)
+
+    def show(self) -> None:
+        """Open the page: in a notebook below the cell, elsewhere in the web browser."""
+        find_late("lignite.views.notebook.show")(self)
+
+    def plot(self, kind: str = "curves", ax: Any = None, **what: Any) -> Any:
+        """Draw deletion or insertion curves (`curve`, under one `fill`) into matplotlib's Axes, and return them."""
+        return find_late("lignite.views.plots.plot")(self, kind, ax, **what)
+
+    def _repr_html_(self) -> str:
+        return find_late("lignite.views.notebook.card_of")(self)
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> "Evaluation":

@@ -1,4 +1,4 @@
-"""Save results and read them back unchanged, as NetCDF or as JSON.
+"""Save results and read them back unchanged, as NetCDF or as JSON; or as what people look at.
 
 NetCDF (`.nc`) is compact and every array tool opens it. JSON (`.json`) is for reading by eye and from other languages:
 strict JSON, one innermost row of an array per line, with "NaN", "Infinity" and "-Infinity" as strings. Both keep every
@@ -16,7 +16,7 @@ import psutil
 import xarray as xr
 
 from lignite.calls import public
-from lignite.errors import FileError, InputError
+from lignite.errors import FileError, InputError, OptionError
 from lignite.files import (
     as_json,
     check_place,
@@ -27,7 +27,12 @@ from lignite.files import (
     read_whole,
     write_whole,
 )
+from lignite.late import find_late
 from lignite.results.schema import validate, without_repeating_index
+from lignite.results.table import as_csv
+
+DATA = (".nc", ".json", ".csv")
+WRITTEN = (*DATA, ".html", ".png", ".svg", ".pdf")
 
 JSON_FORMAT = "lignite result"
 JSON_VERSION = 1
@@ -43,20 +48,43 @@ _ELEMENT_TYPES: dict[str, tuple[type, ...]] = {
 
 
 @public
-def save(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
-    """Write a result; the ending of `path` picks the format. A file of that name is replaced in one step, or not."""
+def save(
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    tokens: bool = False,
+    special: str | None = None,
+    smooth: bool = False,
+    map: str | None = None,
+    head: int | None = None,
+) -> None:
+    """Write a result; the ending of `path` picks the format. A file of that name is replaced in one step, or not.
+
+    `.nc` and `.json` keep everything, `.csv` is a table for a spreadsheet; `.html` is a page to explore, `.png`, `.svg`
+    and `.pdf` are pictures. Pages and pictures show words unless `tokens` asks for their pieces; `special` tokens are
+    shown (the default), ranked with the others (``"rank"``), hidden (``"hide"``) or, of an explanation, shared among
+    the others (``"share"``). `smooth` mixes the colours of an image's patches; `map` and `head` choose what a picture
+    of a flow shows.
+    """
     path = Path(path)
-    ending = _known_ending(path)
+    ending = _known_ending(path, WRITTEN)
     validate(dataset)
+    look = {"tokens": tokens, "special": special, "smooth": smooth, "map": map, "head": head}
+    if ending not in DATA:
+        find_late("lignite.views.files.write_view")(dataset, path, **look)
+        return
+    for name, value in look.items():
+        if value is not None and value is not False:
+            raise OptionError(f"{name}={value!r} is how pages and pictures look; {ending} keeps all. Leave it out.")
     check_place(path)
-    write_whole(path, as_netcdf(dataset, path) if ending == ".nc" else _json(dataset, path))
+    write_whole(path, as_netcdf(dataset, path) if ending == ".nc" else _text_of(dataset, path, ending))
 
 
 @public
 def open(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a saved result into memory; the file is closed again."""
     path = Path(path)
-    ending = _known_ending(path)
+    ending = _known_ending(path, (".nc", ".json"))
     dataset = without_repeating_index(_read_netcdf(path) if ending == ".nc" else _read_json(path))
     try:
         validate(dataset)
@@ -65,10 +93,15 @@ def open(path: str | os.PathLike[str]) -> xr.Dataset:
     return dataset
 
 
-def _known_ending(path: Path) -> str:
+def _text_of(dataset: xr.Dataset, path: Path, ending: str) -> bytes:
+    return as_csv(dataset) if ending == ".csv" else _json(dataset, path)
+
+
+def _known_ending(path: Path, known: tuple[str, ...]) -> str:
     ending = path.suffix.lower()
-    if ending not in (".nc", ".json"):
-        raise FileError(f"{path}: unknown ending {ending!r}; results are saved as .nc or .json. Rename the file.")
+    if ending not in known:
+        what = "results are read from" if len(known) == 2 else "results are saved as"
+        raise FileError(f"{path}: unknown ending {ending!r}; {what} {', '.join(known)}. Choose one of them.")
     return ending
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from lignite.errors import FileError
 from lignite.files import write_whole
-from lignite.views.labels import format_share, visible_token
+from lignite.views.labels import format_score, format_share, visible_token
 from lignite.views.payload import Payload
 from lignite.wording import harmless
 
@@ -35,6 +35,23 @@ def render(kind: str, *, payload: Payload | None = None, **values: Any) -> str:
         values["blocks"] = {name: base64.b64encode(block).decode() for name, block in payload.blocks.items()}
         values |= {"meta": payload.meta, "notes": payload.notes}
     return _environment().get_template(f"{kind}.html.j2").render(kind=kind, **values)
+
+
+DARK = (
+    "body[data-jp-theme-light=false] .lignite-card",
+    "body.vscode-dark .lignite-card",
+    "html[theme=dark] .lignite-card",
+    "html[data-theme=dark] .lignite-card",
+)
+"""How JupyterLab, VS Code, Colab and documents say that the room is dark."""
+
+
+def render_part(template: str, **values: Any) -> str:
+    """A part of somebody else's document, with its style: everything in it is inside one element."""
+    css, dark = _source("card.css"), f":is({', '.join(DARK)})"
+    tones = "--ink: #e9e7e2; --dim: #9b9da1; --line: #33363b; --card: #1d1f23; --warn: #f0a05a;"
+    css += f"{dark} {{ {tones} }}\n"
+    return _environment().get_template(template).render(css=Markup(css), dark=Markup(dark), **values)
 
 
 def bundle(*modules: str, then: str) -> str:
@@ -94,6 +111,7 @@ def _environment() -> Environment:
     )
     environment.policies["json.dumps_function"] = lambda value, **how: json.dumps(_harmless(value), **how)
     environment.filters["share"] = format_share
+    environment.filters["score"] = format_score
     environment.filters["token"] = visible_token
     environment.filters["measure"] = _measure
     return environment

@@ -159,7 +159,11 @@ def explained_options(dataset: xr.Dataset) -> list[list[str]]:
     """The options of the request that its method has: name, value, and what it means in a line."""
     known, method = known_options(), str(dataset.attrs.get("method", ""))
     asked = {name: value for name, value in options(dataset).items() if name != "method"}
-    meant = {name: each.option.help for name, each in known.items() if method in each.methods}
+    meant = {
+        name: f"{each.option.help.split('. ')[0].rstrip('.')}."
+        for name, each in known.items()
+        if method in each.methods
+    }
     return [["method", method, "how scores are computed"]] + [
         [name, value, meant[name]] for name, value in asked.items() if name in meant
     ]

@@ -1,6 +1,8 @@
 """An explanation as a picture for print: the shaded text, a bar per token, a heat map of the layers; no browser."""
 
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,7 @@ def save_explanation_picture(
 def _draw_texts(datasets: Sequence[xr.Dataset], *, keep_characters: bool, special: bool) -> Figure:
     """One text with its bars and layers, or several below each other, each on a scale of its own."""
     everything = [text for dataset in datasets for text in _texts_in(dataset)]
-    labels = _labels(datasets[0]) if len(datasets) == 1 else [""]
+    labels = token_labels(datasets[0]) if len(datasets) == 1 else [""]
     families, undrawable = fonts_for("".join(everything))
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = _TextSheet(labels=labels, families=families, undrawable=undrawable, keep_characters=keep_characters)
@@ -114,10 +116,10 @@ def _draw_texts(datasets: Sequence[xr.Dataset], *, keep_characters: bool, specia
 def _texts_in(dataset: xr.Dataset) -> list[str]:
     """Everything that a picture writes of an explanation."""
     asked = question(dataset)
-    return [*(piece.text for piece in pieces(dataset)), *_labels(dataset), asked.name, asked.prediction]
+    return [*(piece.text for piece in pieces(dataset)), *token_labels(dataset), asked.name, asked.prediction]
 
 
-def _labels(dataset: xr.Dataset) -> list[str]:
+def token_labels(dataset: xr.Dataset) -> list[str]:
     return [shorten(visible_token(str(token)), LABEL_CHARACTERS) for token in dataset.token.values]
 
 
@@ -140,29 +142,15 @@ class _TextSheet(Sheet):
         )  # fmt: skip
 
     def text(self, found: Sequence[Piece], shares: Float[np.ndarray, " token"]) -> None:
-        """Words in lines; what does not fit at all is broken between characters."""
-        left, right = MARGIN, self.width - MARGIN
-        blank = self.inches("a a", TEXT_POINTS) - self.inches("aa", TEXT_POINTS)
-        x = left
-        for group in _unbreakable(found):
-            widths = [self.inches(piece.text, TEXT_POINTS) for piece in group]
-            if x > left and x + sum(widths) > right:
-                x = left
-                self.top += LINE
-            for piece, width in zip(group, widths, strict=True):
-                if piece.index is None and not piece.text.strip():
-                    x += blank if x > left else 0
-                    continue
-                for part, size in self._parts(piece.text, width, right - left):
-                    if x > left and x + size > right:
-                        x = left
-                        self.top += LINE
-                    if piece.index is not None:
-                        self._shade(x, size, float(shares[piece.index]), part)
-                    else:
-                        self.write(x, part, TEXT_POINTS, color="#1d1f23")
-                    x += size
-        self.top += LINE
+        """Words in lines, each on its colour."""
+        start, placed = self.top, lay_out(found, self, self.width - 2 * MARGIN)
+        for part in placed:
+            self.top = start + part.line * LINE
+            if part.index is None:
+                self.write(MARGIN + part.left, part.text, TEXT_POINTS, color="#1d1f23")
+            else:
+                self._shade(MARGIN + part.left, part.width, float(shares[part.index]), part.text)
+        self.top = start + (1 + placed[-1].line) * LINE
 
     def explain_colours(self, name: str, values: Float[np.ndarray, " token"]) -> None:
         """Which colour speaks for what, and what it cannot show."""
@@ -177,13 +165,6 @@ class _TextSheet(Sheet):
             self.write(left, f"colours end at {format_score(limit_of(values))[1:]}; {note}", 7.5, color="#666")
         self.top += LINE
 
-    def _parts(self, text: str, width: float, room: float) -> list[tuple[str, float]]:
-        if width <= room:
-            return [(text, width)]
-        length = max(1, int(len(text) * room / width * 0.95))
-        cut = [text[at : at + length] for at in range(0, len(text), length)]
-        return [(part, self.inches(part, TEXT_POINTS)) for part in cut]
-
     def _shade(self, x: float, width: float, share: float, text: str) -> None:
         colour = DIVERGING(0.5 + 0.5 * share)
         if abs(share) >= 0.02:
@@ -194,7 +175,7 @@ class _TextSheet(Sheet):
         labels = [boxed(label, self.replaced) for label in labels]
         name = layer_map(dataset)
         axes = self.add_axes(self.panel_left, self.top, self.inner, BARS_HEIGHT)
-        _bars(axes, values)
+        draw_bars(axes, values)
         self.top += BARS_HEIGHT
         if name is None:
             self._token_axis(axes, labels)
@@ -206,16 +187,7 @@ class _TextSheet(Sheet):
         height = float(np.clip(len(scores) * ROW_HEIGHT, 0.5, 5.5))
         self.top += 0.12
         heat = self.add_axes(self.panel_left, self.top, self.inner, height)
-        limit = limit_of(scores)
-        if note := clipped_note(scores):
-            title = f"colours end at {format_score(limit)[1:]}; {note}"
-            heat.set_title(title, fontsize=LABEL_POINTS, color="#666", loc="right", pad=2)
-        heat.imshow(scores, norm=Normalize(-limit, limit), cmap=DIVERGING, aspect="auto", interpolation="none")
-        every = max(1, round(len(scores) * 0.12 / height))
-        layers = [str(layer) for layer in dataset.layer.values]
-        heat.set_yticks(range(0, len(layers), every), layers[::every])
-        heat.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
-        heat.set_ylabel("layer" if name == "layer_relevance" else "layer, not yet fused", fontsize=7)
+        limit = draw_layers(heat, dataset, name, height)
         self._token_axis(heat, labels)
         bar = self.add_axes(self.panel_left + self.inner + 0.12, self.top, 0.1, height)
         ticks = (-limit, 0.0, limit)
@@ -223,15 +195,36 @@ class _TextSheet(Sheet):
         self.top += height + self.label_height + 0.1
 
     def _token_axis(self, axes: Axes, labels: list[str]) -> None:
-        axes.set_xlim(-0.5, len(labels) - 0.5)
-        axes.tick_params(axis="x", length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS, rotation=90)
-        axes.set_xticks(range(0, len(labels), self.step), labels[:: self.step], parse_math=False, fontsize=LABEL_POINTS)
-        if self.step > 1:
-            axes.set_xlabel(labelled_note(self.step), fontsize=LABEL_POINTS, color="#666")
-            self.label_height += 0.12
+        label_tokens(axes, labels, self.step)
+        self.label_height += 0.12 if self.step > 1 else 0.0
 
 
-def _bars(axes: Axes, values: Float[np.ndarray, " token"]) -> None:
+def draw_layers(axes: Axes, dataset: xr.Dataset, name: str, height: float) -> float:
+    """Draw the scores of every layer as a heat map of so many inches; where its colours end."""
+    scores = dataset[name].transpose("layer", "token").values.astype(np.float64)
+    limit = limit_of(scores)
+    if note := clipped_note(scores):
+        title = f"colours end at {format_score(limit)[1:]}; {note}"
+        axes.set_title(title, fontsize=LABEL_POINTS, color="#666", loc="right", pad=2)
+    axes.imshow(scores, norm=Normalize(-limit, limit), cmap=DIVERGING, aspect="auto", interpolation="none")
+    every = max(1, round(len(scores) * 0.12 / height))
+    layers = [str(layer) for layer in dataset.layer.values]
+    axes.set_yticks(range(0, len(layers), every), layers[::every])
+    axes.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
+    axes.set_ylabel("layer" if name == "layer_relevance" else "layer, not yet fused", fontsize=7)
+    return limit
+
+
+def label_tokens(axes: Axes, labels: Sequence[str], step: int) -> None:
+    """Name every token below its column, or one in `step`."""
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.tick_params(axis="x", length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS, rotation=90)
+    axes.set_xticks(range(0, len(labels), step), labels[::step], parse_math=False, fontsize=LABEL_POINTS)
+    if step > 1:
+        axes.set_xlabel(labelled_note(step), fontsize=LABEL_POINTS, color="#666")
+
+
+def draw_bars(axes: Axes, values: Float[np.ndarray, " token"]) -> None:
     limit = limit_of(values)
     colours = [sign_colour(value) for value in values]
     axes.bar(range(len(values)), np.nan_to_num(values), color=colours, width=0.8 if len(values) < 200 else 1.0)
@@ -245,6 +238,57 @@ def _bars(axes: Axes, values: Float[np.ndarray, " token"]) -> None:
     axes.set_ylabel("relevance", fontsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A piece of a text, or a part of one that is wider than a line, in inches from the left."""
+
+    line: int
+    left: float
+    width: float
+    text: str
+    index: int | None
+
+
+def lay_out(found: Sequence[Piece], ruler: Sheet, room: float) -> list[Placed]:
+    """Words in lines of `room` inches; what does not fit at all is broken between characters.
+
+    A text that is read from the right is set from there.
+    """
+    blank = ruler.inches("a a", TEXT_POINTS) - ruler.inches("aa", TEXT_POINTS)
+    placed: list[Placed] = []
+    x, line = 0.0, 0
+    for group in _unbreakable(found):
+        widths = [ruler.inches(piece.text, TEXT_POINTS) for piece in group]
+        if x > 0 and x + sum(widths) > room:
+            x, line = 0.0, line + 1
+        for piece, width in zip(group, widths, strict=True):
+            if piece.index is None and not piece.text.strip():
+                x += blank if x > 0 else 0
+                continue
+            for part, size in _parts(piece.text, width, room, ruler):
+                if x > 0 and x + size > room:
+                    x, line = 0.0, line + 1
+                placed.append(Placed(line, x, size, part, piece.index))
+                x += size
+    if _read_from_the_right("".join(piece.text for piece in found)):
+        return [replace(part, left=room - part.left - part.width) for part in placed]
+    return placed
+
+
+def _read_from_the_right(text: str) -> bool:
+    """Whether most letters are of a script that runs to the left."""
+    kinds = [unicodedata.bidirectional(character) for character in text]
+    return sum(kind in ("R", "AL") for kind in kinds) > sum(kind == "L" for kind in kinds)
+
+
+def _parts(text: str, width: float, room: float, ruler: Sheet) -> list[tuple[str, float]]:
+    if width <= room:
+        return [(text, width)]
+    length = max(1, int(len(text) * room / width * 0.95))
+    cut = [text[at : at + length] for at in range(0, len(text), length)]
+    return [(part, ruler.inches(part, TEXT_POINTS)) for part in cut]
 
 
 def _unbreakable(found: Sequence[Piece]) -> list[list[Piece]]:

@@ -88,7 +88,7 @@ def draw_flow(
     """
     map = choose_map(dataset, map)
     dataset = arrange(dataset, tokens=tokens, special=special)
-    scores = _one_part(dataset, map, head)
+    scores = chosen_part(dataset, map, head)
     part = f", head {head}" if head is not None else f", {SPLITS[map]}s added up" if map in SPLITS else ""
     title = TITLES[map] + part
     if "source" in scores.dims and is_image(dataset, "source"):
@@ -108,11 +108,11 @@ def save_picture(dataset: xr.Dataset, path: str | Path, *, dpi: int = 150, **wha
 
 def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, map: str, title: str, *, keep_characters: bool) -> Figure:
     heads = "source" not in scores.dims
-    rows = _token_labels(dataset, "target")
-    columns = [str(head) for head in scores["head"].values] if heads else _token_labels(dataset, "source")
+    rows = token_labels(dataset, "target")
+    columns = [str(head) for head in scores["head"].values] if heads else token_labels(dataset, "source")
     families, undrawable = fonts_for("".join([*rows, *columns, one_line(str(dataset.attrs.get("text", "")))]))
     values = np.asarray(scores.values, dtype="float64")
-    scale = _scale(values, own=np.zeros(values.shape[1:], dtype=bool) if heads else own_cells(dataset))
+    scale = scale_of(values, own=np.zeros(values.shape[1:], dtype=bool) if heads else own_cells(dataset))
     grid = _Grid(values.shape, rows=rows, columns=columns)
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = Sheet(grid.width, families=families, undrawable=undrawable, keep_characters=keep_characters)
@@ -120,8 +120,7 @@ def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, map: str, title: str
         labels = [[boxed(label, sheet.replaced) for label in some] for some in (rows, columns)]
         for index, layer in enumerate(dataset.layer.values):
             axes = sheet.add_axes(*grid.panel(index))
-            norm = Normalize(-scale.limit, scale.limit)
-            axes.imshow(values[index], cmap=DIVERGING, norm=norm, aspect="auto", interpolation="none", origin="upper")
+            draw_map(axes, values[index], scale)
             axes.set_title(f"layer {layer}", fontsize=8, loc="left", pad=3)
             grid.label(axes, index, *labels)
         _explain_colours(sheet, grid, scale)
@@ -129,7 +128,13 @@ def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, map: str, title: str
         return sheet.finish()
 
 
-def _one_part(dataset: xr.Dataset, map: str, head: int | None) -> xr.DataArray:
+def draw_map(axes: Axes, values: Float[np.ndarray, "target column"], scale: "Scale") -> None:
+    """One layer: rows receive, columns give."""
+    norm = Normalize(-scale.limit, scale.limit)
+    axes.imshow(values, cmap=DIVERGING, norm=norm, aspect="auto", interpolation="none", origin="upper")
+
+
+def chosen_part(dataset: xr.Dataset, map: str, head: int | None) -> xr.DataArray:
     """The scores to draw, `layer, target, column`: one head, or all of them added up."""
     if head is not None:
         if SPLITS.get(map) != "head":
@@ -145,7 +150,7 @@ def _chosen(dataset: xr.Dataset) -> str:
     return ", ".join(f"{name} {chosen[name]}" for name in SETTINGS if name in chosen)
 
 
-def _token_labels(dataset: xr.Dataset, axis: str) -> list[str]:
+def token_labels(dataset: xr.Dataset, axis: str) -> list[str]:
     tokens = dataset[f"{axis}_token"].values
     return [
         f"{shorten(visible_token(str(token)), LABEL_CHARACTERS)} {position}"
@@ -157,7 +162,7 @@ def _token_labels(dataset: xr.Dataset, axis: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Where the colours of all layers end, and whether at the quantile or at the largest magnitude."""
 
     limit: float
@@ -165,17 +170,17 @@ class _Scale:
     quantile: bool
 
 
-def _scale(values: Float[np.ndarray, "layer target column"], *, own: Bool[np.ndarray, "target column"]) -> _Scale:
+def scale_of(values: Float[np.ndarray, "layer target column"], *, own: Bool[np.ndarray, "target column"]) -> Scale:
     magnitude = np.abs(np.nan_to_num(values))
     compared = magnitude[:, ~own]
     if not compared.any():
         compared = magnitude
     some = compared[compared > 0]  # where most scores are zero (causal masks), those say nothing about size
     limit = float(np.quantile(some, QUANTILE)) if some.size else 1.0
-    return _Scale(limit, beyond=float((magnitude > limit).mean()), quantile=bool((compared > limit).any()))
+    return Scale(limit, beyond=float((magnitude > limit).mean()), quantile=bool((compared > limit).any()))
 
 
-def _explain_colours(sheet: Sheet, grid: "_Grid", scale: _Scale) -> None:
+def _explain_colours(sheet: Sheet, grid: "_Grid", scale: Scale) -> None:
     """The colour bar, and beside it where colours end."""
     height = min(2.4, grid.height - TOP - 0.3)
     axes = sheet.add_axes(grid.left + grid.inner + 0.15, TOP, 0.13, height)
@@ -245,7 +250,7 @@ def _inscribe(sheet: Sheet, grid: _Grid, dataset: xr.Dataset, map: str, title: s
     notes = [f"rows: target, which receives; columns: {columns}, which gives"]
     if note := labelled_note(max(grid.step)):
         notes.append(note)
-    if set("".join(_token_labels(dataset, token_axis(dataset))) + text) & sheet.replaced:
+    if set("".join(token_labels(dataset, token_axis(dataset))) + text) & sheet.replaced:
         notes.append("□: no installed font has this character")
     for top, line, size, style in (
         (0.16, " ".join(filter(None, [doubt(dataset), answer(dataset, map)])), 11.0, {"weight": "bold"}),

@@ -144,6 +144,13 @@ def laid_over(
     return np.round(255 * (cover * colours[..., :3] + (1 - cover) * under)).astype(np.uint8)
 
 
+def overlaid(dataset: xr.Dataset, *, smooth: bool = False) -> UInt8[np.ndarray, "y x 3"]:
+    """The picture under the colours of its relevance."""
+    where, scores = patches(dataset), dataset.relevance.values.astype(np.float64)
+    limit = limit_on(where, scores)
+    return laid_over(ground(dataset, where), painted(where, scores[where.index] / limit, smooth=smooth))
+
+
 def enlarged(pixels: UInt8[np.ndarray, "y x 3"], width: int) -> UInt8[np.ndarray, "y2 x2 3"]:
     """At least `width` pixels wide, every pixel a square of equal ones: what is drawn keeps its edges."""
     times = max(1, -(-width // pixels.shape[1]))

@@ -1,0 +1,51 @@
+"""Results as tables for a spreadsheet: of an explanation a row per token, of a flow a row per score."""
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+
+from lignite.results.schema import EXPLAIN, TOKEN_AXIS, label_name, layout_of
+
+LABELS = ("token", "word", "special", "start", "stop", "segment", "row", "col")
+
+
+def as_csv(dataset: xr.Dataset) -> bytes:
+    """The scores with their tokens; what has no place in a table, such as the request, is left out."""
+    table = _of_tokens(dataset) if layout_of(dataset).kind == EXPLAIN.kind else _of_scores(dataset)
+    return table.to_csv(index=False).encode(errors="backslashreplace")  # a lone surrogate has no UTF-8
+
+
+def _of_tokens(dataset: xr.Dataset) -> pd.DataFrame:
+    """Position, labels, relevance, and every layer of every map of tokens."""
+    columns = {"position": dataset["position"].values}
+    columns |= {label: dataset[label].values for label in LABELS if label in dataset.coords}
+    for name in EXPLAIN.maps:
+        if name not in dataset or TOKEN_AXIS not in dataset[name].dims:
+            continue
+        if "layer" not in dataset[name].dims:
+            columns[name] = dataset[name].values
+            continue
+        for layer in dataset["layer"].values:
+            columns[f"{name}_{layer}"] = dataset[name].sel(layer=layer).values
+    return pd.DataFrame(columns)
+
+
+def _of_scores(dataset: xr.Dataset) -> pd.DataFrame:
+    """Every score of every map: where it belongs, from which token, to which, and how much."""
+    parts = []
+    for name, entry in layout_of(dataset).maps.items():
+        if name not in dataset:
+            continue
+        scores = dataset[name]
+        places = np.unravel_index(np.arange(scores.size), scores.shape)
+        columns = {"map": np.full(scores.size, name)}
+        for dim, place in zip(entry.dims, places, strict=True):
+            columns[dim] = dataset[dim].values[place]
+            if dim in layout_of(dataset).token_axes:
+                columns[f"{dim}_token"] = dataset[label_name(dim, "token")].values[place]
+        parts.append(pd.DataFrame(columns | {"score": scores.values.ravel()}))
+    order = ("map", "circuit", "layer", "head", "target", "target_token", "source", "source_token", "score")
+    table = pd.concat(parts, ignore_index=True)
+    table = table[[name for name in order if name in table]]
+    whole = [name for name in ("layer", "head", "target", "source") if name in table]
+    return table.astype(dict.fromkeys(whole, "Int64"))  # a map without heads leaves the column empty, not 1.0

@@ -1,0 +1,54 @@
+"""Results as files that people look at: the ending of a name says what is drawn."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from lignite.errors import FileError, OptionError
+from lignite.views.drawing import ENDINGS as PICTURES
+from lignite.views.explanation.page import explanation_html, save_explanation_page
+from lignite.views.explanation.picture import save_explanation_picture
+from lignite.views.flow.page import flow_html, save_page
+from lignite.views.flow.picture import save_picture
+
+PAGES = (".html", ".htm")
+
+OF_FLOW, OF_EXPLANATION = ("map", "head"), ("smooth",)
+"""How only flows, and only explanations, are looked at."""
+
+
+def write_view(results: xr.Dataset | Sequence[xr.Dataset], path: str | os.PathLike[str], **look: Any) -> Path:
+    """Draw a flow, an explanation or several of them into a picture or a page, whole or not at all."""
+    path, datasets = Path(path), [results] if isinstance(results, xr.Dataset) else list(results)
+    ending = path.suffix.lower()
+    if ending not in (*PICTURES, *PAGES):
+        raise FileError(f"{path}: unknown ending {ending!r}; use {', '.join((*PICTURES, PAGES[0]))}. Rename the file.")
+    if is_explanation(datasets[0]):
+        chosen = _looked_at(look, refused=OF_FLOW, noun="an explanation")
+        return (save_explanation_picture if ending in PICTURES else save_explanation_page)(datasets, path, **chosen)
+    chosen = _looked_at(look, refused=OF_EXPLANATION, noun="a flow")
+    if ending in PICTURES:
+        return save_picture(datasets[0], path, **chosen)
+    return save_page(datasets[0], path, **{name: value for name, value in chosen.items() if name not in OF_FLOW})
+
+
+def page_of(dataset: xr.Dataset, *, tokens: bool, special: str) -> str:
+    """The interactive page of a result."""
+    return (explanation_html if is_explanation(dataset) else flow_html)(dataset, tokens=tokens, special=special)
+
+
+def is_explanation(dataset: xr.Dataset) -> bool:
+    """Whether a result answers why, or is a flow."""
+    return dataset.attrs.get("kind") == "explain"
+
+
+def _looked_at(look: dict[str, Any], *, refused: Sequence[str], noun: str) -> dict[str, Any]:
+    """What was asked for, without what nobody asked for; refused where a result of this kind has no such thing."""
+    asked = {name: value for name, value in look.items() if value is not None and value is not False}
+    for name in refused:
+        if name in asked:
+            raise OptionError(f"{name}={asked[name]!r}: {noun} has no such look; leave it out.")
+    return asked

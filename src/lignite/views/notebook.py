@@ -1,0 +1,163 @@
+"""Results in a notebook: a card that needs no script, and the page to explore."""
+
+import base64
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from lignite.errors import FileError
+from lignite.results.evaluation import Evaluation
+from lignite.results.notebook import running_shell
+from lignite.views.attributes import model_name
+from lignite.views.drawing import choose_ink
+from lignite.views.evaluation.facts import columns_of, facts, heading_of, written_number
+from lignite.views.evaluation.page import evaluation_html
+from lignite.views.explanation.facts import (
+    arrange,
+    certificate_text,
+    explained_options,
+    layer_rows,
+    pieces,
+    question,
+    strongest,
+)
+from lignite.views.explanation.message import message, unit_of
+from lignite.views.files import is_explanation, page_of
+from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part
+from lignite.views.flow.facts import arrange as arrange_flow
+from lignite.views.flow.facts import strongest as strongest_scores
+from lignite.views.labels import clipped_note, format_score, limit_of, visible_token
+from lignite.views.markup import frame, render_part
+from lignite.views.palette import COLD, DARK_COLD, DARK_WARM, WARM
+from lignite.views.patches.facts import enlarged, is_image, overlaid, png
+
+LISTED = 8
+WIDE = 320  # pixels of an image
+TONES = {
+    room: {
+        f"{sign}{step}": (tone, choose_ink(tone))
+        for sign, tones in (("f", warm), ("a", cold))
+        for step, tone in enumerate(tones, start=1)
+    }
+    for room, warm, cold in (("light", WARM, COLD), ("dark", DARK_WARM, DARK_COLD))
+}
+"""Ground and ink of the five tones that speak for (f) and against (a), in a light and in a dark room."""
+
+
+def show(result: Any, *, tokens: bool = False, special: str = "show") -> None:
+    """Open the page of a result: below a notebook's cell, elsewhere in the web browser."""
+    of_evaluation = isinstance(result, Evaluation)
+    page = evaluation_html(result) if of_evaluation else page_of(result, tokens=tokens, special=special)
+    shell = running_shell()
+    if hasattr(shell, "kernel"):
+        shell.display_pub.publish({"text/html": frame(page, height=900, title="lignite"), "text/plain": "a page"})
+        return
+    path = Path(tempfile.mkdtemp(prefix="lignite-")) / "result.html"  # the browser reads it later
+    path.write_text(page, encoding="utf-8", errors="backslashreplace")
+    if not webbrowser.open(path.as_uri()):
+        raise FileError(f"no web browser was found: open {path} by hand.")
+
+
+def card_of(result: xr.Dataset | Evaluation) -> str:
+    """A result as HTML for a notebook: its answer, its text or table, and how it was computed under a heading."""
+    if isinstance(result, Evaluation):
+        return render_part("card.html.j2", kind="evaluate", tones=TONES, **_of_evaluation(result))
+    if is_explanation(result):
+        return render_part("card.html.j2", kind="explain", tones=TONES, **_of_explanation(arrange(result)))
+    return render_part("card.html.j2", kind="flow", tones=TONES, **_of_flow(arrange_flow(result)))
+
+
+def tone_of(share: float) -> str:
+    """Which of the five tones of its sign a share of the largest score has; none below a twentieth.
+
+    Examples
+    --------
+    >>> tone_of(0.04), tone_of(0.05), tone_of(-0.5), tone_of(7.0)
+    ('', 'f1', 'a3', 'f5')
+    """
+    if not abs(share) >= 0.05:
+        return ""
+    return f"{'f' if share > 0 else 'a'}{min(5, 1 + int(5 * abs(share)))}"
+
+
+def _of_explanation(dataset: xr.Dataset) -> dict[str, Any]:
+    values = dataset.relevance.values.astype(np.float64)
+    shown = values[dataset.row.values >= 0] if is_image(dataset) else values
+    limit = limit_of(shown)
+    picture = base64.b64encode(png(enlarged(overlaid(dataset), WIDE))).decode() if is_image(dataset) else ""
+    return {
+        "said": message(dataset),
+        "name": question(dataset).name,
+        "picture": picture,
+        "pieces": [] if picture else [
+            (piece.text, "" if piece.index is None else tone_of(float(values[piece.index]) / limit),
+             "" if piece.index is None else format_score(float(values[piece.index])))
+            for piece in pieces(dataset)
+        ],
+        "ends": f"colours end at {format_score(limit)[1:]}",
+        "clipped": clipped_note(shown, unit_of(dataset)),
+        "lists": [strongest(dataset, LISTED, sign="for"), strongest(dataset, LISTED, sign="against")],
+        "layers": layer_rows(dataset),
+        "certificate": certificate_text(dataset),
+        "settings": [["model", model_name(dataset), "which was asked"], *explained_options(dataset)],
+        "version": str(dataset.attrs.get("lignite_version", "")),
+    }  # fmt: skip
+
+
+def _of_flow(dataset: xr.Dataset) -> dict[str, Any]:
+    name = choose_map(dataset, None)
+    reader, rows = _read(dataset, name)
+    return {
+        "doubt": doubt(dataset),
+        "answer": answer(dataset, name),
+        "text": str(dataset.attrs.get("text", "")),
+        "title": TITLES[name],
+        "reader": reader,
+        "tokens": [visible_token(str(token)) for token in dataset["source_token"].values] if rows else [],
+        "rows": rows,
+        "strongest": [
+            (int(layer), strongest_scores(dataset, map=name, layer=int(layer), k=3)) for layer in dataset.layer.values
+        ],
+        "settings": [["model", model_name(dataset), ""]],
+        "version": str(dataset.attrs.get("lignite_version", "")),
+    }
+
+
+def _read(dataset: xr.Dataset, name: str) -> tuple[str, list[tuple[int, list[tuple[str, str]]]]]:
+    """What the first token, from which classifiers read, or the last of a decoder receives, layer by layer."""
+    if "source" not in dataset[name].dims:
+        return "", []
+    scores: Float[np.ndarray, "layer target source"] = one_part(dataset, name)[0].values.astype(np.float64)
+    place = 0 if dataset.target_special.values[0] else scores.shape[1] - 1
+    read = scores[:, place].copy()
+    own = dataset.source.values == dataset.target.values[place]
+    limit = limit_of(read[:, ~own])
+    rows = [
+        (int(layer), [(tone_of(float(value) / limit), format_score(float(value))) for value in row])
+        for layer, row in zip(dataset.layer.values, read, strict=True)
+    ]
+    return visible_token(str(dataset.target_token.values[place])), rows
+
+
+def _of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    columns = columns_of(evaluation)
+    best = [
+        f"{column.metric}{f' ({column.fill})' if column.fill else ''}: {method} {written_number(cell.mean)}"
+        for column in columns[:3]
+        for method, cell in column.cells.items()
+        if cell.best
+    ]
+    return {
+        "answer": f"Best on {'; '.join(best)}." if best else "Nothing was measured.",
+        "columns": columns,
+        "methods": list(dict.fromkeys(str(name) for name in evaluation.table["method"])),
+        "number": written_number,
+        "heading_of": heading_of,
+        "facts": facts(evaluation),
+        "percent": f"{100 * float(evaluation.attrs['confidence']):g} %",
+    }
