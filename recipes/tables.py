@@ -305,7 +305,7 @@ STUDIES = {
     "toxic-spans": leading("Toxic Spans", "toxic-spans", note=SOME),
     "amharic": leading("Amharic tweets", "amharic", limit=48),
     "movies": leading("Movie reviews", "movies", methods=LONG, limit=10, words=None, beginning=100),
-    "newsgroups": leading("20 Newsgroups", "newsgroups", methods=LONG, limit=8, words=(40, 120)),
+    "newsgroups": leading("20 Newsgroups", "newsgroups", methods=LONG, limit=6, words=(40, 80)),
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
     "movies-evidence": evidence("Movie reviews", "movies"),
