@@ -310,3 +310,19 @@ def test_a_text_that_is_read_from_the_right_is_set_from_there():
     assert left["שלום"] > left["עולם"] > left["טוב"]
     figure = io.BytesIO()
     drawn.figure.savefig(figure, format="svg")
+
+
+# Print
+
+
+def test_pages_and_cells_ask_browsers_to_print_their_colours(tmp_path):
+    """By default backgrounds are left out on paper, and with them what speaks for and against; no text is cut there."""
+    sample_explanation().lignite.save(tmp_path / "why.html")
+    sample_flow().lignite.save(tmp_path / "flow.html")
+
+    pages = [(tmp_path / name).read_text("utf-8") for name in ("why.html", "flow.html")]
+    for page in pages:
+        paper = page[page.index("@media print") :].split("\n}", 1)[0]
+        assert re.search(r"\* {[^}]*; print-color-adjust: exact;", paper)
+        assert re.search(r"\.text[^{]*{ max-height: none !important", paper)
+    assert re.search(r"\.lignite-card \* {[^}]*; print-color-adjust: exact;", card_of(sample_explanation()))

@@ -11,6 +11,7 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import FileError
+from lignite.results.accessor import STILL
 from lignite.results.evaluation import Evaluation
 from lignite.results.notebook import running_shell
 from lignite.views.attributes import model_name
@@ -138,7 +139,13 @@ def _read(dataset: xr.Dataset, name: str) -> tuple[str, list[tuple[int, list[tup
     own = dataset.source.values == dataset.target.values[place]
     limit = limit_of(read[:, ~own])
     rows = [
-        (int(layer), [(tone_of(float(value) / limit), format_score(float(value))) for value in row])
+        (
+            int(layer),
+            [
+                (tone_of(share), format_score(share * limit) if abs(share) > STILL else "·")
+                for share in (row / limit).tolist()
+            ],
+        )
         for layer, row in zip(dataset.layer.values, read, strict=True)
     ]
     return visible_token(str(dataset.target_token.values[place])), rows
