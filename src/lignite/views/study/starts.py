@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lignite.views.attributes import from_json
 from lignite.views.drawing import STYLE
-from lignite.views.study.report import COLOURS, Report, Table, draw_interval, spoken, tabulate
+from lignite.views.study.report import COLOURS, Report, Table, draw_interval, set_panel, spoken, tabulate
 from lignite.views.study.trust import CHANCE, SURE, file_name, note_of, rank_methods
 
 AGREEMENT = "agreement-of-baselines"
@@ -139,15 +139,11 @@ def _draw(ranked: dict[str, pd.DataFrame], leading: str) -> Figure:
         ways = list(dict.fromkeys(faithful["method"]))
         for number, way in enumerate(ways):
             _draw_rows(left, faithful[faithful["method"] == way], order, number, len(ways), label=str(way))
-        left.set_title(leading, fontsize=8, loc="left")
         if fixed is not None and len(fixed):
             _draw_rows(right, fixed, order, 0, 1)
-        right.set_title("missing at a fixed number of nodes", fontsize=8, loc="left")
-        for panel in (left, right):
-            panel.tick_params(labelsize=7, length=2)
-            panel.grid(axis="x", linewidth=0.3, alpha=0.5)
-            panel.spines[["top", "right"]].set_visible(False)
-        left.set_yticks(range(len(order)), order, fontsize=7)
+        for panel, title in ((left, leading), (right, "missing at a fixed number of nodes")):
+            set_panel(panel, title, "", "")
+        left.set_yticks(range(len(order)), order)
         if len(ways) > 1:
             figure.legend(loc="outside lower left", fontsize=7, frameon=False, ncols=len(ways))
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.views.drawing import STYLE
-from lignite.views.study.report import Report, Table, draw_interval, spoken, tabulate
+from lignite.views.study.report import Report, Table, draw_interval, set_panel, spoken, tabulate
 
 CHANCE = "random"
 SURE = 0.05
@@ -223,11 +223,8 @@ def _draw(found: xr.Dataset, leading: Mapping[str, pd.DataFrame]) -> Figure:
                     own = ranked.loc[method]
                     colour = "#999999" if method == CHANCE else "#33608c"
                     draw_interval(panel, own, row, colour)
-            panel.set_title(name, fontsize=8, loc="left")
-            panel.set_xlabel(measures[name].replace(" (", "\n("), fontsize=6)
-            panel.tick_params(labelsize=6.5, length=2)
+            set_panel(panel, name, measures[name].replace(" (", "\n("), "")
+            panel.xaxis.label.set_size(6)
             panel.locator_params(axis="x", nbins=4)
-            panel.grid(axis="x", linewidth=0.3, alpha=0.5)
-            panel.spines[["top", "right"]].set_visible(False)
-        panels[0].set_yticks(range(len(order)), order, fontsize=7)
+        panels[0].set_yticks(range(len(order)), order)
     return figure
