@@ -15,10 +15,9 @@ import lignite
 from clock import seconds_of
 from lignite.metrics.asking.faithfulness import BINS, LOG_ODDS_BIN, faithfulness, n_removed
 from lignite.targets.ask import ask
-from lignite.targets.edits import filler, remove_tokens, replace_tokens
+from lignite.targets.edits import filler, removable, remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
-from lignite.targets.words import removable
 
 STEPS = 10
 FILLS = ("mask", "pad", "delete")

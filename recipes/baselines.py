@@ -43,9 +43,9 @@ from lignite.metrics.asking.faithfulness import BINS, n_removed
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.models.hold import at_rest
 from lignite.targets.ask import ask
+from lignite.targets.edits import removable
 from lignite.targets.rows import Row
 from lignite.targets.target import Target
-from lignite.targets.words import removable
 from tables import insert, number, pages
 from train_decoder import SOURCES, reviews, snippets
 from train_decoder import rows as lines_of

@@ -9,11 +9,15 @@ LONGEST = 2000
 """Characters of a message: what it repeats may be of any length."""
 
 
-class LigniteError(Exception):
-    """Every error that lignite raises on purpose: one line, and harmless wherever it is printed."""
+class _Told(Exception):
+    """What is told in one line, harmless wherever it is printed."""
 
     def __str__(self) -> str:
         return shorten(one_line(super().__str__()), LONGEST)
+
+
+class LigniteError(_Told):
+    """Every error that lignite raises on purpose: one line, and harmless wherever it is printed."""
 
 
 class InputError(LigniteError, ValueError):
@@ -58,11 +62,8 @@ class GridError(LigniteError, ValueError):
     """Two results speak about different tokens and cannot be compared."""
 
 
-class LigniteWarning(UserWarning):
+class LigniteWarning(_Told, UserWarning):
     """Every warning of lignite; one line and harmless, as its errors are."""
-
-    def __str__(self) -> str:
-        return shorten(one_line(super().__str__()), LONGEST)
 
 
 class GapWarning(LigniteWarning):

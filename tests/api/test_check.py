@@ -17,7 +17,7 @@ import lignite
 from lignite.api import check as checks
 from lignite.api.flow_options import DETAILS, MAPS
 from lignite.apps import cli
-from lignite.apps.commands.check import print_check
+from lignite.apps.check_table import print_check
 from lignite.attribution.layer import LayerScores
 from lignite.errors import InputError, OptionError
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from lignite.attribution.plan import Plan, choose_chunking, choose_plan
 from lignite.blocks.fitting import record_fitted
 from lignite.blocks.record import BlockCall
 from lignite.blocks.routes import Route, split_block
-from lignite.calls import public
+from lignite.calls import Progress, public
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.inputs.encode import encode
 from lignite.memory import memory_budget
@@ -33,8 +33,6 @@ IMAGE_SIZE = 224
 
 TIMED_TARGETS = 4
 """Plans that pay for every target are timed on so many and scaled up."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Options that several commands share, each declared once."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from lignite.apps.terminal import Terminal, short_warnings
 from lignite.options import COST, Options, option
 
 BUNDLED = "tiny-sentiment"
@@ -85,6 +88,15 @@ class Loading(Options):
         model = load(name, **self.values())
         logging.getLogger("transformers").setLevel(logging.ERROR)  # its advice about kernels is not for this reader
         return model
+
+    @contextmanager
+    def at_work(self, name: str, *, quiet: bool) -> Iterator[tuple[Terminal, Any]]:
+        """Where to print while something is asked of the model of this name, and the model."""
+        terminal = Terminal(quiet=quiet)
+        with short_warnings(quiet=quiet):
+            with terminal.working(f"loading {name}"):
+                model = self.load(name)
+            yield terminal, model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.axes import HeadVectors, Pairs, Targets
+from lignite.attribution.axes import HeadVectors, NodeStates, Pairs, TargetPointHeads, Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def heads_of(
     key: Float[Tensor, "point kv source d_key"],
     value: Float[Tensor, "point kv source d_value"],
     scoring: Scoring,
-) -> Float[Tensor, "point target head d_value"]:
+) -> TargetPointHeads:
     """Compute every head's output before the output projection."""
     key, value = repeat_groups(key, query.shape[1]), repeat_groups(value, query.shape[1])
     weights = scoring.weights(query @ key.mT * scoring.scale)
@@ -81,7 +81,7 @@ class Point(ABC):
         self,
         logits: Pairs,
         key_slope: Float[Tensor, "*#node head target source"],
-        states: Float[Tensor, "node target d"],
+        states: NodeStates,
         query_slope: Pairs | None = None,
         states_slope: Float[Tensor, "target d"] | None = None,
     ):

@@ -18,6 +18,15 @@ HeadVectors = Float[Tensor, "node target head d_value"]
 Pairs = Float[Tensor, "node head target source"]
 """A number for each node, head, target and source."""
 
+TargetStates = Float[Tensor, "point target d"]
+"""States of targets at each point: what enters the rest of a block, or leaves it."""
+
+TargetPointHeads = Float[Tensor, "point target head d_value"]
+"""Heads of targets at each point."""
+
+NodeStates = Float[Tensor, "node target d"]
+"""States of targets along their paths, or gradients there."""
+
 PointStates = Float[Tensor, "point token d"]
 """States of all tokens at each point, which is a copy of the input or of a row with other states."""
 

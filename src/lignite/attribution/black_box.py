@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.axes import HeadVectors, Nodes, TargetHeads, Targets
+from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, TargetHeads, Targets
 from lignite.attribution.block import Block
 from lignite.attribution.maps import AttentionMap, Chunking, Map, WholeMap
 from lignite.attribution.panels import Scores
@@ -144,7 +144,7 @@ class WholeByPaths(Map):
 
     def _output(
         self, states: Float[Tensor, "path source d"], nodes: Nodes, targets: Targets
-    ) -> tuple[HeadVectors | None, Float[Tensor, "node target d"]]:
+    ) -> tuple[HeadVectors | None, NodeStates]:
         """Compute every target's output on its own path, and its heads where the output is rebuilt from them."""
         if not self.path.through_heads:
             return None, self.path.own(self.path.output(states), nodes, targets)

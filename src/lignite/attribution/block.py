@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Scoring
-from lignite.attribution.axes import PointHeads, PointStates, Targets
+from lignite.attribution.axes import PointHeads, PointStates, TargetPointHeads, Targets, TargetStates
 
 
 class Projections(NamedTuple):
@@ -75,12 +75,7 @@ class Block(Protocol):
 
     def pre(self, states: PointStates) -> Projections: ...
 
-    def post(
-        self,
-        states: Float[Tensor, "point target d"],
-        heads: Float[Tensor, "point target head d_value"],
-        targets: Targets,
-    ) -> Float[Tensor, "point target d"]:
+    def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
         """The rest of the block for some of its tokens: each is treated alone."""
         ...
 

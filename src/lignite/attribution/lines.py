@@ -160,4 +160,5 @@ def power_of(layers: Layers, layer: int, start: RowStates) -> int:
 
 
 def every_row(layers: Layers) -> Int[Tensor, " row"]:
+    """Each row once, in order."""
     return torch.arange(len(layers.value), device=layers.value.device)

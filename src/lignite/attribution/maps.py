@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Point, differentiate, differentiate_total
-from lignite.attribution.axes import HeadVectors, Nodes, PerTarget, Targets
+from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, PerTarget, Targets
 from lignite.attribution.block import Block, HeadedBlock
 from lignite.attribution.panels import Scores
 from lignite.attribution.paths import Path
@@ -135,7 +135,7 @@ class AttentionMap(Map):
 class Asked:
     """A map asks `post` for states and heads at its nodes; `more` is what it needs to go on with the answer."""
 
-    states: Float[Tensor, "node target d"]
+    states: NodeStates
     heads: HeadVectors
     more: Any = None
 
@@ -164,7 +164,7 @@ class ThroughPost(Map):
         self,
         asked: Asked,
         to_heads: HeadVectors,
-        to_states: Float[Tensor, "node target d"] | None,
+        to_states: NodeStates | None,
         weights: Nodes,
         targets: Targets,
         watched: int | None,
@@ -244,7 +244,7 @@ class WholeMap(ThroughPost):
         self,
         asked: Asked,
         to_heads: HeadVectors,
-        to_states: Float[Tensor, "node target d"] | None,
+        to_states: NodeStates | None,
         weights: Nodes,
         targets: Targets,
         watched: int | None,
@@ -323,7 +323,7 @@ class MlpMap(ThroughPost):
         self,
         asked: Asked,
         to_heads: HeadVectors,
-        to_states: Float[Tensor, "node target d"] | None,
+        to_states: NodeStates | None,
         weights: Nodes,
         targets: Targets,
         watched: int | None,
@@ -340,5 +340,5 @@ class MlpMap(ThroughPost):
     def _heads(self, nodes: Nodes, targets: Targets) -> HeadVectors:
         return of_targets(self.start, targets) + nodes.view(-1, 1, 1, 1) * of_targets(self.slope, targets)
 
-    def _states(self, nodes: Nodes, targets: Targets) -> Float[Tensor, "node target d"]:
+    def _states(self, nodes: Nodes, targets: Targets) -> NodeStates:
         return of_targets(self.block.states, targets).expand(len(nodes), -1, -1)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
-from lignite.attribution.axes import HeadVectors, Nodes, Pairs, PointStates, TargetHeads, Targets
+from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, Pairs, PointStates, TargetHeads, Targets
 from lignite.attribution.block import OpenBlock, Projections
 
 
@@ -61,7 +61,7 @@ class SharedPoint(Point):
         slopes: Projections,
         scale: float,
         targets: Targets,
-        states: Float[Tensor, "node target d"],
+        states: NodeStates,
         states_slope: Float[Tensor, "target d"],
     ):
         n_heads = values.query.shape[1]

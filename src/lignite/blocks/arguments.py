@@ -68,15 +68,7 @@ def pack_output(output: Any, parts: Sequence[Any]) -> Any:
 
 def change_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """Apply `change` to every tensor in nested arguments."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(change_tensors(part, change) for part in value))
-    if isinstance(value, tuple | list):
-        return type(value)(change_tensors(part, change) for part in value)
-    if isinstance(value, dict):
-        return {key: change_tensors(part, change) for key, part in value.items()}
-    return value
+    return pytree.tree_map_only(Tensor, change, value)
 
 
 def keep_tokens(tensor: Shaped[Tensor, "..."], n_tokens: int, targets: Targets) -> Tensor:

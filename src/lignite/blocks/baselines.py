@@ -16,8 +16,7 @@ from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.models.facts import patch_size, reads_images, vocabulary_size
 from lignite.models.hold import after_each
 from lignite.models.load import Model
-from lignite.targets.edits import filler, fillers
-from lignite.targets.words import words_of
+from lignite.targets.edits import filler, fillers, words_of
 
 MEAN_EMBEDDING = "mean-embedding"
 VECTORS_AT_ONCE = 8192

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.attribution.attend import heads_of
-from lignite.attribution.axes import PointHeads, PointStates
+from lignite.attribution.axes import PointHeads, PointStates, TargetPointHeads, Targets, TargetStates
 from lignite.attribution.block import Projections
 from lignite.blocks.arguments import read_states
 from lignite.blocks.attention import READABLE, AttendCall, OwnCall, configurations, intercepted, observed
@@ -43,11 +43,8 @@ def capture_call(found: Replay, states: PointStates, read: Callable[[Any], Any],
 
 
 def run_attended(
-    found: Replay,
-    states: Float[Tensor, "point row d"],
-    heads: Float[Tensor, "point row head d_value"],
-    targets: Int[Tensor, " row"] | None = None,
-) -> Float[Tensor, "point row d"]:
+    found: Replay, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None
+) -> TargetStates:
     args, kwargs = found.arguments(states, targets, masked=True)
     with attending(found, lambda _: heads):
         return read_states(found.module(*args, **kwargs))
@@ -86,12 +83,8 @@ def capture_projected(found: Replay, module: nn.Module, states: PointStates) -> 
 
 
 def run_projected(
-    found: Replay,
-    module: nn.Module,
-    states: Float[Tensor, "point row d"],
-    heads: Float[Tensor, "point row head d_value"],
-    targets: Int[Tensor, " row"] | None = None,
-) -> Float[Tensor, "point row d"]:
+    found: Replay, module: nn.Module, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None
+) -> TargetStates:
     args, kwargs = found.arguments(states, targets)
     with at_projection(module, states.shape[:2], lambda _: heads):
         return read_states(found.module(*args, **kwargs))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from lignite.attribution.axes import PointStates, Targets
+from lignite.attribution.axes import PointStates, Targets, TargetStates
 from lignite.blocks.arguments import Arguments, change_tensors, keep_tokens, put_argument, read_states, tile_points
 from lignite.blocks.attention import configurations, intercepted
 from lignite.blocks.norms import norms_in
@@ -134,13 +134,7 @@ class Replay:
         with intercepted(configurations(self.module)):
             return read_states(self.module(*args, **kwargs))
 
-    def arguments(
-        self,
-        states: Float[Tensor, "point row d"],
-        targets: Targets | None = None,
-        *,
-        masked: bool = False,
-    ) -> Arguments:
+    def arguments(self, states: TargetStates, targets: Targets | None = None, *, masked: bool = False) -> Arguments:
         """Put other states into the call, of all tokens or some; `masked`: as it was made on lignite's attention."""
         call = (self.call.masked or self.call) if masked else self.call
         changes: list[Callable[[Tensor], Tensor]] = []
@@ -152,7 +146,7 @@ class Replay:
             changes.append(lambda tensor: tile_points(tensor, len(states)))
         args, kwargs = call.args, call.kwargs
         for change in changes:
-            args, kwargs = change_tensors(args, change), change_tensors(kwargs, change)
+            args, kwargs = change_tensors((args, kwargs), change)
         return put_argument(args, kwargs, call.states_at, states)
 
     def verify(self) -> Float[Tensor, "token d"]:

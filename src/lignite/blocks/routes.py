@@ -12,11 +12,11 @@ from functools import cache, partial
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lignite.attribution.attend import Scoring, heads_of
-from lignite.attribution.axes import PointHeads, PointStates, Targets
+from lignite.attribution.axes import PointHeads, PointStates, TargetPointHeads, Targets, TargetStates
 from lignite.attribution.block import Projections, Rotation
 from lignite.blocks.attention import AttendCall, observed
 from lignite.blocks.heads import (
@@ -139,12 +139,7 @@ class Route(ABC):
         """Compute queries, keys and values."""
         raise SplitError(f"a block by the route {self.route!r} shows no queries, keys and values; use `whole`.")
 
-    def post(
-        self,
-        states: Float[Tensor, "point target d"],
-        heads: Float[Tensor, "point target head d_value"],
-        targets: Targets,
-    ) -> Float[Tensor, "point target d"]:
+    def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
         """Run the rest of the block, for some of its tokens."""
         raise SplitError(f"a block by the route {self.route!r} takes no heads; use `whole`.")
 
@@ -212,12 +207,7 @@ class _HeadedRoute(Route):
     def n_heads(self) -> int:
         return self.heads.shape[1]
 
-    def post(
-        self,
-        states: Float[Tensor, "point target d"],
-        heads: Float[Tensor, "point target head d_value"],
-        targets: Targets,
-    ) -> Float[Tensor, "point target d"]:
+    def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
         if len(targets) == len(self.states):
             return self._with_heads(states, heads)
         if self.takes_some():
@@ -241,11 +231,8 @@ class _HeadedRoute(Route):
 
     @abstractmethod
     def _with_heads(
-        self,
-        states: Float[Tensor, "point row d"],
-        heads: Float[Tensor, "point row head d_value"],
-        targets: Int[Tensor, " row"] | None = None,
-    ) -> Float[Tensor, "point row d"]:
+        self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None
+    ) -> TargetStates:
         """Run the block with its heads given, for all tokens or some."""
 
 
@@ -273,12 +260,7 @@ class InterfaceRoute(_HeadedRoute):
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
         return see_key_norm(self.module, lambda: self.pre(self.states[None]))
 
-    def _with_heads(
-        self,
-        states: Float[Tensor, "point row d"],
-        heads: Float[Tensor, "point row head d_value"],
-        targets: Int[Tensor, " row"] | None = None,
-    ) -> Tensor:
+    def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
         return run_attended(self.replay, states, heads, targets)
 
     def _watched(self, n_points: int, see: Watch) -> AbstractContextManager[None]:
@@ -295,12 +277,7 @@ class ProjectionRoute(_HeadedRoute):
     def attention(self, states: PointStates) -> PointHeads:
         return capture_projected(self.replay, self.projection, states)
 
-    def _with_heads(
-        self,
-        states: Float[Tensor, "point row d"],
-        heads: Float[Tensor, "point row head d_value"],
-        targets: Int[Tensor, " row"] | None = None,
-    ) -> Tensor:
+    def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
         return run_projected(self.replay, self.projection, states, heads, targets)
 
     def _watched(self, n_points: int, see: Watch) -> AbstractContextManager[None]:

@@ -13,11 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from lignite.errors import InputError
 from lignite.inputs.labels import Reading, join_texts, label_reading, number_in_a_row
-from lignite.inputs.limits import are_whole, check_length, check_tables, check_vocabulary
 from lignite.inputs.patches import encode_pixels
 from lignite.inputs.pictures import encode_picture, is_picture, names_an_image
 from lignite.inputs.positions import with_positions
-from lignite.inputs.text import encode_text, encode_words
+from lignite.inputs.text import are_whole, check_length, check_tables, check_vocabulary, encode_text, encode_words
 from lignite.inputs.tokens import Encoded, Span, Tokens, on_device, wordless
 from lignite.models.facts import forward_names, reads_images
 from lignite.models.load import Model

@@ -17,7 +17,7 @@ from lignite.results.schema import (
     PICTURE,
     TOKEN_AXIS,
     Layout,
-    label_name,
+    along,
     validate,
 )
 from lignite.token_labels import TokenLabels
@@ -57,9 +57,7 @@ def build_flow(
     labels = _labels(tokens)
     coords: Coordinates = {"layer": ("layer", _whole_numbers(layers)), **_heads(FLOW, variables)}
     coords |= {"target": ("target", _whole_numbers(targets)), "source": ("source", _whole_numbers(positions))}
-    for label, values in labels.items():
-        coords[label_name("source", label)] = ("source", values)
-        coords[label_name("target", label)] = ("target", values[places])
+    coords |= along("source", labels) | along("target", {label: values[places] for label, values in labels.items()})
     if "whole_circuits" in variables:
         coords["circuit"] = ("circuit", np.asarray(CIRCUITS))
     return _assemble(FLOW, FLOW_ATTRS, coords, variables, attrs)
@@ -100,7 +98,7 @@ def build_explanation(
     coords["position"] = (TOKEN_AXIS, _whole_numbers(positions))
     for axis in EXPLAIN.token_axes:
         if axis in dims:
-            coords |= {label_name(axis, label): (axis, values) for label, values in labels.items()}
+            coords |= along(axis, labels)
         if axis in dims and axis != TOKEN_AXIS:
             coords[axis] = (axis, _whole_numbers(positions))
     if "class" in dims:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -71,7 +72,7 @@ class Layout:
     others: Mapping[str, tuple[str, ...]]
     token_axes: tuple[str, ...]
 
-    @property
+    @cached_property
     def variables(self) -> dict[str, tuple[str, ...]]:
         return {name: entry.dims for name, entry in self.maps.items()} | dict(self.others)
 
@@ -83,6 +84,15 @@ def _certified(maps: Mapping[str, Map]) -> dict[str, Map]:
         if entry.part_of
         else replace(entry, certificates=(f"{name}_displacement", f"{name}_gap", f"{name}_allowed"))
         for name, entry in maps.items()
+    }
+
+
+def _certificates(maps: Mapping[str, Map]) -> dict[str, tuple[str, ...]]:
+    """Every certificate and its axes: one number for all scores that add up."""
+    return {
+        certificate: tuple(dim for dim in entry.dims if dim != entry.adds_over)
+        for entry in maps.values()
+        for certificate in entry.certificates
     }
 
 
@@ -104,60 +114,45 @@ FLOW = Layout(
     default_map="whole",
     index={"layer": "i", "head": "i", "target": "i", "source": "i", "circuit": "U"},
     maps=_FLOW_MAPS,
-    others={PICTURE: ("y", "x", "channel")}
-    | {
-        certificate: tuple(dim for dim in entry.dims if dim != entry.adds_over)
-        for entry in _FLOW_MAPS.values()
-        for certificate in entry.certificates
-    },
+    others={PICTURE: ("y", "x", "channel")} | _certificates(_FLOW_MAPS),
     token_axes=("target", "source"),
 )
+
+_EXPLAIN_MAPS = {
+    "relevance": Map(("token",), adds_over="token", certificates=("total_displacement", "total_gap", "total_allowed")),
+    "layer_relevance": Map(("layer", "token"), adds_over=None),
+    "layer_ig": Map(
+        ("layer", "token"), adds_over="token", certificates=("displacement", "gap", "allowed", "layer_ig_error")
+    ),
+    "output_ig": Map(
+        ("token",), adds_over="token", certificates=("output_displacement", "output_gap", "output_allowed")
+    ),
+    "attention_gradient": Map(("layer", "target", "source"), adds_over=None),
+    "attention_gradient_heads": Map(
+        ("layer", "head", "target", "source"), adds_over=None, part_of="attention_gradient"
+    ),
+    "added": Map(("token",), adds_over=None),
+    "removed": Map(("token",), adds_over=None),
+    "falling": Map(("token",), adds_over=None),
+    "rising": Map(("token",), adds_over=None),
+    "relevance_flow": Map(
+        ("layer", "target", "source"),
+        adds_over="source",
+        certificates=("relevance_flow_gap", "relevance_flow_allowed"),
+    ),
+    "relevance_flow_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="relevance_flow"),
+    "relevance_residual": Map(("layer", "target"), adds_over=None, part_of="relevance_flow"),
+}
 
 EXPLAIN = Layout(
     kind="explain",
     noun="an explanation",
     default_map="relevance",
     index={"layer": "i", "head": "i", "target": "i", "source": "i", "class": "U"},
-    maps={
-        "relevance": Map(
-            ("token",), adds_over="token", certificates=("total_displacement", "total_gap", "total_allowed")
-        ),
-        "layer_relevance": Map(("layer", "token"), adds_over=None),
-        "layer_ig": Map(
-            ("layer", "token"), adds_over="token", certificates=("displacement", "gap", "allowed", "layer_ig_error")
-        ),
-        "output_ig": Map(
-            ("token",), adds_over="token", certificates=("output_displacement", "output_gap", "output_allowed")
-        ),
-        "attention_gradient": Map(("layer", "target", "source"), adds_over=None),
-        "attention_gradient_heads": Map(
-            ("layer", "head", "target", "source"), adds_over=None, part_of="attention_gradient"
-        ),
-        "added": Map(("token",), adds_over=None),
-        "removed": Map(("token",), adds_over=None),
-        "falling": Map(("token",), adds_over=None),
-        "rising": Map(("token",), adds_over=None),
-        "relevance_flow": Map(
-            ("layer", "target", "source"),
-            adds_over="source",
-            certificates=("relevance_flow_gap", "relevance_flow_allowed"),
-        ),
-        "relevance_flow_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="relevance_flow"),
-        "relevance_residual": Map(("layer", "target"), adds_over=None, part_of="relevance_flow"),
-    },
-    others={
-        "total_displacement": (),
-        "total_gap": (),
-        "total_allowed": (),
-        "displacement": ("layer",),
-        "gap": ("layer",),
-        "allowed": ("layer",),
-        "layer_ig_error": ("layer", "token"),
-        "output_displacement": (),
-        "output_gap": (),
-        "output_allowed": (),
-        "relevance_flow_gap": ("layer", "target"),
-        "relevance_flow_allowed": ("layer", "target"),
+    maps=_EXPLAIN_MAPS,
+    others=_certificates(_EXPLAIN_MAPS)
+    | {
+        "layer_ig_error": ("layer", "token"),  # of every score
         "probability": ("class",),
         "logit": ("class",),
         "start_probability": ("class",),
@@ -179,6 +174,11 @@ LAYOUTS: Mapping[str, Layout] = {FLOW.kind: FLOW, EXPLAIN.kind: EXPLAIN}
 def label_name(axis: str, label: str) -> str:
     """The coordinate that holds a label: `source_word` along `source`, plainly `word` along `token`."""
     return label if axis == TOKEN_AXIS else f"{axis}_{label}"
+
+
+def along(axis: str, labels: Mapping[str, np.ndarray]) -> dict[str, tuple[str, np.ndarray]]:
+    """Labels as the coordinates of an axis of tokens."""
+    return {label_name(axis, label): (axis, values) for label, values in labels.items()}
 
 
 def position_name(axis: str) -> str:

@@ -24,11 +24,19 @@ from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.notes import notes_on
 from lignite.options import MOST_DRAWS
-from lignite.targets.edits import cover, filler, fillers, hide_tokens, is_image, remove_tokens, replace_tokens
+from lignite.targets.edits import (
+    cover,
+    filler,
+    fillers,
+    hide_tokens,
+    is_image,
+    removable,
+    remove_tokens,
+    replace_tokens,
+)
 from lignite.targets.objective import choices_of, values
 from lignite.targets.others import Others
 from lignite.targets.rows import PADDED_TOLERANCE, Row, run
-from lignite.targets.words import removable
 
 OTHERS = "others"
 """Patches of other pictures: the neutral fill of images."""

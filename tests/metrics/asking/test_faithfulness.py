@@ -16,10 +16,10 @@ from lignite.metrics.asking.faithfulness import faithfulness, n_removed
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.plausibility import plausibility, rationale_from_spans
 from lignite.targets.ask import ask
+from lignite.targets.edits import removable
 from lignite.targets.fills import Unigram
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
-from lignite.targets.words import removable
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums of a handful of numbers of order ten
 WEIGHTS = {"a": 8.0, "b": 4.0, "c": -2.0, "d": -1.0}

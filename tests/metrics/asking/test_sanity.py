@@ -12,9 +12,8 @@ import lignite
 from lignite.errors import InputError
 from lignite.metrics.asking.sanity import compare_explanations, stages, weight_randomization
 from lignite.targets.ask import ask
-from lignite.targets.edits import filler, replace_tokens
+from lignite.targets.edits import filler, removable, replace_tokens
 from lignite.targets.predict import predict
-from lignite.targets.words import removable
 
 TEXTS = ["The plot was thin, but the acting was superb.", "A dull, joyless film."]
 

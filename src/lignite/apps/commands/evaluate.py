@@ -13,7 +13,6 @@ from lignite.api.evaluate_options import EvaluateOptions
 from lignite.apps.declare import takes
 from lignite.apps.outputs import check_outputs
 from lignite.apps.shared import BUNDLED, SHOWN, Loading, Memory, ModelName, Quiet
-from lignite.apps.terminal import Terminal, short_warnings
 from lignite.options import COST
 
 ENDINGS = (".json", ".csv", ".html", ".htm", ".png", ".svg", ".pdf")
@@ -78,14 +77,13 @@ def evaluate(
     """
     outputs = output or []
     check_outputs(outputs, ENDINGS, ENDINGS)
-    terminal = Terminal(quiet=quiet)
-    with short_warnings(quiet=quiet):
-        with terminal.working(f"loading {model}"):
-            loaded = loading.load(model)
-        with terminal.working("explaining and measuring") as progress:
-            from lignite.api.evaluate import evaluate as compute
+    with (
+        loading.at_work(model, quiet=quiet) as (terminal, loaded),
+        terminal.working("explaining and measuring") as progress,
+    ):
+        from lignite.api.evaluate import evaluate as compute
 
-            result = compute(loaded, file, request=options, resume=resume, memory=memory, progress=progress)
+        result = compute(loaded, file, request=options, resume=resume, memory=memory, progress=progress)
     result = replace(result, attrs={**result.attrs, "command": shlex.join(["lignite", *sys.argv[1:]])})
     for path in outputs:  # files first: whoever reads the table through a pipe may stop reading
         result.save(path)

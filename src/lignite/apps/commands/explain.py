@@ -22,7 +22,6 @@ from lignite.apps.shared import (
     TokenLook,
     Top,
 )
-from lignite.apps.terminal import Terminal, short_warnings
 from lignite.methods import METHODS
 from lignite.methods.options import choose
 from lignite.targets.target import Target
@@ -101,10 +100,7 @@ def explain(
     outputs = output or []
     inputs = read_inputs(text, pair, file, model)
     check_outputs([name for name, _ in planned(outputs, count_results(inputs), explanations=True)])
-    terminal = Terminal(quiet=quiet)
-    with short_warnings(quiet=quiet):
-        with terminal.working(f"loading {model}"):
-            loaded = loading.load(model)
+    with loading.at_work(model, quiet=quiet) as (terminal, loaded):
         with terminal.working("explaining") as progress:
             from lignite.api.explain import explain as compute
 

@@ -20,7 +20,6 @@ from lignite.apps.shared import (
     TokenLook,
     Top,
 )
-from lignite.apps.terminal import Terminal, short_warnings
 from lignite.errors import OptionError
 
 SPLIT_BY_HEAD = ("whole_heads", "attention")
@@ -65,10 +64,7 @@ def flow(
     outputs = output or []
     inputs = read_inputs(text, pair, file, model)
     check_outputs([name for name, _ in planned(outputs, count_results(inputs), explanations=False)])
-    terminal = Terminal(quiet=quiet)
-    with short_warnings(quiet=quiet):
-        with terminal.working(f"loading {model}"):
-            loaded = loading.load(model)
+    with loading.at_work(model, quiet=quiet) as (terminal, loaded):
         from lignite.models.facts import number_of_heads
 
         n_heads = number_of_heads(loaded.config)

@@ -9,12 +9,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lignite.attribution.axes import PerPoint, PointRows, PointStates
+from lignite.attribution.lines import every_row
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.norms import norms_in
 from lignite.blocks.stack import Stack
 from lignite.methods.gradients import ActivationMap, GradCam, HiResCam, LayerCam
 from lignite.methods.method import Explanation
-from lignite.methods.scoring.stacks import every_row, explain_stacks
+from lignite.methods.scoring.stacks import explain_stacks
 from lignite.models.hold import after_each, before_each
 from lignite.models.load import Model
 from lignite.targets.rows import Row

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.lines import gradient_at
+from lignite.attribution.lines import every_row, gradient_at
 from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.methods.attention import AttentionLast, AttentionRollout, AttentionTimesGradient
 from lignite.methods.method import Explanation
-from lignite.methods.scoring.stacks import every_row, explain_stacks
+from lignite.methods.scoring.stacks import explain_stacks
 from lignite.models.load import Model
 from lignite.targets.rows import Row
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lignite.attribution.lines import every_row
 from lignite.attribution.propagation import Propagation, of_activation
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
@@ -14,7 +15,7 @@ from lignite.errors import OptionError
 from lignite.methods.gradients import AttnLRP
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.gradients import is_activation
-from lignite.methods.scoring.stacks import every_row, explain_stacks
+from lignite.methods.scoring.stacks import explain_stacks
 from lignite.models.hold import after_each, modules_of
 from lignite.models.load import Model
 from lignite.targets.rows import Row

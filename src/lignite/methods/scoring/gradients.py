@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.layer_ig import along_each_layer
-from lignite.attribution.lines import gradient_at
+from lignite.attribution.lines import every_row, gradient_at
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.leap import warn_of_leaps
 from lignite.blocks.stack import Stack
@@ -20,7 +20,6 @@ from lignite.methods.method import Explanation
 from lignite.methods.scoring.optional import load_optional
 from lignite.methods.scoring.stacks import (
     averaged,
-    every_row,
     explain_stacks,
     in_stacks,
     of_row,

@@ -14,10 +14,9 @@ from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of
 from lignite.methods.shared import FromBaseline
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
-from lignite.targets.edits import cover, filler, is_image, replace_tokens
+from lignite.targets.edits import cover, filler, is_image, replace_tokens, words_of
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
-from lignite.targets.words import words_of
 
 ROWS_AT_ONCE = 1024
 """Inputs prepared at a time; how many of them run together is left to the memory budget."""

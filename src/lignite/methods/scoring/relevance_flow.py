@@ -16,8 +16,14 @@ from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.methods.method import Explanation
 from lignite.methods.relevance_flow import RelevanceFlow
-from lignite.methods.scoring.deletions import Deletion, in_both_orders_of_deletion
-from lignite.methods.scoring.ends import SHARE_OF_THE_PATH, beside, ends_of, orders_of
+from lignite.methods.scoring.ends import (
+    SHARE_OF_THE_PATH,
+    Deletion,
+    beside,
+    ends_of,
+    in_both_orders_of_deletion,
+    orders_of,
+)
 from lignite.methods.scoring.stacks import averaged, in_stacks, of_row, precision_of
 from lignite.models.hold import switches_undone
 from lignite.models.load import Model

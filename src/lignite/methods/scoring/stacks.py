@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -91,11 +90,6 @@ def without_padding(values: Tensor, axes: Sequence[str], kept: Tensor) -> np.nda
         if axis in ("token", "target", "source"):
             values = values.index_select(place, kept.nonzero()[:, 0])
     return values.detach().cpu().numpy()
-
-
-def every_row(stack: Stack) -> Int[Tensor, " row"]:
-    """Each row of a stack once, in order."""
-    return torch.arange(len(stack.kept), device=stack.kept.device)
 
 
 def averaged(scored: Scored[Declared]) -> Scored[Declared]:

@@ -19,10 +19,9 @@ from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.plausibility import rationale_from_spans
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model
-from lignite.targets.edits import reorder_tokens
+from lignite.targets.edits import removable, reorder_tokens
 from lignite.targets.predict import predict
 from lignite.targets.rows import Row
-from lignite.targets.words import removable
 
 CONTEXTS = ("all", "unrelated")
 MEASURES = ("rank_correlation", "l1", "value_change", "probability_change", "label_change")

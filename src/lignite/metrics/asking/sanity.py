@@ -21,8 +21,8 @@ from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.hold import at_rest, before_each, switches_undone
 from lignite.models.load import Model
+from lignite.targets.edits import removable
 from lignite.targets.rows import Row, run
-from lignite.targets.words import removable
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.metrics.metric import Case, Found, Reading, relevance_by_pixel
+from lignite.metrics.readings.plausibility import areas_of_precision
 
 MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
@@ -79,7 +80,7 @@ def localization(
         (above == found).mean(),
         iou,
         np.nanmean([iou, iou_of_others]),  # NaN where the object fills the picture: then there are no others
-        _average_precision(values, found),
+        areas_of_precision(values, found)[1],
         _average_precision_both(values, found),
     )
     told = dict(zip(MEASURES, map(float, measures), strict=True))
@@ -213,18 +214,10 @@ def _rank(values: np.ndarray, inside: np.ndarray) -> float:
     return float(hits / size)
 
 
-def _average_precision(values: np.ndarray, inside: np.ndarray) -> float:
-    order = np.argsort(-values, kind="stable")
-    last = np.append(np.diff(values[order]) < 0, True)  # equal relevances pass the threshold together
-    hits = np.cumsum(inside[order])[last]
-    precision, recall = hits / (last.nonzero()[0] + 1), hits / inside.sum()
-    return float((np.diff(recall, prepend=0.0) * precision).sum())
-
-
 def _average_precision_both(values: np.ndarray, inside: np.ndarray) -> float:
     spread = np.ptp(values)
     scaled = (values - values.min()) / spread if spread > 0 else np.zeros_like(values)
-    return _average_precision(np.concatenate([1 - scaled, scaled]), np.concatenate([~inside, inside]))
+    return areas_of_precision(np.concatenate([1 - scaled, scaled]), np.concatenate([~inside, inside]))[1]
 
 
 def _listed(names: Sequence[Any]) -> str:

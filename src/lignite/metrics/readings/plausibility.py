@@ -143,7 +143,7 @@ def plausibility(
     precision, recall, f1 = _rates(int((above & evidence).sum()), int(above.sum()), int(evidence.sum()))
     iou = _matches(runs(best), rationale.spans, overlap)
     iou_precision, iou_recall, iou_f1 = _rates(iou, len(runs(best)), len(rationale.spans))
-    trapezoids, steps = _precision_recall(scores, evidence)
+    trapezoids, steps = areas_of_precision(scores, evidence)
     found = (hits, f1, precision, recall, iou_f1, iou_precision, iou_recall, trapezoids, steps)
     return dict(zip(_MEASURES, map(float, found), strict=True))
 
@@ -293,8 +293,8 @@ def _mean_share(hits: Sequence[int], sizes: Sequence[int]) -> float:
     return float(np.mean(shares)) if shares else 0.0
 
 
-def _precision_recall(scores: np.ndarray, evidence: np.ndarray) -> tuple[float, float]:
-    """Areas by trapezoids and by steps; tokens of equal score pass the threshold together."""
+def areas_of_precision(scores: np.ndarray, evidence: np.ndarray) -> tuple[float, float]:
+    """Areas under precision over recall, by trapezoids and by steps; equal scores pass the threshold together."""
     order = np.argsort(-scores, kind="stable")
     falls = np.append(np.diff(scores[order]) < 0, True)
     hits = np.cumsum(evidence[order])[falls]

@@ -201,16 +201,9 @@ def _bounds(scores: np.ndarray, confidence: float, method: str, n_resamples: int
 
 
 def _bootstrap_p(differences: np.ndarray, n_resamples: int, seed: int) -> float:
-    generator = np.random.default_rng(seed)
-    size = len(differences)
-    centred = differences - differences.mean()
+    means = _resampled_means(differences - differences.mean(), n_resamples, np.random.default_rng(seed))
     # Exactly as far counts as far; rounding must not decide it.
-    far = abs(differences.mean()) * (1 - 1e-12)
-    at_once = max(1, _AT_ONCE // size)
-    n_far = 0
-    for done in range(0, n_resamples, at_once):
-        drawn = generator.integers(size, size=(min(at_once, n_resamples - done), size))
-        n_far += int((np.abs(centred[drawn].mean(axis=1)) >= far).sum())
+    n_far = int((np.abs(means) >= abs(differences.mean()) * (1 - 1e-12)).sum())
     return (n_far + 1) / (n_resamples + 1)  # the sample itself is one of the possible ones
 
 
