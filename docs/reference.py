@@ -21,6 +21,8 @@ GROUPS = {
     "Results": (
         "open",
         "save",
+        "log",
+        "ExplainCallback",
         "agreement",
         "agreement_between",
         "fit_fusion",

@@ -26,6 +26,7 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
+from torch.utils.tensorboard import SummaryWriter
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -34,7 +35,11 @@ from transformers import (
     BertTokenizer,
 )
 
+import lignite
 from training import grouped, save_in_half, step, tent
+
+WATCHED = ["The plot was thin, but the acting was superb.", "It is not bad at all.", "A dull, lifeless film."]
+"""Explained after every epoch: a contrast, a denial, and a plain verdict."""
 
 SPECIAL = {
     "pad_token": "[PAD]",
@@ -280,8 +285,12 @@ def train(
     sentences: Sequence[Example],
     recipe: Recipe,
     order: random.Random,
+    watch: Path | None = None,
 ) -> None:
-    """Fit the model in place. An epoch has all coloured texts, some neutral ones, and the sentences joined."""
+    """Fit the model in place. An epoch has all coloured texts, some neutral ones, and the sentences joined.
+
+    After each the same sentences are explained into TensorBoard's files in the folder `watch`.
+    """
     strong = [one for one in examples if coloured(one.target)]
     neutral = [one for one in examples if not coloured(one.target)]
     shown = round(recipe.neutral * len(neutral))
@@ -311,7 +320,16 @@ def train(
             f"epoch {epoch + 1}/{recipe.epochs}: loss {statistics.fmean(losses):.4f}, {minutes:.1f} min of CPU",
             flush=True,
         )
+        if watch is not None:
+            show(model, tokenizer, watch, epoch + 1)
     model.eval()
+
+
+def show(model: BertForSequenceClassification, tokenizer: BertTokenizer, folder: Path, step: int) -> None:
+    """Write how evidence stands in sentences that were told apart from the start, and what the model makes of it."""
+    found = lignite.explain(lignite.wrap(model, tokenizer), WATCHED, target="positive")
+    with SummaryWriter(str(folder)) as tracker:
+        lignite.log(found, tracker, step=step)
 
 
 def accuracy(model: BertForSequenceClassification, tokenizer: BertTokenizer, sentences: Iterable[Sentence]) -> float:
@@ -340,6 +358,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder to write model and tokenizer to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--answers", type=Path, help="file that keeps the teacher's answers from one run to the next")
+    parser.add_argument("--watch", type=Path, help="folder for TensorBoard: how evidence moves while it trains")
     parser.add_argument("--held-out", type=int, default=0, help="train sentences to keep back and score on")
     return parser.parse_args()
 
@@ -371,7 +390,7 @@ def main() -> None:
     with torch.no_grad():
         embeddings = embeddings_from(*load_teacher(arguments.teacher), tokenizer, recipe.width)
         model.get_input_embeddings().weight.copy_(embeddings)
-    train(model, tokenizer, examples, [targets[text.lower()] for text in texts], recipe, order)
+    train(model, tokenizer, examples, [targets[text.lower()] for text in texts], recipe, order, arguments.watch)
     save_in_half(model, arguments.out)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.save_pretrained(arguments.out)

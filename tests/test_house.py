@@ -83,6 +83,7 @@ ROOMS = {
         "data",
         "metrics",
         "runs",
+        "views",
     },
     "studies": {
         "api",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain
     from lignite.api.flow import flow
+    from lignite.api.training import ExplainCallback
     from lignite.methods.scoring.ca_lig import fit_fusion
     from lignite.metrics.readings.agreement import agreement, agreement_between
     from lignite.models.load import Model, load, wrap
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from lignite.results.io import open, save
     from lignite.studies import asking as study
     from lignite.targets.target import Target
+    from lignite.views.tracking import log
 
 __all__ = [
-    "CheckReport", "Evaluation", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck", "LigniteError",
-    "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError", "SplitError", "Target", "__version__",
-    "agreement", "agreement_between", "check", "errors", "evaluate", "explain", "fit_fusion", "flow", "load",
-    "methods", "open", "save", "study", "wrap",
+    "CheckReport", "Evaluation", "ExplainCallback", "FileError", "GapWarning", "GridError", "InputError",
+    "LayerCheck", "LigniteError", "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError",
+    "SplitError", "Target", "__version__", "agreement", "agreement_between", "check", "errors", "evaluate", "explain",
+    "fit_fusion", "flow", "load", "log", "methods", "open", "save", "study", "wrap",
 ]  # fmt: skip
 
 # torch and transformers take seconds to import, xarray and pandas one; the command line's help needs none of them.
@@ -50,10 +52,12 @@ _IMPORTED_ON_USE = {
     "agreement_between": "lignite.metrics.readings.agreement",
     "check": "lignite.api.check",
     "evaluate": "lignite.api.evaluate",
+    "ExplainCallback": "lignite.api.training",
     "explain": "lignite.api.explain",
     "fit_fusion": "lignite.methods.scoring.ca_lig",
     "flow": "lignite.api.flow",
     "load": "lignite.models.load",
+    "log": "lignite.views.tracking",
     "open": "lignite.results",
     "save": "lignite.results",
     "Target": "lignite.targets.target",
