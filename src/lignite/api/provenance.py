@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-from lignite import version
 from lignite.api.units import Work
 from lignite.metrics.tables import Scored
 from lignite.models.load import Model
 from lignite.targets.objective import Wanted, as_target
 from lignite.targets.target import Target
-from lignite.version import versions
+from lignite.version import VERSION, versions
 
 
 def hash_weights(model: Model) -> str:
@@ -32,7 +31,7 @@ def settings_of(work: Work) -> dict[str, Any]:
     how = work.how
     return {
         "model": hash_weights(work.model),
-        "lignite": version.VERSION,
+        "lignite": VERSION,
         "metrics": [metric.name for metric in work.metrics],
         "fills": list(how.fills),
         "steps": how.steps,
@@ -56,7 +55,7 @@ def attributes_of(work: Work, scored: Scored, settings: Mapping[str, Any], examp
     """What a result says of model, data, methods and metrics."""
     model = work.model
     return {
-        "lignite_version": version.VERSION,
+        "lignite_version": VERSION,
         "kind": "evaluate",
         "model": model.name,
         "revision": model.revision or "",
