@@ -405,7 +405,7 @@ def test_pictures_of_different_images_are_named():
     ("results", "message"),
     [
         ([], "at least one"),
-        ([sample_explanation(n_layers=1), small()], "one text, or several explanations of images"),
+        ([sample_explanation(n_layers=1), small()], "texts and images have no picture in common"),
     ],
 )
 def test_what_cannot_be_drawn_together_is_refused(results, message):

@@ -34,6 +34,7 @@ def flow_html(dataset: xr.Dataset, *, tokens: bool = False, special: str = "show
         text=text,
         answer=answer(dataset, choose_map(dataset, None), special=special == "rank"),
         doubt=doubt(dataset),
+        unit="word" if dataset.attrs.get("merged_words") else "token",
         long=len(text) > 240,
         version=str(dataset.attrs.get("lignite_version", "")),
         sizes=dict(dataset.sizes),
