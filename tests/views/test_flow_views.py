@@ -588,7 +588,7 @@ def test_a_frame_carries_the_whole_page():
     (tag, attributes) = Elements(frame).tags[0]
     assert tag == "iframe"
     assert len(Elements(frame).tags) == 1
-    assert attributes["srcdoc"] == flow_html(dataset, tokens=True)
+    assert attributes["srcdoc"] == flow_html(dataset)
     assert attributes["height"] == "600"
 
 
