@@ -163,7 +163,7 @@ FEW_OF_IMAGES = tuple(
 SAME = (
     "The lower third of three layers is layer 0, so that `ca-lig:baseline=mean` is `ig:baseline=mean` by another name."
 )
-SOME = "The model read the first 1,600 sentences of train (`python recipes/train.py toxic-spans --examples=1600`)."
+SOME = "The model read the first {} texts of train (`python recipes/train.py {} --examples={}`)."
 IMAGE_FILLS = ("others", "black", "mean", "blur")
 REMOVAL = ("insertion-minus-deletion", "comprehensiveness")
 PLACES = ("pointing-game", "relevance-mass", "relevance-rank", "iou", "pixel-average-precision")
@@ -302,10 +302,17 @@ STUDIES = {
         words=None,
     ),
     "hatexplain": leading("HateXplain", "hatexplain"),
-    "toxic-spans": leading("Toxic Spans", "toxic-spans", note=SOME),
+    "toxic-spans": leading("Toxic Spans", "toxic-spans", note=SOME.format("1,600", "toxic-spans", 1600)),
     "amharic": leading("Amharic tweets", "amharic", limit=48),
     "movies": leading("Movie reviews", "movies", methods=LONG, limit=10, words=None, beginning=100),
-    "newsgroups": leading("20 Newsgroups", "newsgroups", methods=LONG, limit=6, words=(40, 80)),
+    "newsgroups": leading(
+        "20 Newsgroups",
+        "newsgroups",
+        methods=LONG,
+        limit=6,
+        words=(40, 80),
+        note=SOME.format("4,000", "newsgroups", 4000),
+    ),
     "hatexplain-evidence": evidence("HateXplain", "hatexplain"),
     "toxic-spans-evidence": evidence("Toxic Spans", "toxic-spans"),
     "movies-evidence": evidence("Movie reviews", "movies"),
