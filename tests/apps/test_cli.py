@@ -223,7 +223,8 @@ def test_top_and_map_choose_what_is_listed():
     """The list shows as many scores per layer as asked for, of the map that was asked for."""
     result = run("flow", TEXT, "--layers", "0", "--map", "attention", "--head", "3", "--top", "2")
 
-    listed = [line for line in result.stdout.splitlines() if " → " in line]
+    first, *listed = [line for line in result.stdout.splitlines() if " → " in line]
+    assert first.startswith("Strongest: ")
     assert len(listed) == 2
     assert all("head 3" in line for line in listed)
 

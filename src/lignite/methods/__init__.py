@@ -8,6 +8,7 @@ They are made without torch: what they compute stands in `lignite.methods.scorin
 from lignite.methods.relevance_flow import RelevanceFlow
 from lignite.methods.ca_lig import CaLig
 from lignite.methods.gradients import (
+    AttnLRP,
     DeepLift,
     GradCam,
     GradientTimesInput,
@@ -16,10 +17,8 @@ from lignite.methods.gradients import (
     LayerCam,
     Saliency,
 )
-from lignite.methods.perturbation import KernelShap, Lime, Occlusion, SequentialIG, Shapley
 from lignite.methods.attention import AttentionLast, AttentionRollout, AttentionTimesGradient
-from lignite.methods.gradients import AttnLRP
-from lignite.methods.perturbation import Random
+from lignite.methods.perturbation import KernelShap, Lime, Occlusion, Random, SequentialIG, Shapley
 
 # isort: on
 from lignite.methods.method import METHODS, Explanation, Method

@@ -11,15 +11,10 @@ import xarray as xr
 from lignite.results.schema import label_name, layout_of, without_repeating_index
 
 _BYTES = re.compile(r"(?:<0x[0-9A-F]{2}>)+")
-_PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-_BYTE_OF = {chr(byte): byte for byte in _PRINTABLE} | {
-    chr(256 + place): byte for place, byte in enumerate(byte for byte in range(256) if byte not in _PRINTABLE)
-}
-"""The byte that a character stands for in the vocabulary of a byte-level tokenizer (GPT-2's table)."""
 
 
 def readable(dataset: xr.Dataset) -> xr.Dataset:
-    """The same result, its tokens written as a reader knows them: `believ` for `##believ`, `é` for `Ã©`."""
+    """The same result, its tokens written as a reader knows them: `believ` for `##believ`, `é` for `<0xC3><0xA9>`."""
     axes = [axis for axis in layout_of(dataset).token_axes if axis in dataset.dims]
     spelt = {
         label_name(axis, "token"): (
@@ -49,7 +44,6 @@ def spell(dataset: xr.Dataset, axis: str, groups: Sequence[Sequence[int]]) -> li
     )
     text = str(dataset.attrs.get("text", ""))
     whole = label_name(axis, "segment") not in dataset.coords and in_order(starts, stops, len(text))
-    byte_level = any(piece[:1] in ("Ġ", "Ċ") for piece in pieces)
     spans = list(zip(starts, stops, strict=True))
     sharing = Counter(spans)
     found = []
@@ -63,19 +57,17 @@ def spell(dataset: xr.Dataset, axis: str, groups: Sequence[Sequence[int]]) -> li
         known = whole and 0 <= start < stop and not shared
         # byte-level tokens may count the space before them
         read = text[start:stop].strip() if known else ""
-        found.append(read or _joined([pieces[place] for place in places], byte_level) or pieces[first])
+        found.append(read or _joined([pieces[place] for place in places]) or pieces[first])
     return found
 
 
-def _joined(pieces: Sequence[str], byte_level: bool) -> str:
+def _joined(pieces: Sequence[str]) -> str:
     """Pieces in a row without the marks by which their tokenizer says that a word starts, goes on or ends."""
     bare = [piece.removesuffix("</w>") for piece in pieces]
     bare = [bare[0].lstrip("Ġ▁ "), *bare[1:]]
     joined = "".join(
         piece.removeprefix("##") if len(piece) > 2 or number else piece for number, piece in enumerate(bare)
     )
-    if byte_level and joined and all(character in _BYTE_OF for character in joined):
-        return _decoded(bytes(_BYTE_OF[character] for character in joined)).strip(" ")
     return _BYTES.sub(lambda match: _decoded(bytes.fromhex(re.sub("<0x|>", "", match[0]))), joined)
 
 

@@ -100,7 +100,10 @@ test("a saved heat map has a ground, a title and a legend", async () => {
 
   const { saved } = Element;
   assert.ok(saved.height > heat.height);
-  assert.deepEqual(saved.written.map(({ text }) => text.slice(0, 7)), ["Layer 0", part(page, "legend-text").children[0].textContent.slice(0, 7)]);
+  const [title, legend, ...more] = saved.written.map(({ text }) => text);
+  assert.ok(title.startsWith("Layer 0"));
+  assert.ok(legend.startsWith(part(page, "legend-text").children[0].textContent));
+  assert.deepEqual(more, []);
 });
 
 test("the strongest patches carry their numbers until the reader takes them away", async () => {
