@@ -21,11 +21,11 @@ from lignite.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from lignite import methods
+    from lignite.api.callback import ExplainCallback
     from lignite.api.check import CheckReport, LayerCheck, check
     from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain
     from lignite.api.flow import flow
-    from lignite.api.training import ExplainCallback
     from lignite.methods.scoring.ca_lig import fit_fusion
     from lignite.metrics.readings.agreement import agreement, agreement_between
     from lignite.models.load import Model, load, wrap
@@ -52,7 +52,7 @@ _IMPORTED_ON_USE = {
     "agreement_between": "lignite.metrics.readings.agreement",
     "check": "lignite.api.check",
     "evaluate": "lignite.api.evaluate",
-    "ExplainCallback": "lignite.api.training",
+    "ExplainCallback": "lignite.api.callback",
     "explain": "lignite.api.explain",
     "fit_fusion": "lignite.methods.scoring.ca_lig",
     "flow": "lignite.api.flow",
