@@ -31,7 +31,8 @@ from lignite.metrics.registry import METRICS, choose_metrics
 from lignite.targets.ask import ask
 from lignite.targets.predict import predict
 from lignite.targets.target import Target
-from lignite.views.evaluation.page import draw_curves, evaluation_html
+from lignite.views.evaluation.page import evaluation_html
+from lignite.views.evaluation.picture import draw_curves
 from lignite.views.evaluation.terminal import print_evaluation
 
 CHEAP = {"metrics": "deletion,insertion", "steps": 4, "fills": "mask"}

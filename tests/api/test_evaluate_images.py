@@ -37,7 +37,8 @@ from lignite.metrics.readings.localization import localization, mask_from_boxes
 from lignite.metrics.registry import METRICS, choose_metrics
 from lignite.results.pixels import enlarge
 from lignite.targets.ask import ask
-from lignite.views.evaluation.page import draw_curves, evaluation_html
+from lignite.views.evaluation.page import evaluation_html
+from lignite.views.evaluation.picture import draw_curves
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}  # the same float64 numbers, once more in another order
 WEIGHTS = [[0.0, 0, 0, 0], [0, 0, 9, 0], [0, 0, 0, 0]]

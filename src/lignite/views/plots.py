@@ -29,6 +29,7 @@ from lignite.views.explanation.picture import (
     lay_out,
     token_labels,
 )
+from lignite.views.files import is_explanation
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import choose_map, own_cells, token_axis
 from lignite.views.flow.picture import chosen_part, draw_map, scale_of
@@ -104,7 +105,7 @@ def _families(result: Any) -> list[str]:
 
 
 def _explains(result: Any) -> bool:
-    return isinstance(result, xr.Dataset) and result.attrs.get("kind") == "explain"
+    return isinstance(result, xr.Dataset) and is_explanation(result)
 
 
 def _flows(result: Any) -> bool:

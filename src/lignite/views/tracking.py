@@ -15,7 +15,7 @@ from lignite.errors import OptionError
 from lignite.results.certificate import largest_gap
 from lignite.results.evaluation import Evaluation
 from lignite.results.schema import FLOW, layout_of, validate
-from lignite.views.evaluation.page import draw_curves
+from lignite.views.evaluation.picture import draw_curves
 from lignite.views.explanation import facts as explained
 from lignite.views.explanation.message import message
 from lignite.views.explanation.picture import draw_explanation
@@ -114,7 +114,7 @@ def _to_tensorboard(writer: Any, entry: Entry, name: str, step: int | None) -> N
 
 def _to_accelerate(tracker: Any, entry: Entry, name: str, step: int | None) -> None:
     tracker.log({f"{name}/{what}": value for what, value in entry.numbers.items()}, step=step)
-    if entry.picture is not None and "log_images" in dir(tracker):
+    if entry.picture is not None and hasattr(tracker, "log_images"):
         picture = _pixels(entry.picture)
         alone = getattr(tracker, "name", "") == "aim"  # the others take several under one name
         tracker.log_images({name: picture if alone else [picture]}, step=step)
