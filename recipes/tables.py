@@ -135,7 +135,7 @@ LEADING = ("insertion-minus-deletion", "comprehensiveness", "sufficiency", *COST
 IMAGE_METHODS = (
     *(
         f"relevance-flow:{orders}baseline={baseline}"
-        for orders in ("", "orders=false,")
+        for orders in ("orders=true,", "orders=false,")
         for baseline in ("mean", "black", "blur", "black+blur")
     ),
     "ca-lig:baseline=mean",

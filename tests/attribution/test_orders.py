@@ -20,6 +20,7 @@ from lignite.targets.ask import ask
 from lignite.targets.edits import remove_tokens, replace_tokens
 from lignite.targets.predict import predict
 from lignite.targets.target import Target
+from lignite.zoo.samples import digit_scene
 
 TEXT = "the plot was thin"
 OPTIONS = {"method": "relevance-flow", "tol": 1e-3}
@@ -242,3 +243,20 @@ def test_ends_and_orders_exclude_each_other():
     """Each is half of the relevance."""
     with pytest.raises(OptionError, match="with ends=True say orders=False"):
         RelevanceFlow(orders=True, ends=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "options", "orders"),
+    [
+        ("tiny-sentiment", "A superb film.", {}, True),
+        ("tiny-sentiment", "A superb film.", {"ends": True}, False),
+        ("tiny-digits", None, {}, False),
+        ("tiny-digits", None, {"orders": True}, True),
+    ],
+)
+def test_orders_left_open_are_taken_for_texts_alone(name, given, options, orders):
+    """For pictures they bring nothing that could be measured at twice the time; whoever names them gets them."""
+    model = lignite.load(name)
+    why = lignite.explain(model, digit_scene().image if given is None else given, tol=0.01, **options)
+    assert json.loads(why.attrs["request"])["orders"] is orders
+    assert ("falling" in why) is orders

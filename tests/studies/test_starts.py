@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return lignite.study.baselines(model, list(TEXTS), methods="ig", probed=1)
+    return lignite.study.baselines(model, list(TEXTS), methods="relevance-flow:orders=False", probed=1)
 
 
 def test_agreement_is_the_mean_correlation_with_the_others(model):
@@ -68,3 +68,6 @@ def test_the_report_names_the_usual_baseline_and_recommends_one_of_those_compare
     assert len(json.loads(found.attrs["missing"])) == 5
     fixed = told.tables["completeness-gap"].frame.query("method == 'fixed'")
     assert list(fixed["mean"]) == sorted(fixed["mean"])
+    faithful = next(table.frame for name, table in told.tables.items() if name.startswith("insertion"))
+    own = faithful[faithful["method"] == "relevance-flow:orders=False"]
+    assert set(own["baseline"]) == {"zero", "mean", "pad", "mask", "unk", "mean-embedding"}

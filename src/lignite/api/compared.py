@@ -9,13 +9,13 @@ from hashlib import sha256
 from typing import Any
 
 from lignite.api.scored import Beside
-from lignite.blocks.baselines import usual_baselines
 from lignite.calls import as_names, check_choice, fitting
 from lignite.data.examples import Example
 from lignite.data.scores import GivenScores, Text
 from lignite.errors import OptionError
 from lignite.methods import METHODS, Method
 from lignite.methods.options import choose, record, split
+from lignite.methods.scoring.rows import settle
 from lignite.methods.shared import FromBaseline
 from lignite.models.load import Model
 from lignite.options import options_of
@@ -35,7 +35,7 @@ class Compared:
 
     def baselines(self, model: Model) -> tuple[str, ...]:
         """What stands for an absent token in its explanations, by names of fills and baselines."""
-        settled = self.method.starting_at(usual_baselines(model))
+        settled = settle(self.method, model)
         return settled.absences if isinstance(settled, FromBaseline) else ()
 
     def key(self, example: Example) -> str:

@@ -21,7 +21,10 @@ from lignite.runs.unit import Done, Piece, Tick, Unit
 from lignite.targets.rows import Row
 
 TOGETHER = 32
-"""Examples in one unit, and what an interruption costs at most."""
+"""The most examples in one unit."""
+
+PIECES_TOGETHER = 96
+"""Fewer examples where many methods explain them: what an interruption costs at most, in explanations."""
 
 CHARACTERS_TOGETHER = 8192
 """Fewer examples where they are long."""
@@ -66,7 +69,7 @@ class Work:
                 tuple(method.key(example) for method in self.methods for example in some),
                 partial(_compute, self, some),
             )
-            for some in _together(self.subjects.examples)
+            for some in _together(self.subjects.examples, max(1, min(TOGETHER, PIECES_TOGETHER // len(self.methods))))
         ]
 
     def pieces(self, finished: Mapping[str, Piece]) -> dict[tuple[int, str], Piece]:
@@ -90,11 +93,11 @@ class Work:
         return relevances
 
 
-def _together(examples: Sequence[Example]) -> Iterator[list[Example]]:
+def _together(examples: Sequence[Example], most: int) -> Iterator[list[Example]]:
     some: list[Example] = []
     for example in examples:
         longest = max(len(other.text) + len(other.pair or "") for other in [*some, example])
-        if some and (len(some) == TOGETHER or longest * (len(some) + 1) > CHARACTERS_TOGETHER):
+        if some and (len(some) == most or longest * (len(some) + 1) > CHARACTERS_TOGETHER):
             yield some
             some = []
         some.append(example)

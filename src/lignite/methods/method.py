@@ -68,6 +68,12 @@ class Method(Options):
         found: list[Explanation] = find_late(f"lignite.methods.scoring.{self.scored_by}")(self, model, rows, budget)
         return found
 
-    def starting_at(self, baselines: Sequence[str]) -> "Method":
-        """The same method from the first of these baselines, if it has one and leaves it open."""
+    def settle(self, baselines: Sequence[str], *, images: bool) -> "Method":
+        """The same method with the options that it leaves open as is usual for a model, of images or of texts.
+
+        Parameters
+        ----------
+        baselines
+            The usual ones of the model; a method with one path takes the first.
+        """
         return self

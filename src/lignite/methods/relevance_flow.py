@@ -16,10 +16,11 @@ Detail = Literal["heads", "relevance-flow"]
 class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", scored_by="relevance_flow.explain"):
     """The prediction pulled back through one block after the other, along the path between its two inputs."""
 
-    orders: bool = option(
-        True,
+    orders: bool | None = option(
+        None,
         "Average with what each token adds when tokens arrive by falling and by rising relevance, absent ones being "
         "the baseline's or deleted; relevance still adds up.",
+        unset="for texts, not for images, where it brings little",
         told=True,
     )
     groups: int = option(
@@ -51,6 +52,11 @@ class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", s
                 "ends=True and orders=True each stand beside half of the path; with ends=True say orders=False."
             )
 
-    def starting_at(self, baselines: Sequence[str]) -> Method:
-        """The same method from all of these baselines, if its own are left open: their mean is the more faithful."""
-        return replace(self, baseline=tuple(baselines)) if self.is_open else self  # type: ignore[arg-type] # checked
+    def settle(self, baselines: Sequence[str], *, images: bool) -> Method:
+        """The same method from all of these baselines, if its own are left open: their mean is the more faithful.
+
+        Orders that are left open are taken for texts: for images they bring little at twice the time (docs/results).
+        """
+        orders = not images and not self.ends if self.orders is None else self.orders
+        starts = tuple(baselines) if self.is_open else self.baselines
+        return replace(self, baseline=starts, orders=orders)  # type: ignore[arg-type] # checked when it is made

@@ -62,7 +62,7 @@ class FromBaseline(Method):
             given = ", ".join(self.baselines)
             raise OptionError(f"baseline={given}: {left[0]!r} is one of the others; name those you mean.")
 
-    def starting_at(self, baselines: Sequence[str]) -> Method:
+    def settle(self, baselines: Sequence[str], *, images: bool) -> Method:
         """The same method from the first of these baselines, if its own is left open."""
         return from_one(self, baselines[0]) if self.is_open else self
 

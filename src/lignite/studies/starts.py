@@ -24,7 +24,7 @@ from lignite.options import COST, option, options_of
 from lignite.studies.examples import Asked, OfExamples
 from lignite.studies.study import Run
 from lignite.views.study.report import Report
-from lignite.views.study.starts import AGREEMENT, CHEAP, MEASURED, PROBED, report_starts
+from lignite.views.study.starts import AGREEMENT, CHEAP, MEASURED, PROBED, from_start, report_starts
 
 FIXED = 8
 """Nodes at which every baseline is asked what its scores miss: the same cost for all."""
@@ -94,7 +94,9 @@ class Baselines(OfExamples, name="baselines"):
     """
 
     methods: str | Sequence[str] = option(
-        ("relevance-flow", "ig"), "Methods that start from a baseline.", metavar="LIST"
+        ("relevance-flow:orders=False", "ig"),
+        "Methods that start from a baseline. Tokens that arrive in orders are also absent in other ways.",
+        metavar="LIST",
     )
     probed: int = option(
         10,
@@ -109,7 +111,7 @@ class Baselines(OfExamples, name="baselines"):
         offered, missing = offered_by(model, examples[0].input)
         named = [self.methods] if isinstance(self.methods, str) else self.methods
         methods = [
-            f"{method.strip()}:baseline={start}" for name in named for method in name.split(",") for start in offered
+            from_start(method.strip(), start) for name in named for method in name.split(",") for start in offered
         ]
         fixed = [f"ig:baseline={start},n_steps={FIXED}" for start in offered]
         asked: Asked = ((None, (*MEASURED, AGREED)), (self.probed, PROBED))

@@ -19,6 +19,7 @@ from lignite.methods.options import record
 from lignite.methods.perturbation import KernelShap, Occlusion, Shapley
 from lignite.methods.scoring.precision import explainable
 from lignite.methods.shared import FromBaseline, from_one
+from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.results.build import build_explanation
 from lignite.results.schema import PICTURE
@@ -32,11 +33,16 @@ TOL = 1e-3
 """What a result says it keeps where its method has no tolerance of its own."""
 
 
+def settle(method: Method, model: Model) -> Method:
+    """The method with what it leaves open as is usual for the model."""
+    return method.settle(usual_baselines(model), images=reads_images(model.network))
+
+
 def explain_rows(
     model: Model, rows: Sequence[Row], method: Method, *, memory: int | float | str | None = None
 ) -> list[xr.Dataset]:
     """Explanations of rows, labelled, each by the method from its own baseline or the usual ones of the model."""
-    method = method.starting_at(usual_baselines(model))
+    method = settle(method, model)
     with explainable(model, rows) as (model, rows, attention):
         found = explain_or_advise(method, model, rows, memory_budget(model.device, memory))
         answers = _answers(model, rows, found, memory)

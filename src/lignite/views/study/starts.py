@@ -20,6 +20,11 @@ CHEAP = ("completeness-gap",)
 """What every baseline is asked at a fixed number of nodes."""
 
 
+def from_start(method: str, start: str) -> str:
+    """The row of a method, with its options, that starts from this baseline."""
+    return f"{method}{',' if ':' in method else ':'}baseline={start}"
+
+
 def report_starts(found: xr.Dataset) -> Report:
     """Which baseline to start from, and what the usual one is behind."""
     ranked = {
@@ -61,7 +66,7 @@ def _first_fills(found: xr.Dataset) -> set[str]:
 
 def _split(ranked: pd.DataFrame) -> pd.DataFrame:
     """Rows by method and baseline, told apart."""
-    named = ranked["method"].str.extract(r"^(?P<way>[^:]+)(?::baseline=(?P<baseline>[^,]+))?(?P<fixed>,n_steps=\d+)?$")
+    named = ranked["method"].str.extract(r"^(?P<way>.+?)(?:[:,]baseline=(?P<baseline>[^,]+))?(?P<fixed>,n_steps=\d+)?$")
     way = named["way"].where(named["fixed"].isna(), "fixed")
     rest = ranked.drop(columns="method")
     return pd.concat([way.rename("method"), named["baseline"].fillna("–"), rest], axis=1)
@@ -119,7 +124,7 @@ def _say_usual(found: xr.Dataset, way: str, best: str, usual: str, leading: str)
     if best == usual:
         return f"That is the usual one, which {way} takes without options."
     place = [str(name) for name in found["measure"].values].index(leading)
-    pair = [f"{way}:baseline={start}" for start in (best, usual)]
+    pair = [from_start(way, start) for start in (best, usual)]
     compared = rank_methods(found.sel({"method": pair}), place).iloc[1]
     told = f"{compared['behind']:.3f} [{compared['behind_low']:.3f}, {compared['behind_high']:.3f}]"
     if compared["p"] <= SURE:
