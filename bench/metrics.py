@@ -14,9 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification
 import lignite
 from clock import seconds_of
 from lignite.metrics.asking.faithfulness import BINS, LOG_ODDS_BIN, faithfulness, n_removed
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import filler, removable, remove_tokens, replace_tokens
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
 STEPS = 10

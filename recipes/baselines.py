@@ -29,7 +29,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 import lignite
 from data import ROOT, shared_folder
-from lignite.api.provenance import hash_weights
+from lignite.api.units import hash_weights
 from lignite.attribution.fusion import weights_of
 from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
@@ -37,8 +37,8 @@ from lignite.blocks.baselines import starts_of, words_in
 from lignite.blocks.stack import Stack
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.methods import METHODS as EXPLAINERS
+from lignite.methods.method import Integrated
 from lignite.methods.scoring.stacks import in_stacks, precision_of
-from lignite.methods.shared import Integrated
 from lignite.metrics.asking.faithfulness import BINS, n_removed
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.models.hold import at_rest

@@ -16,8 +16,8 @@ import xarray as xr
 
 import lignite
 from data import ROOT, prepared, shared_folder
-from lignite.api.compared import read_methods
-from lignite.api.provenance import hash_weights
+from lignite.api.evaluate_request import read_methods
+from lignite.api.units import hash_weights
 from lignite.methods import Method
 from lignite.methods.scoring.rows import explain_rows
 from lignite.metrics.asking.sanity import compare_explanations, weight_randomization

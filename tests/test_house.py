@@ -42,6 +42,7 @@ ROOMS = {
     },
     "methods": {"late", "options", "models", "inputs", "targets"},
     "methods.scoring": {
+        "late",
         "version",
         "memory",
         "attribution",

@@ -16,8 +16,7 @@ from torch.testing import assert_close
 import lignite
 from lignite.blocks.attention import configurations, intercepted
 from lignite.models.hold import at_rest, own_calls, seen_as, standing_in
-from lignite.targets.ask import ask
-from lignite.targets.predict import predict
+from lignite.targets.ask import ask, predict
 
 TEXT = "the plot was thin"
 

@@ -25,9 +25,8 @@ from lignite.inputs.encode import encode
 from lignite.inputs.fills import filled
 from lignite.methods import METHODS
 from lignite.models.hold import at_rest
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import cover
-from lignite.targets.predict import predict
 
 PATCH = 4
 OWN = (12, 12)

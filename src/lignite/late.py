@@ -8,6 +8,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from lignite.errors import OptionError
+
 
 def find_late(name: str) -> Any:
     """The function of this name, ``package.module.function``, imported now.
@@ -50,3 +52,25 @@ def import_after(library: str, module: str) -> None:
         importlib.import_module(module)
     else:
         sys.meta_path.insert(0, _After(library, module))
+
+
+def load_optional(library: str, method: str, remedy: str) -> Any:
+    """Import a library that lignite does not depend on.
+
+    Raises
+    ------
+    OptionError
+        If it is not installed, or not with these versions of the others; the message says what to do.
+    """
+    try:
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        if error.name and library.split(".")[0] == error.name.split(".")[0]:
+            raise OptionError(
+                f"method={method!r} runs on {library.split('.')[0]}, which is not installed: {remedy}."
+            ) from error
+        raise OptionError(
+            f"method={method!r}: {library} needs {error.name}, which is not installed: {remedy}."
+        ) from error
+    except Exception as error:  # whatever a library does when it meets versions that it does not know
+        raise OptionError(f"method={method!r}: {library} cannot be imported ({error}): {remedy}.") from error

@@ -137,6 +137,8 @@ def test_numbers_may_come_in_any_collection(model, chosen):
         ({"self_term": "map_ratio", "baseline": "mean"}, "Leave self_term='measured'"),
         ({"self_term": "map_ratio", "detail": "heads"}, "Ask for one of the two"),
         ({"detail": "heads", "maps": "attention"}, "add it to maps"),
+        ({"plan": "definition", "detail": "heads"}, "Leave one of the two out"),
+        ({"plan": "definition", "detail": "circuits"}, "Leave one of the two out"),
         ({"plan": "shared"}, "baseline that all targets share"),
         ({"plan": "closed-form", "baseline": "zero"}, "share one path"),
         ({"plan": "target-batches", "baseline": "mean"}, "share one path"),

@@ -18,9 +18,9 @@ from tests.kit.tiny_tokenizers import byte_level
 
 import lignite
 from lignite.api import units
-from lignite.api.compared import read_methods
 from lignite.api.evaluate import Evaluation, evaluate
-from lignite.api.provenance import hash_weights
+from lignite.api.evaluate_request import read_methods
+from lignite.api.units import hash_weights
 from lignite.errors import FileError, GapWarning, InputError, OptionError
 from lignite.methods import CaLig, IntegratedGradients, Random
 from lignite.metrics.asking import context
@@ -28,8 +28,7 @@ from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.statistics import compare, interval
 from lignite.metrics.registry import METRICS, choose_metrics
-from lignite.targets.ask import ask
-from lignite.targets.predict import predict
+from lignite.targets.ask import ask, predict
 from lignite.targets.target import Target
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.picture import draw_curves
@@ -543,7 +542,7 @@ def test_a_run_that_is_killed_at_a_unit_goes_on_to_identical_tables(model, tmp_p
         "import os, signal, sys\n"
         "import lignite\n"
         "from lignite.api import units\n"
-        "from lignite.runs.journal import Journal\n"
+        "from lignite.runs.unit import Journal\n"
         "from tests.kit.explainer import TEXTS\n"
         "units.TOGETHER = 2\n"
         "write = Journal.write\n"

@@ -15,9 +15,8 @@ from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.errors import OptionError
 from lignite.methods.scoring.ends import SHARE_OF_THE_PATH
 from lignite.metrics.asking.faithfulness import faithfulness
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import replace_tokens
-from lignite.targets.predict import predict
 
 ROUNDED = {"rtol": 1e-12, "atol": 1e-14}
 """A dozen operations in float64."""

@@ -16,9 +16,8 @@ from lignite.attribution.orders import arrivals, in_both_orders
 from lignite.errors import OptionError
 from lignite.methods import RelevanceFlow
 from lignite.methods.options import choose
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import remove_tokens, replace_tokens
-from lignite.targets.predict import predict
 from lignite.targets.target import Target
 from lignite.zoo.samples import digit_scene
 

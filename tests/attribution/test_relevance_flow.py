@@ -21,9 +21,8 @@ from lignite.methods import RelevanceFlow
 from lignite.methods.options import choose
 from lignite.methods.scoring.ends import ends_of
 from lignite.models.hold import at_rest
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import replace_tokens
-from lignite.targets.predict import predict
 from lignite.targets.target import Target
 
 TEXT = "plot was thin"

@@ -10,7 +10,7 @@ from tests.kit.headed_models import headed
 from tests.kit.tiny_tokenizers import byte_level, sentence_piece, word_piece
 
 import lignite
-from lignite.blocks.leap import leap
+from lignite.blocks.baselines import leap
 from lignite.blocks.stack import Stack
 from lignite.errors import BaselineWarning, OptionError
 from lignite.inputs.roles import TOKEN_BASELINES

@@ -3,8 +3,8 @@
 import numpy as np
 import xarray as xr
 
+from lignite.targets.ask import predict
 from lignite.targets.edits import filler, replace_tokens
-from lignite.targets.predict import predict
 
 TEXTS = [
     "A superb film.",

@@ -24,9 +24,8 @@ from lignite.errors import OptionError
 from lignite.methods import METHODS
 from lignite.methods.scoring.attention import reading
 from lignite.models.hold import at_rest
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import replace_tokens
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 from lignite.targets.target import Target
 

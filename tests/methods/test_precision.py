@@ -18,8 +18,7 @@ from lignite.errors import ModelError
 from lignite.methods.scoring.ca_lig import fit_fusion
 from lignite.methods.scoring.precision import in_float32
 from lignite.models.hold import at_rest
-from lignite.targets.ask import ask
-from lignite.targets.predict import predict
+from lignite.targets.ask import ask, predict
 
 TEXT = "the plot was thin"
 SHAPES = {

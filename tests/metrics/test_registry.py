@@ -16,8 +16,8 @@ from lignite.metrics.asking.session import Asking, Session, Subject
 from lignite.metrics.metric import Evidence, Explained, Metric, Question, Reading
 from lignite.metrics.registry import METRICS, choose_metrics, described
 from lignite.metrics.subjects import check_evidence, measure
+from lignite.targets.ask import predict
 from lignite.targets.edits import filler, replace_tokens
-from lignite.targets.predict import predict
 
 TEXTS = ("b a c", "a c")
 

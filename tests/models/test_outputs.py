@@ -18,9 +18,8 @@ from transformers import BertConfig, BertModel, BertPreTrainedModel
 import lignite
 from lignite.blocks.attention import attention_function
 from lignite.errors import InputError, LigniteError, ModelError, OptionError
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import remove_tokens
-from lignite.targets.predict import predict
 from lignite.targets.rows import bytes_per_token
 
 TEXTS = ["the plot was thin", "people", "nothing at all but acting it says", "thin was the plot"]

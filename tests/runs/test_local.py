@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lignite.runs.journal import Journal
-from lignite.runs.unit import Done, Unit, run
+from lignite.runs.unit import Done, Journal, Unit, run
 
 SETTINGS = {"seed": 0}
 

@@ -7,7 +7,7 @@ from tests.kit.copying_heads import copying_model
 from tests.kit.headed_models import headed
 
 import lignite
-from lignite.api.along import flow_along
+from lignite.api.flow import flow_along
 from lignite.studies.path_shape import MAPS, NODES, Paths, count_turns, shape, shortest_half
 from lignite.views.study.paths import report_paths
 

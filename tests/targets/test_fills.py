@@ -9,10 +9,9 @@ from tests.kit.headed_models import headed
 
 from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.faithfulness import faithfulness
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import hide_tokens, removable
 from lignite.targets.fills import Unigram, check_fills
-from lignite.targets.predict import predict
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums of a handful of numbers of order ten
 WEIGHTS = {"a": 8.0, "b": 4.0, "c": -2.0, "d": -1.0, "x": 0.5, "y": 3.0}

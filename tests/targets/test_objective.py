@@ -10,8 +10,7 @@ from tests.kit.tiny_tokenizers import word_piece
 
 import lignite
 from lignite.errors import InputError, LigniteError, ModelError, OptionError
-from lignite.targets.ask import ask
-from lignite.targets.predict import predict
+from lignite.targets.ask import ask, predict
 from lignite.targets.target import Target
 
 TEXT = "the plot was thin"

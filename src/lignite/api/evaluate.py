@@ -6,25 +6,29 @@ from dataclasses import astuple
 from os import PathLike
 from typing import Any
 
-from lignite.api.compared import find_reference, read_methods, with_scores
 from lignite.api.evaluate_options import EvaluateOptions
-from lignite.api.provenance import attributes_of, settings_of
-from lignite.api.removed import read_corpus, read_fills
-from lignite.api.scored import check_without_explaining, read_beside
-from lignite.api.units import SKIPPED, Skipped, Work, warn_of_gaps
+from lignite.api.evaluate_request import (
+    check_without_explaining,
+    find_reference,
+    read_beside,
+    read_corpus,
+    read_fills,
+    read_methods,
+    with_scores,
+)
+from lignite.api.units import SKIPPED, Skipped, Work, attributes_of, settings_of, warn_of_gaps
 from lignite.calls import Progress, public
 from lignite.data.examples import read_examples
 from lignite.metrics.asking.session import Asking
 from lignite.metrics.metric import Metric
 from lignite.metrics.registry import choose_metrics
 from lignite.metrics.subjects import Subjects, explains_cells, one_per_class
-from lignite.metrics.tables import Scored, tabulate
+from lignite.metrics.tables import Outcome, tabulate
 from lignite.models.facts import reads_images
 from lignite.models.load import as_model
 from lignite.options import gather, options_of, with_options
 from lignite.results.evaluation import Evaluation, frame
-from lignite.runs.journal import Journal
-from lignite.runs.unit import run
+from lignite.runs.unit import Journal, run
 
 
 @public
@@ -105,10 +109,10 @@ def evaluate(
     with Journal(resume, settings) as journal:
         notes = run(work.units(), journal, progress)
     warn_of_gaps(rows, notes)
-    tables = Scored(subjects.examples, [row.name for row in rows], chosen, how, work.pieces(journal.finished))
+    outcome = Outcome(subjects.examples, [row.name for row in rows], chosen, how, work.pieces(journal.finished))
     return Evaluation(
-        **tabulate(tables, confidence=asked.confidence, reference=compared),
+        **tabulate(outcome, confidence=asked.confidence, reference=compared),
         skipped=frame([astuple(note) for note in notes if isinstance(note, Skipped)], SKIPPED),
-        attrs=attributes_of(work, tables, settings, examples)
+        attrs=attributes_of(work, outcome, settings, examples)
         | {"confidence": asked.confidence, "reference": compared, "coverage": beside.coverage},
     )

@@ -95,6 +95,11 @@ class FlowOptions(Options):
                 f"detail={', '.join(self.detail)} splits measured scores; self_term={self.self_term!r} replaces some. "
                 "Ask for one of the two."
             )
+        if self.detail and self.plan == "definition":
+            raise OptionError(
+                f"plan='definition' runs blocks as one piece, and detail={', '.join(self.detail)} splits them. Leave "
+                "one of the two out."
+            )
         if self.detail and "whole" not in self.maps:
             raise OptionError(f"detail={', '.join(self.detail)} splits the map 'whole'; add it to maps.")
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from lignite.methods import Method
-from lignite.methods.shared import FromBaseline, Integrated
+from lignite.methods.method import FromBaseline, Integrated
 from lignite.results.certificate import Certificate, certificates
 
 ROUNDINGS = 256

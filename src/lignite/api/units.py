@@ -1,13 +1,18 @@
-"""The units of an evaluation: some examples, explained by every method that has not done so yet, and measured."""
+"""The units of an evaluation, some examples explained by every method and measured, and what results say of them."""
 
+import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from hashlib import sha256
+from os import PathLike
+from typing import Any
 
 import numpy as np
+import torch
 
-from lignite.api.compared import Compared, Scored
+from lignite.api.evaluate_request import Compared, Scored
 from lignite.api.gaps import Missed, missed_in
 from lignite.data.examples import Example
 from lignite.errors import GapWarning, InputError, LigniteError, NotFiniteError, OptionError, warn
@@ -15,10 +20,14 @@ from lignite.methods.scoring.rows import TOL, explain_rows
 from lignite.metrics.asking.session import Asking, ExplainRows, Session
 from lignite.metrics.metric import Explained, Metric
 from lignite.metrics.subjects import Posed, Subjects, measure
+from lignite.metrics.tables import Outcome
 from lignite.models.load import Model
 from lignite.results.certificate import largest_gap
 from lignite.runs.unit import Done, Piece, Tick, Unit
+from lignite.targets.objective import Wanted, as_target
 from lignite.targets.rows import Row
+from lignite.targets.target import Target
+from lignite.version import VERSION, versions
 
 TOGETHER = 32
 """The most examples in one unit."""
@@ -240,3 +249,60 @@ def warn_of_gaps(methods: Sequence[Compared | Scored], notes: Sequence[Skipped |
                 f"{'n_steps' if options.get('n_steps') else 'max_steps'}.",
                 GapWarning,
             )
+
+
+def hash_weights(model: Model) -> str:
+    """Take the sha256 of names, types, shapes and bytes of all weights: the same wherever the model is stored."""
+    digest = sha256()
+    for name, weight in sorted(model.network.state_dict().items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def settings_of(work: Work) -> dict[str, Any]:
+    """What finished work must have been computed with to be taken over."""
+    how = work.how
+    return {
+        "model": hash_weights(work.model),
+        "lignite": VERSION,
+        "metrics": [metric.name for metric in work.metrics],
+        "fills": list(how.fills),
+        "steps": how.steps,
+        "seed": how.seed,
+        "evidence": "rationale" if how.by_rationale else "most relevant",
+        "target": "each example's label" if work.subjects.explain_label else _target_text(work.subjects.target),
+        **({"smooth": True} if how.smooth else {}),
+        **({"corpus": how.corpus.digest} if how.corpus else {}),
+    }
+
+
+def _target_text(target: Wanted) -> str:
+    if target is None:
+        return "predicted"
+    if callable(target) and not isinstance(target, Target):
+        return f"function {getattr(target, '__qualname__', repr(target))}"
+    return json.dumps(asdict(as_target(target)))
+
+
+def attributes_of(work: Work, outcome: Outcome, settings: Mapping[str, Any], examples: Any) -> dict[str, Any]:
+    """What a result says of model, data, methods and metrics."""
+    model = work.model
+    return {
+        "lignite_version": VERSION,
+        "kind": "evaluate",
+        "model": model.name,
+        "revision": model.revision or "",
+        "model_sha256": settings["model"],
+        "data": str(examples) if isinstance(examples, str | PathLike) else type(examples).__name__,
+        "n_examples": len(outcome.examples),
+        "accuracy": outcome.accuracy,
+        "methods": {row.name: json.loads(row.options) for row in work.methods},
+        "baselines": {row.name: list(row.baselines(model)) for row in work.methods},
+        "metrics": {metric.name: metric.as_dict() for metric in work.metrics},
+        **{name: settings[name] for name in ("fills", "steps", "seed", "target")},
+        "neutral": list(work.how.averaged),
+        "draws": work.how.corpus.draws if work.how.corpus else 0,
+        "versions": versions("numpy"),
+        "command": "",
+    }

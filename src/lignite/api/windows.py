@@ -10,8 +10,8 @@ import xarray as xr
 
 from lignite.calls import check_count
 from lignite.errors import InputError, OptionError
+from lignite.inputs.labels import number_words
 from lignite.inputs.tokens import Tokens
-from lignite.inputs.words import number_words
 from lignite.methods import Method
 from lignite.methods.scoring.rows import explain_rows
 from lignite.models.load import Model

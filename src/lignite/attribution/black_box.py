@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, TargetHeads, Targets
 from lignite.attribution.block import Block
-from lignite.attribution.maps import AttentionMap, Chunking, Map, WholeMap
+from lignite.attribution.maps import Chunking, Map, WholeMap
 from lignite.attribution.panels import Scores
 from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout
@@ -36,15 +36,7 @@ class StraightPaths:
 
     def heads(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source head d_value"]:
         """Compute every token's heads; by the definition as the model itself does."""
-        if self.through_heads:
-            return self.block.attention(states)
-        heads = self.block.as_loaded(states)[0]
-        assert heads is not None
-        return heads
-
-    def output(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source d"]:
-        """Compute the block's output as the model itself does."""
-        return self.block.as_loaded(states)[1]
+        return self.block.attention(states) if self.through_heads else self.block.as_loaded(states)[0]
 
     def own(
         self, per_path: Float[Tensor, "path token *any"], nodes: Nodes, targets: Targets
@@ -57,7 +49,7 @@ class StraightPaths:
         return self._at_start(self.heads, targets)
 
     def output_at_start(self, targets: Targets) -> Float[Tensor, "target d"]:
-        return self._at_start(self.output, targets)
+        return self._at_start(lambda states: self.block.as_loaded(states)[1], targets)
 
     def _at_start(
         self, function: Callable[[Float[Tensor, "path source d"]], Float[Tensor, "path source *any"]], targets: Targets
@@ -127,7 +119,6 @@ class WholeByPaths(Map):
             if watched is not None:
                 self.seen.append(self.path.divide_one(gradient, weights, targets, watched))
             if keep:
-                assert heads is not None
                 (to_heads,) = torch.autograd.grad(output, heads, direction, retain_graph=True)
                 by_head = [
                     torch.autograd.grad(heads[:, :, head], states, to_heads[:, :, head], retain_graph=True)[0]
@@ -144,19 +135,13 @@ class WholeByPaths(Map):
 
     def _output(
         self, states: Float[Tensor, "path source d"], nodes: Nodes, targets: Targets
-    ) -> tuple[HeadVectors | None, NodeStates]:
-        """Compute every target's output on its own path, and its heads where the output is rebuilt from them."""
+    ) -> tuple[HeadVectors, NodeStates]:
+        """Compute every target's heads and output on its own path; the output is rebuilt from heads where it can be."""
         if not self.path.through_heads:
-            return None, self.path.own(self.path.output(states), nodes, targets)
+            heads, output = (self.path.own(each, nodes, targets) for each in self.block.as_loaded(states))
+            return heads, output
         heads = self.path.own(self.block.attention(states), nodes, targets)
         return heads, self.block.post(self.path.own(states, nodes, targets), heads, targets)
-
-
-def map_to_heads(path: Path | StraightPaths, readout: Readout, chunking: Chunking) -> AttentionMap | AttentionByPaths:
-    """Make the map from states to heads, as the path allows it."""
-    if isinstance(path, StraightPaths):
-        return AttentionByPaths(path, readout, chunking)
-    return AttentionMap(path, readout, chunking)
 
 
 def map_to_output(

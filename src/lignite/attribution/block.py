@@ -63,13 +63,11 @@ class Block(Protocol):
 
     def as_loaded(
         self, states: PointStates, change: Callable[[PointHeads], PointHeads] | None = None
-    ) -> tuple[PointHeads | None, PointStates]:
-        """Heads and output as the model itself runs the block; `change` may give it other heads on the way."""
-        ...
+    ) -> tuple[PointHeads, PointStates]:
+        """Heads (none where it shows none) and output as the model runs the block; `change` may give it other heads."""
 
     def retreat(self, reason: str) -> "Block":
         """The same block by the next route, since this one was found wrong; SplitError if there is none."""
-        ...
 
     def attention(self, states: PointStates) -> PointHeads: ...
 
@@ -77,31 +75,24 @@ class Block(Protocol):
 
     def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
         """The rest of the block for some of its tokens: each is treated alone."""
-        ...
 
     def rotation(self, states: PointStates) -> Rotation | None:
         """Keys before positions are rotated in; None where the block is handed no rotary positions."""
-        ...
 
     def norm_epsilons(self) -> list[float]:
         """Epsilons of the norms in the block: candidates for that of the norm through which states pass first."""
-        ...
 
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
         """Epsilon and input of a norm that keys pass through after their projection; None where there is none."""
-        ...
 
     def post_bytes(self) -> int:
         """Memory that one target's `post` keeps for its backward pass."""
-        ...
 
     def post_bound(self) -> int:
         """Memory that one target's `post` keeps at most, from the widths of its linear maps."""
-        ...
 
     def path_bytes(self) -> int:
         """Memory that one run of the block on all tokens keeps for its backward pass."""
-        ...
 
 
 @runtime_checkable

@@ -50,11 +50,9 @@ class Integrand(Protocol):
 
     def scores(self, nodes: Nodes, weights: Nodes, targets: Targets) -> Scores:
         """Add up every target's scores over the nodes, weighted."""
-        ...
 
     def level(self, point: float, targets: Targets) -> PerTarget:
         """Give the readout at one point of the path."""
-        ...
 
 
 class Samples(ABC):
@@ -93,11 +91,9 @@ class Sampled(Protocol):
 
     def samples(self, targets: Targets, start: float, end: float, family: Family) -> Samples:
         """Begin a panel between these points of the path, whose nodes will be of this family; none is evaluated yet."""
-        ...
 
     def level(self, point: float, targets: Targets) -> PerTarget:
         """Give the readout at one point of the path."""
-        ...
 
 
 class Bisecting(Way):

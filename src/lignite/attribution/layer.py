@@ -12,18 +12,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, TargetHeads, Targets
-from lignite.attribution.black_box import StraightPaths, map_to_heads, map_to_output
+from lignite.attribution.black_box import AttentionByPaths, StraightPaths, map_to_output
 from lignite.attribution.block import Block, HeadedBlock, OpenBlock
-from lignite.attribution.compose import compose
 from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
-from lignite.attribution.maps import AttentionMap, Chunking, Map, MlpMap, ThroughPost, WholeMap, together
+from lignite.attribution.maps import (
+    AttentionMap,
+    Chunking,
+    Map,
+    MlpMap,
+    ThroughPost,
+    WholeMap,
+    complete_diagonal,
+    compose,
+    own_share,
+    together,
+)
 from lignite.attribution.panels import Goal, Precision
 from lignite.attribution.paths import Path, Remembering
 from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading
 from lignite.attribution.readout import READOUTS, Readout, of_targets
 from lignite.attribution.rules import graded, panel_rule, started_rule
-from lignite.attribution.self_term import complete_diagonal, own_share
-from lignite.attribution.trial import Draw, Trial, Verdict, draw, draw_nodes
+from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
 from lignite.tolerance import size_among_targets
 
@@ -237,13 +246,12 @@ class _Layer:
         failing, shares = self._read(opened)
         integrals = {name: self._complete(name, one.close(failing[name]), drawn) for name, one in opened.items()}
         result = self._collect(integrals)
-        trial = self._trial(drawn, draw_nodes(shares, drawn.seed))
-        measured = trial.measure()
+        measured = Measured(self._trial(drawn, draw_nodes(shares, drawn.seed)))
         refined = [name for name in opened if opened[name].refines and any(failing[name])]
         flags = [~integrals[name].converged for name in refined]
         sums = [integral.gap.flatten().sum(0, keepdim=True) for integral in integrals.values()]
         n_rows, everything = len(measured.rows), torch.cat([measured.rows, *flags, *sums]).tolist()
-        verdicts, read = trial.verdicts(everything[:n_rows], measured), iter(everything[n_rows:])
+        verdicts, read = measured.verdicts(everything[:n_rows]), iter(everything[n_rows:])
         for name, integral in integrals.items():
             missing = [next(read) for _ in self.numbers] if name in refined else failing[name]
             result.missed[name] = [row for row, missed in enumerate(missing) if missed]
@@ -382,10 +390,12 @@ class _Layer:
         """Make the map from states to heads, or to the block's output."""
         block, path, chunking = self.block, self.plan.path, self._chunking(name)
         if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, len(self.targets)):
-            path = self._remembering(path)
+            path = self.remembered = self.remembered or Remembering(path)  # all maps meet the same nodes
         if name == "attention":
             readout = self._readout(self.heads_at_start, cast(HeadedBlock, block).heads)
-            return map_to_heads(path, readout, chunking), readout, self.plan.power
+            if isinstance(path, StraightPaths):
+                return AttentionByPaths(path, readout, chunking), readout, self.plan.power
+            return AttentionMap(path, readout, chunking), readout, self.plan.power
         readout = self._readout(self._output_at_start(), block.output)
         return map_to_output(path, readout, chunking, self.options.detail), readout, self.plan.power
 
@@ -395,11 +405,6 @@ class _Layer:
                 self.block, self.plan, name, len(self.targets), self.budget, n_nodes=self.n_nodes
             )
         return self.chunkings[name]
-
-    def _remembering(self, path: Path) -> Path:
-        """Share one path among the maps, which meets the same nodes in each of them."""
-        self.remembered = self.remembered or Remembering(path)
-        return self.remembered
 
     @cached_property
     def heads_power(self) -> int:

@@ -1,4 +1,7 @@
-"""The set-to-set maps of a block as integrands: how each source's share of a target's readout grows along the path."""
+"""The set-to-set maps of a block as integrands: how each source's share of a target's readout grows along the path.
+
+Halves are joined (`compose`), and the diagonal of targets that are their own baseline is completed.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -342,3 +345,61 @@ class MlpMap(ThroughPost):
 
     def _states(self, nodes: Nodes, targets: Targets) -> NodeStates:
         return of_targets(self.block.states, targets).expand(len(nodes), -1, -1)
+
+
+def compose(
+    attention: Float[Tensor, "target head source"],
+    displacement: Float[Tensor, "target head"],
+    mlp: Float[Tensor, "target head"],
+    targets: Targets,
+    *,
+    composition: str = "product",
+) -> tuple[Float[Tensor, "target source"], Float[Tensor, " target"]]:
+    """Follow scores through the heads, and say what each target's scores should add up to.
+
+    ``"product"`` multiplies what a source gives a head by what that head gives the target, and sums over heads; its
+    unit is the product of the two, so compare rankings with a whole-block map, not sizes. ``"conserving"`` first
+    divides each head's scores by the head's displacement, so that a target's scores sum to those of its `mlp` map. A
+    head that has not moved got everything from the target itself.
+
+    Examples
+    --------
+    Two heads, each passing on half of what it read:
+
+    >>> attention, mlp = torch.ones(3, 2, 3), torch.full((3, 2), 0.5)
+    >>> compose(attention, attention.sum(-1), mlp, torch.arange(3))[0][0]
+    tensor([1., 1., 1.])
+    """
+    if composition == "product":
+        return torch.bmm(mlp[:, None], attention)[:, 0], (displacement * mlp).sum(-1)
+    resting = displacement == 0
+    shares = attention / torch.where(resting, torch.ones_like(displacement), displacement)[..., None]
+    rows = torch.arange(len(targets), device=targets.device)
+    shares[rows, :, targets] = torch.where(resting, torch.ones_like(displacement), shares[rows, :, targets])
+    return torch.einsum("mhs,mh->ms", shares, mlp), mlp.sum(-1)
+
+
+def own_share(scores: Float[Tensor, "target *head source"], targets: Targets) -> PerTarget:
+    """Divide what a target gives itself by its total; nothing where the total is nothing."""
+    rows = torch.arange(len(targets), device=targets.device)
+    own, total = scores[rows, ..., targets], scores.sum(-1)
+    return torch.where(total == 0, torch.zeros_like(own), own / total)
+
+
+def complete_diagonal(
+    scores: Float[Tensor, "target *head source"], share: PerTarget, targets: Targets
+) -> Float[Tensor, "target *head source"]:
+    """Give each target `share` of its own total and the other sources the rest, so that the total stays.
+
+    With ratio = share / (1 - share) this is the self term of :arxiv:`2606.21564`: self = ratio x others, then the
+    scores of the target are scaled back to their sum.
+
+    Examples
+    --------
+    >>> complete_diagonal(torch.tensor([[0.0, 4.0]]), torch.tensor([0.25]), torch.tensor([0]))
+    tensor([[1., 3.]])
+    """
+    rows = torch.arange(len(targets), device=targets.device)
+    completed = scores * (1 - share[..., None])
+    completed[rows, ..., targets] = share * scores.sum(-1)
+    return completed

@@ -1,4 +1,4 @@
-"""Paths through a block that can be taken apart, and the one path that all its targets share."""
+"""Paths through a block that can be taken apart: where they start, and the one that all its targets share."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -6,12 +6,13 @@ from functools import cache
 
 import torch
 import torch.autograd.forward_ad as forward
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, Pairs, PointStates, TargetHeads, Targets
 from lignite.attribution.block import OpenBlock, Projections
+from lignite.errors import OptionError
 
 
 class Path(ABC):
@@ -120,3 +121,35 @@ def load_forward_mode() -> None:
     with warnings.catch_warnings(), forward.dual_level():
         warnings.simplefilter("ignore", DeprecationWarning)
         forward.make_dual(torch.zeros(1), torch.ones(1))
+
+
+def constant_baseline(
+    name: str, states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"]
+) -> Float[Tensor, "token d"]:
+    """Start at ``"zero"``, or at the ``"mean"`` of the states of all tokens that are no padding."""
+    if name == "zero":
+        return torch.zeros_like(states)
+    return states[kept].mean(0).expand_as(states)
+
+
+def given_baseline(
+    tensor: Float[Tensor, "..."], states: Float[Tensor, "token d"], layer: int, n_layers: int
+) -> Float[Tensor, "token d"]:
+    """Start at a tensor of the user's: one vector, one per token, or one per layer and token.
+
+    Raises
+    ------
+    OptionError
+        If its shape is none of ``[d]``, ``[token, d]``, ``[layer, token, d]``, or it is not finite.
+    """
+    n_tokens, width = states.shape
+    shapes = {(width,), (n_tokens, width), (n_layers, n_tokens, width)}
+    if tuple(tensor.shape) not in shapes:
+        raise OptionError(
+            f"baseline has shape {list(tensor.shape)}; give [{width}] (all tokens), [{n_tokens}, {width}] (each token) "
+            f"or [{n_layers}, {n_tokens}, {width}] (each layer and token)."
+        )
+    if not torch.isfinite(tensor).all():
+        raise OptionError("baseline contains NaN or infinity; give finite numbers.")
+    chosen = tensor[layer] if tensor.ndim == 3 else tensor
+    return chosen.to(states).expand_as(states)

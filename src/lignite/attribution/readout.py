@@ -19,15 +19,12 @@ class Readout(Protocol):
     @property
     def displacement(self) -> PerTarget:
         """Give the readout at the end of the path."""
-        ...
 
     def level(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any"]:
         """Read ``values [..., target, (head,) d]`` somewhere on the path."""
-        ...
 
     def gradient(self, values: Float[Tensor, "*any d"], targets: Targets) -> Float[Tensor, "*any d"]:
         """Differentiate `level` with respect to `values`."""
-        ...
 
 
 @final

@@ -26,7 +26,7 @@ TRIAL_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 block: many float64 models compute norms or softmax in float32.
 
 Two orders of summation differ by 1e-15 to 1e-13 in float64; float32 rounds to 6e-8, and Gram matrices and softmax lose
-two to three digits. What a target's move loses by cancellation comes on top (`Trial.verdicts`).
+two to three digits. What a target's move loses by cancellation comes on top (`Measured.verdicts`).
 """
 
 
@@ -88,65 +88,53 @@ class Trial:
     readout: str
     side_by_side: bool = True
 
-    def measure(self) -> "Measured":
-        """Measure what the verdicts need, still on the device."""
-        precision = self.block.states.dtype
-        watch = _Coarsest() if precision == torch.float64 else None
-        with torch.enable_grad(), watch or nullcontext():
-            run = _Run(self)
-            run.go()
-        parts = [part for name in self.seen for part in run.rows(name)]
-        return Measured(torch.cat(parts), run, precision if watch is None else watch.found)
-
-    def verdicts(self, rows: Sequence[float], measured: "Measured") -> dict[str, Verdict]:
-        """Judge every map, from the `rows` that were measured and read by the caller.
-
-        The direction in which a target moves is as exact as the difference of two vectors that it is taken from.
-        """
-        found, rest = {}, np.asarray(rows)
-        for name, seen in self.seen.items():
-            own, rest = np.split(rest, [2 * seen.shape[-1]])
-            difference, expected, actual = _sizes(*np.split(own, 2), weight=measured.run.weight(name))
-            size = max(expected, actual)
-            error, allowed = difference / size if size else difference, TRIAL_TOLERANCE[measured.precision]
-            if not error <= allowed:
-                allowed += ROUNDINGS * torch.finfo(measured.precision).eps * measured.run.cancelled(name, size)
-            found[name] = Verdict(error, allowed, actual)
-        return found
-
     def rule(self, name: str) -> Rule:
         return self.heads_path if name == "mlp" else self.path
 
 
-@dataclass(frozen=True, eq=False)
 class Measured:
-    """What is measured: every map's row by the plan and by the definition, and the coarsest precision in the block."""
+    """A trial is measured by running its points side by side: the start, the nodes, the states with other heads.
 
-    rows: Float[Tensor, " any"]
-    run: "_Run"
-    precision: torch.dtype
-
-
-class _Run:
-    """A run lays the points of a trial side by side: the start, the nodes, and the actual states with other heads.
-
-    `factors` weigh the heads of the `attention` map, so that one pass serves all of them. `moves` are for each map the
-    target's vector at the node and by how much it has moved, `gradients` what comes back to the states or the heads.
+    `rows` are every map's row by the plan and by the definition, still on the device, `precision` is the coarsest in
+    the block. `factors` weigh the heads of the `attention` map, so that one pass serves all of them. `moves` are for
+    each map the target's vector at the node and by how much it has moved, `gradients` what comes back to the states or
+    the heads.
     """
 
     def __init__(self, trial: Trial):
         self.trial, self.block, self.target = trial, trial.block, trial.target
         states = self.block.states
-        self.start = states[self.target].expand_as(states) if trial.baseline is None else trial.baseline
-        self.slope = states - self.start
-        self.places = {name: place for place, name in enumerate(self._points)}
-        self.states = torch.stack([self._point(name) for name in self.places]).requires_grad_()
-        lot = random.Random(trial.draw.seed)
-        factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(self.block.n_heads)]
-        if "attention" in trial.seen:
-            self.factors = torch.tensor(factors, dtype=states.dtype, device=states.device)[:, None]
-        self.moves: dict[str, tuple[Tensor, Tensor]] = {}
-        self.gradients: dict[str, Tensor] = {}
+        watch = _Coarsest() if states.dtype == torch.float64 else None
+        with torch.enable_grad(), watch or nullcontext():
+            self.start = states[self.target].expand_as(states) if trial.baseline is None else trial.baseline
+            self.slope = states - self.start
+            self.places = {name: place for place, name in enumerate(self._points)}
+            self.states = torch.stack([self._point(name) for name in self.places]).requires_grad_()
+            lot = random.Random(trial.draw.seed)
+            factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(self.block.n_heads)]
+            if "attention" in trial.seen:
+                self.factors = torch.tensor(factors, dtype=states.dtype, device=states.device)[:, None]
+            self.moves: dict[str, tuple[Tensor, Tensor]] = {}
+            self.gradients: dict[str, Tensor] = {}
+            self._differentiate_all()
+        self.precision = states.dtype if watch is None else watch.found
+        self.rows = torch.cat([part for name in trial.seen for part in self._rows(name)])
+
+    def verdicts(self, rows: Sequence[float]) -> dict[str, Verdict]:
+        """Judge every map, from the `rows` as they were read by the caller.
+
+        The direction in which a target moves is as exact as the difference of two vectors that it is taken from.
+        """
+        found, rest = {}, np.asarray(rows)
+        for name, seen in self.trial.seen.items():
+            own, rest = np.split(rest, [2 * seen.shape[-1]])
+            difference, expected, actual = _sizes(*np.split(own, 2), weight=self._weight(name))
+            size = max(expected, actual)
+            error, allowed = difference / size if size else difference, TRIAL_TOLERANCE[self.precision]
+            if not error <= allowed:
+                allowed += ROUNDINGS * torch.finfo(self.precision).eps * self._cancelled(name, size)
+            found[name] = Verdict(error, allowed, actual)
+        return found
 
     @property
     def _points(self) -> list[str]:
@@ -165,7 +153,7 @@ class _Run:
     def _node(self, name: str) -> float:
         return self.trial.rule(name).nodes[self.trial.nodes[name]]
 
-    def go(self) -> None:
+    def _differentiate_all(self) -> None:
         """Find what comes back to states and heads, for all points side by side or, to save memory, one by one."""
         if self.trial.side_by_side:
             try:
@@ -185,8 +173,6 @@ class _Run:
             if name == "mlp":
                 with torch.no_grad():
                     own = self._row(*block.as_loaded(leaf))[0]
-                    assert own is not None
-                    assert heads_start is not None
                     self.heads_start = torch.zeros_like(own) if self.trial.heads_from_zero else heads_start
                     self.heads_slope = own - self.heads_start
                     start = self._row(*block.as_loaded(leaf, partial(self._given_to, self.heads_start)))[1]
@@ -197,8 +183,6 @@ class _Run:
                 continue
             heads, output = self._row(*block.as_loaded(leaf.requires_grad_()))
             if name == "attention":
-                assert heads is not None
-                assert heads_start is not None
                 end = cast(HeadedBlock, block).heads
                 value, direction = heads, self._direction([name], heads, heads_start, end)
             else:
@@ -206,9 +190,9 @@ class _Run:
             self.gradients[name] = torch.autograd.grad(value, leaf, direction, materialize_grads=True)[0][0]
 
     def _row(
-        self, heads: Float[Tensor, "1 token head d_value"] | None, output: Float[Tensor, "1 token d"]
-    ) -> tuple[Float[Tensor, "head d_value"] | None, Float[Tensor, " d"]]:
-        return (None if heads is None else heads[0, self.target]), output[0, self.target]
+        self, heads: Float[Tensor, "1 token head d_value"], output: Float[Tensor, "1 token d"]
+    ) -> tuple[Float[Tensor, "head d_value"], Float[Tensor, " d"]]:
+        return heads[0, self.target], output[0, self.target]
 
     def _given_to(
         self, given: Float[Tensor, "head d_value"], heads: Float[Tensor, "1 token head d_value"]
@@ -245,7 +229,6 @@ class _Run:
         if "mlp" in places:
             inputs.append(self.given)
         if "attention" in places:
-            assert self.heads is not None
             own, end = self.heads[:, self.target], cast(HeadedBlock, block).heads
             objectives.append(own[places["attention"]])
             directions.append(self._direction(["attention"], objectives[-1], own[0], end))
@@ -262,42 +245,40 @@ class _Run:
         end: Float[Tensor, "token *any"],
     ) -> Float[Tensor, "*vector d"]:
         """Find in which direction readouts grow: of one map, or of several whose vectors lie side by side."""
-        projection, of_heads = self.trial.readout == "projection", "attention" in names
+        several = len(names) > 1
         with torch.no_grad():
-            moved, own_end = value - start, end[self.target] if of_heads or projection else None
-            several = len(names) > 1
+            moved, own_end = value - start, end[self.target]
             self.moves |= {
                 name: (value[place], moved[place]) if several else (value, moved) for place, name in enumerate(names)
             }
-            total = moved if own_end is None else own_end - start
-            direction = unit(total if projection else moved)
-            if of_heads:  # heads that stand still have no direction, only rounding
-                assert own_end is not None
+            total = own_end - start
+            direction = unit(total if self.trial.readout == "projection" else moved)
+            if "attention" in names:  # heads that stand still have no direction, only rounding
                 least = ROUNDINGS * torch.finfo(total.dtype).eps * length(own_end)
                 direction = direction * (length(total) > least) * self.factors
         return direction
 
-    def rows(self, name: str) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"]]:
+    def _rows(self, name: str) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"]]:
         """Give the plan's row, and the definition's before it is weighted."""
         found = self.trial.seen[name][self.trial.nodes[name]]
         if name == "attention":
             found = (self.factors * found).sum(0)
         return found, (self.gradients[name] * self._slope(name)).sum(-1)
 
-    def cancelled(self, name: str, size: float) -> float:
+    def _cancelled(self, name: str, size: float) -> float:
         """Say by how much more a row rounds than its size: its target is a small difference, and so are its scores.
 
         A norm turns gradients square to its input: what is left of the product is as exact as its terms.
         """
         whole, moved = (float(torch.linalg.vector_norm(each.detach())) for each in self.moves[name])
-        products = self.gradients[name] * self._slope(name) * self.weight(name)
+        products = self.gradients[name] * self._slope(name) * self._weight(name)
         mass = float(torch.linalg.vector_norm(products, dim=-1).max())
         return (whole / moved if moved else 0.0) + (mass / size if size else 0.0)
 
     def _slope(self, name: str) -> Float[Tensor, "*source d"]:
         return self.heads_slope if name == "mlp" else self.slope
 
-    def weight(self, name: str) -> float:
+    def _weight(self, name: str) -> float:
         return self.trial.rule(name).weights[self.trial.nodes[name]]
 
 

@@ -19,31 +19,29 @@ from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.axes import PointHeads, PointStates, TargetPointHeads, Targets, TargetStates
 from lignite.attribution.block import Projections, Rotation
 from lignite.blocks.attention import AttendCall, observed
-from lignite.blocks.heads import (
-    at_projection,
-    capture_call,
-    capture_projected,
-    read_call_and_heads,
-    read_projections,
-    run_attended,
-    run_projected,
-)
 from lignite.blocks.norms import find_rotation, list_epsilons, see_key_norm
 from lignite.blocks.record import BlockCall
 from lignite.blocks.replay import (
     Replay,
+    at_projection,
+    capture_call,
+    capture_projected,
     linear_inputs,
     move_first,
     norms_noted,
     others_than_first,
+    read_call_and_heads,
+    read_projections,
     replay,
+    run_attended,
+    run_projected,
     saved_bytes,
     tells_points_apart,
 )
 from lignite.blocks.rounding import HALF, largest_difference
 from lignite.errors import SplitError
 from lignite.models.facts import number_of_heads
-from lignite.models.failures import FOREIGN, first_line
+from lignite.models.hold import FOREIGN, first_line
 from lignite.models.load import Model
 
 Watch = Callable[[PointHeads], Tensor]
@@ -115,7 +113,7 @@ class Route(ABC):
         """Run the block itself, as the model does."""
         return self.replay.as_loaded(states)
 
-    def as_loaded(self, states: PointStates, change: Watch | None = None) -> tuple[PointHeads | None, PointStates]:
+    def as_loaded(self, states: PointStates, change: Watch | None = None) -> tuple[PointHeads, PointStates]:
         """Run the block as the model does, nothing captured: its heads and output; `change` may give it other heads."""
         seen: list[Tensor] = []
 
@@ -127,7 +125,7 @@ class Route(ABC):
             output = self.whole(states)
         if self.n_heads and (not seen or seen[0].shape[:2] != states.shape[:2] or seen[0].ndim != 4):
             raise SplitError("its heads are not seen while the model runs")
-        return (seen[0] if seen else None), output
+        return seen[0] if seen else states.new_zeros(*states.shape[:2], 0, 0), output
 
     # What a route offers beside the whole block
 

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from lignite.blocks.arguments import Arguments, Place
 from lignite.blocks.record import Blocks, Layout, Met, blocks_under, find_blocks, layout_of, n_tokens_of
 from lignite.errors import BypassError
-from lignite.models.facts import has_encoder_and_decoder
+from lignite.models.facts import has_encoder_and_decoder, notes_on
 from lignite.models.hold import after_each, before_each, modules_of, switches_undone
 from lignite.models.load import Model
-from lignite.models.notes import notes_on
 from lignite.targets.rows import Row, run
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lignite.errors import InputError
 from lignite.files import parse_json
-from lignite.inputs.words import number_words
+from lignite.inputs.labels import number_words
 from lignite.wording import shorten
 
 Span = tuple[int, int]

@@ -120,7 +120,7 @@ def read_examples(
         - `rationale`: human evidence: character spans ``[[start, stop], …]``, one flag (0 or 1) per word, or the
           evidence itself, a string or several, each of which is marked where it first stands. Words are those between
           white space, or, where the number of flags fits only these, those of
-          :func:`~lignite.inputs.words.number_words`. ``"words:column"`` reads spans that count words between white
+          :func:`~lignite.inputs.labels.number_words`. ``"words:column"`` reads spans that count words between white
           space. An empty cell is no evidence.
         - `polarity`: signed evidence ``[[start, stop, sign], …]``, in characters.
         - `image`: paths (of a file, relative to it), pictures or arrays.

@@ -28,7 +28,7 @@ class Tokens:
     position
         Place in the model's input.
     word
-        Number of the word, counted over the whole text (:func:`~lignite.inputs.words.number_words`), -1 for none. A
+        Number of the word, counted over the whole text (:func:`~lignite.inputs.labels.number_words`), -1 for none. A
         token that covers several words counts to the first.
     special
         Added by the tokenizer or the model, not part of the text; unknown and mask tokens stand for text.

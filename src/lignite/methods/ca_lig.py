@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lignite.errors import OptionError
-from lignite.methods.shared import DrawnNodes, FromBaseline, WithEnds
+from lignite.methods.method import DrawnNodes, FromBaseline, WithEnds
 from lignite.options import option
 from lignite.wording import quoted
 

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from lignite.methods.method import Method
-from lignite.methods.shared import DrawnNodes, FromBaseline
+from lignite.methods.method import DrawnNodes, FromBaseline, Method
 from lignite.options import option
 
 
@@ -55,5 +54,5 @@ class LayerCam(ActivationMap, name="layercam", scored_by="activation_maps.layerc
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttnLRP(Method, name="attnlrp", scored_by="attnlrp.attnlrp"):
+class AttnLRP(Method, name="attnlrp", scored_by="gradients.attnlrp"):
     """Gradient × input, where norms, activations and products follow AttnLRP's rules (Achtibat et al. 2024)."""

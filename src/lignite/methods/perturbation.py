@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lignite.methods.shared import FromBaseline, Sampled, Seeded
+from lignite.methods.method import FromBaseline, Sampled, Seeded
 
 
 @dataclass(frozen=True, kw_only=True)

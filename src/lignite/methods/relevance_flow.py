@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lignite.errors import OptionError
-from lignite.methods.method import Method
-from lignite.methods.shared import FromBaseline, Integrated, WithEnds
+from lignite.methods.method import FromBaseline, Integrated, Method, WithEnds
 from lignite.options import COST, MOST_NODES, option
 
 Detail = Literal["heads", "relevance-flow"]

@@ -15,7 +15,7 @@ from lignite.results.evaluation import MEAN, frame
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class Outcome:
     """What was measured of which explanations: by the number of an example and the name of a method.
 
     A piece holds `scores` (metric, fill, value), `curves`, and whether the prediction was `correct`. The mean over the
@@ -72,49 +72,51 @@ class Scored:
         return float(np.mean(known)) if known else float("nan")
 
 
-def tabulate(scored: Scored, *, confidence: float, reference: str) -> dict[str, pd.DataFrame]:
+def tabulate(outcome: Outcome, *, confidence: float, reference: str) -> dict[str, pd.DataFrame]:
     """The tables of an `lignite.results.evaluation.Evaluation` but for what was skipped, by their names."""
-    scores = _scores(scored)
+    scores = _scores(outcome)
     return {
-        "table": _table(scored, scores, confidence),
+        "table": _table(outcome, scores, confidence),
         "scores": scores,
-        "curves": _curves(scored, confidence),
-        "tests": _tests(scored, scores, reference, confidence),
+        "curves": _curves(outcome, confidence),
+        "tests": _tests(outcome, scores, reference, confidence),
     }
 
 
-def _scores(scored: Scored) -> pd.DataFrame:
+def _scores(outcome: Outcome) -> pd.DataFrame:
     rows = []
-    for example in scored.examples:
-        for method in scored.methods:
-            piece = scored.pieces.get((example.number, method))
-            for metric, fill, value in () if piece is None else scored.measured(piece):
+    for example in outcome.examples:
+        for method in outcome.methods:
+            piece = outcome.pieces.get((example.number, method))
+            for metric, fill, value in () if piece is None else outcome.measured(piece):
                 rows.append((example.number, example.id, method, metric, fill, value))
     return frame(rows, ["example", "id", "method", "metric", "fill", "value"])
 
 
-def _table(scored: Scored, scores: pd.DataFrame, confidence: float) -> pd.DataFrame:
+def _table(outcome: Outcome, scores: pd.DataFrame, confidence: float) -> pd.DataFrame:
     """Every method keeps its rows, also one that explained nothing."""
     groups = {key: group["value"].to_numpy() for key, group in scores.groupby(["method", "metric", "fill"], sort=False)}
     rows = []
-    for method in scored.methods:
-        for metric, fill in scored.columns:
+    for method in outcome.methods:
+        for metric, fill in outcome.columns:
             known = groups.get((method, metric.name, fill), np.empty(0))
-            found = interval(known, confidence=confidence, seed=scored.how.seed)
+            found = interval(known, confidence=confidence, seed=outcome.how.seed)
             rows.append((method, metric.name, fill, found.mean, found.low, found.high, found.n))
     return frame(rows, ["method", "metric", "fill", "mean", "low", "high", "n"])
 
 
-def _tests(scored: Scored, scores: pd.DataFrame, reference: str, confidence: float) -> pd.DataFrame:
+def _tests(outcome: Outcome, scores: pd.DataFrame, reference: str, confidence: float) -> pd.DataFrame:
     rows = []
-    for metric, fill in scored.columns:
+    for metric, fill in outcome.columns:
         some = scores[(scores["metric"] == metric.name) & (scores["fill"] == fill)]
         wide = some.pivot(index="example", columns="method", values="value")
-        others = [method for method in scored.methods if method != reference and method in wide]
+        others = [method for method in outcome.methods if method != reference and method in wide]
         if not metric.tested or reference not in wide:
             continue
         known = {name: wide[name].to_numpy() for name in (reference, *others)}
-        found = [compare(known[name], known[reference], confidence=confidence, seed=scored.how.seed) for name in others]
+        found = [
+            compare(known[name], known[reference], confidence=confidence, seed=outcome.how.seed) for name in others
+        ]
         adjusted = holm([item.p for item in found])
         for name, item, p_holm in zip(others, found, adjusted, strict=True):
             difference = (item.difference, item.low, item.high)
@@ -122,17 +124,17 @@ def _tests(scored: Scored, scores: pd.DataFrame, reference: str, confidence: flo
     return frame(rows, ["method", "reference", "metric", "fill", "difference", "low", "high", "p", "p_holm", "n"])
 
 
-def _curves(scored: Scored, confidence: float) -> pd.DataFrame:
+def _curves(outcome: Outcome, confidence: float) -> pd.DataFrame:
     rows = []
-    for method in scored.methods:
+    for method in outcome.methods:
         collected: dict[tuple[str, str, str], list[list[float]]] = {}
         own: dict[str, list[float]] = {}
-        for _, piece in scored.of(method):
-            for curve in scored.drawn(piece):
+        for _, piece in outcome.of(method):
+            for curve in outcome.drawn(piece):
                 collected.setdefault((curve["curve"], curve["measure"], curve["fill"]), []).append(curve["values"])
-                own[curve["curve"]] = curve.get("shares", scored.how.shares())
+                own[curve["curve"]] = curve.get("shares", outcome.how.shares())
         for (name, measured, fill), values in collected.items():
             for share, column in zip(own[name], np.array(values, dtype=np.float64).T, strict=True):
-                found = interval(column, confidence=confidence, method="percentile", seed=scored.how.seed)
+                found = interval(column, confidence=confidence, method="percentile", seed=outcome.how.seed)
                 rows.append((method, name, measured, fill, share, found.mean, found.low, found.high, found.n))
     return frame(rows, ["method", "curve", "measure", "fill", "share", "mean", "low", "high", "n"])

@@ -6,6 +6,7 @@ No other module reads what a configuration says of a model (a house test): names
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -267,3 +268,22 @@ def height_and_width(size: Any) -> tuple[int, int] | None:
 def patch_size(network: PreTrainedModel) -> tuple[int, int] | None:
     """Read height and width of a patch in pixels; None for models that name none, or several."""
     return read_images(network.config).patch
+
+
+_notes: "WeakKeyDictionary[object, dict[str, Any]]" = WeakKeyDictionary()
+
+
+def notes_on(thing: object) -> dict[str, Any]:
+    """Keep answers about a network, or an input, by question: what takes runs of the model to find out is asked once.
+
+    Nothing else is kept from one call to the next. Whoever writes a note says in its name what it answers.
+
+    Examples
+    --------
+    >>> class Network: ...
+    >>> network = Network()
+    >>> notes_on(network)["is tall"] = True
+    >>> notes_on(network), notes_on(Network())
+    ({'is tall': True}, {})
+    """
+    return _notes.setdefault(thing, {})

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from lignite.errors import LigniteError, OptionError
-from lignite.models.failures import first_line
+from lignite.models.hold import first_line
 
 
 def part_of(outputs: Any, name: str) -> Any:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from lignite.api.provenance import hash_weights
+from lignite.api.units import hash_weights
 from lignite.data.examples import draw
 from lignite.data.sentences import Sentence, read_sentences
 from lignite.errors import InputError, LigniteError, NotFiniteError, warn
 from lignite.models.load import Model
-from lignite.runs.journal import Journal
-from lignite.runs.unit import Done, Piece, Tick, Unit
+from lignite.runs.unit import Done, Journal, Piece, Tick, Unit
 from lignite.runs.unit import run as run_units
 from lignite.version import versions
 

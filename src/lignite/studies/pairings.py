@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 
 from lignite.api.flow import flow
-from lignite.attribution.compose import compose
+from lignite.attribution.maps import compose
 from lignite.data.sentences import Sentence
 from lignite.errors import OptionError
 from lignite.metrics.readings.agreement import MEASURES, agree

@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Float
 
-from lignite.api.along import flow_along
-from lignite.api.flow import flow
+from lignite.api.flow import flow, flow_along
 from lignite.data.sentences import Sentence
 from lignite.errors import GapWarning
 from lignite.metrics.readings.agreement import agreement

@@ -15,8 +15,8 @@ from lignite.blocks.baselines import usual_baseline
 from lignite.data.examples import Example
 from lignite.errors import BaselineWarning, GapWarning, InputError, OptionError
 from lignite.methods import IntegratedGradients
+from lignite.methods.method import OPEN
 from lignite.methods.options import choose
-from lignite.methods.shared import OPEN
 from lignite.metrics.metric import Cases, Metric
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model

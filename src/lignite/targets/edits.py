@@ -13,8 +13,8 @@ from lignite.calls import check_choice
 from lignite.errors import InputError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS, filled, role_id, without_role
 from lignite.inputs.tokens import Encoded, Tokens
+from lignite.models.facts import notes_on
 from lignite.models.load import Model
-from lignite.models.notes import notes_on
 from lignite.targets.objective import Objective
 from lignite.targets.rows import Row, is_per_token
 

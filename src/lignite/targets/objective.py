@@ -21,12 +21,11 @@ from lignite.models.facts import (
     has_encoder_and_decoder,
     writes_words,
 )
-from lignite.models.failures import FORWARD_CONTRACT
+from lignite.models.hold import FORWARD_CONTRACT
 from lignite.models.load import Model
 from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
-from lignite.targets.labels import Labels
 from lignite.targets.target import Target
-from lignite.wording import quoted
+from lignite.wording import did_you_mean, quoted
 
 LISTED = 10
 """Tokens of a vocabulary that a result lists beside the explained one: those with the highest logits."""
@@ -362,6 +361,46 @@ def _resolve_span(encoded: Encoded, outputs: Any, target: Target, n_tokens: int)
         if place not in kept:
             raise OptionError(f"token={target.token} is not in this input, whose tokens are {kept[0]} to {kept[-1]}.")
     return Objective("span", f"{part} at {tokens.text[place]!r} ({place})", place, None, place, part=part)
+
+
+NAMED = 12
+"""Classes that an error names."""
+
+
+class Labels:
+    """Finds classes by what people call them: a name, in whatever case where that is one, or a number."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def find(self, label: str | int) -> int | None:
+        """Find the number of a class; None where there is no such class."""
+        if isinstance(label, int) and not isinstance(label, bool):
+            return label if 0 <= label < len(self.names) else None
+        if label in self.names:
+            return self.names.index(str(label))
+        folded = [name.casefold() for name in self.names]
+        if folded.count(str(label).casefold()) == 1:
+            return folded.index(str(label).casefold())
+        return int(label) if str(label).isdecimal() and int(label) < len(self.names) else None
+
+    def number(self, label: str | int) -> int:
+        """Find it, or raise an OptionError where there is no such class."""
+        found = self.find(label)
+        if found is not None:
+            return found
+        if isinstance(label, int) and not isinstance(label, bool):
+            raise OptionError(f"class {label} is outside this model's classes: {self.listed}.")
+        raise OptionError(f"{label!r} is none of this model's classes: {self.listed}.{did_you_mean(label, self.names)}")
+
+    @property
+    def listed(self) -> str:
+        """List all classes, or the first and the last of many, for errors."""
+        shown = ", ".join(f"{number} {name!r}" for number, name in enumerate(self.names[:NAMED]))
+        return shown + (f", … {len(self.names) - 1} {self.names[-1]!r}" if len(self.names) > NAMED else "")
 
 
 class _Vocabulary:

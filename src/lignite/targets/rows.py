@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lignite.inputs.fills import role_id
 from lignite.inputs.tokens import Encoded
 from lignite.models.facts import (
+    notes_on,
     padding_ids,
     read_widths,
     size_options,
@@ -20,10 +21,8 @@ from lignite.models.facts import (
     without_padding,
     writes_words,
 )
-from lignite.models.failures import FOREIGN
-from lignite.models.hold import at_rest, seen_as, switches_undone
+from lignite.models.hold import FOREIGN, at_rest, seen_as, switches_undone
 from lignite.models.load import Model
-from lignite.models.notes import notes_on
 from lignite.models.outputs import tensors_of
 from lignite.targets.objective import (
     Choices,

@@ -15,10 +15,9 @@ from lignite.metrics.asking import faithfulness as module
 from lignite.metrics.asking.faithfulness import faithfulness, n_removed
 from lignite.metrics.asking.robustness import infidelity
 from lignite.metrics.readings.plausibility import plausibility, rationale_from_spans
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import removable
 from lignite.targets.fills import Unigram
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums of a handful of numbers of order ten

@@ -11,8 +11,7 @@ from tests.kit.bag_of_words import asked, bag_of_words, oracle
 import lignite
 from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.robustness import infidelity, max_sensitivity
-from lignite.targets.ask import ask
-from lignite.targets.predict import predict
+from lignite.targets.ask import ask, predict
 
 pytest.importorskip("captum")
 

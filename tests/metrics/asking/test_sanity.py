@@ -11,9 +11,8 @@ from tests.kit.architectures import ARCHITECTURES, randomize
 import lignite
 from lignite.errors import InputError
 from lignite.metrics.asking.sanity import compare_explanations, stages, weight_randomization
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import filler, removable, replace_tokens
-from lignite.targets.predict import predict
 
 TEXTS = ["The plot was thin, but the acting was superb.", "A dull, joyless film."]
 

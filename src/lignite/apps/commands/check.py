@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lignite.apps.declare import takes
-from lignite.apps.shared import Loading, Memory, Quiet
+from lignite.apps.shared import Loading, Memory, Quiet, takes
 from lignite.errors import OptionError
 
 EXAMPLES = """[bold]Examples[/bold]

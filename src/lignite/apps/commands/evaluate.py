@@ -10,9 +10,8 @@ import typer
 from typer.core import TyperCommand
 
 from lignite.api.evaluate_options import EvaluateOptions
-from lignite.apps.declare import takes
 from lignite.apps.outputs import check_outputs
-from lignite.apps.shared import BUNDLED, SHOWN, Loading, Memory, ModelName, Quiet
+from lignite.apps.shared import BUNDLED, SHOWN, Loading, Memory, ModelName, Quiet, takes
 from lignite.options import COST
 
 ENDINGS = (".json", ".csv", ".html", ".htm", ".png", ".svg", ".pdf")

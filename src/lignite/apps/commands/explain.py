@@ -5,7 +5,6 @@ from typing import Annotated, Any
 import typer
 
 from lignite.apps.arguments import count_results, read_inputs
-from lignite.apps.declare import takes, takes_method_options
 from lignite.apps.outputs import Look, check_outputs, deliver, planned
 from lignite.apps.shared import (
     BUNDLED,
@@ -21,6 +20,8 @@ from lignite.apps.shared import (
     Text,
     TokenLook,
     Top,
+    takes,
+    takes_method_options,
 )
 from lignite.methods import METHODS
 from lignite.methods.options import choose

@@ -4,7 +4,6 @@ from typing import Any
 
 from lignite.api.flow_options import FlowOptions
 from lignite.apps.arguments import count_results, read_inputs
-from lignite.apps.declare import takes
 from lignite.apps.outputs import Look, check_outputs, deliver, planned
 from lignite.apps.shared import (
     BUNDLED,
@@ -19,6 +18,7 @@ from lignite.apps.shared import (
     Text,
     TokenLook,
     Top,
+    takes,
 )
 from lignite.errors import OptionError
 

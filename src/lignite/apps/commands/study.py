@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lignite.apps.declare import takes
-from lignite.apps.shared import BUNDLED, COMPUTED, SHOWN, Loading, ModelName, Quiet
+from lignite.apps.shared import BUNDLED, COMPUTED, SHOWN, Loading, ModelName, Quiet, takes
 from lignite.apps.terminal import Spoken, Terminal, listen, short_warnings
 from lignite.options import COST
 from lignite.wording import one_line

@@ -10,9 +10,8 @@ import typer
 
 from lignite.apps.arguments import parse_numbers
 from lignite.apps.commands.flow import check_head, choose_map
-from lignite.apps.declare import takes
 from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, is_explanation, planned, write
-from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, TokenLook, Top
+from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, TokenLook, Top, takes
 from lignite.apps.terminal import Terminal, complain, short_warnings
 from lignite.errors import OptionError
 

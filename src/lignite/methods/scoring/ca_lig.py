@@ -14,20 +14,18 @@ from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.attribution.layer_ig import Following, LayerIG, along_each_layer, along_input
 from lignite.blocks.answers import Start
 from lignite.blocks.attention_weights import differentiate_attention
-from lignite.blocks.baselines import starts_of, usual_baseline
-from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.baselines import starts_of, usual_baseline, warn_of_leaps
 from lignite.blocks.stack import Stack
 from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.memory import memory_budget
 from lignite.methods.ca_lig import CaLig
-from lignite.methods.method import Explanation
+from lignite.methods.method import Explanation, from_one
 from lignite.methods.options import choose
 from lignite.methods.scoring.attention import reading
 from lignite.methods.scoring.ends import beside, ends_of
 from lignite.methods.scoring.precision import explainable
 from lignite.methods.scoring.stacks import in_stacks, of_row, precision_of, without_padding
-from lignite.methods.shared import from_one
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.models.facts import reads_images
 from lignite.models.load import Model, as_model

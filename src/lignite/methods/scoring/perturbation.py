@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lignite.methods.method import Explanation
+from lignite.late import load_optional
+from lignite.methods.method import Explanation, Sampled
 from lignite.methods.perturbation import KernelShap, Lime, Occlusion, Random, SequentialIG, Shapley
-from lignite.methods.scoring.optional import load_optional
 from lignite.methods.scoring.presence import Game, games_of, relevance_of, values_of, values_of_states
 from lignite.methods.scoring.stacks import averaged
-from lignite.methods.shared import Sampled
 from lignite.models.load import Model
 from lignite.targets.rows import Row
 

@@ -13,11 +13,10 @@ from lignite.blocks.attention import NAME, configurations, intercepted
 from lignite.blocks.rounding import HALF, ROUNDING
 from lignite.errors import ModelError
 from lignite.models.facts import attention_of
-from lignite.models.failures import FOREIGN
-from lignite.models.hold import after_each, at_rest
+from lignite.models.hold import FOREIGN, after_each, at_rest
 from lignite.models.load import Model
+from lignite.targets.ask import predict
 from lignite.targets.objective import values
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row, run
 
 

@@ -10,12 +10,12 @@ from jaxtyping import Bool
 from lignite.errors import BypassError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
+from lignite.methods.method import FromBaseline
 from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of
-from lignite.methods.shared import FromBaseline
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
+from lignite.targets.ask import predict
 from lignite.targets.edits import cover, filler, is_image, replace_tokens, words_of
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
 ROWS_AT_ONCE = 1024

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_source
-from lignite.blocks.baselines import starts_of
-from lignite.blocks.leap import warn_of_leaps
+from lignite.blocks.baselines import starts_of, warn_of_leaps
 from lignite.blocks.record import record
 from lignite.blocks.routes import split_block
 from lignite.blocks.stack import Stack

@@ -14,18 +14,16 @@ from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.memory import memory_budget
 from lignite.methods.gradients import IntegratedGradients
-from lignite.methods.method import Explanation, Method
+from lignite.methods.method import Explanation, FromBaseline, Method, from_one
 from lignite.methods.options import record
 from lignite.methods.perturbation import KernelShap, Occlusion, Shapley
 from lignite.methods.scoring.precision import explainable
-from lignite.methods.shared import FromBaseline, from_one
 from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.results.build import build_explanation
 from lignite.results.schema import PICTURE
-from lignite.targets.ask import check_repeats, check_said_again
+from lignite.targets.ask import check_repeats, check_said_again, predict
 from lignite.targets.edits import is_image
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 from lignite.version import VERSION, versions
 

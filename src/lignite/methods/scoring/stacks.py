@@ -11,8 +11,7 @@ from lignite.blocks.answers import Start
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
 from lignite.blocks.stack import LengthError, Stack
-from lignite.methods.method import Explanation
-from lignite.methods.shared import Declared, DrawnNodes, FromBaseline, Integrated, from_one
+from lignite.methods.method import Declared, DrawnNodes, Explanation, FromBaseline, Integrated, from_one
 from lignite.models.load import Model
 from lignite.results.schema import EXPLAIN
 from lignite.targets.ask import check_said_again

@@ -19,8 +19,8 @@ from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.plausibility import rationale_from_spans
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.load import Model
+from lignite.targets.ask import predict
 from lignite.targets.edits import removable, reorder_tokens
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
 CONTEXTS = ("all", "unrelated")

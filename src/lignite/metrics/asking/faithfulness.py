@@ -22,9 +22,9 @@ from lignite.errors import InputError, OptionError
 from lignite.metrics.asking.session import beginning, by_place
 from lignite.models.load import Model
 from lignite.results.pixels import boxes_of, enlarge
+from lignite.targets.ask import Prediction, predict
 from lignite.targets.edits import cover_pixels, is_image, removable
 from lignite.targets.fills import Corpus, Way, check_fills, corpus_of, ways_of
-from lignite.targets.predict import Prediction, predict
 from lignite.targets.rows import Row
 
 PARTS = ("curves", "bins", "perturbation")

@@ -19,9 +19,9 @@ from lignite.metrics.asking.session import ExplainRows, Session, by_place
 from lignite.metrics.metric import Metric, Question
 from lignite.models.hold import after_each
 from lignite.models.load import Model
+from lignite.targets.ask import predict
 from lignite.targets.edits import removable
 from lignite.targets.fills import FILLS, Corpus, check_fills, corpus_of, ways_of
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row
 
 

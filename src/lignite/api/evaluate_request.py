@@ -1,24 +1,81 @@
-"""Methods side by side, as the rows of a table: each with its options, under the name it was asked for."""
+"""The request of an evaluation, read: rows of methods and of a file's scores, fills, and what draws words for them."""
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from lignite.api.scored import Beside
+from lignite.api.evaluate_options import EvaluateOptions
 from lignite.calls import as_names, check_choice, fitting
-from lignite.data.examples import Example
-from lignite.data.scores import GivenScores, Text
-from lignite.errors import OptionError
+from lignite.data.columns import Columns
+from lignite.data.examples import Example, read_examples, read_texts
+from lignite.data.scores import GivenScores, Text, covered, names_of, read_scores
+from lignite.errors import InputError, NotFiniteError, OptionError
+from lignite.inputs.encode import encode
+from lignite.inputs.tokens import Encoded
 from lignite.methods import METHODS, Method
+from lignite.methods.method import FromBaseline
 from lignite.methods.options import choose, record, split
 from lignite.methods.scoring.rows import settle
-from lignite.methods.shared import FromBaseline
+from lignite.metrics.metric import Metric
+from lignite.metrics.subjects import Subjects
+from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.options import options_of
+from lignite.targets.edits import usual_fill
+from lignite.targets.fills import MOST_PICTURES, OTHERS, Corpus, Others, Unigram, check_fills
+from lignite.targets.rows import Row
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """The examples that are measured, and the scores that a file has of each; nothing where none was named."""
+
+    examples: list[Example]
+    scores: dict[Text, GivenScores]
+    names: tuple[str, ...] = ()
+    coverage: str = ""
+
+
+def read_beside(model: Model, examples: list[Example], asked: EvaluateOptions) -> Beside:
+    """Scores of the examples, aligned with the model's own tokens.
+
+    Raises
+    ------
+    InputError
+        If tokens differ, or scores are missing that were not to be left out.
+    """
+    if asked.scores is None:
+        return Beside(examples, {})
+    given = read_scores(asked.scores)
+    names = names_of(given)
+    measured = covered(examples, given, names, partial=asked.partial_scores)
+    for example in measured:
+        try:
+            (encoded, *_) = encode(model, example.input)
+        except InputError:
+            continue  # its turn to be skipped comes
+        given[example.text, example.pair].check_tokens(encoded.tokens.keep().text)
+    return Beside(measured, given, names, f"{len(measured)} of {len(examples)}")
+
+
+def check_without_explaining(metrics: Sequence[Metric], beside: Beside) -> None:
+    """Refuse metrics that explain other inputs, which no file of scores can.
+
+    Raises
+    ------
+    OptionError
+        If there is one.
+    """
+    for metric in metrics:
+        if beside.names and metric.explains:
+            raise OptionError(
+                f"metrics={metric.name!r} explains other inputs, or another model, and scores= come from a file: leave "
+                "one of the two out."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,3 +198,61 @@ def find_reference(name: str | None, methods: Sequence[Compared | Scored]) -> st
         return methods[0].name
     check_choice("reference", name, [method.name for method in methods])
     return name
+
+
+def read_fills(subjects: Subjects, fills: Any) -> tuple[str, ...]:
+    """Fills by their names: of texts the neutral ones unless others are named, of images the usual one.
+
+    Raises
+    ------
+    OptionError
+        If the model has one of them not.
+    """
+    model = subjects.model
+    named = [name.strip() for name in fills.split(",")] if isinstance(fills, str) else fills
+    if reads_images(model.network):
+        return check_fills(model, usual_fill(model, images=True) if named is None else named, images=True)
+    return check_fills(model, "neutral" if named is None else named, row=_first(subjects))
+
+
+def _first(subjects: Subjects) -> Row | None:
+    """The first example that can be explained."""
+    for example in subjects.examples:
+        try:
+            return subjects.ask(example)
+        except (InputError, NotFiniteError):
+            continue
+    return None
+
+
+def read_corpus(model: Model, fills: tuple[str, ...], examples: Any, asked: EvaluateOptions) -> Corpus | None:
+    """Words or pictures of a corpus, or of the data set itself where none is named; None where no fill draws any.
+
+    Of many pictures so many are kept as are drawn from, chosen by lot.
+
+    Raises
+    ------
+    OptionError
+        If a corpus is named, and none is needed.
+    """
+    if "unigram" in fills:
+        texts = read_texts(examples, asked) if asked.corpus is None else read_texts(asked.corpus)
+        return Unigram.of_texts(model, texts, draws=asked.draws, seed=asked.seed)
+    if OTHERS in fills:
+        return Others.of_inputs(_pictures(model, examples, asked), draws=asked.draws, seed=asked.seed)
+    if asked.corpus is not None:
+        raise OptionError(
+            f"corpus= is where fills='unigram' and 'others' draw words and patches from, and fills are "
+            f"{', '.join(fills)}."
+        )
+    return None
+
+
+def _pictures(model: Model, examples: Any, asked: EvaluateOptions) -> Iterator[Encoded]:
+    """Those that can be read."""
+    source, columns = (examples, asked) if asked.corpus is None else (asked.corpus, Columns())
+    for example in read_examples(source, columns, images=True, limit=MOST_PICTURES, seed=asked.seed):
+        try:
+            yield from encode(model, example.input)
+        except InputError:
+            continue

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 import lignite
 from lignite.errors import InputError, OptionError
-from lignite.targets.ask import ask
+from lignite.targets.ask import ask, predict
 from lignite.targets.edits import filler, remove_tokens, reorder_tokens, replace_tokens
-from lignite.targets.predict import predict
 from lignite.targets.rows import Row, batches, bytes_per_token, can_pad, collate
 from lignite.targets.target import Target
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lignite.inputs.words import number_words
+from lignite.inputs.labels import number_words
 
 
 def words_of(text):

@@ -10,7 +10,7 @@ import lignite
 from lignite.errors import InputError
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.targets.ask import ask
-from lignite.targets.others import Others
+from lignite.targets.fills import Others
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums of a handful of numbers
 WEIGHTS = [[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lignite.errors import FileError
-from lignite.runs.journal import Journal
+from lignite.runs.unit import Journal
 
 SETTINGS = {"seed": 0}
 
@@ -42,7 +42,7 @@ def test_a_run_that_was_killed_leaves_the_file_to_the_next(tmp_path):
     """The system gives a lock back with its process, however that ended."""
     path = tmp_path / "run.jsonl"
     killed = (
-        "import os, signal, sys; from lignite.runs.journal import Journal; "
+        "import os, signal, sys; from lignite.runs.unit import Journal; "
         f"Journal(sys.argv[1], {SETTINGS}).write({{'a': {{}}}}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
