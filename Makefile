@@ -67,6 +67,7 @@ picture: $(READY) ## redraw the pictures of the README
 	$(BIN)/lignite explain "$(SENTENCE)" --quiet -o docs/images/explain.png
 	$(BIN)/lignite flow "$(SENTENCE)" --quiet -o docs/images/flow.png
 	$(BIN)/lignite explain --model tiny-digits --quiet -o docs/images/explain-image.png
+	@$(BIN)/python docs/dashboard.py || echo "(the dashboard of the README needs playwright and Chromium)"
 	@$(BIN)/python docs/notebook.py || echo "(the notebook of the README needs nbconvert, ipykernel and Chromium)"
 
 tables: $(READY) ## train the study models and measure every method again (hours; needs ../shared)

@@ -104,6 +104,19 @@ ROOMS = {
         "views",
         "version",
     },
+    "apps.dashboard": {
+        "api",
+        "apps",
+        "inputs",
+        "methods",
+        "metrics",
+        "models",
+        "options",
+        "results",
+        "targets",
+        "views",
+        "zoo",
+    },
     "apps": {
         "files",
         "version",
@@ -125,8 +138,11 @@ MESSAGES = {"wording", "errors", "calls"}
 """What every room says to users, and how."""
 
 KNOWS_TRANSFORMERS = ("zoo", "models", "inputs", "targets", "blocks", "api")  # zoo trains, api names the version
-COME_ALONG = {"tokenizers": "transformers"}
+COME_ALONG = {"tokenizers": "transformers", "altair": "streamlit"}
 """Libraries that another one cannot be without, and which."""
+
+EXTRAS = {"apps.dashboard": "dashboard"}
+"""Rooms that run on what an extra installs, and which."""
 
 CALLED = {"pillow": "PIL"}
 """Libraries that are imported by another name than they are installed by."""
@@ -252,10 +268,13 @@ def test_results_and_views_read_labelled_arrays_alone(path):
 def test_nothing_is_imported_that_is_not_declared(path):
     """A module that happens to be installed here is missing elsewhere."""
     project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
-    declared = {re.match(r"[\w-]+", requirement)[0].replace("-", "_") for requirement in project["dependencies"]}
+    extra = EXTRAS.get(room_of(name_of(path)))
+    required = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
+    declared = {re.match(r"[\w-]+", requirement)[0].replace("-", "_") for requirement in required}
     declared = {CALLED.get(name, name) for name in declared}
+    declared |= {name for name, with_it in COME_ALONG.items() if with_it in declared}
 
-    assert libraries_of(path) - set(sys.stdlib_module_names) <= declared | COME_ALONG.keys() | {"lignite"}
+    assert libraries_of(path) - set(sys.stdlib_module_names) <= declared | {"lignite"}
 
 
 def test_every_room_has_a_place_in_the_order():

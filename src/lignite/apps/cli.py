@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lignite.apps.commands import check, evaluate, explain, flow, models, study, view
+from lignite.apps.commands import check, dashboard, evaluate, explain, flow, models, study, view
 from lignite.apps.terminal import Spoken, complain, exit_code, listen
 from lignite.errors import LigniteError
 from lignite.version import VERSION
@@ -101,3 +101,4 @@ app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=models.EXAMPLES)(models.models)
 app.command(cls=evaluate.Command, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.add_typer(study.app, name="study")
+app.command(epilog=dashboard.EXAMPLES)(dashboard.dashboard)
