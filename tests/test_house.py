@@ -78,6 +78,7 @@ ROOMS = {
         "blocks",
         "results",
         "metrics.metric",
+        "metrics.readings",
         "metrics.asking",
         "methods",
         "methods.scoring",

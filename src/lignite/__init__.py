@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lignite import methods
     from lignite.api.callback import ExplainCallback
     from lignite.api.check import CheckReport, LayerCheck, check
+    from lignite.api.compare import compare
     from lignite.api.evaluate import evaluate
     from lignite.api.explain import explain
     from lignite.api.flow import flow
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
     from lignite.views.tracking import log
 
 __all__ = [
-    "CheckReport", "Evaluation", "ExplainCallback", "FileError", "GapWarning", "GridError", "InputError",
-    "LayerCheck", "LigniteError", "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError",
-    "SplitError", "Target", "__version__", "agreement", "agreement_between", "check", "errors", "evaluate", "explain",
-    "fit_fusion", "flow", "load", "log", "methods", "open", "save", "study", "wrap",
+    "CheckReport", "Evaluation", "ExplainCallback", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck",
+    "LigniteError", "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError", "SplitError", "Target",
+    "__version__", "agreement", "agreement_between", "check", "compare", "errors", "evaluate", "explain", "fit_fusion",
+    "flow", "load", "log", "methods", "open", "save", "study", "wrap",
 ]  # fmt: skip
 
 # torch and transformers take seconds to import, xarray and pandas one; the command line's help needs none of them.
@@ -51,6 +52,7 @@ _IMPORTED_ON_USE = {
     "agreement": "lignite.metrics.readings.agreement",
     "agreement_between": "lignite.metrics.readings.agreement",
     "check": "lignite.api.check",
+    "compare": "lignite.api.compare",
     "evaluate": "lignite.api.evaluate",
     "ExplainCallback": "lignite.api.callback",
     "explain": "lignite.api.explain",

@@ -7,7 +7,8 @@ from tests.kit.copying_heads import copying_model
 
 import lignite
 from lignite.data.sentences import Sentence
-from lignite.studies.relations import KINDS, Words, by_kind, by_relation, difference, entropy, kinds_of, shares
+from lignite.metrics.readings.changes import difference, shares
+from lignite.studies.relations import KINDS, Words, by_kind, by_relation, entropy, kinds_of
 from lignite.studies.roles import Roles, with_random_weights
 from lignite.views.study.roles import alike, cluster, report_roles
 

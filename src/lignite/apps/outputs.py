@@ -94,6 +94,13 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
 
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     """Print a result."""
+    from lignite.results.schema import COMPARISONS
+
+    if result.attrs.get("kind") in COMPARISONS:
+        from lignite.views.comparison.terminal import print_comparison
+
+        print_comparison(result, console=console, k=look.top)
+        return
     if is_explanation(result):
         from lignite.views.explanation.terminal import TOP, print_explanation
 

@@ -17,6 +17,7 @@ from lignite.results.io import save
 from lignite.results.merge import merge_spans, merge_words, token_axes
 from lignite.results.paths import FlowPath, find_largest, find_strongest
 from lignite.results.schema import (
+    COMPARISONS,
     EXPLAIN,
     FLOW,
     TOKEN_AXIS,
@@ -64,7 +65,7 @@ class LigniteAccessor:
         target axis, the row stands for these alone, and its string says so.
         """
         _choose("reduce", reduce, ("sum", "mean"))
-        return merge_words(self._valid(), reduce)
+        return merge_words(self._single(), reduce)
 
     def merge_spans(self, spans: Sequence[Sequence[int]], *, reduce: Literal["sum", "mean"] = "sum") -> xr.Dataset:
         """Make one token of all tokens of a phrase, given by its first character and the one after its last.
@@ -74,7 +75,7 @@ class LigniteAccessor:
         (the first, where they are equal). All other tokens stay as they are. The attribute `merged_spans` records it.
         """
         _choose("reduce", reduce, ("sum", "mean"))
-        return merge_spans(self._valid(), spans, reduce)
+        return merge_spans(self._single(), spans, reduce)
 
     def top(
         self,
@@ -92,7 +93,7 @@ class LigniteAccessor:
         `sign` keeps positive scores alone (``"for"``) or negative ones (``"against"``). `drop_diagonal` leaves out
         what a token gives itself.
         """
-        dataset = self._valid()
+        dataset = self._single()
         _check_count(k)
         _choose("sign", sign, ("both", "for", "against"))
         map = map or layout_of(dataset).default_map
@@ -139,7 +140,7 @@ class LigniteAccessor:
         when more is shared than the others have. Maps from token to token are not redistributed; the standard errors
         of the old scores say nothing of the new ones and are left out.
         """
-        dataset = self._valid()
+        dataset = self._single()
         layout = layout_of(dataset)
         if redistribute:
             if layout.kind != EXPLAIN.kind:
@@ -172,7 +173,7 @@ class LigniteAccessor:
         details are divided by the same number as their map, so every sum rule survives. Rows that moved nowhere (see
         `STILL`) become zero.
         """
-        dataset = self._valid()
+        dataset = self._single()
         layout = layout_of(dataset)
         known = ("displacement", "row", "max") if layout.kind == FLOW.kind else ("row", "max")
         by = by or ("displacement" if layout.kind == FLOW.kind else "max")
@@ -264,8 +265,8 @@ class LigniteAccessor:
         """Draw one view into matplotlib's Axes, `ax` or new ones, and return them.
 
         `kind` is, of an explanation, text, bars, layers, heatmap, graph or overlay (of images); of a flow, heatmap,
-        flow (one layer), graph or agreement (all layers). `what` chooses among what the kind can show: `tokens`,
-        `special`, `layer`, `map`, `head`, `k`.
+        flow (one layer), graph or agreement (all layers); of a comparison, scatter or differences. `what` chooses among
+        what the kind can show: `tokens`, `special`, `layer`, `map`, `head`, `k`, `side`.
         """
         return find_late("lignite.views.plots.plot")(self._valid(), kind, ax, **what)
 
@@ -273,9 +274,16 @@ class LigniteAccessor:
         validate(self._dataset)
         return self._dataset
 
+    def _single(self) -> xr.Dataset:
+        """A result of its own; several side by side are asked one by one."""
+        dataset = self._valid()
+        if dataset.attrs["kind"] in COMPARISONS:
+            raise OptionError("a comparison has no tokens of its own: ask the results that it was made of.")
+        return dataset
+
     def _flow_map(self) -> str:
         """The map that flows through the layers, unless another is asked for."""
-        if _kind(self._valid()) == FLOW.kind:
+        if _kind(self._single()) == FLOW.kind:
             return FLOW.default_map
         if "relevance_flow" not in self._dataset:
             raise OptionError(
@@ -286,7 +294,7 @@ class LigniteAccessor:
 
     def _shares(self, map: str, *, residual: float | None) -> tuple[list[int], np.ndarray, np.ndarray]:
         """Layer numbers, lowest first, one row-normalised float64 matrix [target, source] for each; the top's sums."""
-        dataset = self._valid()
+        dataset = self._single()
         is_flow = _kind(dataset) == FLOW.kind
         entry = _map_entry(dataset, map)
         if entry.dims != ("layer", "target", "source"):

@@ -168,7 +168,43 @@ OPTIONAL_CERTIFICATES = frozenset({"total_displacement", "total_gap", "layer_ig_
 """Only methods whose scores promise completeness have the first two, only those that draw their nodes the third; what
 gaps are allowed is missing from files of earlier versions."""
 
-LAYOUTS: Mapping[str, Layout] = {FLOW.kind: FLOW, EXPLAIN.kind: EXPLAIN}
+_SIDES = ("side", "against", "example")
+
+COMPARISON = Layout(
+    kind="comparison",
+    noun="a comparison",
+    default_map="relevance",
+    index={"side": "U", "against": "U", "measure": "U", "example": "i"},
+    maps={name: Map(("side", "token"), adds_over=None) for name in ("relevance", "share", "difference")},
+    others={
+        "agreement": ("measure", *_SIDES),
+        **{f"agreement_{bound}": ("measure", *_SIDES[:2]) for bound in ("mean", "low", "high")},
+        **dict.fromkeys(("value", "start_value", "probability", "predicted", "largest_gap"), ("side", "example")),
+        "chance": ("example",),
+        PICTURE: ("y", "x", "channel"),
+    },
+    token_axes=(TOKEN_AXIS,),
+)
+"""Explanations side by side: along `token` the rows that they have in common, text after text (`example`)."""
+
+_CHANGE = ("measure", "side", "layer")
+
+FLOW_COMPARISON = Layout(
+    kind="flow-comparison",
+    noun="a comparison of flows",
+    default_map="change",
+    index={"side": "U", "measure": "U", "example": "i", **FLOW.index},
+    maps={
+        **{name: Map(("side", "layer", "target", "source"), adds_over=None) for name in ("share", "difference")},
+        "change": Map((*_CHANGE, "example"), adds_over=None),
+        "head_change": Map(("side", "layer", "head", "example"), adds_over=None),
+    },
+    others={f"change_{bound}": _CHANGE for bound in ("mean", "low", "high")},
+    token_axes=FLOW.token_axes,
+)
+
+LAYOUTS: Mapping[str, Layout] = {each.kind: each for each in (FLOW, EXPLAIN, COMPARISON, FLOW_COMPARISON)}
+COMPARISONS = (COMPARISON.kind, FLOW_COMPARISON.kind)
 
 
 def label_name(axis: str, label: str) -> str:

@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
-from lignite.results.schema import EXPLAIN, TOKEN_AXIS, label_name, layout_of
+from lignite.results.schema import COMPARISON, EXPLAIN, FLOW_COMPARISON, TOKEN_AXIS, label_name, layout_of
 
 LABELS = ("token", "word", "special", "start", "stop", "segment", "row", "col")
 
 
 def as_csv(dataset: xr.Dataset) -> bytes:
     """The scores with their tokens; what has no place in a table, such as the request, is left out."""
-    table = _of_tokens(dataset) if layout_of(dataset).kind == EXPLAIN.kind else _of_scores(dataset)
+    kinds = {EXPLAIN.kind: _of_tokens, COMPARISON.kind: _of_rows, FLOW_COMPARISON.kind: _of_changes}
+    table = kinds.get(layout_of(dataset).kind, _of_scores)(dataset)
     return table.to_csv(index=False).encode(errors="backslashreplace")  # a lone surrogate has no UTF-8
 
 
@@ -28,6 +29,25 @@ def _of_tokens(dataset: xr.Dataset) -> pd.DataFrame:
         for layer in dataset["layer"].values:
             columns[f"{name}_{layer}"] = dataset[name].sel(layer=layer).values
     return pd.DataFrame(columns)
+
+
+def _of_rows(dataset: xr.Dataset) -> pd.DataFrame:
+    """A row of a comparison per line: its word, and of every side score, share and difference."""
+    columns = {"example": dataset["of_example"].values} if "of_example" in dataset.coords else {}
+    columns |= {label: dataset[label].values for label in LABELS if label in dataset.coords}
+    for name in COMPARISON.maps:
+        if name in dataset:
+            for side, values in zip(dataset["side"].values, dataset[name].values, strict=True):
+                columns[f"{name}: {side}"] = values
+    return pd.DataFrame(columns)
+
+
+def _of_changes(dataset: xr.Dataset) -> pd.DataFrame:
+    """What changed in every layer of every side."""
+    if "change" not in dataset:
+        return _of_scores(dataset)
+    wide = dataset["change"].to_dataframe("value").reset_index()
+    return wide[["side", "layer", "example", "measure", "value"]]
 
 
 def _of_scores(dataset: xr.Dataset) -> pd.DataFrame:

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import xarray as xr
 
 from lignite.api.flow import flow
 from lignite.data.sentences import Sentence
 from lignite.errors import GridError, InputError
+from lignite.metrics.readings.changes import larger, moved
 from lignite.models.load import Model, load
 from lignite.options import COST, option
 from lignite.results.schema import require_same_grid
-from lignite.studies.relations import difference, mean, shares
 from lignite.studies.roles import NOISE, with_random_weights
 from lignite.studies.study import Study
 from lignite.views.study.compare import report_compare
@@ -77,24 +76,10 @@ class Compare(Study, name="compare"):
             raise InputError(f"the two models read other tokens: {error}") from error
         return xr.Dataset(
             {
-                "changed": ("layer", _moved(before, after, "whole", ("layer", "target", "source"))),
-                "head_changed": (
-                    ("layer", "head"), _moved(before, after, "attention", ("layer", "head", "target", "source")),
-                ),
-                "reweighed": ("layer", _moved(before, after, "mlp", ("layer", "target", "head"))),
-                "larger": ("layer", _larger(before["whole_displacement"], after["whole_displacement"])),
+                "changed": ("layer", moved(before, after)),
+                "head_changed": (("layer", "head"), moved(before, after, "attention")),
+                "reweighed": ("layer", moved(before, after, "mlp")),
+                "larger": ("layer", larger(before, after)),
             },
             {"layer": before["layer"].values, "head": before["head"].values},
-        )  # fmt: skip
-
-
-def _moved(before: xr.Dataset, after: xr.Dataset, name: str, dims: tuple[str, ...]) -> np.ndarray:
-    first, second = (shares(each[name].transpose(*dims).values.astype(np.float64)) for each in (before, after))
-    return mean(difference(first, second), -1)
-
-
-def _larger(before: xr.DataArray, after: xr.DataArray) -> np.ndarray:
-    first, second = (each.transpose("layer", "target").values.astype(np.float64) for each in (before, after))
-    known = (first > 0) & (second > 0)
-    ratio = np.divide(second, first, out=np.ones_like(first), where=known)
-    return mean(np.where(known, np.log2(ratio), np.nan), -1)
+        )

@@ -13,13 +13,14 @@ from lignite.data.examples import Example, draw, read_text
 from lignite.data.sentences import Sentence
 from lignite.data.sources import read_rows
 from lignite.errors import InputError
+from lignite.metrics.readings.changes import shares
 from lignite.models.facts import class_names
 from lignite.models.load import Model
 from lignite.options import COST, option
 from lignite.studies.corpus import ask_sentences, name_of
 from lignite.studies.evidence_by_layer import likeness
 from lignite.studies.examples import OfExamples
-from lignite.studies.relations import entropy, shares
+from lignite.studies.relations import entropy
 from lignite.studies.study import Run
 from lignite.views.study.languages import KINDS, MEASURED, PROBED, report_languages
 from lignite.views.study.layers import SETTLED

@@ -13,9 +13,9 @@ from lignite.api.flow import flow, flow_along
 from lignite.data.sentences import Sentence
 from lignite.errors import GapWarning
 from lignite.metrics.readings.agreement import agreement
+from lignite.metrics.readings.changes import mean
 from lignite.models.load import Model
 from lignite.options import option
-from lignite.studies.relations import mean
 from lignite.studies.study import Study
 from lignite.views.study.paths import report_paths
 from lignite.views.study.report import Report

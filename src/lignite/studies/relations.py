@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lignite.data.sentences import Sentence
+from lignite.metrics.readings.changes import Scores, mean
 
 KINDS = ("itself", "previous", "next", "2-4 before", "2-4 after", "further", "special")
 """Every source is one of these to a target: words by how far they stand, and tokens that are no words."""
@@ -14,8 +15,6 @@ KINDS = ("itself", "previous", "next", "2-4 before", "2-4 after", "further", "sp
 RELATIONS = ("governor", "dependents", "same part of speech")
 """What a treebank says of two words: the one that the target depends on, those that depend on it, those of its kind. A
 source may be several of these, or none."""
-
-Scores = Float[np.ndarray, "*rest target source"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +63,6 @@ def kinds_of(number: Int[np.ndarray, " token"]) -> Int[np.ndarray, "token token"
     return kinds
 
 
-def shares(scores: Scores) -> Scores:
-    """Divide the sizes of a target's scores by their sum; a target that gets nothing has no shares."""
-    sizes = abs(scores)
-    total = sizes.sum(-1, keepdims=True)
-    return np.divide(sizes, total, out=np.full_like(sizes, np.nan), where=total > 0)
-
-
 def by_kind(share: Scores, number: Int[np.ndarray, " token"]) -> Float[np.ndarray, "*rest kind"]:
     """Add up a target's shares by what the source is to it; mean over targets that are words."""
     kinds = kinds_of(number)
@@ -109,17 +101,3 @@ def entropy(share: Scores) -> Float[np.ndarray, "*rest target"]:
     """Compute the entropy of every target's shares, in nats."""
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
     return -(share * logs).sum(-1)
-
-
-def difference(first: Scores, second: Scores) -> Float[np.ndarray, "*rest target"]:
-    """Say which share would have to move to make one distribution of the other (total variation)."""
-    total: np.ndarray = abs(first - second).sum(-1) / 2
-    return total
-
-
-def mean(values: Float[np.ndarray, "*any"], axis: int) -> Float[np.ndarray, "*left"]:
-    """Average what is known; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    total = np.where(known, values, 0).sum(axis)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)

@@ -13,6 +13,7 @@ from lignite.api.flow import flow
 from lignite.data.sentences import Sentence
 from lignite.errors import OptionError
 from lignite.metrics.asking.sanity import draw_noise
+from lignite.metrics.readings.changes import difference, mean, shares
 from lignite.models.load import Model
 from lignite.options import COST, option
 from lignite.results.schema import CIRCUITS
@@ -22,10 +23,7 @@ from lignite.studies.relations import (
     Words,
     by_kind,
     by_relation,
-    difference,
     entropy,
-    mean,
-    shares,
 )
 from lignite.studies.study import Study
 from lignite.views.study.report import Report

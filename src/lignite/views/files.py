@@ -8,6 +8,9 @@ from typing import Any
 import xarray as xr
 
 from lignite.errors import FileError, OptionError
+from lignite.results.schema import COMPARISONS
+from lignite.views.comparison.page import comparison_html, save_comparison_page
+from lignite.views.comparison.picture import save_comparison_picture
 from lignite.views.drawing import ENDINGS as PICTURES
 from lignite.views.explanation.page import explanation_html, save_explanation_page
 from lignite.views.explanation.picture import save_explanation_picture
@@ -26,6 +29,9 @@ def write_view(results: xr.Dataset | Sequence[xr.Dataset], path: str | os.PathLi
     ending = path.suffix.lower()
     if ending not in (*PICTURES, *PAGES):
         raise FileError(f"{path}: unknown ending {ending!r}; use {', '.join((*PICTURES, PAGES[0]))}. Rename the file.")
+    if is_comparison(datasets[0]):
+        _looked_at({**look, "special": None}, refused=tuple(look), noun="a comparison")
+        return (save_comparison_picture if ending in PICTURES else save_comparison_page)(datasets[0], path)
     if is_explanation(datasets[0]):
         chosen = _looked_at(look, refused=OF_FLOW, noun="an explanation")
         return (save_explanation_picture if ending in PICTURES else save_explanation_page)(datasets, path, **chosen)
@@ -36,13 +42,20 @@ def write_view(results: xr.Dataset | Sequence[xr.Dataset], path: str | os.PathLi
 
 
 def page_of(dataset: xr.Dataset, *, tokens: bool, special: str) -> str:
-    """The interactive page of a result."""
+    """The page of a result."""
+    if is_comparison(dataset):
+        return comparison_html(dataset)
     return (explanation_html if is_explanation(dataset) else flow_html)(dataset, tokens=tokens, special=special)
 
 
 def is_explanation(dataset: xr.Dataset) -> bool:
     """Whether a result answers why, or is a flow."""
     return dataset.attrs.get("kind") == "explain"
+
+
+def is_comparison(dataset: xr.Dataset) -> bool:
+    """Whether results stand side by side."""
+    return dataset.attrs.get("kind") in COMPARISONS
 
 
 def _looked_at(look: dict[str, Any], *, refused: Sequence[str], noun: str) -> dict[str, Any]:

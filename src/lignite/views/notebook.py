@@ -15,6 +15,7 @@ from lignite.results.accessor import STILL
 from lignite.results.evaluation import Evaluation
 from lignite.results.notebook import running_shell
 from lignite.views.attributes import model_name
+from lignite.views.comparison.page import comparison_card
 from lignite.views.drawing import choose_ink
 from lignite.views.evaluation.facts import columns_of, facts, heading_of, written_number
 from lignite.views.evaluation.page import evaluation_html
@@ -28,7 +29,7 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.explanation.message import message, unit_of
-from lignite.views.files import is_explanation, page_of
+from lignite.views.files import is_comparison, is_explanation, page_of
 from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores
@@ -66,6 +67,8 @@ def show(result: Any, *, tokens: bool = False, special: str = "show") -> None:
 
 def card_of(result: xr.Dataset | Evaluation) -> str:
     """A result as HTML for a notebook: its answer, its text or table, and how it was computed under a heading."""
+    if isinstance(result, xr.Dataset) and is_comparison(result):
+        return comparison_card(result)
     if isinstance(result, Evaluation):
         return render_part("card.html.j2", kind="evaluate", tones=TONES, **_of_evaluation(result))
     if is_explanation(result):

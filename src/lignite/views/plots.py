@@ -15,6 +15,10 @@ from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.metrics.readings.agreement import agreement
 from lignite.results.evaluation import Evaluation
+from lignite.views.comparison.facts import others_of, reference_of, sides_of, tokens_of
+from lignite.views.comparison.facts import scale_of as scale_of_comparison
+from lignite.views.comparison.picture import draw_scatter
+from lignite.views.comparison.scatter import scatter_of
 from lignite.views.drawing import STYLE, choose_ink, choose_step, fonts_for, on_scale
 from lignite.views.evaluation.facts import line_styles, shown_curves
 from lignite.views.evaluation.picture import draw_panel, share_label
@@ -29,7 +33,7 @@ from lignite.views.explanation.picture import (
     lay_out,
     token_labels,
 )
-from lignite.views.files import is_explanation
+from lignite.views.files import is_comparison, is_explanation
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import choose_map, own_cells, token_axis
 from lignite.views.flow.picture import chosen_part, draw_map, scale_of
@@ -54,6 +58,7 @@ class Look:
     smooth: bool = False
     curve: str | None = None
     fill: str | None = None
+    side: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,26 +85,29 @@ def plot(
     smooth: bool = False,
     curve: str | None = None,
     fill: str | None = None,
+    side: str | None = None,
 ) -> Any:
     """Draw a result into `ax`, or into new Axes; see `dataset.lignite.plot`."""
     able = [name for name, each in KINDS.items() if each.fits(result)]
     if kind not in able:
         needs = f", which needs {KINDS[kind].needs}" if kind in KINDS else ""
         raise OptionError(f"kind={kind!r}{needs}: this result can be drawn as {', '.join(able) or 'nothing'}.")
-    if isinstance(result, xr.Dataset):
+    if isinstance(result, xr.Dataset) and not is_comparison(result):
         result = (arrange if _explains(result) else arrange_flow)(result, tokens=tokens, special=special)
     if ax is None:
         from matplotlib import pyplot  # a notebook shows its figures; nothing else here needs it
 
         ax = pyplot.subplots(layout="constrained")[1]
     with rc_context(STYLE | {"font.family": _families(result)}):
-        KINDS[kind].draw(ax, result, Look(layer, map, head, k, smooth, curve, fill))
+        KINDS[kind].draw(ax, result, Look(layer, map, head, k, smooth, curve, fill, side))
     return ax
 
 
 def _families(result: Any) -> list[str]:
     if not isinstance(result, xr.Dataset):
         return fonts_for("")[0]
+    if is_comparison(result):
+        return fonts_for("".join([*sides_of(result), *map(str, np.ravel(result["text"].values))]))[0]
     axis = "token" if _explains(result) else f"{token_axis(result)}_token"
     return fonts_for("".join(map(str, result[axis].values)) + str(result.attrs.get("text", "")))[0]
 
@@ -272,6 +280,38 @@ def _agreement(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
+# Comparisons
+
+
+def _scatter(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
+    draw_scatter(axes, scatter_of(dataset, _side_of(dataset, look)))
+
+
+def _differences(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
+    side = _side_of(dataset, look)
+    draw_bars(axes, np.nan_to_num(dataset["difference"].transpose("side", "token").values[side].astype(np.float64)))
+    _label(axes, tokens_of(dataset))
+    names = sides_of(dataset)
+    axes.set_title(f"{names[side]} less {names[reference_of(dataset)]}", loc="left", fontsize=9, parse_math=False)
+    axes.set_ylabel(scale_of_comparison(dataset), fontsize=8)
+
+
+def _side_of(dataset: xr.Dataset, look: Look) -> int:
+    """The side that was chosen; else the first beside the reference."""
+    names = dataset["side"].values.tolist()
+    if look.side is None:
+        return others_of(dataset)[0]
+    if look.side not in names:
+        raise OptionError(f"side={look.side!r}: this comparison has {', '.join(names)}; choose one of them.")
+    return names.index(look.side)
+
+
+def _compared(result: Any) -> bool:
+    return (
+        isinstance(result, xr.Dataset) and is_comparison(result) and "difference" in result and "token" in result.dims
+    )
+
+
 # Evaluations
 
 
@@ -311,6 +351,8 @@ KINDS = {
     "overlay": Kind("an explanation of an image", lambda r: _explains(r) and is_image(r), _overlay),
     "agreement": Kind("a flow with composed and whole", lambda r: _flows(r) and {"composed", "whole"} <= set(r),
                       _agreement),
+    "scatter": Kind("a comparison of explanations", _compared, _scatter),
+    "differences": Kind("a comparison of explanations", _compared, _differences),
     "curves": Kind("an evaluation with curves", lambda r: isinstance(r, Evaluation) and len(r.curves) > 0, _curves),
 }  # fmt: skip
 """What can be drawn, by name."""

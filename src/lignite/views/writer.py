@@ -36,6 +36,11 @@ class Writer:
         """The text with nothing that acts on a terminal, in the signs that this one has."""
         return harmless(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
+    def number(self, text: str) -> str:
+        """What numbers are said in, with a hyphen where this console has no minus and no dash."""
+        minus, dash = self.encodable("−", "-"), self.encodable("–", "-")
+        return self.plain(text.replace("−", minus).replace("–", dash))
+
     def share(self, value: float) -> str:
         return format_share(value) if np.isfinite(value) else "-"
 

@@ -1,0 +1,1 @@
+"""Comparisons shown: explanations and flows side by side."""
