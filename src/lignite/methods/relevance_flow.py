@@ -19,7 +19,7 @@ class RelevanceFlow(FromBaseline, WithEnds, Integrated, name="relevance-flow", s
         None,
         "Average with what each token adds when tokens arrive by falling and by rising relevance, absent ones being "
         "the baseline's or deleted; relevance still adds up.",
-        unset="for texts, not for images, where it brings little",
+        unset="for texts, not for images, where they bring little",
         told=True,
     )
     groups: int = option(
