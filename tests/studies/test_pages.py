@@ -26,3 +26,11 @@ def test_every_printed_command_is_understood(line):
 
     assert context.params["data"] is not None
     assert context.params["output"] is not None
+
+
+def test_every_study_was_run_and_its_page_has_the_command():
+    """A study that nobody ran is a promise: what it found, on which model and corpus, stands beside its command."""
+    asked = {shlex.split(*line.values)[0] for line in PRINTED if not line.id.startswith("study-")}
+    own = {name for name, declared in STUDIES.items() if declared.__module__.startswith("lignite.")}
+
+    assert own == asked
