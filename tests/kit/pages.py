@@ -1,5 +1,9 @@
-"""What tests of pages and pictures read: elements, colours as eyes see them, and hostile texts."""
+"""What tests of pages and pictures read: elements, numbers, colours as eyes see them, and hostile texts."""
 
+import base64
+import json
+import re
+import zlib
 from html.parser import HTMLParser
 
 import numpy as np
@@ -36,6 +40,31 @@ class Elements(HTMLParser):
     def handle_data(self, data):
         if self._script:
             self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+
+def meta_of(page: str) -> dict:
+    """What a page tells its module."""
+    return json.loads(Elements(page).scripts["meta"])
+
+
+def blocks_of(page: str) -> dict[str, bytes]:
+    """The blocks of numbers of a page, as its module gets them."""
+    whole = zlib.decompress(base64.b64decode(Elements(page).scripts["blocks"]))
+    return {name: whole[start:end] for name, (start, end) in meta_of(page)["blocks"].items()}
+
+
+def scores_in(block: bytes, columns: int, size: int) -> np.ndarray:
+    """Rows of scores, as they are or rounded: a step for each row, then a byte for each score."""
+    if len(block) == 4 * size:
+        return np.frombuffer(block, "<f4").reshape(-1, columns)
+    rows = size // columns
+    steps, coded = np.frombuffer(block[: 4 * rows], "<f4"), np.frombuffer(block[4 * rows :], "i1")
+    return coded.reshape(rows, columns).astype("f4") * steps[:, None]
+
+
+def static(page: str) -> str:
+    """The page without its scripts and styles."""
+    return re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
 
 
 def lab(colour: np.ndarray) -> np.ndarray:

@@ -158,15 +158,17 @@ def test_words_are_what_a_flow_is_about_unless_tokens_are_asked_for():
     assert tokens.source_token.values.tolist()[2:5] == ["un", "believ", "able"]
 
 
-def test_what_special_tokens_give_is_not_ranked_in_a_flow():
-    """But what they receive is: a classifier reads there."""
+def test_special_tokens_are_not_ranked_in_a_flow():
+    """Neither what they give nor what they receive, unless it is asked for or there is nothing else."""
     dataset = sample_flow(layers=[0])
     dataset["whole"][0] = 0.1
-    dataset["whole"][0, 4, 0], dataset["whole"][0, 0, 6] = 9.0, 8.0
+    dataset["whole"][0, 4, 0], dataset["whole"][0, 0, 6], dataset["whole"][0, 5, 7] = 9.0, 8.0, 7.0
 
-    assert answer(arrange_flow(dataset, tokens=True), "whole").startswith("Strongest: bored → [CLS] in layer 0, +8.00")
-    ranked = strongest(dataset, map="whole", layer=0, k=1, special=True)
-    assert (ranked[0].source, ranked[0].target) == (0, 4)
+    assert answer(arrange_flow(dataset, tokens=True), "whole").startswith("Strongest: nobody → plot in layer 0, +7.00")
+    ranked = strongest(dataset, map="whole", layer=0, k=2, special=True)
+    assert [(each.source, each.target) for each in ranked] == [(0, 4), (6, 0)]
+    (alone,) = strongest(dataset.isel(target=[0]), map="whole", layer=0, k=1)
+    assert (alone.source, alone.target) == (6, 0)
 
 
 # Colours

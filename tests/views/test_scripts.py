@@ -1,4 +1,4 @@
-"""What the pages' scripts compute and draw, run by Node, and by a browser where there is one."""
+"""What the pages' scripts compute, run by Node; and how they are put into a page."""
 
 import base64
 import json
@@ -6,29 +6,26 @@ import os
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kit.pages import Elements
+from tests.kit.pages import blocks_of, meta_of
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation
 
 from lignite.views import markup
 from lignite.views.explanation.page import explanation_html
-from lignite.views.explanation.picture import choose_ink
 from lignite.views.flow.page import flow_html
-from lignite.views.labels import format_score, format_share
+from lignite.views.labels import format_cell, format_score, format_share, typeset
 from lignite.views.markup import WEB, bundle
-from lignite.views.palette import diverging
 from lignite.views.patches.facts import grid_of, overlay_colours, painted, patches, tint
+from lignite.views.payload import EXACT, Payload
+from lignite.views.tones import tone_of
 
 HERE = Path(__file__).parent / "web"
 NODE = shutil.which("node")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-VOID = {"meta", "input", "br", "img", "link", "hr"}
 
 
 def still_flow():
@@ -43,36 +40,13 @@ def still_flow():
     return dataset
 
 
-class Tree(HTMLParser):
-    """The body of a page as lists: tag, attributes, children."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open = [["root", {}, []]]
-        self.feed(re.sub(r"<(script|style|noscript)\b.*?</\1>", "", page, flags=re.DOTALL))
-
-    def handle_starttag(self, tag, attrs):
-        made = [tag, dict(attrs), []]
-        self.open[-1][2].append(made)
-        if tag == "body":
-            self.body = made
-        if tag not in VOID:
-            self.open.append(made)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            while self.open.pop()[0] != tag:
-                pass
-
-    def handle_data(self, data):
-        self.open[-1][2].append(data)
-
-
 def page_of(page: str) -> dict:
-    """Markup, description and numbers of a page."""
-    scripts = Elements(page).scripts
-    blocks = {name.removeprefix("data-"): text for name, text in scripts.items() if name.startswith("data-")}
-    return {"tree": Tree(page).body, "meta": json.loads(scripts["meta"]), "blocks": blocks}
+    """Description and numbers of a page."""
+    return {"meta": meta_of(page), "blocks": {name: coded(block) for name, block in blocks_of(page).items()}}
+
+
+def coded(block: bytes) -> str:
+    return base64.b64encode(block).decode()
 
 
 def listed(values) -> list:
@@ -80,44 +54,40 @@ def listed(values) -> list:
     return [None if np.isnan(value) else float(value) for value in np.ravel(values)]
 
 
-def shares_of(dataset, map: str) -> list:
-    """Shares of every cell, layer by layer, from the accessor's table."""
-    table = dataset.lignite.top(dataset[map].size, map=map)
-    order = [name for name in ("layer", "head", "target", "source") if name in table]
-    return [listed(rows["share"]) for _, rows in table.sort_values(order).groupby("layer")]
-
-
-def paths_of(dataset, target: int | None) -> dict:
-    found = dataset.lignite.paths(10, target=target)
-    return {
-        "target": target,
-        "found": [{"through": path.positions, "sign": path.sign, "strength": path.strength} for path in found],
-    }
-
-
 def flow_numbers() -> dict:
     """A flow's page, and what the accessor says of the flow."""
     dataset = still_flow()
-    attention = {
-        str(place): shares_of(dataset.isel(head=[place]), "attention") for place in range(dataset.sizes["head"])
-    }
-    summed = dataset.assign(
-        whole=dataset.attention.sum("head"), whole_displacement=dataset.attention_displacement.sum("head")
-    )
-    top = dataset.lignite.top(12, map="whole", layer=1)
-    halves = np.array([bits for bits in range(0, 65536, 61) if (bits >> 10) & 31 < 31], dtype="<u2")  # numbers alone
+    words = dataset.lignite.merge_words()
+    chain = dataset.lignite.chain(cumulative=True)
+    step = dataset.isel(layer=[0]), *(dataset.isel(layer=[at]) for at in range(1, 4))
     return {
-        "flow": page_of(flow_html(dataset, tokens=True)),
-        "shares": shares_of(dataset, "whole"),
-        "attentionShares": {**attention, "-1": shares_of(summed, "whole")},
-        "rows": [listed(layer / np.abs(layer).max(1, keepdims=True)) for layer in dataset.whole.values.astype("f8")],
-        "chain": [listed(row) for row in dataset.lignite.chain().values],
-        "paths": [paths_of(dataset, None), paths_of(dataset, 4)],
-        "top": top[["target", "source"]].values.tolist(),
-        "halves": {
-            "bytes": base64.b64encode(halves.tobytes()).decode(),
-            "values": listed(halves.view("<f2").astype("f8") / 8),
+        "flow": page_of(flow_html(dataset)),
+        "shares": [listed(one.lignite.chain()) for one in step],
+        "chain": [listed(row) for row in chain.isel(layer=-1).values],
+        "whole": [listed(layer) for layer in dataset.whole.values],
+        "heads": listed(dataset.whole_heads.isel(layer=2, target=5, source=3)),
+        "words": {
+            "whole": [listed(layer) for layer in words.whole.values],
+            "attention": [listed(layer) for layer in words.attention.sum("head").values],
+            "mlp": [listed(layer) for layer in words.mlp.values],
         },
+        "rounded": rounded(),
+    }
+
+
+def rounded() -> dict:
+    """A block of rounded scores, one of which is no number, and what they were rounded to."""
+    payload = Payload()
+    scores = np.random.default_rng(0).standard_normal((6, 1 + EXACT // 20)).astype("f4")
+    scores[1, 3] = np.nan
+    scores = np.where(np.arange(scores.shape[1]) < 9, scores, np.float32(0))
+    payload.put_rows("x", scores)
+    steps = np.nanmax(np.abs(scores), axis=1, keepdims=True) / 127
+    return {
+        "block": coded(payload.blocks["x"]),
+        "rows": 6,
+        "columns": scores.shape[1],
+        "values": listed(np.round(scores / steps) * steps),
     }
 
 
@@ -129,7 +99,7 @@ def colours() -> dict:
     mixed = np.nan_to_num(painted(where, scores[where.index], smooth=True) / limit)
     shares = np.linspace(-1, 1, 41)
     return {
-        "ink": {hex: choose_ink(hex)[:4] for dark in (False, True) for hex in diverging(dark=dark)},
+        "tones": [[float(share), tone_of(float(share))] for share in np.linspace(-1.2, 1.2, 49)],
         "tints": [[float(share), tint(np.array(share)).tolist()] for share in shares],
         "image": {"meta": {"overlay": overlay_colours()}},
         "mixed": {
@@ -142,41 +112,30 @@ def colours() -> dict:
 
 
 def explanation_numbers() -> dict:
+    """An explained text whose special token says most, and what its tokens hold at every level."""
     dataset = sample_explanation(method="relevance-flow", n_layers=4)
+    dataset["relevance"][0] = 9
     flow = dataset.relevance_flow.values.astype("f8")
-    strongest = [np.argsort(-np.abs(layer), axis=None)[: min(20, np.count_nonzero(layer))] for layer in flow]
     return {
         "explanation": page_of(explanation_html(dataset)),
-        "lines": [np.stack(np.unravel_index(places, flow[0].shape), 1).tolist() for places in strongest],
         "levels": [*(listed(layer.sum(0)) for layer in flow), listed(flow[-1].sum(1))],
     }
 
 
-def image_numbers() -> dict:
-    """An explained image of unknown pixels, its strongest patches by their positions, and its sums as bars."""
-    dataset = sample_image_explanation(grid=(4, 5), n_layers=2, image=False)
-    scores, patch = dataset.relevance.values.astype("f8"), dataset.row.values >= 0
-    strongest = [
-        [place for place in np.argsort(-np.abs(scores), kind="stable") if patch[place] and sign * scores[place] > 0][
-            :10
-        ]
-        for sign in (1, -1)
-    ]
-    sums = [scores[patch & (scores > 0)].sum(), scores[patch & (scores < 0)].sum(), *scores[~patch]]
-    return {
-        "seen": page_of(explanation_html(dataset)),
-        "numbered": [int(dataset.position.values[place]) for places in strongest for place in places],
-        "bars": [abs(size) / max(map(abs, sums)) for size in sums],
-    }
-
-
 def written() -> dict:
-    """Numbers as text, where the scripts and the tables write them alike (signs apart)."""
-    sizes = [1e-4, 0.00123456, 0.1, 0.31415, 1.0, 12.0, 99.95, 123.4, 999.0]
+    """Numbers as text, where the scripts and the tables write them alike."""
+    sizes = [1e-9, 1.234e-5, 1e-4, 0.00123456, 0.1, 0.31415, 1.0, 12.0, 99.95, 123.4, 999.0, 1234.56, 98765.0, 1.53e7]
     values = [0.0, *sizes, *(-size for size in sizes)]
     return {
-        "signed": [[value, format_score(value)] for value in values],
-        "percent": [[value, format_share(value)] for value in values if abs(value) >= 0.001 or value == 0],
+        "signed": [[value, typeset(format_score(value))] for value in values],
+        "percent": [
+            [value, typeset(format_share(value))] for value in values if 0.001 <= abs(value) < 99 or value == 0
+        ],
+        "cells": [
+            [share * limit, limit, format_cell(share * limit, limit)]
+            for limit in (0.003, 0.64, 7.3, 240.0, 3e-6)
+            for share in (-1.0, -0.031, 0.0, 0.004, 0.26, 1.0)
+        ],
     }
 
 
@@ -184,9 +143,7 @@ def written() -> dict:
 def given(tmp_path_factory) -> Path:
     """What the scripts are held against, written by the library at the moment of the test."""
     path = tmp_path_factory.mktemp("web") / "given.json"
-    path.write_text(
-        json.dumps(flow_numbers() | colours() | explanation_numbers() | image_numbers() | written()), encoding="utf-8"
-    )
+    path.write_text(json.dumps(flow_numbers() | colours() | explanation_numbers() | written()), encoding="utf-8")
     return path
 
 
@@ -199,44 +156,6 @@ def test_the_scripts_of_the_pages_keep_their_word(file, given):
     ran = subprocess.run([NODE, "--test", str(file)], env=environment, capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-TWICE = """<!doctype html><html><head><meta charset="utf-8"><style>{css}</style></head><body>
-<div class="flow">{flow}</div><div class="flow">{flow}</div><div class="explain">{explanation}</div>
-{data}<script>{code}</script></body></html>"""
-
-MOUNTS = """
-const bytes = (page, name) => kit.bytes(page.blocks[name]);
-const mount = (how, root, page) => how.mount(root, {meta: page.meta, block: (name) => bytes(page, name)});
-const pages = JSON.parse(document.getElementById("pages").textContent), roots = document.querySelectorAll("body > div");
-mount(flow, roots[0], pages.flow); mount(flow, roots[1], pages.flow); mount(explain, roots[2], pages.explanation);
-const map = roots[0].querySelector('[data-name="map"]');
-map.value = "attention"; map.dispatchEvent(new Event("change"));
-"""
-
-
-@pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
-def test_a_browser_shows_three_pages_in_one_document(tmp_path):
-    """As a notebook would: two flows, of which one is changed, and an explanation."""
-    pages = {"flow": flow_html(still_flow()), "explanation": explanation_html(sample_explanation())}
-    bodies = {name: re.search(r"<body.*?>(.*?)<script", page, re.DOTALL)[1] for name, page in pages.items()}
-    css = "".join(WEB.joinpath(f"{name}.css").read_text("utf-8") for name in ("base", "flow", "explain", "picture"))
-    payloads = {name: {key: page_of(page)[key] for key in ("meta", "blocks")} for name, page in pages.items()}
-    data = f'<script type="application/json" id="pages">{json.dumps(payloads).replace("<", chr(92) + "u003c")}</script>'
-    document = TWICE.format(css=css, data=data, code=bundle("flow", "explain", then=MOUNTS), **bodies)
-    (tmp_path / "twice.html").write_text(document, encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
-
-    shown = subprocess.run(
-        [*command, "--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path}/twice.html"],
-        capture_output=True, text=True, check=True, timeout=120,
-    ).stdout  # fmt: skip
-
-    titles = re.findall(r'data-name="heat-title">(.*?)</span>', shown)
-    assert titles == ["Layer 0: attention: states to heads, heads added up", "Layer 0: whole block: states to states"]
-    assert len(re.findall(r'data-name="paths"[^>]*><tbody>|data-name="paths"[^>]*><tr', shown)) == 2
-    assert 'data-name="verdict">The model says positive' in shown
-    assert "unbelievable" in re.search(r'data-name="for" .*', shown, re.DOTALL)[0]
 
 
 @pytest.mark.parametrize(
@@ -281,3 +200,8 @@ def test_a_module_reads_in_one_breath(module):
 
     assert len(source.splitlines()) <= 500
     assert max(functions_of(source)) <= 60
+
+
+def test_the_scripts_stay_small():
+    """Sentence, lists and tables are written by Python; scripts explore them."""
+    assert sum(len(module.read_text("utf-8").splitlines()) for module in WEB.glob("*.js")) < 1600

@@ -5,6 +5,7 @@ from typing import Any
 
 import xarray as xr
 
+from lignite.views.labels import model_title, without_folders
 from lignite.wording import one_line
 
 
@@ -29,7 +30,7 @@ def written(value: object) -> str:
         return ", ".join(map(written, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return one_line(f"{value:.4g}" if isinstance(value, float) else str(value))
+    return without_folders(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
 def options(dataset: xr.Dataset) -> dict[str, str]:
@@ -41,4 +42,4 @@ def options(dataset: xr.Dataset) -> dict[str, str]:
 def model_name(dataset: xr.Dataset) -> str:
     """The model with its revision, where one is known."""
     revision = dataset.attrs.get("revision")
-    return one_line(str(dataset.attrs.get("model", ""))) + (f" @ {one_line(str(revision))}" if revision else "")
+    return model_title(str(dataset.attrs.get("model", ""))) + (f" @ {one_line(str(revision))}" if revision else "")

@@ -1,5 +1,6 @@
 """How tokens, texts and numbers are written in every view."""
 
+import re
 from pathlib import PurePath
 
 import numpy as np
@@ -33,7 +34,7 @@ def _visible_character(character: str) -> str:
 
 
 def model_title(name: str) -> str:
-    """A model's name in a heading: of a local folder the last part.
+    """A model's name in a view: of a local folder the last part.
 
     Examples
     --------
@@ -41,7 +42,23 @@ def model_title(name: str) -> str:
     ('sst-minilm', 'google/bert', 'tiny-sentiment')
     """
     name = one_line(name)
-    return PurePath(name).name if PurePath(name).is_absolute() else name
+    return PurePath(name).name if PurePath(name).is_absolute() else without_folders(name)
+
+
+_FOLDERS = re.compile(
+    r"(?<![^\s=:,'\"(])(?:[A-Za-z]:[\\/]|~/|/)(?:[^\s/\\]+[\\/])+(?=[^\s/\\])|(?<![^\s=:,'\"(])~/(?=\w)"
+)
+
+
+def without_folders(text: str) -> str:
+    """A line in which files and folders of this machine are named by their last part alone: a view is passed on.
+
+    Examples
+    --------
+    >>> without_folders("lignite evaluate /home/me/data/a.jsonl --model ~/m/sst -o x.html")
+    'lignite evaluate a.jsonl --model sst -o x.html'
+    """
+    return _FOLDERS.sub("", one_line(text))
 
 
 def format_score(value: float) -> str:
@@ -49,12 +66,39 @@ def format_score(value: float) -> str:
 
     Examples
     --------
-    >>> format_score(0.12345), format_score(-1234.5), format_score(0.0)
-    ('+0.123', '-1.23e+03', '0')
+    >>> format_score(0.12345), format_score(-1234.5), format_score(123456.0), format_score(0.0)
+    ('+0.123', '-1234', '+1.23e+05', '0')
     """
     if value == 0:
         return "0"
-    return f"{value:+#.3g}".rstrip(".")
+    return f"{value:+.0f}" if 1000 <= abs(value) < 1e5 else f"{value:+#.3g}".rstrip(".")
+
+
+def typeset(number: str) -> str:
+    """A number as a page sets it: with a minus as long as a plus, and no sign of a computer's exponent.
+
+    Examples
+    --------
+    >>> typeset("-0.926"), typeset("-1.23e-05"), typeset("+1.23e+05")
+    ('−0.926', '−1.23e−5', '+1.23e5')
+    """
+    return re.sub(r"e\+?(−?)0*(\d)", r"e\1\2", number.replace("-", "−"))
+
+
+def format_cell(value: float, limit: float) -> str:
+    """A number in a coloured cell, set for a page and as fine as the colours, which end at `limit`.
+
+    Examples
+    --------
+    >>> format_cell(0.3126, 0.64), format_cell(-0.004, 0.64), format_cell(12.3, 40.0), format_cell(float("nan"), 1.0)
+    ('+0.31', '0', '+12', '–')
+    """
+    if not np.isfinite(value):
+        return "–"
+    if limit < 1e-4 or limit >= 1e5:
+        return typeset(f"{value:+#.2g}") if value else "0"
+    size = f"{abs(value):.{max(0, 1 - int(np.floor(np.log10(limit))))}f}"
+    return f"{'−' if value < 0 else '+'}{size}" if float(size) else "0"
 
 
 def format_share(value: float) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lignite.errors import FileError
 from lignite.files import write_whole
-from lignite.views.labels import format_score, format_share, visible_token
+from lignite.views.labels import format_cell, format_score, format_share, typeset, visible_token
 from lignite.views.payload import Payload
+from lignite.views.tones import TONES
 from lignite.wording import harmless
 
 WEB = files("lignite.views").joinpath("web")
@@ -32,8 +33,9 @@ def render(kind: str, *, payload: Payload | None = None, **values: Any) -> str:
     values["css"] = Markup("\n".join(_source(f"{name}.css") for name in styles))
     if payload:
         values["js"] = Markup(bundle(kind, "page", then=f"page.open({kind}.mount);"))
-        values["blocks"] = {name: base64.b64encode(block).decode() for name, block in payload.blocks.items()}
-        values |= {"meta": payload.meta, "notes": payload.notes}
+        meta, blocks = payload.packed()
+        values |= {"meta": meta, "blocks": base64.b64encode(blocks).decode(), "notes": payload.notes}
+    values["tones"] = Markup(_tones(".%s"))
     return _environment().get_template(f"{kind}.html.j2").render(kind=kind, **values)
 
 
@@ -46,12 +48,35 @@ DARK = (
 """How JupyterLab, VS Code, Colab and documents say that the room is dark."""
 
 
+def _tones(where: str, *, dark: str = "") -> str:
+    """Rules for the tones of scores, in a light room and, by selector or by the room itself, in a dark one."""
+    light, night = (
+        "\n".join(
+            f"{before}{where % name} {{ background-color: {ground}; color: {ink}; }}"
+            for name, (ground, ink) in TONES[room].items()
+        )
+        for room, before in (("light", ""), ("dark", dark))
+    )
+    return f"{light}\n{night}" if dark else f"{light}\n@media screen and (prefers-color-scheme: dark) {{\n{night}\n}}"
+
+
+_RIGHT_TO_LEFT = re.compile(
+    r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+(?:[ '\"-][\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]+)*"
+)
+
+
+def _sentence(text: str) -> Markup:
+    """Words and numbers side by side: numbers as elsewhere, words that are read from the right kept by themselves."""
+    escaped = str(escape(harmless(re.sub(r"(?<=\s)-(?=\d)", "−", text))))
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", escaped))  # escaped above
+
+
 def render_part(template: str, **values: Any) -> str:
     """A part of somebody else's document, with its style: everything in it is inside one element."""
     css, dark = _source("card.css"), f":is({', '.join(DARK)})"
-    tones = "--ink: #e9e7e2; --dim: #9b9da1; --line: #33363b; --card: #1d1f23; --warn: #f0a05a;"
-    css += f"{dark} {{ {tones} }}\n"
-    return _environment().get_template(template).render(css=Markup(css), dark=Markup(dark), **values)
+    room = "--ink: #e9e7e2; --dim: #9b9da1; --line: #33363b; --card: #1d1f23; --warn: #f0a05a;"
+    css += f"{dark} {{ {room} }}\n{_tones('.lignite-card .%s', dark=dark.replace(' .lignite-card', '') + ' ')}"
+    return _environment().get_template(template).render(css=Markup(css), **values)
 
 
 def bundle(*modules: str, then: str) -> str:
@@ -110,9 +135,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_function"] = lambda value, **how: json.dumps(_harmless(value), **how)
-    environment.filters["share"] = format_share
-    environment.filters["score"] = format_score
+    environment.filters["share"] = lambda value: typeset(format_share(value))
+    environment.filters["score"] = lambda value: typeset(format_score(value))
+    environment.filters["cell"] = format_cell
     environment.filters["token"] = visible_token
+    environment.filters["sentence"] = _sentence
     environment.filters["measure"] = _measure
     return environment
 
@@ -131,7 +158,7 @@ def _harmless(value: Any) -> Any:
 def _measure(value: float, signed: bool = False) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:+.2f}" if signed else f"{value:.3g}"
+    return typeset(f"{value:+.2f}" if signed else f"{value:.3g}")
 
 
 def _source(name: str) -> str:

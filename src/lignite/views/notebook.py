@@ -16,7 +16,6 @@ from lignite.results.evaluation import Evaluation
 from lignite.results.notebook import running_shell
 from lignite.views.attributes import model_name
 from lignite.views.comparison.page import comparison_card
-from lignite.views.drawing import choose_ink
 from lignite.views.evaluation.facts import columns_of, facts, heading_of, written_number
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.explanation.facts import (
@@ -30,25 +29,16 @@ from lignite.views.explanation.facts import (
 )
 from lignite.views.explanation.message import message, unit_of
 from lignite.views.files import is_comparison, is_explanation, page_of
-from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part
+from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores
 from lignite.views.labels import clipped_note, format_score, limit_of, visible_token
 from lignite.views.markup import frame, render_part
-from lignite.views.palette import COLD, DARK_COLD, DARK_WARM, WARM
 from lignite.views.patches.facts import enlarged, is_image, overlaid, png
+from lignite.views.tones import tone_of
 
 LISTED = 8
 WIDE = 320  # pixels of an image
-TONES = {
-    room: {
-        f"{sign}{step}": (tone, choose_ink(tone))
-        for sign, tones in (("f", warm), ("a", cold))
-        for step, tone in enumerate(tones, start=1)
-    }
-    for room, warm, cold in (("light", WARM, COLD), ("dark", DARK_WARM, DARK_COLD))
-}
-"""Ground and ink of the five tones that speak for (f) and against (a), in a light and in a dark room."""
 
 
 def show(result: Any, *, tokens: bool = False, special: str = "show") -> None:
@@ -70,23 +60,10 @@ def card_of(result: xr.Dataset | Evaluation) -> str:
     if isinstance(result, xr.Dataset) and is_comparison(result):
         return comparison_card(result)
     if isinstance(result, Evaluation):
-        return render_part("card.html.j2", kind="evaluate", tones=TONES, **_of_evaluation(result))
+        return render_part("card.html.j2", kind="evaluate", **_of_evaluation(result))
     if is_explanation(result):
-        return render_part("card.html.j2", kind="explain", tones=TONES, **_of_explanation(arrange(result)))
-    return render_part("card.html.j2", kind="flow", tones=TONES, **_of_flow(arrange_flow(result)))
-
-
-def tone_of(share: float) -> str:
-    """Which of the five tones of its sign a share of the largest score has; none below a twentieth.
-
-    Examples
-    --------
-    >>> tone_of(0.04), tone_of(0.05), tone_of(-0.5), tone_of(7.0)
-    ('', 'f1', 'a3', 'f5')
-    """
-    if not abs(share) >= 0.05:
-        return ""
-    return f"{'f' if share > 0 else 'a'}{min(5, 1 + int(5 * abs(share)))}"
+        return render_part("card.html.j2", kind="explain", **_of_explanation(arrange(result)))
+    return render_part("card.html.j2", kind="flow", **_of_flow(arrange_flow(result)))
 
 
 def _of_explanation(dataset: xr.Dataset) -> dict[str, Any]:
@@ -137,7 +114,7 @@ def _read(dataset: xr.Dataset, name: str) -> tuple[str, list[tuple[int, list[tup
     if "source" not in dataset[name].dims:
         return "", []
     scores: Float[np.ndarray, "layer target source"] = one_part(dataset, name)[0].values.astype(np.float64)
-    place = 0 if dataset.target_special.values[0] else scores.shape[1] - 1
+    place = reader_of(dataset)
     read = scores[:, place].copy()
     own = dataset.source.values == dataset.target.values[place]
     limit = limit_of(read[:, ~own])

@@ -1,81 +1,100 @@
 /** What the scripts compute is what the library computes: one result says one thing, on a page and in Python. */
 import assert from "node:assert/strict";
 import test from "node:test";
-import { Element } from "./dom.mjs";
-import { distance, given, load, payload } from "./given.mjs";
+import "./dom.mjs";
+import { bytes, distance, given, load, payload } from "./given.mjs";
 
-const kit = await load("kit"), { Scores } = await load("flow_scores"), { Paths } = await load("flow_paths");
+const kit = await load("kit"), ways = await load("ways"), flows = await load("flow_scores");
 const picture = await load("picture"), explained = await load("explain_scores");
-const SINGLE = 1e-6; // float32 holds seven digits, and shares are near one
+const SINGLE = 1e-5; // float32 holds seven digits, and shares of small sums lose some of them
 
 function flow(more = {}) {
-  const state = { map: "whole", part: -1, norm: "score", scale: "shared", special: false, diagonal: false, token: 0, node: null, ...more };
-  const scores = new Scores(payload(given.flow, kit.bytes), state);
-  return { scores, paths: new Paths(scores), state };
+  const state = { units: "tokens", map: "whole", layer: 0, part: -1, special: false, token: -1, node: "", ...more };
+  return new flows.Scores(payload(given.flow), { state });
 }
 
-test("a share is the score divided by its target's displacement, none where the target moved nowhere", () => {
+function explanation(more = {}) {
+  const state = { entry: 0, units: "tokens", special: "show", map: "", row: 0, scale: "shared", token: -1, node: "", ...more };
+  return new explained.Scores(payload(given.explanation), { state });
+}
+
+test("a share is the score divided by the sum of its row, and a target that moved nowhere is its own only source", () => {
+  const scores = flow();
   for (const [layer, expected] of given.shares.entries()) {
-    assert.ok(distance([...flow({ norm: "share" }).scores.display(layer)], expected) < SINGLE);
+    const made = ways.sharesOf(scores.of(scores.map, layer), scores.view.targets, scores.meta.still);
+    assert.ok(distance([...made], expected) < SINGLE);
   }
 });
 
-test("a token receives its row, and gives its column", () => {
-  const { tokens } = given.flow.meta, token = 5;
-  const { scores } = flow({ norm: "share", token }), cell = (target, source) => given.shares[2][target * tokens.length + source];
-  assert.ok(distance([...scores.followed(2, "receives")], tokens.map((_, source) => cell(token, source))) < SINGLE);
-  assert.ok(distance([...scores.followed(2, "gives")], tokens.map((_, target) => cell(target, token))) < SINGLE);
-});
-
-test("of split displacements a part has its own, and all together their sum", () => {
-  for (const [part, layers] of Object.entries(given.attentionShares)) {
-    for (const [layer, expected] of layers.entries()) {
-      assert.ok(distance([...flow({ map: "attention", norm: "share", part: Number(part) }).scores.display(layer)], expected) < 1e-5);
-    }
-  }
-});
-
-test("relative to its largest, a row keeps its proportions", () => {
-  for (const [layer, expected] of given.rows.entries()) assert.ok(distance([...flow({ norm: "row" }).scores.display(layer)], expected) < SINGLE);
-});
-
-test("what reaches a node is its row of the chain", () => {
-  const { paths, scores } = flow(), level = given.flow.meta.layers.length;
+test("what leads to a token after the last layer is its row of the chain", () => {
   for (const [token, expected] of given.chain.entries()) {
-    assert.ok(distance([...paths.reaching(scores.map, { level, token }).levels[0]], expected) < 1e-5);
+    const scores = flow({ node: `${given.flow.meta.layers.length},${token}` });
+    assert.ok(distance([...scores.tree(scores.map).levels[0]], expected) < 1e-4);
   }
 });
 
-test("the strongest paths are those that the accessor finds, to any token and to one", () => {
-  for (const { target, found } of given.paths) {
-    const { paths, scores, state } = flow();
-    state.node = target === null ? null : { level: given.flow.meta.layers.length, token: target };
-    const here = paths.strongPaths(scores.map);
-    assert.deepEqual(here.map(({ through, sign }) => ({ through, sign })), found.map(({ through, sign }) => ({ through, sign })));
-    assert.ok(distance(here.map(({ strength }) => strength), found.map(({ strength }) => strength)) < SINGLE);
+test("a graph opens on the token from which the answer is read", () => {
+  const scores = flow(), tree = scores.tree(scores.map);
+  assert.deepEqual([tree.level, tree.token], [given.flow.meta.layers.length, 0]);
+  assert.equal(flow({ units: "words" }).reader, 0);
+});
+
+test("hidden special tokens lead nowhere", () => {
+  const scores = flow({ special: true, node: `${given.flow.meta.layers.length},3` }), { levels, edges } = scores.tree(scores.map);
+  scores.view.special.forEach((special, token) => { if (special) assert.equal(levels[0][token], 0); });
+  assert.ok(edges.every(({ source }) => !scores.view.special[source]));
+});
+
+test("tokens are added up to words, heads to their sum", () => {
+  for (const [name, layers] of Object.entries(given.words)) {
+    const scores = flow({ units: "words", map: name });
+    for (const [layer, expected] of layers.entries()) assert.ok(distance([...scores.of(scores.map, layer)], expected) < 1e-4);
   }
 });
 
-test("the strongest scores of a layer come in the order of the table", () => {
-  const { scores } = flow(), values = scores.of(scores.map, 1), width = scores.columnsOf(scores.map), best = new kit.Best(given.top.length);
-  values.forEach((value, cell) => { if (best.takes(Math.abs(value))) best.add(Math.abs(value), { cell }); });
-  assert.deepEqual(best.found.map(({ cell }) => [Math.floor(cell / width), cell % width]), given.top);
+test("a token receives its row and gives its column, and a line has its heads", () => {
+  const scores = flow(), n = scores.view.tokens.length, at = (target, source) => given.whole[2][target * n + source];
+  assert.ok(distance([...scores.followed(2, 5, "receives")], scores.view.tokens.map((_, source) => at(5, source))) < SINGLE);
+  assert.ok(distance([...scores.followed(2, 5, "gives")], scores.view.tokens.map((_, target) => at(target, 5))) < SINGLE);
+  assert.ok(distance(scores.headsOf(2, 5, 3).values, given.heads) < SINGLE);
 });
 
-test("half precision is read as numpy writes it", () => {
-  const found = kit.numbers(kit.bytes(given.halves.bytes), "float16", 3);
-  assert.equal(distance([...found], given.halves.values), 0);
+test("scores that are rounded on the page are read as they were rounded", () => {
+  const { block, rows, columns, values } = given.rounded, made = kit.scoresOf(bytes(block), rows * columns, columns);
+  assert.ok(distance([...made], values) < 1e-7);
+  assert.deepEqual([...kit.scoresOf(bytes(block), rows * columns, columns, 2, 3)], [...made.subarray(2 * columns, 5 * columns)]);
 });
 
-test("a share has the colour of the scale, and the ink that reads better on it", () => {
-  for (const hexes of [given.flow.meta.palette.light, given.flow.meta.palette.dark]) {
-    const palette = new kit.Palette(hexes);
-    hexes.forEach((hex, stop) => {
-      const share = (2 * stop) / (hexes.length - 1) - 1;
-      assert.equal(palette.css(share), `rgb(${kit.channels(hex).join(" ")})`);
-      assert.equal(palette.ink(share), given.ink[hex]);
-    });
-  }
+test("what the answer is made of holds at every level what the layers hold", () => {
+  const { levels, edges } = explanation().tree();
+  for (const [level, expected] of given.levels.entries()) assert.ok(distance([...levels[level]], expected) < 2e-2); // up to the layers' gaps
+  for (let at = 1; at < edges.length; at += 1) assert.ok(Math.abs(edges[at].value) <= Math.abs(edges[at - 1].value));
+});
+
+test("a layer keeps as many lines as there is room for, the strongest", () => {
+  const edges = [5, 4, 3, 2, 1].flatMap((value) => [{ layer: 0, value }, { layer: 1, value: value / 10 }]);
+  assert.deepEqual(ways.strongestLines(edges, 4, 2).map(({ layer, value }) => [layer, value]), [[0, 5], [1, 0.5], [0, 4], [1, 0.4]]);
+});
+
+test("special tokens are ranked where that is asked for, and hidden where that is", () => {
+  const ranked = (special) => { const scores = explanation({ special }); return scores.ranked(scores.row(0), scores.tokens(), 1); };
+  assert.ok(!ranked("show").includes(0));
+  assert.equal(ranked("rank")[0], 0); // it says most
+  assert.ok(!ranked("hide").includes(0));
+});
+
+test("the largest of many come largest first, and of equals the first", () => {
+  const sizes = [1, 3, 0, 3, 2, NaN];
+  assert.deepEqual(kit.largestPlaces(sizes.length, 3, (at) => sizes[at]), [1, 3, 4]);
+});
+
+test("a share has the tone that the page has it in, and a part keeps its other classes", () => {
+  for (const [share, tone] of given.tones) assert.equal(kit.toneOf(share), tone);
+  const part = { className: "f3 special on" };
+  kit.paint(part, -0.55);
+  assert.equal(part.className, "a6 special on");
+  kit.paint(part, 0);
+  assert.equal(part.className, "special on");
 });
 
 test("patches have the colours of the picture", () => {
@@ -92,30 +111,14 @@ test("between the centres of patches scores are mixed as in the picture", () => 
   assert.ok(distance(seen(data), seen(expected)) <= 2.5); // of 255; the script has a colour for every 256th share
 });
 
-test("numbers are written as in the tables", () => {
-  for (const [value, text] of given.signed) assert.equal(kit.signed(value).replace("−", "-"), text);
-  for (const [value, text] of given.percent) assert.equal(kit.percent(value).replace("−", "-"), text);
-  assert.deepEqual([12345.6, 123456, 0.00001234].map((value) => kit.digits(value)), ["12346", "1.23e5", "1.23e−5"]);
+test("numbers are written as in the page's own tables", () => {
+  for (const [value, text] of given.signed) assert.equal(kit.signed(value), text);
+  for (const [value, text] of given.percent) assert.equal(kit.percent(value), text);
+  for (const [value, limit, text] of given.cells) assert.equal(kit.cellText(value, limit), text);
   for (const nothing of [NaN, Infinity, null, undefined]) for (const write of [kit.digits, kit.signed, kit.percent]) assert.equal(write(nothing), "–");
 });
 
-test("the lines of a flow are its strongest, and its levels hold what the layers hold", () => {
-  const state = { entry: 0, units: "tokens", special: "show", map: "", row: 0, scale: "shared", token: -1 };
-  const scores = new explained.Scores(payload(given.explanation, kit.bytes), state), { lines, sums } = scores.wholeFlow();
-  for (const [layer, expected] of given.lines.entries()) {
-    assert.deepEqual(lines[layer].slice(0, expected.length).map(({ source, target }) => [target, source]), expected);
-  }
-  for (const [level, expected] of given.levels.entries()) assert.ok(distance([...sums[level]], expected) < 1e-5);
-});
-
-test("cells are painted row by row, and of cells that share a pixel the largest is seen", () => {
-  const palette = new kit.Palette(given.flow.meta.palette.light), shares = [[0.1, -0.9, 0.3], [NaN, 0.5, -0.2]];
-  const painted = (width) => {
-    const canvas = new Element("canvas");
-    kit.paintCells(canvas.getContext(), { left: 0, top: 0, width, height: 2 }, [0, 1], [0, 1, 2], (row, column) => shares[row][column], palette);
-    return [...new Uint32Array(canvas.image.data.buffer)];
-  };
-  const colours = (cells) => cells.map((share) => palette.pixel(share));
-  assert.deepEqual(painted(30), colours(shares.flat()));
-  assert.deepEqual(painted(1), colours([-0.9, 0.5]));
+test("words of any length are cut in one step", () => {
+  assert.equal(kit.clip("a".repeat(1e6), 10), `${"a".repeat(9)}…`);
+  assert.equal(kit.clip("short", 10), "short");
 });

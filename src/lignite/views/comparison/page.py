@@ -42,7 +42,7 @@ from lignite.views.comparison.scatter import scatter_of
 from lignite.views.labels import clipped_note, format_share
 from lignite.views.markup import render, render_part, write_page
 from lignite.views.patches.facts import enlarged, ground, laid_over, painted, patches, png
-from lignite.views.tones import TONES, tone_of
+from lignite.views.tones import tone_of
 from lignite.wording import shorten
 
 TEXTS, WORDS, LISTED = 12, 200, 12
@@ -96,7 +96,6 @@ def _told(dataset: xr.Dataset) -> dict[str, Any]:
     return {
         "names": names,
         "reference": names[reference_of(dataset)],
-        "tones": TONES,
         "differences": differences(dataset),
         "settings": [(name, values) for name, values in settings(dataset) if values != names],
         "shared": shared(dataset),

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.results.evaluation import MEAN, Evaluation
+from lignite.views.labels import model_title, without_folders
 from lignite.views.palette import COLD, WARM
-from lignite.wording import one_line
 
 COLOURS = (WARM[3], COLD[3], "#1f8a62", "#a0457f", "#8a6d00", "#5b9bcd", "#4f4f4f", "#d18b2c")
 """Told apart with most colour blindness; beyond eight, dashes tell the rest apart. `random` is a grey dotted line."""
@@ -116,11 +116,11 @@ def _marks(evaluation: Evaluation, metric: str, fill: str) -> dict[str, str]:
 def facts(evaluation: Evaluation) -> dict[str, str]:
     """What was measured on what, in words."""
     attrs = evaluation.attrs
-    model = one_line(str(attrs["model"])) + (f" @ {attrs['revision']}" if attrs["revision"] else "")
+    model = model_title(str(attrs["model"])) + (f" @ {attrs['revision']}" if attrs["revision"] else "")
     told = {
         "model": model,
         "weights": f"sha256 {attrs['model_sha256']}",
-        "data": f"{one_line(str(attrs['data']))}, {attrs['n_examples']} examples",
+        "data": f"{without_folders(str(attrs['data']))}, {attrs['n_examples']} examples",
     }
     if attrs.get("coverage"):
         told["scores"] = f"known for {attrs['coverage']} examples, on which all rows are compared"
@@ -133,7 +133,7 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
         "lignite": str(attrs["lignite_version"]),
     }
     if attrs.get("command"):
-        told["command"] = one_line(str(attrs["command"]))
+        told["command"] = without_folders(str(attrs["command"]))
     return told
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import xarray as xr
 
-from lignite.views.explanation.facts import strongest
-from lignite.views.explanation.payload import pack_explanations
-from lignite.views.labels import model_title
+from lignite.views.explanation.payload import check_explanations, pack_explanations, views_of
+from lignite.views.explanation.together import classes_of, continuation_of, with_differences
+from lignite.views.explanation.written import write_entry
+from lignite.views.labels import format_score, model_title
 from lignite.views.markup import frame, render, write_page
 from lignite.views.payload import MAX_BYTES
 from lignite.wording import shorten
@@ -25,24 +26,44 @@ def explanation_html(
     """The page as text: one explanation, or several to choose from and to compare.
 
     `tokens`, `special` and, for images, `smooth` (colours mixed between the patches) say how the page opens; its reader
-    can change them. Relevance flows, one matrix per layer, are left out where all of them would take more than
-    `max_bytes`; the page says so.
+    can change them. Explanations of several classes of one text are chosen by chips, with their differences; those of
+    the tokens that a model went on with stand in one matrix. Relevance flows, one matrix per layer, are left out where
+    all of them would take more than `max_bytes`; the page says so.
     """
     datasets = [results] if isinstance(results, xr.Dataset) else list(results)
-    payload = pack_explanations(datasets, tokens=tokens, special=special, smooth=smooth, max_bytes=max_bytes)
-    entries = payload.meta["entries"]
+    check_explanations(datasets, special)
+    shown = with_differences(datasets)
+    views = [views_of(dataset) for dataset in shown]
+    payload = pack_explanations(views, tokens=tokens, special=special, smooth=smooth, max_bytes=max_bytes)
+    entries = [write_entry(at, each, tokens=tokens, special=special) for at, each in enumerate(views)]
     models = list(dict.fromkeys(entry["model"] for entry in entries))
     title = ", ".join(map(model_title, models[:3]))
-    first = entries[0]["text"] if len(entries) == 1 else f"{len(entries)} explanations"
+    first = entries[0]["text"] if len(datasets) == 1 else f"{len(datasets)} explanations"
     return render(
         "explain",
         title=shorten(f"{title}: {first}" if first else title, 80),
         models=models,
-        revision=str(datasets[0].attrs.get("revision", "")) if len(models) == 1 else "",
         entries=entries,
-        strongest=[strongest(dataset, 10) for dataset in datasets],
+        chips=_chips(datasets),
+        asked=len(datasets),
+        continuation=continuation_of(datasets),
+        alone=len({entry["text"] for entry in entries}) == 1,
+        layered=any(entry["opened"].tables for entry in entries),
+        special=special,
+        format_score=format_score,
         payload=payload,
     )
+
+
+def _chips(datasets: Sequence[xr.Dataset]) -> dict[int, list[int]]:
+    """For every explanation of one of several classes of a text: the numbers of all and of their differences."""
+    found: dict[int, list[int]] = {}
+    behind = len(datasets)
+    for members in classes_of(datasets):
+        group = [*members, *range(behind, behind + len(members) - 1)]
+        behind += len(members) - 1
+        found |= dict.fromkeys(group, group)
+    return found
 
 
 def save_explanation_page(results: xr.Dataset | Sequence[xr.Dataset], path: str | Path, **how: Any) -> Path:

@@ -125,6 +125,11 @@ def choose_map(dataset: xr.Dataset, map: str | None) -> str:
     return map
 
 
+def reader_of(dataset: xr.Dataset) -> int:
+    """The place on the target axis from which the answer is read: a class token in front, or the last token."""
+    return 0 if bool(dataset.target_special.values[0]) else dataset.sizes["target"] - 1
+
+
 def displacement_of(dataset: xr.Dataset, map: str) -> xr.DataArray | None:
     """What the scores of each target should add up to; a split of the whole block shares that of `whole`."""
     whole = "whole" if map.startswith("whole_") else map
@@ -192,7 +197,7 @@ def strongest(
 ) -> list[Score]:
     """The k largest scores of one layer by magnitude; without `diagonal`, between different tokens only.
 
-    What `special` tokens give is ranked only where they are asked for; what they receive always is.
+    What `special` tokens give and receive is ranked only where they are asked for, or where there is nothing else.
     """
     scores = dataset[map].sel(layer=layer)
     magnitude = np.abs(np.nan_to_num(scores.values.astype("float64")))
@@ -200,6 +205,8 @@ def strongest(
         magnitude[np.broadcast_to(own_cells(dataset), magnitude.shape)] = -1
     if not special and "source" in scores.dims:
         magnitude[..., dataset.source_special.values] = -1
+        if not dataset.target_special.values.all():
+            magnitude[..., dataset.target_special.values, :] = -1
     order = np.argsort(-magnitude, axis=None, kind="stable")[:k]
     return list(_entries(dataset, map=map, layer=layer, flat=order[magnitude.ravel()[order] > 0]))
 

@@ -16,7 +16,7 @@ from lignite.files import write_whole
 from lignite.results.io import as_netcdf
 from lignite.views.attributes import from_json, options
 from lignite.views.drawing import STYLE, save_figure
-from lignite.views.labels import model_title
+from lignite.views.labels import model_title, without_folders
 from lignite.views.markup import render, write_page
 from lignite.views.study.report import Report, Table
 
@@ -82,7 +82,7 @@ def _provenance(found: xr.Dataset) -> dict[str, str]:
     """Which weights were asked about which sentences, as the first digits of their sha256, and how."""
     digests = {"weights": found.attrs["weights"], **from_json(found, "others"), "sentences": found.attrs["asked"]}
     shown = {name: str(digest)[:16] for name, digest in digests.items()}
-    given = {name: str(found.attrs[name]) for name in ("corpus", "command") if found.attrs.get(name)}
+    given = {name: without_folders(str(found.attrs[name])) for name in ("corpus", "command") if found.attrs.get(name)}
     return {**given, **shown}
 
 

@@ -1,51 +1,46 @@
 /** The scores of explanations: which of them are looked at, decoded when first needed. */
-import { largest, limitOf, numbers } from "./kit.js";
+import { largest, limitOf, scoresOf } from "./kit.js";
+import { grownBack, sharesOf } from "./ways.js";
 
 export const LISTED = 10; // tokens that a list names before anybody asks for more
-const MOST_LINES = 200; // of each layer, more cannot be asked for
-const BINS = 1024;
+const STILL = 1e-3; // beside the median of a layer, so little relevance has no sources
 
-/** `state` is what the reader chose: entry, units, special, map, row (0: relevance, then the layers), scale, token. */
+/** `state` is what the reader chose: entry, units, special, map, row (0: relevance, then the layers), scale, token, node. */
 export class Scores {
-  constructor({ meta, block }, state) {
+  constructor({ meta, block }, page) {
     this.entries = meta.entries;
     this.block = block;
-    this.state = state;
-    this.decoded = new Map();
-    this.flows = new Map();
+    this.page = page;
+    this.kept = new Map();
   }
 
+  get state() { return this.page.state; }
   get entry() { return this.entries[this.state.entry]; }
   get view() { return this.viewOf(this.entry); }
-  viewOf(item) { return item.views[this.state.units] ?? item.views.tokens; }
+  viewOf(item) { return item.views[this.nameOf(item)]; }
+  nameOf(item) { return item.views[this.state.units] ? this.state.units : "tokens"; }
 
-  numbers(key) {
-    if (!this.decoded.has(key)) this.decoded.set(key, numbers(this.block(key)));
-    return this.decoded.get(key);
+  remember(key, make) {
+    if (!this.kept.has(key)) this.kept.set(key, make());
+    return this.kept.get(key);
   }
 
   /** Scores of one row, all tokens. */
   row(row, item = this.entry) {
-    const view = this.viewOf(item), kind = this.state.special === "share" && view.shared ? "share" : "show";
-    return this.numbers(`${view.key}-${kind}`).subarray(row * view.tokens.length, (row + 1) * view.tokens.length);
+    const view = this.viewOf(item), key = `${view.key}-${this.state.special === "share" && view.shared ? "share" : "show"}`, n = view.tokens.length;
+    return this.remember(key, () => new Float32Array(this.block(key))).subarray(row * n, (row + 1) * n);
   }
 
   /** Whether a token is looked at, and whether it is ranked. */
   visible(index, view = this.view) { return ["show", "rank"].includes(this.state.special) || !view.special[index] || !view.shared; }
-  counts(index, view = this.view) { return this.state.special === "rank" || !view.special[index]; }
+  counts(index, view = this.view) { return this.visible(index, view) && (this.state.special === "rank" || !view.special[index]); }
 
   /** The tokens that are looked at. */
-  tokens() { return [...this.view.tokens.keys()].filter((index) => this.visible(index)); }
+  tokens(view = this.view) { return [...view.tokens.keys()].filter((index) => this.visible(index, view)); }
 
-  /** Those of `among` that speak for (sign 1) or against (−1), the strongest first. */
+  /** Tokens that speak for (sign 1) or against (−1), the strongest first. */
   ranked(row, among, sign) {
     return among.filter((index) => sign * row[index] > 0 && this.counts(index)).sort((a, b) => Math.abs(row[b]) - Math.abs(row[a]));
-  }
-
-  /** The patches that the lists of a row begin with. */
-  listedPatches(row) {
-    const patches = this.tokens().filter((index) => this.entry.grid.places[index]);
-    return [1, -1].flatMap((sign) => this.ranked(row, patches, sign).slice(0, LISTED));
   }
 
   /** The scores that colours show; of a picture those of patches, because a class token may hold more than all of them. */
@@ -54,80 +49,45 @@ export class Scores {
     return scores.filter((_, index) => (places ? places[index] : this.visible(index, view)));
   }
 
-  most(scores, item = this.entry) { return limitOf(this.shown(scores, item)); }
-
-  /** The layered map that was chosen. */
-  get map() { return this.entry.maps.find((map) => map.name === this.state.map) ?? this.entry.maps[1] ?? null; }
-  mapAt(row) { return this.entry.maps.findLast((candidate) => candidate.first <= row); }
+  /** The layered map that was chosen, and the one that a row belongs to. */
+  get map() { return this.entry.maps.find((map) => map.name === this.state.map) ?? this.entry.maps[0] ?? null; }
+  mapAt(row) { return this.entry.maps.findLast((map) => map.first <= row); }
 
   /** Relevance, and the layers of the chosen map. */
-  rows() { return [0, ...(this.map ? this.map.rows.map((_, index) => this.map.first + index) : [])]; }
+  rows() { return [0, ...(this.map?.rows.map((_, index) => this.map.first + index) ?? [])]; }
 
   rowTitle(row) {
-    const map = this.mapAt(row), name = map.rows[row - map.first];
+    const map = row && this.mapAt(row), name = map && map.rows[row - map.first];
     return row === 0 ? "relevance" : `${map.title}, ${name === "out" ? "above the last block" : `layer ${name}`}`;
   }
 
   /** Where the colours of a row end. */
-  rowLimit(row) {
+  limit(row, item = this.entry) {
+    if (row === 0 || this.state.scale === "layer") return limitOf(this.shown(this.row(row, item), item));
     const map = this.mapAt(row);
-    if (row === 0 || this.state.scale === "layer") return this.most(this.row(row)) || 1;
     return limitOf(map.rows.flatMap((_, index) => [...this.shown(this.row(map.first + index))]));
-  }
-
-  /** How many scores of a row its colours cannot show. */
-  beyond(row) {
-    const limit = this.rowLimit(row);
-    return this.shown(this.row(row)).filter((score) => Math.abs(score) > limit).length;
   }
 
   /** The flow of one layer, target after target. */
   flowOf(layer) {
-    const n = this.view.tokens.length;
-    return this.numbers(`${this.view.key}-flow`).subarray(layer * n * n, (layer + 1) * n * n);
+    const { key, tokens: { length: n } } = this.view, count = n * n * this.entry.layers.length;
+    return this.remember(`${key}-flow`, () => scoresOf(this.block(`${key}-flow`), count, n)).subarray(layer * n * n, (layer + 1) * n * n);
   }
 
-  /** What a flow is drawn from: the strongest lines of every layer, and what each token holds at every level. */
-  wholeFlow() {
-    const { key, tokens } = this.view, n = tokens.length, { layers } = this.entry;
-    if (this.flows.has(key)) return this.flows.get(key);
-    const sums = Array.from({ length: layers.length + 1 }, () => new Float64Array(n)), lines = [];
-    layers.forEach((_, layer) => {
-      const scores = this.flowOf(layer);
-      scores.forEach((value, cell) => {
-        sums[layer][cell % n] += value;
-        if (layer === layers.length - 1) sums[layers.length][Math.floor(cell / n)] += value;
-      });
-      lines.push(strongLines(scores, n, layer));
+  /** What the answer is made of, or the node that was chosen: the tree that leads to it. */
+  tree() {
+    const { view, state, entry } = this, n = view.tokens.length, top = entry.layers.length, targets = [...view.tokens.keys()];
+    const shares = (layer) => this.remember(`${view.key}-${layer}-shares`, () => sharesOf(this.flowOf(layer), targets, STILL));
+    const whole = this.remember(`${view.key}-tree`, () => {
+      const out = this.flowOf(top - 1), start = Float64Array.from(targets, (target) => out.subarray(target * n, (target + 1) * n).reduce((sum, value) => sum + value, 0));
+      return grownBack({ targets, shares, counts: () => true }, top, start);
     });
-    this.flows.set(key, { lines, sums });
-    return this.flows.get(key);
+    if (!state.node) return whole;
+    const [level, token] = state.node.split(",").map(Number), start = new Float64Array(n);
+    start[token] = whole.levels[level]?.[token] ?? 0;
+    return this.remember(`${view.key}-tree-${state.node}`, () => grownBack({ targets, shares, counts: () => true }, level, start));
   }
 
-  /** The lines of one token alone. */
-  linesOf(token) {
-    const n = this.view.tokens.length;
-    return this.entry.layers.map((_, layer) => {
-      const scores = this.flowOf(layer), found = [];
-      for (let other = 0; other < n; other += 1) {
-        found.push(line(scores, n, layer, token * n + other));
-        if (other !== token) found.push(line(scores, n, layer, other * n + token));
-      }
-      return strongest(found);
-    });
-  }
+  /** The largest of what nodes hold, for their size. */
+  get most() { return Math.max(...this.tree().levels.filter(Boolean).map(largest)) || 1; }
 }
-
-/** Sorting a quarter of a million lines would be felt: count them by size, and sort those that may be shown. */
-function strongLines(scores, n, layer) {
-  const most = largest(scores) || 1, bins = new Uint32Array(BINS), found = [];
-  const bin = (value) => Math.min(BINS - 1, Math.floor(Math.sqrt(Math.abs(value) / most) * BINS));
-  for (const value of scores) bins[bin(value)] += 1;
-  let least = BINS - 1;
-  for (let count = bins[least]; least > 0 && count < MOST_LINES; least -= 1) count += bins[least - 1];
-  scores.forEach((value, cell) => { if (value && bin(value) >= least) found.push(line(scores, n, layer, cell)); });
-  return strongest(found).slice(0, MOST_LINES);
-}
-
-function line(scores, n, layer, cell) { return { value: scores[cell], layer, source: cell % n, target: Math.floor(cell / n) }; }
-function strongest(lines) { return lines.filter(({ value }) => value).sort((a, b) => Math.abs(b.value) - Math.abs(a.value)); }

@@ -1,150 +1,97 @@
-/** The scores of a flow: decoded when first needed, kept while there is room, shown as the reader asks. */
-import { numbers } from "./kit.js";
+/** The scores of a flow: stored by tokens, added up to words where these are looked at, decoded when first needed. */
+import { scoresOf } from "./kit.js";
+import { grownBack, sharesOf } from "./ways.js";
 
-const MOST_VALUES = 48e6; // 192 MB
+const KEPT = 96; // matrices
 
-/** Displacements, NaN for a target that moved nowhere: beside the others', its change is rounding. */
-export function moved(displacement, still) {
-  const sizes = displacement.map(Math.abs).sort(), middle = sizes.length >> 1;
-  const median = sizes.length % 2 ? sizes[middle] : (sizes[middle - 1] + sizes[middle]) / 2;
-  return displacement.map((value) => (Math.abs(value) > still * median ? value : NaN));
-}
-
-/** `state` is what the reader chose: map, part (−1 adds the parts up), norm, scale, special, diagonal, token. */
+/** `state` is what the reader chose: units, map, layer, part (−1 adds the parts up), special, token, node. */
 export class Scores {
-  constructor({ meta, block }, state) {
+  constructor({ meta, block }, page) {
     this.meta = meta;
     this.block = block;
-    this.state = state;
+    this.page = page;
     this.maps = new Map(meta.maps.map((map) => [map.name, map]));
-    this.rowOf = new Map(meta.targets.map((source, row) => [source, row])); // a token's row, where it is a target
-    this.kept = new Map(); // least recently used first
-    this.keptValues = 0;
-    this.shown = new Map();
-    this.shownKey = "";
+    this.blocks = new Map();
+    this.kept = new Map(); // least recently made first
   }
 
-  get map() { return this.maps.get(this.state.map); }
-  columnsOf(map) { return map.columns === "source" ? this.meta.tokens.length : this.meta.heads.length; }
+  get state() { return this.page.state; }
+  get view() { return this.meta.views[this.state.units] ?? this.meta.views.tokens; }
+  get map() { return this.maps.get(this.state.map) ?? this.meta.maps[0]; }
+  widthOf(map) { return map.columns === "source" ? this.view.tokens.length : this.meta.heads.length; }
 
-  /** The values under a key, made when they are not kept. */
+  /** The place of the token from which the answer is read. */
+  get reader() {
+    const { targets, special } = this.view;
+    return special[targets[0]] ? targets[0] : targets.at(-1);
+  }
+
   remember(key, make) {
-    let values = this.kept.get(key);
-    if (values) this.kept.delete(key);
-    else {
-      values = make();
-      this.keptValues += values.length;
-      for (const [oldest, old] of this.kept) {
-        if (this.keptValues <= MOST_VALUES) break;
-        this.kept.delete(oldest);
-        this.keptValues -= old.length;
-      }
+    const whole = `${this.state.units}/${key}`;
+    if (!this.kept.has(whole)) {
+      this.kept.set(whole, make());
+      if (this.kept.size > KEPT) this.kept.delete(this.kept.keys().next().value);
     }
-    this.kept.set(key, values);
-    return values;
+    return this.kept.get(whole);
   }
 
-  /** Scores of one layer, row after row; part −1 adds the parts up. */
-  of(map, layer, part = this.state.part) {
+  /** Scores of a layer as they are stored, a row for each target token. */
+  stored(map, layer, part) {
+    if (!this.blocks.has(map.name)) this.blocks.set(map.name, this.block(map.name));
+    const buffer = this.blocks.get(map.name), { meta } = this, { source_of: sources, target_of: targets } = meta.views.tokens;
+    const columns = map.columns === "source" ? sources.length : meta.heads.length, lines = targets.length, parts = map.parts.length || 1;
+    return scoresOf(buffer, meta.layers.length * parts * lines * columns, columns, (layer * parts + part) * lines, lines);
+  }
+
+  /** Scores of a layer, target after target; of one part, or of all added up. */
+  of(map, layer, part = -1) {
     return this.remember(`${map.name}/${layer}/${part}`, () => {
-      const one = (index) => numbers(this.block(`${map.name}-${layer}-${index}`), map.encoding, map.exponents[layer][index]);
-      if (!map.parts.length) return one(0);
-      if (part >= 0) return one(part);
-      const sum = one(0);
-      for (let index = 1; index < map.parts.length; index += 1) {
-        const values = this.of(map, layer, index);
-        for (let cell = 0; cell < sum.length; cell += 1) sum[cell] += values[cell];
+      const { view } = this, { target_of: targets, source_of: sources } = view, width = this.widthOf(map), made = new Float32Array(view.targets.length * width);
+      const places = map.columns === "source" ? sources : this.meta.heads.map((_, head) => head);
+      for (const one of part >= 0 ? [part] : map.parts.length ? map.parts.keys() : [0]) {
+        const values = this.stored(map, layer, one);
+        for (let row = 0, at = 0; row < targets.length; row += 1) {
+          const start = targets[row] * width;
+          for (let column = 0; column < places.length; column += 1, at += 1) made[start + places[column]] += values[at];
+        }
       }
-      return sum;
+      return made;
     });
   }
 
-  /** Displacement or gap of every target of one layer; NaN where the result has none. */
-  perTarget(map, kind, layer) {
-    const rows = this.meta.targets.length, values = new Float32Array(rows), { part } = this.state;
-    if (!(kind === "displacement" ? map.hasDisplacement : map.hasGap)) return values.fill(NaN);
-    const all = this.remember(`${map.name}/${kind}`, () => numbers(this.block(`${map.name}-${kind}`)));
-    if (!map.displacementBySplit) return all.slice(layer * rows, (layer + 1) * rows);
-    const count = all.length / (this.meta.layers.length * rows);
-    for (let index = 0; index < count; index += 1) {
-      if (part >= 0 && index !== part) continue;
-      for (let row = 0; row < rows; row += 1) values[row] += all[(layer * count + index) * rows + row];
-    }
-    return values;
-  }
-
-  /** What the scores of every target are shares of. */
-  divisors(map, layer) { return moved(this.perTarget(map, "displacement", layer), this.meta.still); }
-
-  /** What is drawn: scores as they stand, divided by displacement, or by the largest of their row. Hidden cells: NaN. */
-  display(layer) {
-    const { map: name, part, norm, special, diagonal } = this.state, key = [name, part, norm, special, diagonal].join("/");
-    if (key !== this.shownKey) { this.shown = new Map(); this.shownKey = key; }
-    if (this.shown.has(layer)) return this.shown.get(layer);
-    const width = this.columnsOf(this.map), raw = this.of(this.map, layer);
-    const size = norm === "share" ? this.divisors(this.map, layer) : null, values = new Float32Array(raw.length);
-    for (let row = 0; row < this.meta.targets.length; row += 1) {
-      const start = row * width;
-      let most = 0;
-      for (let column = 0; column < width; column += 1) {
-        const value = this.hides(row, column) ? NaN : raw[start + column];
-        values[start + column] = value;
-        if (Math.abs(value) > most) most = Math.abs(value);
-      }
-      const divisor = norm === "share" ? size[row] : norm === "row" ? most || 1 : 1;
-      if (divisor !== 1) for (let column = 0; column < width; column += 1) values[start + column] /= divisor;
-    }
-    this.shown.set(layer, values);
-    return values;
-  }
-
-  hides(row, column) {
-    const { special, diagonal } = this.state, target = this.meta.targets[row];
-    if (special && this.meta.special[target]) return true;
-    return this.map.columns === "source" && ((diagonal && target === column) || (special && this.meta.special[column]));
+  /** What the heads bring from a source to a target, or what all of them do where they are not known. */
+  headsOf(layer, target, source) {
+    const map = this.maps.get("whole_heads") ?? this.maps.get("attention"), row = this.view.targets.indexOf(target);
+    if (!map?.parts.length || row < 0) return null;
+    return { map, values: map.parts.map((_, part) => this.of(map, layer, part)[row * this.view.tokens.length + source]) };
   }
 
   /** Whether a step from source to target is looked at. */
-  counts(target, source) {
-    const { special, diagonal } = this.state;
-    return !(diagonal && target === source) && !(special && (this.meta.special[target] || this.meta.special[source]));
-  }
+  counts(target, source) { return !(this.state.special && (this.view.special[target] || this.view.special[source])); }
 
-  /** Where the colours of a layer end. */
-  limit(layer) {
-    const { norm, part, special, scale } = this.state;
-    if (norm === "row") return 1;
-    const limits = this.map.limits[`${norm}-${part >= 0 ? "parts" : "sum"}-${special ? "plain" : "all"}`];
-    return (scale === "shared" ? limits.shared : limits.layers[layer]) || 1;
-  }
-
-  rows() { return [...this.meta.targets.keys()].filter((row) => !(this.state.special && this.meta.special[this.meta.targets[row]])); }
-
-  columns() {
-    const hidden = this.state.special && this.map.columns === "source";
-    return [...Array(this.columnsOf(this.map)).keys()].filter((column) => !(hidden && this.meta.special[column]));
-  }
-
-  /** What the followed token receives from, or gives to, every token in one layer; NaN where it is unknown. */
-  followed(layer, direction) {
-    const { tokens, targets } = this.meta, values = new Float32Array(tokens.length).fill(NaN), matrix = this.display(layer);
-    if (direction === "receives") {
-      const row = this.rowOf.get(this.state.token);
-      if (row !== undefined) values.set(matrix.subarray(row * tokens.length, (row + 1) * tokens.length));
-    } else targets.forEach((target, row) => { values[target] = matrix[row * tokens.length + this.state.token]; });
+  /** What the token receives from, or gives to, every token in one layer; NaN where it is unknown. */
+  followed(layer, token, direction) {
+    const { view, map, state } = this, n = view.tokens.length, values = new Float32Array(n).fill(NaN), matrix = this.of(map, layer, state.part);
+    if (direction === "gives") view.targets.forEach((target, row) => { values[target] = matrix[row * n + token]; });
+    else if (view.targets.includes(token)) values.set(matrix.subarray(view.targets.indexOf(token) * n, (view.targets.indexOf(token) + 1) * n));
     return values;
   }
 
-  /** Where something happens: the target of the strongest flow between different tokens of the first layer. */
-  busiest() {
-    const { targets, special } = this.meta, width = this.columnsOf(this.map), values = this.of(this.map, 0);
-    let best = 0, token = targets[0] ?? 0;
-    targets.forEach((target, row) => {
-      for (let column = 0; column < width; column += 1) {
-        const size = Math.abs(values[row * width + column]);
-        if (size > best && target !== column && !special[target]) { best = size; token = target; }
-      }
-    });
-    return token;
+  /** The map whose layers lead into each other, or why there is none. */
+  chain() {
+    const { layers } = this.meta, map = ["whole", "composed"].includes(this.map.name) ? this.map : this.maps.get("whole") ?? this.maps.get("composed");
+    if (!map) return "Ways through the layers need the map whole or composed.";
+    if (!layers.every((layer, at) => at === 0 || layer === layers[at - 1] + 1)) return "Ways through the layers need consecutive layers; this result leaves some out.";
+    return map;
+  }
+
+  /** The tree that leads to the chosen node, or to what the reader holds after the last layer. */
+  tree(map) {
+    const { view, state, meta } = this, start = new Float64Array(view.tokens.length);
+    const [level, token] = state.node ? state.node.split(",").map(Number) : [meta.layers.length, this.reader];
+    start[token] = 1;
+    const shares = (layer) => this.remember(`${map.name}/${layer}/shares`, () => sharesOf(this.of(map, layer), view.targets, meta.still));
+    return this.remember(`${map.name}/${level},${token}/${state.special}/tree`, () => (
+      { level, token, ...grownBack({ targets: view.targets, shares, counts: (target, source) => this.counts(target, source) }, level, start) }));
   }
 }

@@ -1,8 +1,7 @@
 /** Pictures under the colours of their patches, on a canvas. */
-import { between, canvasOf, channels, paintScale, prepare } from "./kit.js";
+import { between, canvasOf, channels, prepare } from "./kit.js";
 
 const STEPS = 256;
-const GROUND = "rgb(178 178 178)"; // under the scale of colours
 const FINEST = 720; // pixels along the longer side of what is mixed between patches
 
 /** Files of pictures and the colours over them, as the page brings them; `loaded` says when they can be drawn. */
@@ -11,7 +10,7 @@ export class Pictures {
     this.overlay = overlay;
     this.table = Array.from({ length: 2 * STEPS + 1 }, (_, step) => tint(overlay, (step - STEPS) / STEPS));
     this.files = [];
-    this.loaded = Promise.all(pictures.map(async (source, number) => { this.files[number] = await decoded(source, overlay); }));
+    this.loaded = Promise.all(pictures.map(async (source, number) => { this.files[number] = await decoded(source, overlay); })).then(() => { this.ready = true; });
   }
 
   tint(share) { return this.table[Math.round(STEPS + STEPS * Math.max(-1, Math.min(1, share || 0)))]; }
@@ -75,13 +74,6 @@ export class Pictures {
     }
     context.putImageData(pixels, 0, 0);
     return made;
-  }
-
-  /** The scale of colours, over a middle grey. */
-  paintScale(context) {
-    context.fillStyle = GROUND;
-    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-    paintScale(context, (share) => this.css(share));
   }
 }
 
@@ -161,6 +153,23 @@ function writeOn(context, text, [x, y, wide, tall], largest) {
   Object.assign(context, { strokeStyle: "#fff", lineWidth: Math.max(2, size / 4), fillStyle: "#000" });
   context.strokeText(text, x + wide / 2, y + tall / 2);
   context.fillText(text, x + wide / 2, y + tall / 2);
+}
+
+/** Lines from patch to patch over a picture, as thick as what they carry. */
+export function drawArcs(canvas, grid, steps, page) {
+  const context = canvas.getContext("2d"), scale = canvas.width / grid.size[1], most = Math.max(...steps.map(({ value }) => Math.abs(value)));
+  const centre = ([, , top, left, bottom, right]) => [(scale * (left + right)) / 2, (scale * (top + bottom)) / 2];
+  context.lineCap = "round";
+  for (const { source, target, value } of [...steps].reverse()) {
+    const [x, y] = centre(grid.places[source]), [to, end] = centre(grid.places[target]), size = Math.abs(value) / most;
+    context.beginPath();
+    context.moveTo(x, y);
+    context.quadraticCurveTo((x + to) / 2 + (end - y) / 4, (y + end) / 2 - (to - x) / 4, to, end);
+    for (const [colour, thick] of [["#fff", 2], [page.colour(value > 0 ? "--warm" : "--cold"), 0]]) { // seen on every ground
+      Object.assign(context, { strokeStyle: colour, lineWidth: 1 + thick + 4 * size, globalAlpha: 0.35 + 0.6 * size });
+      context.stroke();
+    }
+  }
 }
 
 /** How wide each of `count` small pictures is. */
