@@ -71,3 +71,14 @@ def test_several_explanations_share_one_picture(saved):
 
     assert result.exit_code == 0, result.stderr
     assert [path.name for path in saved.glob("compare*")] == ["compare.png"]
+
+
+def test_a_report_is_written_and_told(tmp_path):
+    """In plain words on the terminal, as a page in a file."""
+    result = run("report", "A superb film.", "-o", tmp_path / "r.html", "-o", tmp_path / "r.nc")
+
+    assert result.exit_code == 0, result.stderr
+    assert "Why does the model say positive?" in result.stdout
+    assert "What would have changed the decision?" in result.stdout
+    assert "<script" not in (tmp_path / "r.html").read_text()
+    assert run("view", tmp_path / "r.nc").stdout == result.stdout

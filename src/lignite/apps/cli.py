@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lignite.apps.commands import check, compare, dashboard, evaluate, explain, flow, models, study, view
+from lignite.apps.commands import check, compare, dashboard, evaluate, explain, flow, models, report, study, view
 from lignite.apps.terminal import Spoken, complain, exit_code, listen
 from lignite.errors import LigniteError
 from lignite.version import VERSION
@@ -98,6 +98,7 @@ app.command(epilog=flow.EXAMPLES)(flow.flow)
 app.command(epilog=explain.EXAMPLES)(explain.explain)
 app.command(epilog=view.EXAMPLES)(view.view)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=report.EXAMPLES)(report.report)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=models.EXAMPLES)(models.models)
 app.command(cls=evaluate.Command, epilog=evaluate.EXAMPLES)(evaluate.evaluate)

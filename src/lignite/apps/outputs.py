@@ -94,8 +94,13 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
 
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     """Print a result."""
-    from lignite.results.schema import COMPARISONS
+    from lignite.results.schema import COMPARISONS, REPORT
 
+    if result.attrs.get("kind") == REPORT.kind:
+        from lignite.views.report.terminal import print_report
+
+        print_report(result, console=console)
+        return
     if result.attrs.get("kind") in COMPARISONS:
         from lignite.views.comparison.terminal import print_comparison
 

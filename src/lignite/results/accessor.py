@@ -20,6 +20,7 @@ from lignite.results.schema import (
     COMPARISONS,
     EXPLAIN,
     FLOW,
+    REPORT,
     TOKEN_AXIS,
     Layout,
     Map,
@@ -277,8 +278,9 @@ class LigniteAccessor:
     def _single(self) -> xr.Dataset:
         """A result of its own; several side by side are asked one by one."""
         dataset = self._valid()
-        if dataset.attrs["kind"] in COMPARISONS:
-            raise OptionError("a comparison has no tokens of its own: ask the results that it was made of.")
+        if dataset.attrs["kind"] in (*COMPARISONS, REPORT.kind):
+            noun = layout_of(dataset).noun
+            raise OptionError(f"{noun} answers no questions about its tokens: ask the results that it was made of.")
         return dataset
 
     def _flow_map(self) -> str:

@@ -203,7 +203,25 @@ FLOW_COMPARISON = Layout(
     token_axes=FLOW.token_axes,
 )
 
-LAYOUTS: Mapping[str, Layout] = {each.kind: each for each in (FLOW, EXPLAIN, COMPARISON, FLOW_COMPARISON)}
+REPORT = Layout(
+    kind="report",
+    noun="a report",
+    default_map="relevance",
+    index={"class": "U", "change": "i"},
+    maps={name: Map((TOKEN_AXIS,), adds_over=None) for name in ("relevance", "second", "alone")},
+    others={
+        **dict.fromkeys(("probability_after", "probability_left"), ("change",)),
+        **dict.fromkeys(
+            ("spearman", "overlap", "chance", "largest_gap", "without_all", "without_strongest", "without_others"), ()
+        ),
+        "probability": ("class",),
+        PICTURE: ("y", "x", "channel"),
+    },
+    token_axes=(TOKEN_AXIS,),
+)
+"""A decision in plain words: what speaks for it, and along `change` what would have changed it."""
+
+LAYOUTS: Mapping[str, Layout] = {each.kind: each for each in (FLOW, EXPLAIN, COMPARISON, FLOW_COMPARISON, REPORT)}
 COMPARISONS = (COMPARISON.kind, FLOW_COMPARISON.kind)
 
 

@@ -4,14 +4,19 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
-from lignite.results.schema import COMPARISON, EXPLAIN, FLOW_COMPARISON, TOKEN_AXIS, label_name, layout_of
+from lignite.results.schema import COMPARISON, EXPLAIN, FLOW_COMPARISON, REPORT, TOKEN_AXIS, label_name, layout_of
 
 LABELS = ("token", "word", "special", "start", "stop", "segment", "row", "col")
 
 
 def as_csv(dataset: xr.Dataset) -> bytes:
     """The scores with their tokens; what has no place in a table, such as the request, is left out."""
-    kinds = {EXPLAIN.kind: _of_tokens, COMPARISON.kind: _of_rows, FLOW_COMPARISON.kind: _of_changes}
+    kinds = {
+        EXPLAIN.kind: _of_tokens,
+        COMPARISON.kind: _of_rows,
+        REPORT.kind: _of_report,
+        FLOW_COMPARISON.kind: _of_changes,
+    }
     table = kinds.get(layout_of(dataset).kind, _of_scores)(dataset)
     return table.to_csv(index=False).encode(errors="backslashreplace")  # a lone surrogate has no UTF-8
 
@@ -39,6 +44,16 @@ def _of_rows(dataset: xr.Dataset) -> pd.DataFrame:
         if name in dataset:
             for side, values in zip(dataset["side"].values, dataset[name].values, strict=True):
                 columns[f"{name}: {side}"] = values
+    return pd.DataFrame(columns)
+
+
+def _of_report(dataset: xr.Dataset) -> pd.DataFrame:
+    """A word per line, and of each change whether it is without the word."""
+    columns = {label: dataset[label].values for label in LABELS if label in dataset.coords}
+    columns |= {name: dataset[name].values for name in REPORT.maps if name in dataset}
+    if "gone" in dataset.coords:
+        for number, gone in enumerate(dataset["gone"].transpose("change", TOKEN_AXIS).values, start=1):
+            columns[f"gone in change {number}"] = gone
     return pd.DataFrame(columns)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from lignite.errors import FileError, OptionError
-from lignite.results.schema import COMPARISONS
+from lignite.results.schema import COMPARISONS, REPORT
 from lignite.views.comparison.page import comparison_html, save_comparison_page
 from lignite.views.comparison.picture import save_comparison_picture
 from lignite.views.drawing import ENDINGS as PICTURES
@@ -16,6 +16,7 @@ from lignite.views.explanation.page import explanation_html, save_explanation_pa
 from lignite.views.explanation.picture import save_explanation_picture
 from lignite.views.flow.page import flow_html, save_page
 from lignite.views.flow.picture import save_picture
+from lignite.views.report.page import report_html, save_report_page
 
 PAGES = (".html", ".htm")
 
@@ -29,6 +30,10 @@ def write_view(results: xr.Dataset | Sequence[xr.Dataset], path: str | os.PathLi
     ending = path.suffix.lower()
     if ending not in (*PICTURES, *PAGES):
         raise FileError(f"{path}: unknown ending {ending!r}; use {', '.join((*PICTURES, PAGES[0]))}. Rename the file.")
+    if is_report(datasets[0]):
+        if ending in PICTURES:
+            raise FileError(f"{path}: a report is a page of words; write it as {PAGES[0]}, or explain() for a picture.")
+        return save_report_page(datasets[0], path)
     if is_comparison(datasets[0]):
         _looked_at({**look, "special": None}, refused=tuple(look), noun="a comparison")
         return (save_comparison_picture if ending in PICTURES else save_comparison_page)(datasets[0], path)
@@ -43,6 +48,8 @@ def write_view(results: xr.Dataset | Sequence[xr.Dataset], path: str | os.PathLi
 
 def page_of(dataset: xr.Dataset, *, tokens: bool, special: str) -> str:
     """The page of a result."""
+    if is_report(dataset):
+        return report_html(dataset)
     if is_comparison(dataset):
         return comparison_html(dataset)
     return (explanation_html if is_explanation(dataset) else flow_html)(dataset, tokens=tokens, special=special)
@@ -56,6 +63,11 @@ def is_explanation(dataset: xr.Dataset) -> bool:
 def is_comparison(dataset: xr.Dataset) -> bool:
     """Whether results stand side by side."""
     return dataset.attrs.get("kind") in COMPARISONS
+
+
+def is_report(dataset: xr.Dataset) -> bool:
+    """Whether a decision is told in plain words."""
+    return dataset.attrs.get("kind") == REPORT.kind
 
 
 def _looked_at(look: dict[str, Any], *, refused: Sequence[str], noun: str) -> dict[str, Any]:

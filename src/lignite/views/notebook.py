@@ -28,13 +28,14 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.explanation.message import message, unit_of
-from lignite.views.files import is_comparison, is_explanation, page_of
+from lignite.views.files import is_comparison, is_explanation, is_report, page_of
 from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores
 from lignite.views.labels import clipped_note, format_score, limit_of, visible_token
 from lignite.views.markup import frame, render_part
 from lignite.views.patches.facts import enlarged, is_image, overlaid, png
+from lignite.views.report.page import report_card
 from lignite.views.tones import tone_of
 
 LISTED = 8
@@ -57,6 +58,8 @@ def show(result: Any, *, tokens: bool = False, special: str = "show") -> None:
 
 def card_of(result: xr.Dataset | Evaluation) -> str:
     """A result as HTML for a notebook: its answer, its text or table, and how it was computed under a heading."""
+    if isinstance(result, xr.Dataset) and is_report(result):
+        return report_card(result)
     if isinstance(result, xr.Dataset) and is_comparison(result):
         return comparison_card(result)
     if isinstance(result, Evaluation):
