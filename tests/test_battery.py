@@ -10,7 +10,7 @@ import lignite
 from lignite.api.flow_options import MAPS
 from lignite.attribution.layer import MapOptions, attribute_layer
 from lignite.attribution.panels import Precision
-from lignite.blocks.rounding import ROUNDING
+from lignite.blocks.replay import ROUNDING
 from lignite.errors import OptionError
 
 OF_EVERY_KIND = (

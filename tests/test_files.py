@@ -15,8 +15,8 @@ from tests.kit.sample_flow import sample_flow
 import lignite
 from lignite.api import evaluate as evaluations
 from lignite.apps.outputs import Look, write
+from lignite.data.evidence import read_outline
 from lignite.data.examples import read_examples
-from lignite.data.outlines import read_outline
 from lignite.errors import FileError, InputError
 from lignite.files import MOST_NESTED, check_file, parse_json, read_whole, write_whole
 from lignite.inputs.pictures import read_image

@@ -99,9 +99,7 @@ def fitting(option: str, value: Any, expected: Any) -> Any:
     raise OptionError(f"{option}={quoted(value)} is {with_article(type(value).__name__)}; give {listed}.")
 
 
-@functools.cache
-def _kinds_of(thing: Any) -> dict[str, Any]:
-    return typing.get_type_hints(thing)
+_kinds_of = functools.cache(typing.get_type_hints)
 
 
 def alternatives(expected: Any) -> tuple[Any, ...]:

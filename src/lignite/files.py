@@ -194,6 +194,16 @@ def _read(path: Path) -> Iterator[None]:
         ) from error
 
 
+def is_folder(item: object) -> bool:
+    """Whether something names a folder; a long text is no name at all, nor is an empty one."""
+    if isinstance(item, str) and not item.strip():
+        return False
+    try:
+        return isinstance(item, str | Path) and Path(item).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def parse_json(content: str | bytes) -> Any:
     """What JSON from others says, which may not be nested without end.
 
@@ -210,6 +220,30 @@ def parse_json(content: str | bytes) -> Any:
     if sum(map(content.count, brackets)) > MOST_NESTED and not _is_shallow(value):  # type: ignore[arg-type]
         raise _too_deep()
     return value
+
+
+def read_saved(path: Path, form: str, version: int, *, noun: str) -> dict[str, Any]:
+    """The content of a JSON file that lignite wrote, in this format and version of it; `noun` is what it holds.
+
+    Raises
+    ------
+    FileError
+        If it is no such file, or not whole.
+    """
+    written = read_whole(path)
+    if not written:
+        raise FileError(f"{path}: is empty. Save the {noun} again.")
+    try:
+        content = parse_json(written)
+    except ValueError as error:
+        raise FileError(f"{path}: is no complete JSON ({error}). Save the {noun} again.") from error
+    if not isinstance(content, dict) or content.get("format") != form:
+        raise FileError(f"{path}: is JSON, but no {noun} saved by lignite. Choose a file that lignite wrote.")
+    if content.get("version") != version:
+        raise FileError(
+            f"{path}: has layout version {content.get('version')!r}, this lignite reads {version}. Update lignite."
+        )
+    return content
 
 
 def _too_deep() -> ValueError:

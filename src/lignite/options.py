@@ -108,11 +108,6 @@ class Option:
         """Whether it takes several whole numbers."""
         return self.holds_several and self._item is int
 
-    @property
-    def is_flag(self) -> bool:
-        """Whether it is switched on or off."""
-        return bool in self.kinds
-
     def fit(self, value: Any) -> Any:
         """The value as its field holds it.
 

@@ -28,8 +28,8 @@ from lignite.api import units
 from lignite.api.evaluate import evaluate
 from lignite.apps.cli import app
 from lignite.data.columns import Columns
+from lignite.data.evidence import carry, read_outline
 from lignite.data.examples import read_examples
-from lignite.data.outlines import carry, read_outline
 from lignite.errors import FileError, InputError, OptionError
 from lignite.methods import METHODS
 from lignite.metrics.asking.faithfulness import faithfulness

@@ -33,8 +33,8 @@ def split(name: str, dtype: torch.dtype = torch.float32) -> tuple[lignite.Model,
 
 
 def held(thing: object) -> dict[str, object]:
-    """What an object holds: which things, and of tensors the numbers, too."""
-    found = vars(thing).items()
+    """What an object holds: which things, and of tensors the numbers, too; what it has read off them is nothing new."""
+    found = [(name, part) for name, part in vars(thing).items() if not hasattr(vars(Route).get(name), "attrname")]
     return {name: (id(part), part.tolist() if isinstance(part, Tensor) else None) for name, part in found}
 
 

@@ -433,9 +433,9 @@ def test_flow_through_layers_needs_every_token_and_layer(ask, change, error, mes
     [
         (lambda flow: flow.lignite.chain("attention"), "chain 'whole' or 'composed' instead"),
         (lambda flow: flow.lignite.chain(residual=1.5), "residual is 1.5"),
-        (lambda flow: flow.lignite.paths(0), "k is 0"),
+        (lambda flow: flow.lignite.paths(0), "k=0 must be"),
         (lambda flow: flow.lignite.paths(target=10), r"target 10 is no position of this result \(0 to 9\)"),
-        (lambda flow: flow.lignite.top(0), "k is 0"),
+        (lambda flow: flow.lignite.top(0), "k=0 must be"),
         (lambda flow: flow.lignite.top(map="hole"), "no map 'hole'.*Did you mean 'whole'"),
         (lambda flow: flow.lignite.top(layer=3), "layer 3 is not in this result, it has 0, 1, 2"),
         (lambda flow: flow.lignite.top(map="mlp", drop_diagonal=True), "no diagonal"),
@@ -797,7 +797,7 @@ class TestNormalizeOfAnExplanation:
 
     def test_a_displacement_is_no_unit_for_all_maps(self):
         """Fused relevance has none."""
-        with pytest.raises(OptionError, match="by is 'displacement', expected one of: row, max"):
+        with pytest.raises(OptionError, match="by='displacement' is not known; choose from 'row', 'max'"):
             sample_explanation().lignite.normalize(by="displacement")
 
 

@@ -5,16 +5,14 @@ from typing import Any
 import xarray as xr
 
 from lignite.api.gaps import Missed, gap_message, missed_in
-from lignite.api.windows import BATCH, check_text, check_windows, explain_windows
-from lignite.blocks.rounding import HALF
+from lignite.api.windows import check_text, check_windows, explain_windows
+from lignite.blocks.replay import HALF
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, warn
-from lignite.inputs.encode import is_list
-from lignite.inputs.pictures import is_folder
+from lignite.inputs.encode import gives_several, is_list
 from lignite.methods import Method
 from lignite.methods.options import choose, known_options
-from lignite.methods.scoring.rows import explain_rows
-from lignite.models.facts import reads_images
+from lignite.methods.scoring.rows import explain_all
 from lignite.models.hold import at_rest
 from lignite.models.load import Model, as_model
 from lignite.options import with_options
@@ -97,36 +95,18 @@ def explain(
     ('positive', 'superb')
     """
     chosen = choose(method, options, beside=OWN)
-    check_windows(window, overlap)
     model = as_model(model)
     with at_rest(model.network):
-        if window is None:
-            results = _explain_inputs(model, inputs, target, chosen, memory, progress)
+        if window is None and overlap is None:
+            rows = ask(model, inputs, target, twice=model.dtype in HALF)  # others are asked again by their method
+            results = explain_all(model, rows, chosen, memory=memory, progress=progress)
         else:
-            results = _explain_texts(model, inputs, target, chosen, (window, overlap), memory, progress)
+            results = _explain_texts(model, inputs, target, chosen, check_windows(window, overlap), memory, progress)
     missed: list[Missed] = [each for result in results for each in missed_in(result)]
     if missed:
         warn(gap_message(missed, chosen), GapWarning)
-    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
-    several = several or (isinstance(target, Target) and target.steps is not None)
+    several = gives_several(model, inputs) or (isinstance(target, Target) and target.steps is not None)
     return results[0] if len(results) == 1 and not several else results
-
-
-def _explain_inputs(
-    model: Model,
-    inputs: Any,
-    target: Wanted,
-    method: Method,
-    memory: int | float | str | None,
-    progress: Progress | None,
-) -> list[xr.Dataset]:
-    rows = ask(model, inputs, target, twice=model.dtype in HALF)  # others are asked again by their method
-    results: list[xr.Dataset] = []
-    for first in range(0, len(rows), BATCH):
-        results += explain_rows(model, rows[first : first + BATCH], method, memory=memory)
-        if progress:
-            progress(len(results), len(rows))
-    return results
 
 
 def _explain_texts(

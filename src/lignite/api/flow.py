@@ -20,12 +20,11 @@ from lignite.blocks.record import record_states
 from lignite.blocks.routes import Route, split_block
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
-from lignite.inputs.encode import encode, is_list
+from lignite.inputs.encode import encode, gives_several
 from lignite.inputs.fills import role_id, without_role
-from lignite.inputs.pictures import is_folder
 from lignite.inputs.tokens import Encoded
 from lignite.memory import memory_budget
-from lignite.models.facts import has_experts, reads_images
+from lignite.models.facts import has_experts
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
 from lignite.options import gather, options_of, with_options
@@ -106,9 +105,7 @@ def flow(
                 results.append(_flow_of_one(model, item, chosen, start, budget, report, missed))
     if missed:
         warn(_gap_message(missed, chosen, experts=has_experts(model.config)), GapWarning)
-    several = is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
-    single = len(results) == 1 and not several
-    return results[0] if single else results
+    return results[0] if len(results) == 1 and not gives_several(model, inputs) else results
 
 
 def _as_tensor(baseline: Any) -> Tensor:
@@ -143,10 +140,20 @@ def _flow_of_one(
     }
     if encoded.image is not None:
         variables[PICTURE] = encoded.image
-    result = build_flow(
-        tokens=tokens.keep(), layers=layers, targets=targets, variables=variables,
-        attrs=_attributes(model, tokens.input, options, layers, finished, budget),
-    )  # fmt: skip
+    by_layer = {str(layer): scores for layer, scores in zip(layers, finished, strict=True)}
+    attrs: dict[str, str | int | float] = {
+        "lignite_version": VERSION,
+        "model": model.name,
+        "revision": model.revision or "",
+        "text": tokens.input,
+        "request": options.to_json(),
+        "plans": json.dumps({layer: scores.plan for layer, scores in by_layer.items()}),
+        "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
+        "trials": json.dumps({layer: scores.trial for layer, scores in by_layer.items()}),
+        "versions": json.dumps(versions("xarray")),
+        "tol": options.tol,
+    }
+    result = build_flow(tokens=tokens.keep(), layers=layers, targets=targets, variables=variables, attrs=attrs)
     missed.extend(missed_in(result))
     return result
 
@@ -265,23 +272,6 @@ def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
     if "source" in dims:
         stacked = stacked.index_select(dims.index("source"), kept.nonzero()[:, 0])
     return stacked.cpu().numpy()
-
-
-def _attributes(
-    model: Model, text: str, options: FlowOptions, layers: list[int], finished: list[LayerScores], budget: float
-) -> dict[str, str | int | float]:
-    return {
-        "lignite_version": VERSION,
-        "model": model.name,
-        "revision": model.revision or "",
-        "text": text,
-        "request": options.to_json(),
-        "plans": json.dumps({str(layer): scores.plan for layer, scores in zip(layers, finished, strict=True)}),
-        "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
-        "trials": json.dumps({str(layer): scores.trial for layer, scores in zip(layers, finished, strict=True)}),
-        "versions": json.dumps(versions("xarray")),
-        "tol": options.tol,
-    }
 
 
 def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress | None:

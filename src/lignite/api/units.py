@@ -299,7 +299,7 @@ def attributes_of(work: Work, outcome: Outcome, settings: Mapping[str, Any], exa
         "accuracy": outcome.accuracy,
         "methods": {row.name: json.loads(row.options) for row in work.methods},
         "baselines": {row.name: list(row.baselines(model)) for row in work.methods},
-        "metrics": {metric.name: metric.as_dict() for metric in work.metrics},
+        "metrics": {metric.name: {"meaning": metric.meaning, "better": metric.better} for metric in work.metrics},
         **{name: settings[name] for name in ("fills", "steps", "seed", "target")},
         "neutral": list(work.how.averaged),
         "draws": work.how.corpus.draws if work.how.corpus else 0,

@@ -13,7 +13,7 @@ from lignite.errors import InputError, OptionError
 from lignite.inputs.labels import number_words
 from lignite.inputs.tokens import Tokens
 from lignite.methods import Method
-from lignite.methods.scoring.rows import explain_rows
+from lignite.methods.scoring.rows import explain_all
 from lignite.models.load import Model
 from lignite.results.build import build_explanation
 from lignite.results.schema import EXPLAIN, PICTURE, TOKEN_AXIS
@@ -81,9 +81,6 @@ def check_text(inputs: Any) -> str:
     return inputs
 
 
-BATCH = 64
-"""Inputs that are explained together before progress is reported."""
-
 MOST_TOKENS = 10_000_000
 
 UNJOINED = frozenset(
@@ -92,12 +89,13 @@ UNJOINED = frozenset(
 """Variables over pairs of tokens know no pair from two windows, and a text has no picture; all others are joined."""
 
 
-def check_windows(window: int | None, overlap: int | None) -> None:
+def check_windows(window: int | None, overlap: int | None) -> tuple[int, int | None]:
     """Refuse sizes of windows that are none, and windows that share all they have."""
     if window is not None:
         check_count("window", window, MOST_TOKENS)
-    if overlap is not None and not (window is not None and 0 <= overlap < window):
+    if window is None or (overlap is not None and not 0 <= overlap < window):
         raise OptionError(f"overlap={overlap!r} must be at least 0 and smaller than window={window!r}.")
+    return window, overlap
 
 
 def explain_windows(
@@ -127,11 +125,7 @@ def explain_windows(
     if len({row.objective.index for row in rows}) > 1:  # by default each window has its own prediction
         logits = np.mean([row.choices.logit for row in rows if row.choices is not None], axis=0)
         rows = ask(model, [window.text for window in windows], int(logits.argmax()))
-    results = [
-        result
-        for first in range(0, len(rows), BATCH)
-        for result in explain_rows(model, rows[first : first + BATCH], method, memory=memory)
-    ]
+    results = explain_all(model, rows, method, memory=memory)
     tokens = [row.encoded.tokens.keep() for row in rows]
     joined = join(text, windows, results, tokens, rows[0].objective.link)
     request = json.loads(joined.attrs["request"]) | {"window": window, "overlap": overlap}

@@ -3,11 +3,10 @@
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lignite.errors import FileError, InputError, OptionError
-from lignite.files import MOST_BYTES, read_whole
+from lignite.files import MOST_BYTES, expanded, is_folder, read_whole
 
 PICTURED = ("tiny-digits",)
 """Bundled models of images, which have pictures of their own to show (`lignite.zoo.samples`)."""
@@ -89,7 +88,7 @@ def read_inputs(text: str | None, pair: str | None, file: str | None, model: str
         from lignite.zoo.samples import digit_scene
 
         return [digit_scene().image]
-    if text is None and _at_keyboard():
+    if text is None and (sys.stdin is None or sys.stdin.isatty()):
         raise OptionError("there is no input: give one, name a --file, or pipe one in (see lignite flow --help).")
     if text is None or text == "-":
         text = read_text()
@@ -98,15 +97,4 @@ def read_inputs(text: str | None, pair: str | None, file: str | None, model: str
 
 def count_results(inputs: Sequence[Any]) -> int:
     """How many results to expect at most: a folder stands for the images in it."""
-    return sum(len(list(Path(item).iterdir())) if _is_folder(item) else 1 for item in inputs)
-
-
-def _is_folder(item: Any) -> bool:
-    try:
-        return isinstance(item, str) and Path(item).is_dir()
-    except OSError:  # a long text is no name
-        return False
-
-
-def _at_keyboard() -> bool:
-    return sys.stdin is None or sys.stdin.isatty()
+    return sum(len(list(expanded(item).iterdir())) if is_folder(item) else 1 for item in inputs)

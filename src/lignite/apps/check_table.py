@@ -1,5 +1,7 @@
 """A check report as text."""
 
+from collections.abc import Mapping, Sequence
+
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -17,7 +19,11 @@ def print_check(report: CheckReport, *, console: Console | None = None) -> None:
     console.print(_heading(report, console))
     console.print()
     console.print(_table(groups, wide=console.width >= 90))
-    reasons = _reasons(groups, console)
+    reasons = [
+        Padding(Text.assemble((f"layers {_numbers(group)}  ", "dim"), _plain(line, console)), (0, 0, 0, 2))
+        for group in groups
+        for line in group[0].refused
+    ]
     if reasons:
         console.print()
         console.print(Group(Text("why not more", style="bold"), *reasons))
@@ -28,14 +34,27 @@ def print_check(report: CheckReport, *, console: Console | None = None) -> None:
 
 
 def _heading(report: CheckReport, console: Console) -> Table:
+    model = report.model + (f" @ {report.revision}" if report.revision else "")
+    return _facts(
+        {
+            "model": Text(_plain(model, console), style="bold"),
+            "class": f"{report.network}, {report.dtype} on {report.device}",
+            "input": f"{report.n_tokens} tokens",
+        }
+    )
+
+
+def _facts(told: Mapping[str, str | Text]) -> Table:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    model = report.model + (f" @ {report.revision}" if report.revision else "")
-    facts.add_row("model", Text(_plain(model, console), style="bold"))
-    facts.add_row("class", f"{report.network}, {report.dtype} on {report.device}")
-    facts.add_row("input", f"{report.n_tokens} tokens")
+    for name, fact in told.items():
+        facts.add_row(name, fact)
     return facts
+
+
+def _numbers(group: Sequence[LayerCheck]) -> str:
+    return ranges([layer.layer for layer in group])
 
 
 def _table(groups: list[tuple[LayerCheck, ...]], *, wide: bool) -> Table:
@@ -47,8 +66,7 @@ def _table(groups: list[tuple[LayerCheck, ...]], *, wide: bool) -> Table:
         table.add_column(title, overflow="fold")
     table.add_column("time per\nlayer", justify="right", no_wrap=True)
     for group in groups:
-        first = group[0]
-        numbers = ranges([layer.layer for layer in group])
+        first, numbers = group[0], _numbers(group)
         if first.route == "refused":
             table.add_row(numbers, "refused", "-", "-", "-", "none", "none", "-")
             continue
@@ -65,25 +83,13 @@ def _table(groups: list[tuple[LayerCheck, ...]], *, wide: bool) -> Table:
     return table
 
 
-def _reasons(groups: list[tuple[LayerCheck, ...]], console: Console) -> list[Padding]:
-    return [
-        Padding(
-            Text.assemble((f"layers {ranges([layer.layer for layer in group])}  ", "dim"), _plain(line, console)),
-            (0, 0, 0, 2),
-        )
-        for group in groups
-        for line in group[0].refused
-    ]
-
-
 def _costs(report: CheckReport) -> Group:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim", no_wrap=True)
-    facts.add_column(overflow="fold")
-    facts.add_row("time", f"about {format_seconds(report.seconds)} for all layers and targets")
-    facts.add_row(
-        "memory",
-        f"{format_bytes(report.model_bytes)} for the model, at most {format_bytes(report.working_bytes)} beside it",
+    model, beside = format_bytes(report.model_bytes), format_bytes(report.working_bytes)
+    facts = _facts(
+        {
+            "time": f"about {format_seconds(report.seconds)} for all layers and targets",
+            "memory": f"{model} for the model, at most {beside} beside it",
+        }
     )
     return Group(Text("estimate with default options", style="bold"), Padding(facts, (0, 0, 0, 2)))
 

@@ -8,27 +8,20 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lignite.apps.commands import check, compare, dashboard, evaluate, explain, flow, models, report, study, view
-from lignite.apps.terminal import Spoken, complain, exit_code, listen
+from lignite.apps.terminal import Listening, complain, exit_code
 from lignite.errors import LigniteError
 from lignite.version import VERSION
 from lignite.wording import one_line
 
 
-class _Commands(TyperGroup):
+class _Commands(Listening):
     """Turns errors that lignite raises on purpose, and an interruption, into one line and an exit code."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _harmless_usage():
             return super().make_context(*args, **options)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        found = super().resolve_command(ctx, args)
-        if found[1] is not None:
-            listen(Spoken.of(found[1].params))
-        return found
 
     def invoke(self, ctx: Any) -> Any:
         try:

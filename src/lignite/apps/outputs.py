@@ -57,11 +57,6 @@ class Look:
         return {"tokens": self.token.tokens is True, "special": self.token.special or "show"}
 
 
-def is_explanation(dataset: "xr.Dataset") -> bool:
-    """Whether a result answers why, or is a flow."""
-    return dataset.attrs.get("kind") == "explain"
-
-
 def planned(paths: Sequence[Path], count: int, *, explanations: bool) -> list[tuple[Path, slice]]:
     """What will be written, and of which results: explanations share a page and a picture, all else is numbered.
 
@@ -94,7 +89,7 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
 
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     """Print a result."""
-    from lignite.results.schema import COMPARISONS, REPORT
+    from lignite.results.schema import COMPARISONS, REPORT, is_explanation
 
     if result.attrs.get("kind") == REPORT.kind:
         from lignite.views.report.terminal import print_report
@@ -124,6 +119,8 @@ def deliver(
     look: Look,
 ) -> None:
     """Files first: whoever reads the summary through a pipe may stop reading."""
+    from lignite.results.schema import is_explanation
+
     explanations = all(is_explanation(result) for result in results)
     for path, which in planned(outputs, len(results), explanations=explanations):
         write(results[which], path, look)

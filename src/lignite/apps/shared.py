@@ -193,7 +193,7 @@ def _parameter(option: Option, help: str) -> inspect.Parameter:
     kind = next((kind for kind in (bool, int, float) if kind in option.kinds and numbers), str)
     shown = typer.Option(
         option.typed or f"--{option.name.replace('_', '-')}",
-        metavar=None if option.is_flag else option.metavar,
+        metavar=None if bool in option.kinds else option.metavar,
         rich_help_panel=option.panel,
         show_default=option.unset or option.written(",") or False,
         help=help,

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
 from lignite.errors import GridError, InputError, LigniteError, LigniteWarning, OptionError
 from lignite.wording import one_line
@@ -87,6 +88,17 @@ def listen(spoken: Spoken) -> None:
 def complain(message: object) -> None:
     """One line on standard error, never wrapped, in the words of the command line."""
     print(f"lignite: {one_line(_spoken.say(str(message)))}", file=sys.stderr)
+
+
+class Listening(TyperGroup):
+    """Commands whose options messages name as the one does that runs."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command, and call options as it does from now on."""
+        found = super().resolve_command(ctx, args)
+        if found[1] is not None:
+            listen(Spoken.of(found[1].params))
+        return found
 
 
 class Terminal:

@@ -1,13 +1,14 @@
 """Maps of blocks that are a black box up to their heads, or altogether: by reverse passes along each target's path."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, TargetHeads, Targets
-from lignite.attribution.block import Block
+from lignite.attribution.block import Block, HeadedBlock
 from lignite.attribution.maps import Chunking, Map, WholeMap
 from lignite.attribution.panels import Scores
 from lignite.attribution.paths import Path
@@ -36,7 +37,9 @@ class StraightPaths:
 
     def heads(self, states: Float[Tensor, "path source d"]) -> Float[Tensor, "path source head d_value"]:
         """Compute every token's heads; by the definition as the model itself does."""
-        return self.block.attention(states) if self.through_heads else self.block.as_loaded(states)[0]
+        if self.through_heads:
+            return cast(HeadedBlock, self.block).attention(states)
+        return self.block.as_loaded(states)[0]
 
     def own(
         self, per_path: Float[Tensor, "path token *any"], nodes: Nodes, targets: Targets
@@ -140,8 +143,9 @@ class WholeByPaths(Map):
         if not self.path.through_heads:
             heads, output = (self.path.own(each, nodes, targets) for each in self.block.as_loaded(states))
             return heads, output
-        heads = self.path.own(self.block.attention(states), nodes, targets)
-        return heads, self.block.post(self.path.own(states, nodes, targets), heads, targets)
+        block = cast(HeadedBlock, self.block)
+        heads = self.path.own(block.attention(states), nodes, targets)
+        return heads, block.post(self.path.own(states, nodes, targets), heads, targets)
 
 
 def map_to_output(

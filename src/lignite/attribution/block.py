@@ -69,25 +69,6 @@ class Block(Protocol):
     def retreat(self, reason: str) -> "Block":
         """The same block by the next route, since this one was found wrong; SplitError if there is none."""
 
-    def attention(self, states: PointStates) -> PointHeads: ...
-
-    def pre(self, states: PointStates) -> Projections: ...
-
-    def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
-        """The rest of the block for some of its tokens: each is treated alone."""
-
-    def rotation(self, states: PointStates) -> Rotation | None:
-        """Keys before positions are rotated in; None where the block is handed no rotary positions."""
-
-    def norm_epsilons(self) -> list[float]:
-        """Epsilons of the norms in the block: candidates for that of the norm through which states pass first."""
-
-    def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
-        """Epsilon and input of a norm that keys pass through after their projection; None where there is none."""
-
-    def post_bytes(self) -> int:
-        """Memory that one target's `post` keeps for its backward pass."""
-
     def post_bound(self) -> int:
         """Memory that one target's `post` keeps at most, from the widths of its linear maps."""
 
@@ -97,10 +78,18 @@ class Block(Protocol):
 
 @runtime_checkable
 class HeadedBlock(Block, Protocol):
-    """A block that shows the heads of its input."""
+    """A block that shows the heads of its input, and takes others."""
 
     @property
     def heads(self) -> Float[Tensor, "token head d_value"]: ...
+
+    def attention(self, states: PointStates) -> PointHeads: ...
+
+    def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
+        """The rest of the block for some of its tokens: each is treated alone."""
+
+    def post_bytes(self) -> int:
+        """Memory that one target's `post` keeps for its backward pass."""
 
 
 @runtime_checkable
@@ -112,3 +101,14 @@ class OpenBlock(HeadedBlock, Protocol):
 
     @property
     def scoring(self) -> Scoring: ...
+
+    def pre(self, states: PointStates) -> Projections: ...
+
+    def rotation(self, states: PointStates) -> Rotation | None:
+        """Keys before positions are rotated in; None where the block is handed no rotary positions."""
+
+    def norm_epsilons(self) -> list[float]:
+        """Epsilons of the norms in the block: candidates for that of the norm through which states pass first."""
+
+    def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
+        """Epsilon and input of a norm that keys pass through after their projection; None where there is none."""

@@ -18,13 +18,13 @@ from lignite.attribution.panels import (
     Span,
     Way,
     constant,
+    of_targets,
     on_host,
     pieces,
     refine,
     replace_refined,
     within,
 )
-from lignite.attribution.readout import of_targets
 from lignite.attribution.rules import (
     FIRST_NESTED,
     NESTED,

@@ -27,10 +27,10 @@ from lignite.attribution.maps import (
     own_share,
     together,
 )
-from lignite.attribution.panels import Goal, Precision
+from lignite.attribution.panels import Goal, Precision, of_targets
 from lignite.attribution.paths import Path, Remembering
 from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading
-from lignite.attribution.readout import READOUTS, Readout, of_targets
+from lignite.attribution.readout import READOUTS, Readout
 from lignite.attribution.rules import graded, panel_rule, started_rule
 from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
@@ -433,7 +433,7 @@ class _Layer:
         """Compute what leaves the block where the targets have these heads and their own states."""
         with torch.no_grad():
             states = self.block.states if self.everyone else self.block.states[self.targets]
-            return self.block.post(states[None], heads[None], self.targets)[0]
+            return cast(HeadedBlock, self.block).post(states[None], heads[None], self.targets)[0]
 
     def _output_at_start(self) -> Float[Tensor, "target d"]:
         path = self.plan.path

@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lignite.attribution.attend import Point, differentiate, differentiate_total
+from lignite.attribution.attend import differentiate, differentiate_total
 from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, PerTarget, Targets
 from lignite.attribution.block import Block, HeadedBlock
-from lignite.attribution.panels import Scores
+from lignite.attribution.panels import Scores, of_targets
 from lignite.attribution.paths import Path
-from lignite.attribution.readout import Readout, of_targets
+from lignite.attribution.readout import Readout
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,11 @@ class ThroughPost(Map):
     block's output at the first node, where several maps go together.
     """
 
+    block: HeadedBlock
     moves: bool
     readout: Readout
 
-    def __init__(self, block: Block, readout: Readout | None, chunking: Chunking):
+    def __init__(self, block: HeadedBlock, readout: Readout | None, chunking: Chunking):
         super().__init__(block, chunking)
         if readout is not None:
             self.readout = readout
@@ -252,28 +253,17 @@ class WholeMap(ThroughPost):
         targets: Targets,
         watched: int | None,
     ) -> Scores:
-        point, attention = asked.more
-        directions, residual = to_heads * weights.view(-1, 1, 1, 1), None
-        if to_states is not None:
-            residual = (to_states * point.states_slope).sum(-1) * weights[:, None]
-        return self._divide(point, attention, directions, residual, targets, watched)
-
-    def _divide(
-        self,
-        point: Point,
-        attention: Float[Tensor, "node head target source"],
-        directions: HeadVectors,
-        residual: Float[Tensor, "node target"] | None,
-        targets: Targets,
-        watched: int | None,
-    ) -> Scores:
         """Divide the integrand among the sources and, if they are asked for, by head and by circuit.
 
         total      [node, head, target, source]   what each source gives, through all circuits
         residual   [node, target]                 what the target gives itself, past the heads
-        seen       [node, source]                 both, of the target that is watched
+        own        [node, source]                 both, of the target that is watched
         split      [target, circuit, source]
         """
+        point, attention = asked.more
+        directions, residual = to_heads * weights.view(-1, 1, 1, 1), None
+        if to_states is not None:
+            residual = (to_states * point.states_slope).sum(-1) * weights[:, None]
         total = differentiate_total(point, attention, directions, self.scoring, targets)
         if watched is not None:
             own = total[:, :, watched].sum(1)

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, Targets
-from lignite.attribution.readout import of_targets
 
 Scores = dict[str, Tensor]
 """Additive parts of the scores by name, each ``[target, ...]``; ``"scores"`` is the map itself, ``[..., source]``."""
@@ -347,6 +346,11 @@ def within(values: PerTarget, limits: PerTarget) -> Bool[Tensor, " target"]:
     """Say whether the magnitudes of all heads of a target are within their limits; what is not a number is not."""
     close = values.abs() <= limits
     return close if close.ndim == 1 else close.flatten(1).all(1)
+
+
+def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Targets) -> Shaped[Tensor, "target *any"]:
+    """Take the rows of some tokens; targets rise and are distinct: as many as there are tokens are all of them."""
+    return tensor if len(targets) == len(tensor) else tensor[targets]
 
 
 def constant(value: int, like: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:

@@ -3,10 +3,11 @@
 from typing import Protocol, final, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, Targets
+from lignite.attribution.panels import of_targets
 
 ROUNDINGS = 64
 """A change of a vector by less than so many roundings of its size is none: who sees itself alone stays where it is."""
@@ -102,8 +103,3 @@ def _change(
     change = end - start
     moves = length(change) > ROUNDINGS * torch.finfo(change.dtype).eps * torch.maximum(length(start), length(end))
     return moves, change * moves
-
-
-def of_targets(tensor: Shaped[Tensor, "token *any"], targets: Targets) -> Shaped[Tensor, "target *any"]:
-    """Take the rows of some tokens; targets rise and are distinct: as many as there are tokens are all of them."""
-    return tensor if len(targets) == len(tensor) else tensor[targets]

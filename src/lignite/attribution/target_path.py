@@ -19,8 +19,8 @@ from torch import Tensor
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, Pairs, Targets
 from lignite.attribution.block import OpenBlock, Projections, Rotation
+from lignite.attribution.panels import of_targets
 from lignite.attribution.paths import Path, slope_of
-from lignite.attribution.readout import of_targets
 
 Coefficients = Float[Tensor, "#node #head #target #source"]
 """Numbers that weigh one of two vectors in their mixture, for every target and source."""

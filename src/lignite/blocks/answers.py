@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import RowStates
-from lignite.blocks.rounding import ROUNDING
+from lignite.blocks.replay import ROUNDING
 from lignite.blocks.stack import Stack
 from lignite.blocks.streams import Structure, differing, prefer, with_held
 from lignite.errors import BypassError
 from lignite.memory import memory_budget
-from lignite.models.facts import special_ids
+from lignite.models.facts import special_ids, vocabulary_size
 from lignite.models.load import Model
 from lignite.targets.rows import bytes_per_token
 
@@ -80,20 +80,11 @@ def certified(
 
 def _structures(stack: Stack) -> Iterator[Structure]:
     yield from list(stack.structures)
-    wider = _with_held(stack)
+    moved = another_input(stack).states[0]
+    own, other, entered = stack.arguments(), stack.arguments(**_other_tensors(stack)), stack.arguments(moved)
+    wider = with_held(stack.structure, own, other, entered, stack.kept.shape[1])
     if wider is not None:
         yield wider
-
-
-def _with_held(stack: Stack) -> Structure | None:
-    other = another_input(stack)
-    return with_held(
-        stack.structure,
-        stack.arguments(),
-        stack.arguments(**_other_tensors(stack)),
-        stack.arguments(other.states[0]),
-        stack.kept.shape[1],
-    )
 
 
 def _fault(stack: Stack, end: Start, layers: Sequence[int]) -> BypassError | None:
@@ -230,17 +221,11 @@ def _words(stack: Stack, ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row tok
 def _other_words(model: Model, like: Int[Tensor, "row token"]) -> Tensor:
     """Draw words from all that the model can read, the same ones each time."""
     special = _special_ids(model)
-    words = [number for number in range(_n_words(model, like)) if number not in special] or like.unique().tolist()
+    words = [
+        number for number in range(vocabulary_size(model.network) or int(like.max()) + 1) if number not in special
+    ] or like.unique().tolist()
     drawn = torch.randint(len(words), like.shape, generator=torch.Generator().manual_seed(0))
     return torch.tensor(words)[drawn].to(like)
-
-
-def _n_words(model: Model, ids: Int[Tensor, "row token"]) -> int:
-    try:
-        table = model.network.get_input_embeddings()
-    except (NotImplementedError, AttributeError):
-        table = None
-    return int(getattr(table, "num_embeddings", 0)) or int(ids.max()) + 1
 
 
 def _special_ids(model: Model) -> set[int]:

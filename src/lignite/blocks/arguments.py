@@ -1,14 +1,15 @@
 """What a block is called with and what it returns: where its states stand, and the same for other tokens or points."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lignite.attribution.axes import Targets
+from lignite.attribution.axes import RowStates, Targets
 from lignite.errors import ModelError
 
 Place = int | str
@@ -25,11 +26,6 @@ def find_states(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Place
     if isinstance(value, Tensor) and value.ndim in (3, 4) and value.dtype.is_floating_point and 1 in value.shape[:2]:
         return place, value
     return None
-
-
-def read_argument(args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> Any:
-    """Read what stands at a place of a call."""
-    return args[place] if isinstance(place, int) else kwargs[place]
 
 
 def put_argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: Place, value: Any) -> Arguments:
@@ -61,6 +57,51 @@ def put_states(output: Any, states: Shaped[Tensor, "..."]) -> Any:
 def pack_output(output: Any, parts: Sequence[Any]) -> Any:
     """Pack parts into the kind of tuple or list that a block returns."""
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout says how states lie in a tensor: which axis holds the rows, which the tokens, and the shape of what is
+    left.
+    """
+
+    row: int
+    token: int
+    rest: tuple[int, ...]
+
+    def read(self, tensor: Float[Tensor, "*layout"]) -> RowStates:
+        """Read states as rows of tokens."""
+        return tensor if self.is_plain else tensor.movedim((self.row, self.token), (0, 1)).flatten(2)
+
+    def given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], place: Place) -> RowStates:
+        """Read what stands at a place of a call as rows of tokens."""
+        return self.read(args[place] if isinstance(place, int) else kwargs[place])
+
+    def write(self, states: RowStates) -> Tensor:
+        """Write states into a tensor of this layout."""
+        if self.is_plain:
+            return states
+        return states.unflatten(2, self.rest).movedim((0, 1), (self.row, self.token)).contiguous()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the tensor is ``[row, token, d]``, as everything that takes a block apart expects."""
+        return (self.row, self.token, len(self.rest)) == (0, 1, 1)
+
+
+def layout_of(shape: tuple[int, ...], n_tokens: int | None) -> Layout | None:
+    """Tell how the states of one row lie in a tensor of this shape; None if they do not.
+
+    Examples
+    --------
+    >>> layout_of((1, 7, 16), 7), layout_of((4, 1, 7, 16), 7), layout_of((7, 1, 16), 7)
+    (Layout(row=0, token=1, rest=(16,)), Layout(row=1, token=2, rest=(4, 16)), Layout(row=1, token=0, rest=(16,)))
+    """
+    usual = len(shape) == 3 and shape[0] == 1
+    for row, token in ((0, 1), (1, 2), (1, 0), (0, 2)) if len(shape) in (3, 4) else ():
+        if shape[row] == 1 and shape[token] == n_tokens:
+            return Layout(row, token, tuple(size for axis, size in enumerate(shape) if axis not in (row, token)))
+    return Layout(0, 1, shape[2:]) if usual else None
 
 
 # Every tensor among them
@@ -97,15 +138,10 @@ class UnclearError(Exception):
     """An argument does not say which of its axes holds the points."""
 
 
-def shapes_of(arguments: Any) -> list[tuple[int, ...] | None]:
-    """List the shape of every tensor among nested arguments, None for what is no tensor."""
-    return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(arguments)]
-
-
 def pick_points(arguments: Any, known: Sequence[Any], some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Any:
     """Pick the arguments of some points: an axis that grew with the points is theirs.
 
-    `known` are the `shapes_of` the same arguments for `n_rows` rows.
+    `known` are the sizes (`sizes_of`) of the same arguments for `n_rows` rows.
 
     Raises
     ------

@@ -36,11 +36,6 @@ def usual_baselines(model: Model) -> tuple[str, ...]:
     return names or (("zero",) if vocabulary_size(model.network) is None else (MEAN_EMBEDDING,))
 
 
-def usual_baseline(model: Model) -> str:
-    """Choose where one path starts if nobody says where."""
-    return usual_baselines(model)[0]
-
-
 def _ends_texts(model: Model) -> bool:
     """Tell whether the pad token is the one that begins or ends texts: to the model a word with a meaning."""
     role = getattr(model.tokenizer, "pad_token_id", None)
@@ -92,7 +87,8 @@ def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> 
         with given_start(stack, name, keep_special=keep_special) as others:
             seen = stack.see(**others)
         return Start(seen.states, seen.value, seen.choices)
-    first = _with_special(stack, _constant(stack, 0, name), keep_special=keep_special)
+    words = words_in(stack, keep_special=keep_special)
+    first = torch.where(words[..., None], _constant(stack, 0, name), stack.states[0])
     if through:
         with torch.no_grad():
             rows = torch.arange(len(first), device=first.device)
@@ -216,11 +212,6 @@ def _constant(stack: Stack, layer: int, name: str) -> Tensor:
     return ((states * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)).expand_as(states).contiguous()
 
 
-def _with_special(stack: Stack, start: RowStates, *, keep_special: bool) -> Tensor:
-    words = words_in(stack, keep_special=keep_special)
-    return torch.where(words[..., None], start, stack.states[0])
-
-
 EARLY = (0.001, 0.01)
 """Places on the path, from 0 to 1, by which little should have happened."""
 LATER = (0.1, 0.5)
@@ -243,7 +234,7 @@ def warn_of_leaps(stack: Stack, names: Sequence[str], starts: Sequence[Start]) -
         warn(
             f"baseline='zero': the answer of {type(stack.network).__name__} moves by {share:.0%} of its range in the "
             "first hundredth of the path, where the ε of its norms decides. Such scores cost many nodes and mean "
-            f"little; use baseline={usual_baseline(stack.model)!r}.",
+            f"little; use baseline={usual_baselines(stack.model)[0]!r}.",
             BaselineWarning,
         )
 

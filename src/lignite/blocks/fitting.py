@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lignite.blocks.arguments import find_states
 from lignite.blocks.record import BlockCall, body_of, record, record_states
-from lignite.blocks.rounding import ROUNDING
+from lignite.blocks.replay import ROUNDING
 from lignite.errors import BypassError, InputError, SplitError
 from lignite.inputs.tokens import Encoded, Tokens
 from lignite.models.facts import forward_names

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from lignite.attribution.axes import RowStates
-from lignite.blocks.arguments import Place, find_states, first_tensor, put_argument, put_states
+from lignite.blocks.arguments import Layout, Place, find_states, first_tensor, layout_of, put_argument, put_states
 from lignite.blocks.attention import READABLE, configurations, intercepted
 from lignite.errors import BypassError, ModelError, NotFiniteError
 from lignite.models.facts import attention_of, block_counts, has_encoder_and_decoder, size_options
@@ -52,32 +51,6 @@ class BlockCall:
     masked: "BlockCall | None" = None
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A layout says how states lie in a tensor: which axis holds the rows, which the tokens, and the shape of what is
-    left.
-    """
-
-    row: int
-    token: int
-    rest: tuple[int, ...]
-
-    def read(self, tensor: Float[Tensor, "*layout"]) -> RowStates:
-        """Read states as rows of tokens."""
-        return tensor if self.is_plain else tensor.movedim((self.row, self.token), (0, 1)).flatten(2)
-
-    def write(self, states: RowStates) -> Tensor:
-        """Write states into a tensor of this layout."""
-        if self.is_plain:
-            return states
-        return states.unflatten(2, self.rest).movedim((0, 1), (self.row, self.token)).contiguous()
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the tensor is ``[row, token, d]``, as everything that takes a block apart expects."""
-        return (self.row, self.token, len(self.rest)) == (0, 1, 1)
-
-
 @dataclass(frozen=True, eq=False)
 class Met:
     """A block was met when it was called so, whatever the shape of its states."""
@@ -100,10 +73,6 @@ class Called:
     name: str
     calls: list[Met] = field(default_factory=list)
     within: set[str] = field(default_factory=set)
-
-    @property
-    def n_modules(self) -> int:
-        return len({id(call.module) for call in self.calls})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -253,7 +222,11 @@ def counts_of(network: nn.Module, root: nn.Module) -> tuple[int, ...]:
 def _choose(chains: Sequence[Called], found: set[str], counts: Sequence[int], n_tokens: int | None) -> Called | None:
     outermost = [each for each in chains if not each.within & found]
     for some in (outermost, chains):
-        fitting = [each for each in some if not counts or {len(each.calls), each.n_modules} & set(counts)]
+        fitting = [
+            each
+            for each in some
+            if not counts or {len(each.calls), len({id(call.module) for call in each.calls})} & set(counts)
+        ]
         if not fitting:
             continue
         best = max(fitting, key=lambda each: len(each.calls))
@@ -264,25 +237,13 @@ def _choose(chains: Sequence[Called], found: set[str], counts: Sequence[int], n_
     return None
 
 
-def layout_of(shape: tuple[int, ...], n_tokens: int | None) -> Layout | None:
-    """Tell how the states of one row lie in a tensor of this shape; None if they do not.
-
-    Examples
-    --------
-    >>> layout_of((1, 7, 16), 7), layout_of((4, 1, 7, 16), 7), layout_of((7, 1, 16), 7)
-    (Layout(row=0, token=1, rest=(16,)), Layout(row=1, token=2, rest=(4, 16)), Layout(row=1, token=0, rest=(16,)))
-    """
-    usual = len(shape) == 3 and shape[0] == 1
-    for row, token in ((0, 1), (1, 2), (1, 0), (0, 2)) if len(shape) in (3, 4) else ():
-        if shape[row] == 1 and shape[token] == n_tokens:
-            return Layout(row, token, tuple(size for axis, size in enumerate(shape) if axis not in (row, token)))
-    return Layout(0, 1, shape[2:]) if usual else None
-
-
 def _is_chain(members: "Mapping[str, list[tuple[str, nn.Module]]]", called: Called, run: Callable[[], Any]) -> bool:
     """Tell whether every block works on what the one before it made: parts side by side are no stack."""
     calls = called.calls
-    if all(_follows(before, after) for before, after in pairwise(calls)):
+    handed_on = (
+        before.handed[1] is after.handed[0] or _same(before.output, after.states) for before, after in pairwise(calls)
+    )
+    if all(handed_on):
         return True
     with torch.no_grad(), _recording({called.name: members[called.name]}, shaken=calls[0].module) as again:
         run()
@@ -290,10 +251,6 @@ def _is_chain(members: "Mapping[str, list[tuple[str, nn.Module]]]", called: Call
     return len(moved) == len(calls) and not any(
         _same(one.states, other.states) for one, other in zip(calls[1:], moved[1:], strict=True)
     )
-
-
-def _follows(before: Met, after: Met) -> bool:
-    return before.handed[1] is after.handed[0] or _same(before.output, after.states)
 
 
 def _same(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> bool:

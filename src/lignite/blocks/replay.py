@@ -1,10 +1,10 @@
-"""A recorded call of a block, made again with other states, its heads seen and given."""
+"""A recorded call of a block, made again with other states, its heads seen and given; and what may be rounding then."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -13,13 +13,71 @@ from torch import Tensor, nn
 from lignite.attribution.attend import heads_of
 from lignite.attribution.axes import PointHeads, PointStates, TargetPointHeads, Targets, TargetStates
 from lignite.attribution.block import Projections
-from lignite.blocks.arguments import Arguments, change_tensors, keep_tokens, put_argument, read_states, tile_points
+from lignite.blocks.arguments import (
+    Arguments,
+    change_tensors,
+    keep_tokens,
+    put_argument,
+    read_states,
+    tile_points,
+)
 from lignite.blocks.attention import READABLE, AttendCall, OwnCall, configurations, intercepted, observed
 from lignite.blocks.norms import norms_in
 from lignite.blocks.record import BlockCall
-from lignite.blocks.rounding import HALF, ROUNDING, in_full, largest_difference
 from lignite.errors import SplitError
 from lignite.models.hold import FOREIGN, Captured, before_each, first_line
+from lignite.models.outputs import sizes_of
+
+HALF = (torch.float16, torch.bfloat16)
+"""Precisions that record states but are too coarse to integrate in: their blocks are worked on in float32."""
+
+
+class Rounding(NamedTuple):
+    """These relative differences, and smaller ones, are put down to rounding.
+
+    Attributes
+    ----------
+    block
+        Of a token's output, between a split or replayed block and the recorded one, in the precision the model ran in.
+        float32 is the promise; float64 models keep norms and softmax that compute in float32, whose rounding is 6e-8
+        per operation; the half precisions carry 11 and 8 bits, and a block adds up some tens of roundings.
+    answer
+        Of the number that is explained, between its replay from states and the model: sums in another order; float64
+        models, too, may compute rotary angles and softmax in float32. What bypasses the states misses by parts in ten.
+    again
+        Between two answers to the same question, put in another shape (padded, or in float32): sums in another order.
+    """
+
+    block: float
+    answer: float
+    again: float
+
+
+ROUNDING = {
+    torch.float64: Rounding(block=1e-6, answer=1e-7, again=1e-9),
+    torch.float32: Rounding(block=1e-5, answer=1e-5, again=1e-4),
+    torch.float16: Rounding(block=2e-2, answer=1e-5, again=2e-2),
+    torch.bfloat16: Rounding(block=1e-1, answer=1e-5, again=1e-1),
+}
+
+
+def in_full(tensor: Shaped[Tensor, "*any"]) -> Shaped[Tensor, "*any"]:
+    """Widen numbers to a precision that can be integrated in."""
+    return tensor.float() if tensor.dtype in HALF else tensor
+
+
+def largest_difference(actual: Float[Tensor, "*any token d"], expected: Float[Tensor, "*any token d"]) -> float:
+    """Measure how far tokens' vectors are apart at most, relative to their length; infinite where one is not finite.
+
+    Examples
+    --------
+    >>> largest_difference(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    1.0
+    """
+    actual, expected = actual.flatten(0, -2), expected.flatten(0, -2)
+    size = torch.linalg.vector_norm(expected, dim=-1)
+    error = torch.linalg.vector_norm(actual - expected, dim=-1) / torch.maximum(size, 1e-3 * size.max())
+    return float(error.max()) if torch.isfinite(error).all() else float("inf")
 
 
 def move_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Float[Tensor, "1 token d"]:
@@ -46,14 +104,8 @@ def _first(kept: Bool[Tensor, " token"] | None) -> int:
 
 def tells_points_apart(call: BlockCall) -> bool:
     """Tell whether anything that the block is handed beside its states has several rows (ALiBi of every head)."""
-    rows: list[int] = []
-
-    def note(tensor: Shaped[Tensor, "..."]) -> Tensor:
-        rows.append(len(tensor) if tensor.ndim > 2 else 1)
-        return tensor
-
-    change_tensors((call.args, call.kwargs), note)
-    return any(number > 1 for number in rows)
+    shapes = sizes_of((call.args, call.kwargs))
+    return any(shape is not None and len(shape) > 2 and shape[0] > 1 for shape in shapes)
 
 
 @contextmanager

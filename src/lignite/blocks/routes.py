@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, ClassVar
 
 import torch
@@ -22,10 +22,12 @@ from lignite.blocks.attention import AttendCall, observed
 from lignite.blocks.norms import find_rotation, list_epsilons, see_key_norm
 from lignite.blocks.record import BlockCall
 from lignite.blocks.replay import (
+    HALF,
     Replay,
     at_projection,
     capture_call,
     capture_projected,
+    largest_difference,
     linear_inputs,
     move_first,
     norms_noted,
@@ -38,7 +40,6 @@ from lignite.blocks.replay import (
     saved_bytes,
     tells_points_apart,
 )
-from lignite.blocks.rounding import HALF, largest_difference
 from lignite.errors import SplitError
 from lignite.models.facts import number_of_heads
 from lignite.models.hold import FOREIGN, first_line
@@ -71,23 +72,23 @@ class Route(ABC):
     refused: tuple[str, ...] = ()
     norms_first: bool = True
 
-    @property
+    @cached_property
     def layer(self) -> int:
         return self.replay.call.layer
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.replay.call.name
 
-    @property
+    @cached_property
     def module(self) -> nn.Module:
         return self.replay.module
 
-    @property
+    @cached_property
     def states(self) -> Float[Tensor, "token d"]:
         return self.replay.states
 
-    @property
+    @cached_property
     def n_heads(self) -> int:
         return 0
 
@@ -127,37 +128,7 @@ class Route(ABC):
             raise SplitError("its heads are not seen while the model runs")
         return seen[0] if seen else states.new_zeros(*states.shape[:2], 0, 0), output
 
-    # What a route offers beside the whole block
-
-    def attention(self, states: PointStates) -> PointHeads:
-        """Compute every head's output before the output projection."""
-        raise SplitError(f"a block by the route {self.route!r} shows no heads; use `whole`.")
-
-    def pre(self, states: PointStates) -> Projections:
-        """Compute queries, keys and values."""
-        raise SplitError(f"a block by the route {self.route!r} shows no queries, keys and values; use `whole`.")
-
-    def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
-        """Run the rest of the block, for some of its tokens."""
-        raise SplitError(f"a block by the route {self.route!r} takes no heads; use `whole`.")
-
-    def rotation(self, states: PointStates) -> Rotation | None:
-        """Find keys before positions are rotated in; None where nothing is known of them."""
-        return None
-
-    def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
-        """See epsilon and input of the norm that keys pass through after their projection; None where none is known."""
-        return None
-
-    def norm_epsilons(self) -> list[float]:
-        """List epsilons of the norms in the block, and the two usual ones."""
-        return list_epsilons(self.module)
-
     # Memory
-
-    def post_bytes(self) -> int:
-        """Measure the memory that one target's `post` keeps for its backward pass."""
-        raise SplitError(f"a block by the route {self.route!r} takes no heads; use `whole`.")
 
     def post_bound(self) -> int:
         """Bound the memory that one target's `post` keeps: what enters and leaves linear maps, and as much beside."""
@@ -201,11 +172,12 @@ class _HeadedRoute(Route):
     heads: Float[Tensor, "token head d_value"]
     takes_some: Callable[[], bool]
 
-    @property
+    @cached_property
     def n_heads(self) -> int:
         return self.heads.shape[1]
 
     def post(self, states: TargetStates, heads: TargetPointHeads, targets: Targets) -> TargetStates:
+        """Run the rest of the block, for some of its tokens."""
         if len(targets) == len(self.states):
             return self._with_heads(states, heads)
         if self.takes_some():
@@ -217,6 +189,7 @@ class _HeadedRoute(Route):
         return self._with_heads(all_states, all_heads)[:, targets]
 
     def post_bytes(self) -> int:
+        """Measure the memory that one target's `post` keeps for its backward pass."""
         n_rows = min(2, len(self.states))
         targets = torch.arange(n_rows, device=self.states.device)
         states = self.states[None, :n_rows].clone().requires_grad_()
@@ -244,6 +217,7 @@ class InterfaceRoute(_HeadedRoute):
     scoring: Scoring
 
     def attention(self, states: PointStates) -> PointHeads:
+        """Compute every head's output before the output projection."""
         return heads_of(*self.pre(states), self.scoring)
 
     def pre(self, states: PointStates, **overrides: Any) -> Projections:
@@ -252,11 +226,17 @@ class InterfaceRoute(_HeadedRoute):
         return projections
 
     def rotation(self, states: PointStates) -> Rotation | None:
+        """Find keys before positions are rotated in; None where nothing is known of them."""
         embeddings = self.replay.arguments(states, masked=True)[1].get("position_embeddings")
         return find_rotation(embeddings, lambda cos, sin: self.pre(states, position_embeddings=(cos, sin)).key)
 
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
+        """See epsilon and input of the norm that keys pass through after their projection; None where none is known."""
         return see_key_norm(self.module, lambda: self.pre(self.states[None]))
+
+    def norm_epsilons(self) -> list[float]:
+        """List epsilons of the norms in the block, and the two usual ones."""
+        return list_epsilons(self.module)
 
     def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
         return run_attended(self.replay, states, heads, targets)
@@ -273,6 +253,7 @@ class ProjectionRoute(_HeadedRoute):
     projection: nn.Module
 
     def attention(self, states: PointStates) -> PointHeads:
+        """Compute every head's output before the output projection."""
         return capture_projected(self.replay, self.projection, states)
 
     def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
@@ -364,28 +345,19 @@ def build_projection(found: Replay, refused: tuple[str, ...]) -> ProjectionRoute
         if stay(capture_projected(found, module, moved)[0], held[0]):
             continue  # tokens have not met yet
         if stay(run_projected(found, module, moved, held)[0], output):
-            return _projection_route(found, module, output, held[0], refused)
-    raise SplitError("no linear map was found after which each token is treated alone")
-
-
-def _projection_route(
-    found: Replay,
-    module: nn.Module,
-    output: Float[Tensor, "token d"],
-    heads: Float[Tensor, "token head d_value"],
-    refused: tuple[str, ...],
-) -> ProjectionRoute:
+            break
+    else:
+        raise SplitError("no linear map was found after which each token is treated alone")
     found = found.batched(lambda tried, states: capture_projected(tried, module, states))
-    takes_some = cache(partial(_takes_some, partial(run_projected, found, module), found, heads, output))
+    takes_some = cache(partial(_takes_some, partial(run_projected, found, module), found, held[0], output))
     return ProjectionRoute(
-        replay=found, output=output, refused=refused, heads=heads, projection=module, takes_some=takes_some
+        replay=found, output=output, refused=refused, heads=held[0], projection=module, takes_some=takes_some
     )
 
 
 def build_whole(found: Replay, refused: tuple[str, ...]) -> WholeRoute:
     """Take a block as it is; SplitError where it does not say the same again."""
-    output = found.verify()
-    return WholeRoute(replay=found.batched(Replay.as_loaded), output=output, refused=refused)
+    return WholeRoute(output=found.verify(), replay=found.batched(Replay.as_loaded), refused=refused)
 
 
 BUILDERS: dict[str, Callable[[Replay, tuple[str, ...]], Route]] = {

@@ -21,15 +21,14 @@ from lignite.blocks.arguments import (
     put_argument,
     put_points,
     put_states,
-    read_argument,
     read_states,
-    shapes_of,
 )
 from lignite.blocks.attention import configurations, intercepted
 from lignite.blocks.streams import Structure, structures_of
 from lignite.errors import BypassError, ModelError
 from lignite.models.hold import Captured, standing_in
 from lignite.models.load import Model
+from lignite.models.outputs import sizes_of
 from lignite.targets.ask import answered
 from lignite.targets.objective import choices_of, values
 from lignite.targets.rows import Row, collate, run
@@ -145,10 +144,8 @@ class Stack:
             n_calls += 1
             for stream, found in zip(structure.streams, read, strict=True):
                 if number in stream.reads:
-                    found[number] = (
-                        stream.layout.read(read_argument(args, kwargs, stream.reads[number][0])).detach().clone()
-                    )
-            shapes = shapes_of((args, kwargs))
+                    found[number] = stream.layout.given(args, kwargs, stream.reads[number][0]).detach().clone()
+            shapes = sizes_of((args, kwargs))
             output = forward(*args, **kwargs)
             if first:
                 self._shapes.append(shapes)
@@ -371,10 +368,10 @@ class Stack:
             before = stream.made_by.get(number)
             fresh = before is not None and made(before)
             if isinstance(fresh, Tensor):
-                given = stream.layout.read(read_argument(args, kwargs, stream.reads[number][0]))
+                given = stream.layout.given(args, kwargs, stream.reads[number][0])
                 part = torch.where(fresh[:, None, None], given, part)
             elif fresh:
-                part = stream.layout.read(read_argument(args, kwargs, stream.reads[number][0]))
+                part = stream.layout.given(args, kwargs, stream.reads[number][0])
             entering.append(part)
         return entering
 

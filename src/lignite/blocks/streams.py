@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lignite.blocks.arguments import Arguments, Place
-from lignite.blocks.record import Blocks, Layout, Met, blocks_under, find_blocks, layout_of, n_tokens_of
+from lignite.blocks.arguments import Arguments, Layout, Place, layout_of
+from lignite.blocks.record import Blocks, Met, blocks_under, find_blocks, n_tokens_of
 from lignite.errors import BypassError
 from lignite.models.facts import has_encoder_and_decoder, notes_on
 from lignite.models.hold import after_each, before_each, modules_of, switches_undone
@@ -94,7 +94,8 @@ def structures_of(model: Model, row: Row) -> list[Structure]:
     notes = notes_on(network)
     if "structures" not in notes or notes["structures"][0] != key:
         with switches_undone(network):
-            notes["structures"] = (key, list(_found(model, row)))
+            ways = _encoder_and_decoder(model, row), plain(find_blocks(network, tensors))
+        notes["structures"] = key, [way for way in ways if way is not None]
     structures: list[Structure] = notes["structures"][1]
     return structures
 
@@ -103,13 +104,6 @@ def prefer(network: nn.Module, structure: Structure) -> None:
     """Try this structure first from now on: by it the answer could be replayed."""
     found = notes_on(network)["structures"][1]
     found[:] = [structure, *(other for other in found if other is not structure)]
-
-
-def _found(model: Model, row: Row) -> Iterator[Structure]:
-    joint = _encoder_and_decoder(model, row)
-    if joint is not None:
-        yield joint
-    yield plain(find_blocks(model.network, row.encoded.tensors))
 
 
 def plain(blocks: Blocks) -> Structure:

@@ -186,9 +186,7 @@ def draw(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
 def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
     row = as_mapping(where, row, columns)
     pictures = {
-        role: _picture(where, columns[role], _raw(where, row, columns[role]), base)
-        for role in ("image", "mask", "distractor")
-        if role in columns
+        role: _picture(where, row, columns[role], base) for role in ("image", "mask", "distractor") if role in columns
     }
     cells = {role: _cell(where, row, columns[role]) for role in ("label", "boxes", "cells") if role in columns}
     image = pictures.pop("image")
@@ -206,15 +204,11 @@ def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str]
     )
 
 
-def _raw(where: str, row: Mapping[str, Any], column: str) -> Any:
+def _picture(where: str, row: Mapping[str, Any], column: str, base: Path) -> Any:
+    """A path becomes one from the folder of the data set."""
     _check_column(where, row, column)
     value = row[column]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _picture(where: str, column: str, value: Any, base: Path) -> Any:
-    """A path becomes one from the folder of the data set."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and not value.strip()) or _is_nan(value):
         return None
     if isinstance(value, str | os.PathLike):
         return base / expanded(value)
@@ -281,9 +275,12 @@ def _cell(where: str, row: Mapping[str, Any], column: str) -> Any:
     value = row[column]
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if isinstance(value, float) and math.isnan(value):  # how tables write an empty cell
-        return None
-    return value
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: Any) -> bool:
+    """How tables write an empty cell."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _text(where: str, column: str, value: Any) -> str:

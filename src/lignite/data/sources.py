@@ -13,9 +13,8 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.calls import is_several
 from lignite.errors import FileError, InputError
-from lignite.files import MOST_BYTES, check_file, expanded, parse_json, read_whole
+from lignite.files import MOST_BYTES, check_file, expanded, is_folder, parse_json, read_whole
 from lignite.inputs.pictures import ENDINGS as IMAGE_ENDINGS
-from lignite.inputs.pictures import is_folder
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lignite.errors import InputError
+from lignite.files import is_folder
 from lignite.inputs.labels import Reading, join_texts, label_reading, number_in_a_row
 from lignite.inputs.patches import encode_pixels
 from lignite.inputs.pictures import encode_picture, is_picture, names_an_image
 from lignite.inputs.text import are_whole, check_length, check_tables, check_vocabulary, encode_text, encode_words
 from lignite.inputs.tokens import Encoded, Span, Tokens, on_device, wordless
-from lignite.models.facts import forward_names, notes_on, padding_ids, reads_images, vocabulary_size
+from lignite.models.facts import forward_names, noted, padding_ids, reads_images, vocabulary_size
 from lignite.models.hold import Captured, at_rest, before_each, modules_of
 from lignite.models.load import Model
 from lignite.wording import shorten
@@ -36,10 +37,7 @@ def with_positions(network: PreTrainedModel, encoded: Encoded) -> Encoded:
     if "input_ids" not in tensors or "position_ids" in tensors or "position_ids" not in takes:
         return encoded
     with at_rest(network), torch.no_grad():
-        notes = notes_on(network)
-        if "table of counted positions" not in notes:
-            notes["table of counted positions"] = _find_table(network, tensors)
-        table = notes["table of counted positions"]
+        table = noted(network, "table of counted positions", lambda: _find_table(network, tensors))
         if table is None:
             return encoded
         return replace(encoded, tensors={**tensors, "position_ids": looked_up(network, tensors)[table]})
@@ -240,6 +238,11 @@ def is_list(inputs: object) -> bool:
     return isinstance(inputs, list) and not _is_chat(inputs) and not _is_ids(inputs)
 
 
+def gives_several(model: Model, inputs: object) -> bool:
+    """Whether the answer is a list: of a list, or of a folder of images."""
+    return is_list(inputs) or (reads_images(model.network) and is_folder(inputs))
+
+
 def _is_chat(item: object) -> bool:
     return isinstance(item, list) and bool(item) and all(isinstance(each, Mapping) and "role" in each for each in item)
 
@@ -357,15 +360,11 @@ def _encode_mapping(model: Model, given: Mapping[str, object]) -> list[Encoded]:
 
 def _without_full_mask(model: Model, given: Mapping[str, object]) -> Mapping[str, object]:
     """Give the same inputs without a mask that hides nothing, for a model that takes none, as FNet."""
-    accepted = forward_names(model.network)
-    if accepted is None or "attention_mask" in accepted or not hides_nothing(given.get("attention_mask")):
+    accepted, mask = forward_names(model.network), given.get("attention_mask")
+    hides_nothing = isinstance(mask, Tensor) and mask.numel() > 0 and bool((mask == 1).all())
+    if accepted is None or "attention_mask" in accepted or not hides_nothing:
         return given
     return {name: values for name, values in given.items() if name != "attention_mask"}
-
-
-def hides_nothing(mask: object) -> bool:
-    """Whether an attention mask is there and lets every token be seen."""
-    return isinstance(mask, Tensor) and mask.numel() > 0 and bool((mask == 1).all())
 
 
 def _encode_tensors(model: Model, given: Mapping[str, object], notes: Sequence[object]) -> list[Encoded]:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lignite.errors import FileError, InputError, warn
-from lignite.files import expanded, read_whole
+from lignite.files import expanded, is_folder, read_whole
 from lignite.inputs.patches import encode_pixels
 from lignite.inputs.tokens import Encoded
 from lignite.models.facts import forward_names, reads_grey
@@ -43,16 +43,6 @@ def names_an_image(text: str) -> bool:
         return False
     try:
         return len(text.split()) == 1 or Path(text.strip()).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
-
-
-def is_folder(item: object) -> bool:
-    """Whether something names a folder; a long text is no name at all, nor is an empty one."""
-    if isinstance(item, str) and not item.strip():
-        return False
-    try:
-        return isinstance(item, str | Path) and Path(item).expanduser().is_dir()
     except (OSError, ValueError, RuntimeError):
         return False
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Int, Shaped
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from lignite.errors import InputError, warn
 from lignite.inputs.labels import Reading, join_texts, label_reading, number_in_a_row
 from lignite.inputs.tokens import Encoded, Span, on_device
-from lignite.models.facts import forward_names, has_token_types, position_tables, vocabulary_size
+from lignite.models.facts import forward_names, has_token_types, tables_of, vocabulary_size
 from lignite.models.load import Model
 from lignite.wording import shorten
 
@@ -61,28 +61,20 @@ def check_vocabulary(model: Model, ids: Int[Tensor, "*any"]) -> None:
 
 def check_tables(model: Model, tensors: Mapping[str, Tensor]) -> None:
     """Numbers of segments and positions are looked up in tables, which fail in their own words."""
-    tables = {"token_type_ids": _type_tables(model.network), "position_ids": position_tables(model.network)}
-    for name, known in tables.items():
+    tables = {"token_type_ids": "token_type", "position_ids": "position"}
+    for name, what in tables.items():
         numbers = tensors.get(name)
         if numbers is None:
             continue
         if not are_whole(numbers):
             raise InputError(f"{name} of {numbers.dtype}: give whole numbers, one per token.")
-        size = min((table.num_embeddings for table in known), default=None)
+        size = min((table.num_embeddings for table in tables_of(model.network, what)), default=None)
         if bool((numbers < 0).any()) or (size is not None and bool((numbers >= size).any())):
             reach = "at least 0" if size is None else f"0 to {size - 1}"
             raise InputError(
                 f"{name} from {int(numbers.min())} to {int(numbers.max())} are not {reach}, which is what {model.name} "
                 "reads: correct them or leave them out."
             )
-
-
-def _type_tables(network: PreTrainedModel) -> list[nn.Embedding]:
-    return [
-        module
-        for name, module in network.named_modules()
-        if name.endswith("token_type_embeddings") and isinstance(module, nn.Embedding)
-    ]
 
 
 def are_whole(tensor: Shaped[Tensor, "..."]) -> bool:

@@ -148,10 +148,6 @@ class Metric(ABC):
     def measure(self, cases: Cases, answer: Any) -> Float[np.ndarray, "method example fill"]:
         """Numbers of all cases, NaN where it is not defined; one fill where fills do not matter."""
 
-    def as_dict(self) -> dict[str, str]:
-        """For the attributes of a result."""
-        return {"meaning": self.meaning, "better": self.better}
-
 
 def plain(name: str) -> str:
     """What a number is called by the function that computes it, unless a metric says otherwise."""

@@ -4,13 +4,28 @@ from collections.abc import Collection, Iterable
 
 from lignite.calls import as_names
 from lignite.errors import OptionError
-from lignite.metrics.metric import Metric
-from lignite.metrics.readings.cost import COST
+from lignite.metrics.metric import Case, Found, Metric
 from lignite.metrics.readings.localization import LOCALIZATION
 from lignite.metrics.readings.plausibility import PLAUSIBILITY
 from lignite.metrics.removal import REMOVAL
 from lignite.metrics.stability import STABILITY
 from lignite.wording import did_you_mean
+
+
+def _told(case: Case) -> dict[str, float]:
+    """What an explanation misses by its own account, not a number where nothing is promised, and what it took."""
+    return {"completeness_gap": case.explained.gap, "seconds": case.explained.seconds}
+
+
+COST = (
+    Found(
+        "completeness-gap",
+        "what the scores miss of what they had to explain, as a share of it; the worst of their sums",
+        find=_told,
+        better="lower",
+    ),
+    Found("seconds", "time of one explanation", find=_told, better="lower", tested=False),
+)
 
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (*REMOVAL, *PLAUSIBILITY, *LOCALIZATION, *STABILITY, *COST)

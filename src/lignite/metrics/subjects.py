@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from lignite.data.columns import Columns
+from lignite.data.evidence import carry, read_outline
 from lignite.data.examples import Example
-from lignite.data.outlines import carry, read_outline
 from lignite.errors import InputError, OptionError
 from lignite.inputs.pictures import read_image
 from lignite.metrics.asking.session import Session, Subject

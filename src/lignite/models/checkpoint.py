@@ -127,16 +127,14 @@ def read_config(folder: Path, name: str, trust_remote_code: bool) -> PreTrainedC
 
 def as_classifier(config: PreTrainedConfig, task: str | None) -> PreTrainedConfig:
     """Masked autoencoders have the encoder of a ViT, and no classifier of their own: under a head they are a ViT."""
-    wanted = task == "image-classification" or (task is None and "ViTForImageClassification" in _saved_from(config))
+    wanted = task == "image-classification" or (
+        task is None and "ViTForImageClassification" in (config.architectures or ())
+    )
     if config.model_type != "vit_mae" or not wanted:
         return config
     known = ViTConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version"}
     shared = {name: value for name, value in config.to_dict().items() if name in known}
     return ViTConfig(**shared, architectures=config.architectures)
-
-
-def _saved_from(config: PreTrainedConfig) -> list[str]:
-    return list(config.architectures or ())
 
 
 def choose_class(config: PreTrainedConfig, name: str, task: str | None, trust_remote_code: bool) -> Any:

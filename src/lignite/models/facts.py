@@ -4,8 +4,8 @@ No other module reads what a configuration says of a model (a house test): names
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -141,7 +141,7 @@ def padding_ids(config: Any) -> list[int]:
 def without_padding(config: Any) -> list[Any]:
     """List the configurations that have a place for the id of padding, and none in it."""
     owners = {id(each): each for each in (config, text_config(config))}.values()
-    return [each for each in owners if "pad_token_id" in each.__dict__ and each.__dict__["pad_token_id"] is None]
+    return [each for each in owners if getattr(each, "__dict__", {}).get("pad_token_id", 0) is None]
 
 
 def special_ids(config: Any) -> set[int]:
@@ -182,13 +182,10 @@ def class_names(config: Any, count: int | None = None) -> list[str]:
     return [str(names.get(number, f"LABEL_{number}")) for number in range(len(names) if count is None else count)]
 
 
-def position_tables(network: PreTrainedModel) -> list[nn.Embedding]:
-    """List learned position embeddings; those with a padding index number their tokens from the next one on."""
-    return [
-        module
-        for name, module in network.named_modules()
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
-    ]
+def tables_of(network: PreTrainedModel, what: str) -> list[nn.Embedding]:
+    """List learned embeddings of something; of a ``"position"`` those with a padding index count from the next one."""
+    named = network.named_modules()
+    return [part for name, part in named if name.endswith(f"{what}_embeddings") and isinstance(part, nn.Embedding)]
 
 
 def forward_names(network: PreTrainedModel) -> frozenset[str] | None:
@@ -271,6 +268,18 @@ def patch_size(network: PreTrainedModel) -> tuple[int, int] | None:
 
 
 _notes: "WeakKeyDictionary[object, dict[str, Any]]" = WeakKeyDictionary()
+
+
+Answer = TypeVar("Answer")
+
+
+def noted(thing: object, question: str, find: Callable[[], Answer]) -> Answer:
+    """Answer a question about a network, or an input: by its note, or by what `find` says, which is then noted."""
+    notes = notes_on(thing)
+    if question not in notes:
+        notes[question] = find()
+    answer: Answer = notes[question]
+    return answer
 
 
 def notes_on(thing: object) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.errors import LigniteError, ModelError
-from lignite.models.facts import attention_of
+from lignite.models.facts import attention_of, without_padding
 
 FOREIGN = (
     RuntimeError,
@@ -213,7 +213,9 @@ _at_rest: list[tuple[nn.Module, list[nn.Module]]] = []
 def at_rest(network: nn.Module) -> Iterator[None]:
     """Hold a model in evaluation mode and without parameter gradients; one thread at a time.
 
-    Masked autoencoders, which hide and shuffle most patches even then, see all of them in order.
+    Classifiers on decoders refuse batches without a padding token, since they look for each row's last word: where none
+    is defined they see an id that no token has, which finds that word where all rows have one length. Masked
+    autoencoders, which hide and shuffle most patches even then, see all of them in order.
 
     Evaluation mode is this thread's alone. requires_grad is put back on the way out, also after an exception or Ctrl-C.
     Inference mode and autocast of the caller do not reach inside: the one knows no gradients, the other rounds to half
@@ -238,6 +240,7 @@ def at_rest(network: nn.Module) -> Iterator[None]:
             with (
                 seen_as("training", trained, False),
                 seen_as("_compiled_call_impl", compiled, None),
+                seen_as("pad_token_id", without_padding(getattr(network, "config", None)), -1),
                 standing_in("random_masking", dict.fromkeys(maskers, _everything_in_order)),
             ):
                 yield

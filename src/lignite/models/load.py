@@ -25,7 +25,7 @@ from lignite.models.checkpoint import (
     read_tokenizer,
     read_weights,
 )
-from lignite.models.facts import declared_length, named_kernels, position_tables, summarize_size
+from lignite.models.facts import declared_length, named_kernels, summarize_size, tables_of
 from lignite.wording import did_you_mean
 
 
@@ -251,7 +251,7 @@ class Model:
         """
         declared = declared_length(self.config)
         limits = [declared, getattr(self.tokenizer, "model_max_length", None)]
-        for table in position_tables(self.network):
+        for table in tables_of(self.network, "position"):
             unused = 0 if table.padding_idx is None else table.padding_idx + 1  # RoBERTa counts from there
             limits.append(table.num_embeddings - unused)
         valid = [int(limit) for limit in limits if limit is not None and 0 < limit < _NO_LIMIT]

@@ -77,7 +77,7 @@ def cut_to(outputs: Any, sizes: Any) -> Any:
 
 
 def sizes_of(outputs: Any) -> Any:
-    """List the shapes of every tensor that a model returned, by name where it gives names."""
+    """List the shapes of every tensor that a model returned or is given, by name where it gives names."""
     if isinstance(outputs, Mapping):
         return {name: sizes_of(part) for name, part in outputs.items()}
     return [tuple(leaf.shape) if isinstance(leaf, Tensor) else None for leaf in pytree.tree_leaves(outputs)]

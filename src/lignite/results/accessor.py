@@ -4,6 +4,7 @@ Nothing here changes the Dataset it is asked on; what comes back is a new Datase
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
 
@@ -11,11 +12,11 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
+from lignite.calls import check_choice, check_count
 from lignite.errors import GridError, OptionError
 from lignite.late import find_late
 from lignite.results.io import save
 from lignite.results.merge import merge_spans, merge_words, token_axes
-from lignite.results.paths import FlowPath, find_largest, find_strongest
 from lignite.results.schema import (
     COMPARISONS,
     EXPLAIN,
@@ -30,6 +31,67 @@ from lignite.results.schema import (
     validate,
 )
 from lignite.wording import did_you_mean
+
+
+@dataclass(frozen=True)
+class FlowPath:
+    """One way through the layers, from a source at the bottom to a target at the top.
+
+    `positions` and `tokens` have one entry per level: what enters the first layer, then what leaves each of `layers`.
+    `shares` are the signed steps between them, and `strength` is the magnitude of their product, in an explanation
+    times the relevance of the target at the top.
+    """
+
+    positions: tuple[int, ...]
+    tokens: tuple[str, ...]
+    layers: tuple[int, ...]
+    shares: tuple[float, ...]
+    strength: float
+    sign: int
+
+    def __str__(self) -> str:
+        return f"{self.sign * self.strength:+.3g}  {' → '.join(self.tokens)}"
+
+
+def find_largest(values: np.ndarray, k: int) -> np.ndarray:
+    """Places of the k largest values along the last axis, largest first; equal values in the order of their places."""
+    k = min(k, values.shape[-1])
+    places = np.sort(np.argpartition(-values, k - 1, axis=-1)[..., :k], axis=-1)
+    order = np.argsort(-np.take_along_axis(values, places, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(places, order, axis=-1)
+
+
+def find_strongest(magnitudes: np.ndarray, weights: np.ndarray, k: int, ends: list[int] | None) -> list[list[int]]:
+    """Places of the k best paths, best first: one row of best products per token, carried from layer to layer.
+
+    `weights` are those of the tokens at the top.
+    """
+    n_tokens = magnitudes.shape[-1]
+    best = np.ones((n_tokens, 1))  # [token, rank]
+    back: list[tuple[np.ndarray, np.ndarray]] = []
+    for layer in magnitudes:
+        n_ranks = best.shape[1]
+        products = (layer[:, :, None] * best).reshape(n_tokens, -1)
+        kept = find_largest(products, k)
+        best = np.take_along_axis(products, kept, axis=-1)
+        back.append((kept // n_ranks, kept % n_ranks))
+    best = best * weights[:, None]
+    candidates = [
+        (-best[token, rank], token, rank)
+        for token in (range(n_tokens) if ends is None else ends)
+        for rank in range(best.shape[1])
+        if best[token, rank] > 0
+    ]
+    return [_trace(back, token, rank) for _, token, rank in sorted(candidates)[:k]]
+
+
+def _trace(back: list[tuple[np.ndarray, np.ndarray]], token: int, rank: int) -> list[int]:
+    places = [token]
+    for sources, ranks in reversed(back):
+        token, rank = int(sources[token, rank]), int(ranks[token, rank])
+        places.append(token)
+    return places[::-1]
+
 
 STILL = 1e-5
 """A target moved nowhere if its displacement is below this share of its layer's median displacement.
@@ -65,7 +127,7 @@ class LigniteAccessor:
         pairs of texts, or without offsets, its pieces are joined). Where only some of a word's sub-words are on the
         target axis, the row stands for these alone, and its string says so.
         """
-        _choose("reduce", reduce, ("sum", "mean"))
+        check_choice("reduce", reduce, ("sum", "mean"))
         return merge_words(self._single(), reduce)
 
     def merge_spans(self, spans: Sequence[Sequence[int]], *, reduce: Literal["sum", "mean"] = "sum") -> xr.Dataset:
@@ -75,7 +137,7 @@ class LigniteAccessor:
         cut by the border of a phrase belongs to it, and of two phrases that share a token, to the one with more of it
         (the first, where they are equal). All other tokens stay as they are. The attribute `merged_spans` records it.
         """
-        _choose("reduce", reduce, ("sum", "mean"))
+        check_choice("reduce", reduce, ("sum", "mean"))
         return merge_spans(self._single(), spans, reduce)
 
     def top(
@@ -95,8 +157,8 @@ class LigniteAccessor:
         what a token gives itself.
         """
         dataset = self._single()
-        _check_count(k)
-        _choose("sign", sign, ("both", "for", "against"))
+        check_count("k", k)
+        check_choice("sign", sign, ("both", "for", "against"))
         map = map or layout_of(dataset).default_map
         entry = _map_entry(dataset, map)
         if layer is not None:
@@ -112,7 +174,8 @@ class LigniteAccessor:
         if drop_diagonal:
             if "source" not in entry.dims:
                 raise OptionError(f"map {map!r} has no sources and so no diagonal: leave drop_diagonal out.")
-            magnitude = np.where(_on_diagonal(dataset), -np.inf, magnitude)  # the token axes are the last two
+            diagonal = dataset["target"].values[:, None] == dataset["source"].values
+            magnitude = np.where(diagonal, -np.inf, magnitude)  # the token axes are the last two
         order = find_largest(magnitude.ravel(), k)
         order = order[magnitude.ravel()[order] > -np.inf]
         places = np.unravel_index(order, scores.shape)
@@ -178,7 +241,7 @@ class LigniteAccessor:
         layout = layout_of(dataset)
         known = ("displacement", "row", "max") if layout.kind == FLOW.kind else ("row", "max")
         by = by or ("displacement" if layout.kind == FLOW.kind else "max")
-        _choose("by", by, known)
+        check_choice("by", by, known)
         scaled: dict[str, xr.DataArray] = {}
         for name, entry in layout.maps.items():
             if entry.part_of is None and (group := _group(dataset, layout, name)):
@@ -230,7 +293,7 @@ class LigniteAccessor:
         prediction, its sign says whether it speaks for or against, and all paths from a source together add up
         to its relevance at the bottom, up to the gaps.
         """
-        _check_count(k)
+        check_count("k", k)
         map = map or self._flow_map()
         layers, shares, relevance = self._shares(map, residual=residual)
         weights = np.ones(len(relevance)) if _kind(self._dataset) == FLOW.kind else relevance
@@ -420,17 +483,3 @@ def _chosen_layers(dataset: xr.Dataset, layer: int | Sequence[int]) -> list[int]
         if number not in available:
             raise OptionError(f"layer {number} is not in this result, it has {', '.join(str(n) for n in available)}.")
     return chosen
-
-
-def _on_diagonal(dataset: xr.Dataset) -> np.ndarray:
-    return dataset["target"].values[:, None] == dataset["source"].values
-
-
-def _check_count(k: int) -> None:
-    if k < 1:
-        raise OptionError(f"k is {k}, expected how many to return: at least 1.")
-
-
-def _choose(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise OptionError(f"{option} is {value!r}, expected one of: {', '.join(known)}.")

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd  # type: ignore[import-untyped]
 
 from lignite.errors import FileError
-from lignite.files import as_json, from_json, parse_json, read_whole, write_whole
+from lignite.files import as_json, from_json, read_saved, write_whole
 from lignite.late import find_late
 
 FORMAT = "lignite evaluation"
@@ -135,14 +135,7 @@ def _json(evaluation: Evaluation) -> bytes:
 def _read_json(path: Path) -> dict[str, Any]:
     if path.suffix.lower() != ".json":
         raise FileError(f"{path}: only the .json of an evaluation holds everything; open that one.")
-    try:
-        content = parse_json(read_whole(path))
-    except ValueError as error:
-        raise FileError(f"{path}: is no complete JSON ({error}). Save the evaluation again.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise FileError(f"{path}: is JSON, but no evaluation saved by lignite.")
-    if content.get("version") != VERSION:
-        raise FileError(f"{path}: has layout version {content.get('version')!r}, this lignite reads {VERSION}.")
+    content = read_saved(path, FORMAT, VERSION, noun="evaluation")
     try:
         tables = {name: frame(from_json(content[name]["rows"]), content[name]["columns"]) for name in TABLES}
         attrs = {**content["attrs"], "accuracy": from_json(content["attrs"]["accuracy"])}

@@ -23,8 +23,7 @@ from lignite.files import (
     float_name,
     from_json,
     open_file,
-    parse_json,
-    read_whole,
+    read_saved,
     write_whole,
 )
 from lignite.late import find_late
@@ -118,7 +117,8 @@ def as_netcdf(dataset: xr.Dataset, path: Path) -> memoryview:
 def _read_netcdf(path: Path) -> xr.Dataset:
     with open_file(path, most=None) as file:
         first_bytes = file.read(len(_HDF5_SIGNATURE))
-    _check_not_empty(path, len(first_bytes))
+    if not first_bytes:
+        raise FileError(f"{path}: is empty. Save the result again.")
     if first_bytes != _HDF5_SIGNATURE:
         raise FileError(f"{path}: is no NetCDF 4 file. If it is JSON, rename it to .json; else save the result again.")
     try:
@@ -134,11 +134,6 @@ def _read_netcdf(path: Path) -> xr.Dataset:
     for variable in dataset.variables.values():
         variable.attrs = _plain_numbers(variable.attrs)
     return dataset
-
-
-def _check_not_empty(path: Path, size: int) -> None:
-    if not size:
-        raise FileError(f"{path}: is empty. Save the result again.")
 
 
 def _check_size(path: Path, lazy: xr.Dataset) -> None:
@@ -209,18 +204,7 @@ def _elements(values: np.ndarray) -> Any:
 
 
 def _read_json(path: Path) -> xr.Dataset:
-    written = read_whole(path)
-    _check_not_empty(path, len(written))
-    try:
-        content = parse_json(written)
-    except ValueError as error:
-        raise FileError(f"{path}: is no complete JSON ({error}). Save the result again.") from error
-    if not isinstance(content, dict) or content.get("format") != JSON_FORMAT:
-        raise FileError(f"{path}: is JSON, but no result saved by lignite. Choose a file that lignite wrote.")
-    if content.get("version") != JSON_VERSION:
-        raise FileError(
-            f"{path}: has layout version {content.get('version')!r}, this lignite reads {JSON_VERSION}. Update lignite."
-        )
+    content = read_saved(path, JSON_FORMAT, JSON_VERSION, noun="result")
     try:
         return xr.Dataset(
             {name: _variable(entry) for name, entry in content["variables"].items()},

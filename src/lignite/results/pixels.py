@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from jaxtyping import Float, Int
 
 from lignite.errors import InputError, NotFiniteError
@@ -65,19 +64,6 @@ def boxes_of(labels: Mapping[str, Any]) -> Int[np.ndarray, "token side"] | None:
     if any(side not in labels for side in SIDES):
         return None
     return np.stack([np.asarray(labels[side]) for side in SIDES], axis=1)
-
-
-def relevance_map(result: xr.Dataset, *, smooth: bool = False) -> Float[np.ndarray, "y x"]:
-    """The relevance of an explained image, enlarged to the pixels of its picture: see `enlarge`."""
-    missing = [name for name in ("relevance", *SIDES) if name not in result.variables]
-    if missing:
-        raise InputError(
-            f"the result has no {missing[0]!r}, so its relevance has no place in a picture: give the explanation of an "
-            "image."
-        )
-    boxes = np.stack([result[side].values for side in SIDES], axis=1)
-    shape = result["image"].shape[:2] if "image" in result else (int(boxes[:, 2].max()), int(boxes[:, 3].max()))
-    return enlarge(result["relevance"].values, boxes, shape, smooth=smooth)
 
 
 def enlarge(

@@ -257,6 +257,11 @@ def layout_of(dataset: xr.Dataset) -> Layout:
     return LAYOUTS[kind]
 
 
+def is_explanation(dataset: xr.Dataset) -> bool:
+    """Whether a result answers why, or is a flow."""
+    return dataset.attrs.get("kind") == EXPLAIN.kind
+
+
 def validate(dataset: object) -> None:
     """Raise InputError, naming the first offence, unless the Dataset keeps the layout of its kind.
 

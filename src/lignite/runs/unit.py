@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ FORMAT = "lignite evaluation run"
 VERSION = 1
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """Finished pieces of a run by their key, kept in a file of JSON lines where a path is given.
 
     The first line holds the settings; a run with other settings is refused, since its numbers would not mean the same,
@@ -57,9 +57,6 @@ class Journal:
         """Let other runs go on with the file."""
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> "Journal":
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from lignite.api.explain import explain
-from lignite.blocks.baselines import usual_baseline
+from lignite.blocks.baselines import usual_baselines
 from lignite.data.examples import Example
 from lignite.errors import BaselineWarning, GapWarning, InputError, OptionError
 from lignite.methods import IntegratedGradients
@@ -124,7 +124,7 @@ class Baselines(OfExamples, name="baselines"):
         return (
             found.drop_dims("method")
             .assign(score=score)
-            .assign_attrs(missing=json.dumps(missing), usual=usual_baseline(model))
+            .assign_attrs(missing=json.dumps(missing), usual=usual_baselines(model)[0])
         )
 
     @classmethod

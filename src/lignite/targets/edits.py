@@ -13,7 +13,7 @@ from lignite.calls import check_choice
 from lignite.errors import InputError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS, filled, role_id, without_role
 from lignite.inputs.tokens import Encoded, Tokens
-from lignite.models.facts import notes_on
+from lignite.models.facts import noted
 from lignite.models.load import Model
 from lignite.targets.objective import Objective
 from lignite.targets.rows import Row, is_per_token
@@ -90,11 +90,7 @@ def cover_pixels(
 
 def _filled(model: Model, row: Row, fill: str) -> Tensor:
     check_choice("fill", fill, IMAGE_FILLS)
-    known = notes_on(row.encoded)
-    if fill not in known:  # a blur costs more than a look at the model
-        known[fill] = filled(model, _pixels(row), fill)
-    found: Tensor = known[fill]
-    return found
+    return noted(row.encoded, fill, lambda: filled(model, _pixels(row), fill))  # a blur costs more than a look
 
 
 def _pixels(row: Row) -> Tensor:

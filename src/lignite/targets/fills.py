@@ -20,7 +20,7 @@ from lignite.errors import InputError, OptionError
 from lignite.inputs.encode import looked_up
 from lignite.inputs.fills import COLOURS, IMAGE_FILLS
 from lignite.inputs.tokens import Encoded
-from lignite.models.facts import forward_names, notes_on, vocabulary_size
+from lignite.models.facts import forward_names, noted, vocabulary_size
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.options import MOST_DRAWS
@@ -81,12 +81,7 @@ class Others:
         InputError
             If no other picture has the image's size.
         """
-        known = notes_on(row.encoded)
-        note = f"patches drawn {self.digest}"
-        if note not in known:
-            known[note] = self._drawn(row)
-        found: Tensor = known[note]
-        return found
+        return noted(row.encoded, f"patches drawn {self.digest}", lambda: self._drawn(row))
 
     def _drawn(self, row: Row) -> Float[Tensor, "draw channel y x"]:
         own = row.encoded.tensors["pixel_values"]
@@ -177,18 +172,17 @@ class Unigram:
 
     def drawn(self, row: Row) -> Int[Tensor, "draw token"]:
         """Ids that stand in the place of an input's tokens, drawing by drawing."""
-        known = notes_on(row.encoded)
-        note = f"words drawn {self.digest}"
-        if note not in known:
-            ids = row.encoded.tensors["input_ids"][0]
-            kept = ~torch.tensor(row.encoded.tokens.padding)
-            content = f"{self.seed} {ids[kept].tolist()}".encode()
-            generator = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
-            words = np.searchsorted(self._shares, generator.random((self.draws, int(kept.sum()))), side="right")
-            known[note] = ids.repeat(self.draws, 1)
-            known[note][:, kept] = torch.from_numpy(words).to(ids)
-        found: Tensor = known[note]
-        return found
+        return noted(row.encoded, f"words drawn {self.digest}", lambda: self._drawn(row))
+
+    def _drawn(self, row: Row) -> Int[Tensor, "draw token"]:
+        ids = row.encoded.tensors["input_ids"][0]
+        kept = ~torch.tensor(row.encoded.tokens.padding)
+        content = f"{self.seed} {ids[kept].tolist()}".encode()
+        generator = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
+        words = np.searchsorted(self._shares, generator.random((self.draws, int(kept.sum()))), side="right")
+        drawn = ids.repeat(self.draws, 1)
+        drawn[:, kept] = torch.from_numpy(words).to(ids)
+        return drawn
 
 
 Corpus = Unigram | Others
@@ -299,11 +293,7 @@ def _cannot_hide(model: Model, row: Row | None) -> str:
         return f"{model.name} takes none"
     if row is None or "input_ids" not in row.encoded.tensors:
         return ""
-    notes = notes_on(model.network)
-    if "hides words" not in notes:
-        notes["hides words"] = _sees_hidden(model, row)
-    found: str = notes["hides words"]
-    return found
+    return noted(model.network, "hides words", lambda: _sees_hidden(model, row))
 
 
 def _sees_hidden(model: Model, row: Row) -> str:

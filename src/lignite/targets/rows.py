@@ -2,8 +2,8 @@
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,15 +13,14 @@ from torch import Tensor, nn
 from lignite.inputs.fills import role_id
 from lignite.inputs.tokens import Encoded
 from lignite.models.facts import (
-    notes_on,
+    noted,
     padding_ids,
     read_widths,
     size_options,
     vocabulary_size,
-    without_padding,
     writes_words,
 )
-from lignite.models.hold import FOREIGN, at_rest, seen_as, switches_undone
+from lignite.models.hold import FOREIGN, at_rest, switches_undone
 from lignite.models.load import Model
 from lignite.models.outputs import tensors_of
 from lignite.targets.objective import (
@@ -49,7 +48,7 @@ class Row:
     choices: Choices | None = None
     answer: tuple[float, ...] | None = None
 
-    @property
+    @cached_property
     def n_tokens(self) -> int:
         return len(self.encoded.tokens)
 
@@ -90,23 +89,19 @@ def can_pad(model: Model, rows: Sequence[Row]) -> bool:
     """Whether this model gives a row the same answer with padding beside it; found by trial, once per model."""
     if any("input_ids" not in row.encoded.tensors or "attention_mask" not in row.encoded.tensors for row in rows):
         return False
-    notes = notes_on(model.network)
-    if "can pad" not in notes:
-        shortest = min(rows, key=lambda row: row.n_tokens)
-        longest = max(rows, key=lambda row: row.n_tokens)
-        with at_rest(model.network), torch.no_grad():
-            try:
-                together = run(model.network, collate(model, [shortest, longest]))
-            except FOREIGN:  # classifiers on decoders refuse batches when no padding token is defined
-                notes["can pad"] = False
-            else:
-                alone = run(model.network, shortest.encoded.tensors)
-                notes["can pad"] = _same_answer(alone, together)
-    return bool(notes["can pad"])
+    return noted(model.network, "can pad", lambda: _same_when_padded(model, rows))
 
 
-def _same_answer(alone: Any, together: Any) -> bool:
-    """Whether the first of two rows says the same as alone, its padding left out."""
+def _same_when_padded(model: Model, rows: Sequence[Row]) -> bool:
+    """Whether the shortest row says the same beside the longest as alone, its padding left out."""
+    shortest = min(rows, key=lambda row: row.n_tokens)
+    longest = max(rows, key=lambda row: row.n_tokens)
+    with at_rest(model.network), torch.no_grad():
+        try:
+            together = run(model.network, collate(model, [shortest, longest]))
+        except FOREIGN:  # classifiers on decoders refuse batches when no padding token is defined
+            return False
+        alone = run(model.network, shortest.encoded.tensors)
     for tensor, both in zip(tensors_of(alone), tensors_of(together), strict=False):
         if tensor.shape[:1] != (1,):
             continue
@@ -161,16 +156,8 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> An
     options |= {"return_dict": True}
     options = {name: value for name, value in options.items() if takes_any or name in parameters}
     options |= size_options(network, tensors)
-    with _batches_allowed(network), switches_undone(network):
+    with switches_undone(network):
         return network(**tensors, **options)
-
-
-def _batches_allowed(network: nn.Module) -> AbstractContextManager[None]:
-    """Classifiers on decoders refuse batches without a padding token, since they look for each row's last word.
-
-    Where none is defined, rows of one batch have one length here, and an id that no token has finds that last word.
-    """
-    return seen_as("pad_token_id", without_padding(network.config), -1)
 
 
 def bytes_per_token(model: Model, *, gradient: bool) -> float:

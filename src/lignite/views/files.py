@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from lignite.errors import FileError, OptionError
-from lignite.results.schema import COMPARISONS, REPORT
+from lignite.results.schema import COMPARISONS, REPORT, is_explanation
 from lignite.views.comparison.page import comparison_html, save_comparison_page
 from lignite.views.comparison.picture import save_comparison_picture
 from lignite.views.drawing import ENDINGS as PICTURES
@@ -53,11 +53,6 @@ def page_of(dataset: xr.Dataset, *, tokens: bool, special: str) -> str:
     if is_comparison(dataset):
         return comparison_html(dataset)
     return (explanation_html if is_explanation(dataset) else flow_html)(dataset, tokens=tokens, special=special)
-
-
-def is_explanation(dataset: xr.Dataset) -> bool:
-    """Whether a result answers why, or is a flow."""
-    return dataset.attrs.get("kind") == "explain"
 
 
 def is_comparison(dataset: xr.Dataset) -> bool:

@@ -14,6 +14,7 @@ from lignite.errors import FileError
 from lignite.results.accessor import STILL
 from lignite.results.evaluation import Evaluation
 from lignite.results.notebook import running_shell
+from lignite.results.schema import is_explanation
 from lignite.views.attributes import model_name
 from lignite.views.comparison.page import comparison_card
 from lignite.views.evaluation.facts import columns_of, facts, heading_of, written_number
@@ -28,7 +29,7 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.explanation.message import message, unit_of
-from lignite.views.files import is_comparison, is_explanation, is_report, page_of
+from lignite.views.files import is_comparison, is_report, page_of
 from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores

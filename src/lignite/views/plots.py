@@ -15,6 +15,7 @@ from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.metrics.readings.agreement import agreement
 from lignite.results.evaluation import Evaluation
+from lignite.results.schema import is_explanation
 from lignite.views.comparison.facts import others_of, reference_of, sides_of, tokens_of
 from lignite.views.comparison.facts import scale_of as scale_of_comparison
 from lignite.views.comparison.picture import draw_scatter
@@ -33,7 +34,7 @@ from lignite.views.explanation.picture import (
     lay_out,
     token_labels,
 )
-from lignite.views.files import is_comparison, is_explanation
+from lignite.views.files import is_comparison
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import choose_map, own_cells, token_axis
 from lignite.views.flow.picture import chosen_part, draw_map, scale_of

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -11,13 +10,12 @@ from sklearn.metrics import average_precision_score, jaccard_score
 
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.metrics.readings.localization import (
-    DISTRACTED,
     MEASURES,
     grid_pointing_game,
     localization,
     mask_from_boxes,
 )
-from lignite.results.pixels import enlarge, relevance_map
+from lignite.results.pixels import enlarge
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # float64 sums and quotients of a handful of numbers of order one
 MAP = np.array([[4.0, 3.0, -2.0], [1.0, 0.0, 2.0]])
@@ -76,20 +74,6 @@ def test_smooth_relevance_leaves_out_what_no_patch_reads():
     found = enlarge(np.array([1.0, 3.0]), grid(1, 2, 1, 2), (1, 5), smooth=True)
 
     assert_allclose(found, [[1, 1.5, 2.5, 3, np.nan]], **EXACT)
-
-
-def test_an_explained_image_is_read_by_its_coordinates():
-    """`image` gives the size; without it the patches do, and the pixels beside them are not known."""
-    boxes = np.array([[-1, -1, -1, -1], *grid(1, 2, 2, 2)])
-    sides = {side: ("token", column) for side, column in zip(("top", "left", "bottom", "right"), boxes.T, strict=True)}
-    result = xr.Dataset({"relevance": ("token", [7.0, 1, 2])}, sides)
-    with_image = result.assign(image=(("y", "x", "channel"), np.zeros((3, 4, 3), np.uint8)))
-
-    assert_array_equal(relevance_map(result), [[1, 1, 2, 2]] * 2)
-    assert_array_equal(relevance_map(with_image), [[1, 1, 2, 2], [1, 1, 2, 2], [np.nan] * 4])
-    assert_allclose(relevance_map(result, smooth=True), [[1, 1.25, 1.75, 2]] * 2, **EXACT)
-    with pytest.raises(InputError, match="no 'top'"):
-        relevance_map(result.drop_vars("top"))
 
 
 # Measures
@@ -161,7 +145,7 @@ def test_the_distractor_has_its_own_mass():
     found = localization(MAP, MASK, distractor=distractor)
 
     assert_allclose([found["distractor_mass"], found["object_share"]], [2 / 10, 5 / 7], **EXACT)
-    assert tuple(found) == (*MEASURES, *DISTRACTED)
+    assert tuple(found) == (*MEASURES, "distractor_mass", "object_share")
 
 
 def test_shares_of_nothing_are_not_known():

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from lignite.apps.shared import BUNDLED, COMPUTED, SHOWN, Loading, ModelName, Quiet, takes
-from lignite.apps.terminal import Spoken, Terminal, listen, short_warnings
+from lignite.apps.terminal import Listening, Terminal, short_warnings
 from lignite.options import COST
 from lignite.wording import one_line
 
@@ -58,7 +57,7 @@ Folder = Annotated[
 ]  # fmt: skip
 
 
-class Studies(TyperGroup):
+class Studies(Listening):
     """A command for each study, made when it is asked for: studies bring torch along."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -69,13 +68,6 @@ class Studies(TyperGroup):
         """Make the command of one."""
         found = _known().get(cmd_name)
         return None if found is None else _command(found)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find a study's command, whose options messages then name."""
-        found = super().resolve_command(ctx, args)
-        if found[1] is not None:
-            listen(Spoken.of(found[1].params))
-        return found
 
 
 app = typer.Typer(cls=Studies, no_args_is_help=True, add_completion=False, rich_markup_mode="rich")

@@ -10,7 +10,7 @@ import typer
 
 from lignite.apps.arguments import parse_numbers
 from lignite.apps.commands.flow import check_head, choose_map
-from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, is_explanation, planned, write
+from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, planned, write
 from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, TokenLook, Top, takes
 from lignite.apps.terminal import Terminal, complain, short_warnings
 from lignite.errors import OptionError
@@ -86,6 +86,8 @@ def view(
 
 
 def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs: Sequence[Path], look: Look) -> None:
+    from lignite.results.schema import is_explanation
+
     asked = [path for path in outputs if path.suffix.lower() in PAGES][:1]
     new = [] if asked else [Path(tempfile.mkdtemp(prefix="lignite-")) / f"{files[0].stem}.html"]  # read later
     explanations = all(is_explanation(result) for result in results)
@@ -100,6 +102,8 @@ def _look(
     result: "xr.Dataset", token: TokenLook, of_flow: FlowLook, of_explanation: ExplanationLook, top: int | None
 ) -> Look:
     """How a result is looked at; options of one kind of result are refused for the other."""
+    from lignite.results.schema import is_explanation
+
     if is_explanation(result):
         for name, value in of_flow.values().items():
             if value is not None:

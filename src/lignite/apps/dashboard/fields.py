@@ -32,7 +32,7 @@ def ask_option(option: Option, key: str) -> Any:
     label = plain(option.name.replace("_", " ").capitalize())
     shown: dict[str, Any] = {"help": plain(option.help.replace("\\[", "[")), "key": f"{key}.{option.name}"}
     unset = option.unset or option.written(", ") or "none"
-    if option.is_flag:
+    if bool in option.kinds:
         return st.checkbox(label, value=bool(option.default), **shown)
     if option.choices and option.holds_several:
         return tuple(st.multiselect(label, option.choices, placeholder=unset, **shown)) or option.default

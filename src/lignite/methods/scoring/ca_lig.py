@@ -14,7 +14,7 @@ from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.attribution.layer_ig import Following, LayerIG, along_each_layer, along_input
 from lignite.blocks.answers import Start
 from lignite.blocks.attention_weights import differentiate_attention
-from lignite.blocks.baselines import starts_of, usual_baseline, warn_of_leaps
+from lignite.blocks.baselines import starts_of, usual_baselines, warn_of_leaps
 from lignite.blocks.stack import Stack
 from lignite.calls import public
 from lignite.errors import OptionError
@@ -25,7 +25,7 @@ from lignite.methods.options import choose
 from lignite.methods.scoring.attention import reading
 from lignite.methods.scoring.ends import beside, ends_of
 from lignite.methods.scoring.precision import explainable
-from lignite.methods.scoring.stacks import in_stacks, of_row, precision_of, without_padding
+from lignite.methods.scoring.stacks import by_stack, of_rows, precision_of, without_padding
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.models.facts import reads_images
 from lignite.models.load import Model, as_model
@@ -76,8 +76,7 @@ def fit_fusion(
     chosen = CaLig(**{**choose("ca-lig", options).values(), "fusion": "auto"})
     model = as_model(model)
     rows = ask(model, inputs, target)
-    usual = usual_baseline(model)
-    chosen = from_one(chosen, usual) if chosen.is_open else chosen
+    chosen = from_one(chosen, usual_baselines(model)[0]) if chosen.is_open else chosen
     with explainable(model, rows) as (model, rows, _):
         parts = parts_of(chosen, model, rows, memory_budget(model.device, memory))
         best = _gains(chosen, model, rows, parts, memory_budget(model.device, memory)).mean("example").argmax("method")
@@ -86,13 +85,13 @@ def fit_fusion(
 
 def parts_of(options: CaLig, model: Model, rows: Sequence[Row], budget: float) -> list[Parts]:
     """Integrals and attention gradients of every row."""
-    found: dict[int, Parts] = {}
-    for numbers, stack in in_stacks(model, rows, budget):
+
+    def of_stack(stack: Stack) -> list[Parts]:
         variables, n_nodes, reader = _integrated(stack, options, budget)
-        for place, number in enumerate(numbers):
-            mine = without_padding(reader[place], ("token",), stack.kept[place])
-            found[number] = Parts(of_row(stack, place, variables, n_nodes), mine)
-    return [found[number] for number in range(len(rows))]
+        readers = [without_padding(one, ("token",), kept) for one, kept in zip(reader, stack.kept, strict=True)]
+        return list(map(Parts, of_rows(stack, variables, n_nodes), readers))
+
+    return by_stack(model, rows, budget, of_stack)
 
 
 def _finished(options: CaLig, parts: Parts, share: float) -> Explanation:

@@ -94,22 +94,16 @@ def in_both_orders_of_deletion(
     why.
     """
     try:
-        return _asked(model, rows, relevances, options, budget)
+        games = games_of(model, rows, options)
+        orders = [_orders(game, one, options.groups) for game, one in zip(games, relevances, strict=True)]
+        values = values_of_edits(model, games, list(map(_levels, games, orders)), budget, remove_tokens)
+        return list(map(_divided, games, orders, values, relevances))
     except LigniteError as error:
         if len(rows) == 1:
             nothing = np.zeros_like(relevances[0])
             return [Deletion(nothing, nothing, 0.0, str(error))]
     apart = zip(rows, relevances, strict=True)
     return [in_both_orders_of_deletion(model, [row], [one], options, budget)[0] for row, one in apart]
-
-
-def _asked(
-    model: Model, rows: Sequence[Row], relevances: Sequence[np.ndarray], options: RelevanceFlow, budget: float
-) -> list[Deletion]:
-    games = games_of(model, rows, options)
-    orders = [_orders(game, one, options.groups) for game, one in zip(games, relevances, strict=True)]
-    values = values_of_edits(model, games, list(map(_levels, games, orders)), budget, remove_tokens)
-    return list(map(_divided, games, orders, values, relevances))
 
 
 def _orders(game: Game, relevance: np.ndarray, n_groups: int) -> tuple[Arrival, Arrival]:

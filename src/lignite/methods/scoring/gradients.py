@@ -20,9 +20,9 @@ from lignite.methods.gradients import AttnLRP, DeepLift, GradientTimesInput, Int
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.stacks import (
     averaged,
+    by_stack,
     explain_stacks,
-    in_stacks,
-    of_row,
+    of_rows,
     precision_of,
     start_of,
 )
@@ -34,8 +34,8 @@ from lignite.targets.rows import Row
 @averaged
 def ig(options: IntegratedGradients, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
     """Integrated gradients along a line in the states that enter the first block (Sundararajan et al. 2017)."""
-    found: dict[int, Explanation] = {}
-    for numbers, stack in in_stacks(model, rows, budget):
+
+    def along(stack: Stack) -> list[Explanation]:
         start = start_of(stack, options)
         warn_of_leaps(stack, options.baselines, [start])
         precision = precision_of(stack, options, budget)
@@ -46,9 +46,9 @@ def ig(options: IntegratedGradients, model: Model, rows: Sequence[Row], budget: 
             "total_gap": line.gap[:, 0],
             "total_allowed": line.allowed[:, 0],
         }
-        for place, number in enumerate(numbers):
-            found[number] = of_row(stack, place, variables, line.n_nodes[:, :1])
-    return [found[number] for number in range(len(rows))]
+        return of_rows(stack, variables, line.n_nodes[:, :1])
+
+    return by_stack(model, rows, budget, along)
 
 
 def gradient_x_input(
@@ -153,16 +153,12 @@ def attnlrp(options: AttnLRP, model: Model, rows: Sequence[Row], budget: float) 
     OptionError
         If rules do not reach inside a part of the model, or change its answer.
     """
-    _check_reach(model.network)
-    return explain_stacks(model, rows, budget, lambda stack: {"relevance": _relevance(stack)})
-
-
-def _check_reach(network: nn.Module) -> None:
-    if any(isinstance(part, nn.MultiheadAttention) for part in modules_of(network)):
+    if any(isinstance(part, nn.MultiheadAttention) for part in modules_of(model.network)):
         raise OptionError(
-            f"method='attnlrp': {type(network).__name__} holds torch's MultiheadAttention, a single function inside "
-            "which no product can be divided; use 'ig'."
+            f"method='attnlrp': {type(model.network).__name__} holds torch's MultiheadAttention, a single function "
+            "inside which no product can be divided; use 'ig'."
         )
+    return explain_stacks(model, rows, budget, lambda stack: {"relevance": _relevance(stack)})
 
 
 def _relevance(stack: Stack) -> Tensor:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lignite.late import load_optional
-from lignite.methods.method import Explanation, Sampled
+from lignite.methods.method import Explanation, FromBaseline, Sampled
 from lignite.methods.perturbation import KernelShap, Lime, Occlusion, Random, SequentialIG, Shapley
-from lignite.methods.scoring.presence import Game, games_of, relevance_of, values_of, values_of_states
+from lignite.methods.scoring.presence import games_of, relevance_of, values_of, values_of_states
 from lignite.methods.scoring.stacks import averaged
 from lignite.models.load import Model
 from lignite.targets.rows import Row
@@ -28,8 +28,7 @@ Estimator = Callable[[Any, Ask, int, int], Tensor]
 @averaged
 def occlusion(options: Occlusion, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
     """What F loses when one token is replaced, each by itself."""
-    games = games_of(model, rows, options)
-    return _left_out(games, values_of(model, games, [_one_absent(game) for game in games], options, budget))
+    return _left_out(values_of, options, model, rows, budget)
 
 
 @averaged
@@ -39,16 +38,16 @@ def sequential_ig(options: SequentialIG, model: Model, rows: Sequence[Row], budg
     Along its path only one token moves, so that the integral, summed over the token's coordinates, is F at the end
     less F at the start: no quadrature, no gap. From a mask or pad baseline this is occlusion, whose scores it equals.
     """
+    return _left_out(values_of_states, options, model, rows, budget)
+
+
+def _left_out(
+    ask: Callable[..., list[np.ndarray]], options: FromBaseline, model: Model, rows: Sequence[Row], budget: float
+) -> list[Explanation]:
+    """Ask for F of every input, then without each of its players."""
     games = games_of(model, rows, options)
-    return _left_out(games, values_of_states(model, games, [_one_absent(game) for game in games], options, budget))
-
-
-def _one_absent(game: Game) -> np.ndarray:
-    """The input itself, then without each player."""
-    return np.vstack([np.ones((1, game.n_players), bool), ~np.eye(game.n_players, dtype=bool)])
-
-
-def _left_out(games: Sequence[Game], values: Sequence[np.ndarray]) -> list[Explanation]:
+    cases = [np.vstack([np.ones(game.n_players, bool), ~np.eye(game.n_players, dtype=bool)]) for game in games]
+    values = ask(model, games, cases, options, budget)
     return [
         Explanation({"relevance": relevance_of(game, value[0] - value[1:])})
         for game, value in zip(games, values, strict=True)

@@ -1,7 +1,7 @@
 """Explain in float32 what a half-precision model says: its rounding is larger than the differences that are sought."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lignite.blocks.attention import NAME, configurations, intercepted
-from lignite.blocks.rounding import HALF, ROUNDING
+from lignite.blocks.replay import HALF, ROUNDING, in_full
 from lignite.errors import ModelError
 from lignite.models.facts import attention_of
 from lignite.models.hold import FOREIGN, after_each, at_rest
@@ -43,17 +43,14 @@ def _widened(network: nn.Module) -> nn.Module:
         for tensor in held:
             if isinstance(tensor, Tensor) and tensor.dtype in HALF and id(tensor) not in known:
                 wide = tensor.detach().float()
-                known[id(tensor)] = nn.Parameter(wide, tensor.requires_grad) if _is_parameter(tensor) else wide
+                known[id(tensor)] = (
+                    nn.Parameter(wide, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else wide
+                )
     return copy.deepcopy(network, known)
 
 
-def _is_parameter(tensor: Tensor) -> bool:
-    return isinstance(tensor, nn.Parameter)
-
-
 def _widened_row(row: Row) -> Row:
-    tensors: Mapping[str, Tensor] = row.encoded.tensors
-    wide = {name: tensor.float() if tensor.dtype in HALF else tensor for name, tensor in tensors.items()}
+    wide = {name: in_full(tensor) for name, tensor in row.encoded.tensors.items()}
     return replace(row, encoded=replace(row.encoded, tensors=wide), answer=None)
 
 

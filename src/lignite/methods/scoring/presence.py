@@ -85,7 +85,7 @@ def values_of(
         except BypassError:
             if baseline not in IMAGE_FILLS:
                 raise
-            found = _values_of_pictures(model, games, cases, baseline, budget)
+            found = values_of_edits(model, games, cases, budget, lambda row, gone: cover(model, row, gone, baseline))
     return [values[back.reshape(-1)] for values, (_, back) in zip(found, distinct, strict=True)]
 
 
@@ -97,12 +97,6 @@ def _values_of_texts(
     except OptionError as error:
         raise OptionError(f"{error} As a baseline, 'mean-embedding' needs no token.") from error
     return values_of_edits(model, games, cases, budget, lambda row, places: replace_tokens(row, places, token))
-
-
-def _values_of_pictures(
-    model: Model, games: Sequence[Game], cases: Sequence[Presence], fill: str, budget: float
-) -> list[np.ndarray]:
-    return values_of_edits(model, games, cases, budget, lambda row, places: cover(model, row, places, fill))
 
 
 def values_of_edits(

@@ -23,7 +23,7 @@ from lignite.methods.scoring.ends import (
     in_both_orders_of_deletion,
     orders_of,
 )
-from lignite.methods.scoring.stacks import averaged, in_stacks, of_row, precision_of
+from lignite.methods.scoring.stacks import averaged, by_stack, of_rows, precision_of
 from lignite.models.hold import switches_undone
 from lignite.models.load import Model
 from lignite.targets.rows import Row
@@ -44,21 +44,22 @@ def explain(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: f
 @averaged
 def _over_baselines(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
     """Relevance along the path alone, and beside it what tokens do where absent ones are the baseline's."""
-    explained: dict[int, Explanation] = {}
-    for numbers, stack in in_stacks(model, rows, budget):
+
+    def of_stack(stack: Stack) -> list[Explanation]:
         (begin,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=True)
         warn_of_leaps(stack, options.baselines, [begin])
         found = pull_back(stack, begin.states, precision_of(stack, options, budget), base=begin.value)
-        divided: list[dict[str, np.ndarray]] = [{} for _ in numbers]
-        if options.detail:
-            with switches_undone(model.network):
-                places = range(len(numbers))
-                divided = [_divided(model, stack, begin.states, found, place, options, budget) for place in places]
         variables = _variables(stack, begin.states, found, options, budget)
-        for place, number in enumerate(numbers):
-            one = of_row(stack, place, variables, found.n_nodes[:, : stack.n_layers])
-            explained[number] = one.with_variables(divided[place])
-    return [explained[number] for number in range(len(rows))]
+        explained = of_rows(stack, variables, found.n_nodes[:, : stack.n_layers])
+        if not options.detail:
+            return explained
+        with switches_undone(model.network):
+            return [
+                one.with_variables(_divided(model, stack, begin.states, found, place, options, budget))
+                for place, one in enumerate(explained)
+            ]
+
+    return by_stack(model, rows, budget, of_stack)
 
 
 def _beside(found: Explanation, one: np.ndarray, other: np.ndarray) -> Explanation:

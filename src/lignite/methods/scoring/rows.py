@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from lignite.blocks.baselines import usual_baselines
+from lignite.calls import Progress
 from lignite.errors import BypassError, LigniteError, NotFiniteError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
@@ -27,6 +28,9 @@ from lignite.targets.edits import is_image
 from lignite.targets.rows import Row
 from lignite.version import VERSION, versions
 
+BATCH = 64
+"""Inputs that are explained together before progress is reported."""
+
 TOL = 1e-3
 """What a result says it keeps where its method has no tolerance of its own."""
 
@@ -34,6 +38,23 @@ TOL = 1e-3
 def settle(method: Method, model: Model) -> Method:
     """The method with what it leaves open as is usual for the model."""
     return method.settle(usual_baselines(model), images=reads_images(model.network))
+
+
+def explain_all(
+    model: Model,
+    rows: Sequence[Row],
+    method: Method,
+    *,
+    memory: int | float | str | None = None,
+    progress: Progress | None = None,
+) -> list[xr.Dataset]:
+    """Explanations of any number of rows, `BATCH` at a time."""
+    results: list[xr.Dataset] = []
+    for first in range(0, len(rows), BATCH):
+        results += explain_rows(model, rows[first : first + BATCH], method, memory=memory)
+        if progress:
+            progress(len(results), len(rows))
+    return results
 
 
 def explain_rows(

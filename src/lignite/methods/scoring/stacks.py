@@ -1,6 +1,7 @@
 """Rows run together for the methods that look inside a model, and their scores taken apart again."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +18,8 @@ from lignite.results.schema import EXPLAIN
 from lignite.targets.ask import check_said_again
 from lignite.targets.objective import chances
 from lignite.targets.rows import Row, batches, bytes_per_token
+
+Found = TypeVar("Found")
 
 Scored = Callable[[Declared, Model, Sequence[Row], float], list[Explanation]]
 """What computes a method that starts at baselines."""
@@ -47,20 +50,34 @@ def explain_stacks(
     compute: Callable[[Stack], Mapping[str, Float[Tensor, "row *axes"]]],
 ) -> list[Explanation]:
     """Explanations of all rows, computed a stack at a time."""
-    found: dict[int, Explanation] = {}
+    return by_stack(model, rows, budget, lambda stack: of_rows(stack, compute(stack)))
+
+
+def by_stack(
+    model: Model, rows: Sequence[Row], budget: float, explain: Callable[[Stack], Sequence[Found]]
+) -> list[Found]:
+    """What is found of all rows, a stack at a time."""
+    found: dict[int, Found] = {}
     for numbers, stack in in_stacks(model, rows, budget):
-        variables = compute(stack)
-        found |= {number: of_row(stack, place, variables) for place, number in enumerate(numbers)}
+        found |= zip(numbers, explain(stack), strict=True)
     return [found[number] for number in range(len(rows))]
 
 
-def of_row(
+def of_rows(
+    stack: Stack,
+    variables: Mapping[str, Float[Tensor, "row *axes"]],
+    n_nodes: Int[Tensor, "row layer"] | None = None,
+) -> list[Explanation]:
+    """The explanations of a stack's rows; axes of tokens lose their padding."""
+    return [_of_row(stack, place, variables, n_nodes) for place in range(len(stack.rows))]
+
+
+def _of_row(
     stack: Stack,
     place: int,
     variables: Mapping[str, Float[Tensor, "row *axes"]],
-    n_nodes: Int[Tensor, "row layer"] | None = None,
+    n_nodes: Int[Tensor, "row layer"] | None,
 ) -> Explanation:
-    """The explanation of one row of a stack; axes of tokens lose their padding."""
     kept = stack.kept[place]
     return Explanation(
         {name: without_padding(values[place], EXPLAIN.variables[name], kept) for name, values in variables.items()}

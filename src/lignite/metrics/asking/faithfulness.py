@@ -198,21 +198,11 @@ class _Plan:
         return [removed for name in self.sizes() for removed in gone[name]]
 
 
-@dataclass(frozen=True)
-class _Text:
-    """One input, however often it is among the rows."""
+_Text = tuple[Row, list[int]]
+"""One input, and the places at which it is among the rows."""
 
-    row: Row
-    examples: list[int]
-
-
-@dataclass
-class _Answers:
-    """What the model said, by [method, example, way, question]."""
-
-    value: np.ndarray
-    probability: np.ndarray
-    label: np.ndarray
+_Answers = Mapping[str, np.ndarray]
+"""What the model said, its `value`, `probability` and `label`, by [method, example, way, question]."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +282,7 @@ def _texts(rows: Sequence[Row], fills: Sequence[str]) -> list[_Text]:
                 f"fills={emptying!r} would leave nothing of row {number} ({beginning(row)}), which has no special "
                 "token that stays; use 'unigram', or 'mask' or 'pad', a token that the model can read."
             )
-        found.setdefault(_identity(row), _Text(row, [])).examples.append(number)
+        found.setdefault(_identity(row), (row, []))[1].append(number)
     return list(found.values())
 
 
@@ -359,23 +349,21 @@ def _ask_all(
     memory: int | float | str | None,
 ) -> _Answers:
     """Collect edited inputs of as many texts as are asked about at once, ask, and go on."""
-    n_examples = sum(len(text.examples) for text in texts)
+    n_examples = sum(len(places) for _, places in texts)
     shape = (len(orders), n_examples, len(plan.ways), sum(plan.sizes().values()))
-    answers = _Answers(np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64))
+    kinds = {"value": np.float64, "probability": np.float64, "label": np.int64}
+    answers = {name: np.empty(shape, dtype=kind) for name, kind in kinds.items()}
     waiting: dict[int, list[np.ndarray]] = {}
     questions = _Questions(plan)
-    for number, text in enumerate(texts):
-        for example in text.examples:
-            waiting[example] = [
-                _ask_about(questions, number, text.row, given[example], plan) for given in orders.values()
-            ]
+    for number, (row, places) in enumerate(texts):
+        for example in places:
+            waiting[example] = [_ask_about(questions, number, row, given[example], plan) for given in orders.values()]
         if len(questions.asked) < ROWS_AT_ONCE and number + 1 < len(texts):
             continue
         said = list(questions.answers(model, memory))
         examples, numbers = list(waiting), np.array(list(waiting.values())).swapaxes(0, 1)
-        for name in ("value", "probability", "label"):
-            together = np.concatenate([getattr(some, name).numpy() for some in said])
-            getattr(answers, name)[:, examples] = together[numbers]
+        for name, known in answers.items():
+            known[:, examples] = np.concatenate([getattr(some, name).numpy() for some in said])[numbers]
         questions, waiting = _Questions(plan), {}
     return answers
 
@@ -401,10 +389,10 @@ def _measure(
 ) -> xr.Dataset:
     sizes = plan.sizes()
     ends = np.cumsum(list(sizes.values()))[:-1]
-    said_by_fill = [plan.by_fill(said) for said in (answers.probability, answers.value)]
+    said_by_fill = [plan.by_fill(said) for said in (answers["probability"], answers["value"])]
     both = np.stack(said_by_fill, axis=3)  # [method, example, fill, output, question]
     said = dict(zip(sizes, np.split(both, ends, axis=-1), strict=True))
-    labels = dict(zip(sizes, np.split(answers.label, ends, axis=-1), strict=True))
+    labels = dict(zip(sizes, np.split(answers["label"], ends, axis=-1), strict=True))
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     coords: dict[str, list[Any] | np.ndarray] = {
         "method": methods,
@@ -422,9 +410,7 @@ def _measure(
         variables |= _perturbation(labels, wanted, plan)
         coords["percent"] = [0, *PERTURBED]
     variables |= {
-        "value": (("example",), answers.value[0, :, 0, 0]),
-        "probability": (("example",), answers.probability[0, :, 0, 0]),
-        "label": (("example",), answers.label[0, :, 0, 0]),
+        **{name: (("example",), said[0, :, 0, 0]) for name, said in answers.items()},
         "n_tokens": (("example",), n_tokens),
     }
     return xr.Dataset(variables, coords, {"kind": "faithfulness"})

@@ -22,7 +22,6 @@ MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
     "average_precision_both",
 )  # fmt: skip
-DISTRACTED = ("distractor_mass", "object_share")
 
 
 def localization(
@@ -113,7 +112,9 @@ def grid_pointing_game(relevance: Float[np.ndarray, "y x"], cells: Sequence[Any]
     if side < 2 or side * side != len(cells):
         raise InputError(f"a mosaic has {len(cells)} cells: give 4 (two by two), 9 or another square of them.")
     if explained not in cells:
-        raise InputError(f"the explained class {explained!r} is in no cell of the mosaic ({_listed(cells)}).")
+        raise InputError(
+            f"the explained class {explained!r} is in no cell of the mosaic ({', '.join(map(str, cells))})."
+        )
     scores, there = _scores(relevance)
     y, x = (((np.arange(length) + 0.5) * side / length).astype(int) for length in scores.shape)
     shows = np.array([cell == explained for cell in cells]).reshape(side, side)
@@ -218,10 +219,6 @@ def _average_precision_both(values: np.ndarray, inside: np.ndarray) -> float:
     spread = np.ptp(values)
     scaled = (values - values.min()) / spread if spread > 0 else np.zeros_like(values)
     return areas_of_precision(np.concatenate([1 - scaled, scaled]), np.concatenate([~inside, inside]))[1]
-
-
-def _listed(names: Sequence[Any]) -> str:
-    return ", ".join(map(str, names))
 
 
 def _beside_outline(case: Case) -> dict[str, float]:
