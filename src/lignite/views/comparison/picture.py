@@ -58,8 +58,8 @@ WIDTH = 8.2
 TEXTS = 3
 """Texts drawn one below the other, those that differ most."""
 
-BARS = 60
-"""Words that have bars; a longer text has its scatter."""
+LONG, BARS = 150, 48
+"""A text of more words than the first is not written out; so many words have bars, those that differ most."""
 
 SIDE_COLOURS = ("#33608c", "#b5651d", "#4c8a52", "#8a4c7d", "#777777", "#2f9c95", "#a83f3f")
 """Of sides in bars and lines, told apart without red and green."""
@@ -100,17 +100,18 @@ def _head(sheet: Sheet, dataset: xr.Dataset, answer: str, said: Sequence[str]) -
 def _draw_explanations(sheet: Sheet, dataset: xr.Dataset) -> None:
     _head(sheet, dataset, verdict(dataset), apart(dataset))
     order = most_different(dataset)
-    for number in order[:TEXTS]:
-        one = of_example(dataset, number)
-        if len(order) > 1:
+    shown = [(number, of_example(dataset, number)) for number in order[:TEXTS]]
+    long = [one.sizes["token"] > LONG for _, one in shown]
+    for number, one in shown:
+        if len(order) > 1 and one.sizes["token"] <= LONG:
             sheet.line(f"text {number + 1} of {len(order)}", 8.5, weight="bold")
         if noun_of(dataset) == "patches":
             _draw_pictures(sheet, one, limit_in(dataset))
-        else:
+        elif one.sizes["token"] <= LONG:
             _write_texts(sheet, one, limit_in(dataset))
     _explain_colours(sheet, dataset)
-    if len(order) == 1 and noun_of(dataset) == "words" and dataset.sizes["token"] <= BARS:
-        _draw_bars(sheet, dataset)
+    if noun_of(dataset) == "words" and (len(order) == 1 or any(long)):
+        _draw_bars(sheet, _most(dataset))
     _draw_scatters(sheet, dataset)
     _write_pairs(sheet, dataset)
 
@@ -178,10 +179,19 @@ def _draw_pictures(sheet: Sheet, dataset: xr.Dataset, limit: float) -> None:
     sheet.draw_rows(len(lines), across, size + 0.12, draw, below=0.25)
 
 
+def _most(dataset: xr.Dataset) -> xr.Dataset:
+    """The words that differ most, in the order of the text."""
+    size = np.nan_to_num(np.abs(dataset["difference"].transpose("side", "token").values)).max(axis=0)
+    return dataset.isel(token=np.sort(np.argsort(-size, kind="stable")[:BARS]))
+
+
 def _draw_bars(sheet: Sheet, dataset: xr.Dataset) -> None:
     """Bars of every side for each word, and below them the differences to the reference."""
     labels = [boxed(shorten(token, 18), sheet.replaced) for token in tokens_of(dataset)]
     names, scores = sides_of(dataset), np.nan_to_num(scores_of(dataset))
+    if len(labels) == BARS:
+        sheet.line(f"the {BARS} words that differ most", 8.0, color="#666")
+        sheet.top += 0.15
     left, width, height = MARGIN + 0.45, sheet.width - 2 * MARGIN - 0.45, 1.2
     axes = sheet.add_axes(left, sheet.top, width, height)
     _draw_groups(axes, names, scores, [SIDE_COLOURS[at % len(SIDE_COLOURS)] for at in range(len(names))])

@@ -40,7 +40,7 @@ from lignite.views.comparison.facts import (
 from lignite.views.comparison.flow_terminal import print_flow_comparison
 from lignite.views.explanation.terminal import Shades, shade, shades_of
 from lignite.views.labels import counted
-from lignite.views.palette import WARM, sign_colour
+from lignite.views.palette import WARM
 from lignite.views.writer import Writer, facts_table, fold, plain_table
 from lignite.wording import shorten
 
@@ -49,6 +49,9 @@ ROWS = 24
 
 TEXTS = 3
 """Texts shown one by one, those that differ most."""
+
+WIDE = 84
+"""Columns that a table of agreement takes; in fewer it is told in lines."""
 
 TOKEN_CELLS, NUMBER_CELLS = 18, 10
 
@@ -85,7 +88,7 @@ def _texts(dataset: xr.Dataset, writer: Writer, shades: Shades | None, k: int) -
         title = [Text(f"text {number + 1} of {len(numbers)}", style="bold"), Text()] if len(numbers) > 1 else []
         image = noun_of(one) == "patches"
         shown = [] if shades is None or image else [_coloured(one, limit_in(dataset), writer, shades)]
-        yield Group(*title, *shown, *_tables(one, writer, k))
+        yield Group(*title, *shown, *_tables(one, writer, shades, k))
     if len(numbers) > TEXTS:
         more = counted(len(numbers) - TEXTS, "more text")
         yield Text(f"and {more}, where they differ less", style="dim italic")
@@ -116,7 +119,7 @@ def _line(
     return Padding(text, (0, 0, 0, 2))
 
 
-def _tables(dataset: xr.Dataset, writer: Writer, k: int) -> Iterator[RenderableType]:
+def _tables(dataset: xr.Dataset, writer: Writer, shades: Shades | None, k: int) -> Iterator[RenderableType]:
     """Rows with what every side says of them, as many sides side by side as there is room for."""
     scores, names = scores_of(dataset), sides_of(dataset)
     difference = dataset["difference"].transpose("side", "token").values.astype(np.float64)
@@ -128,7 +131,7 @@ def _tables(dataset: xr.Dataset, writer: Writer, k: int) -> Iterator[RenderableT
     ]
     room = max(1, (writer.width - min(TOKEN_CELLS, writer.width // 3) - 2) // (NUMBER_CELLS + 2))
     for first in range(0, len(columns), room):
-        yield _table(dataset, rows, columns[first : first + room], writer)
+        yield _table(dataset, rows, columns[first : first + room], writer, shades)
     if len(rows) < dataset.sizes["token"]:
         yield Text(f"the {len(rows)} of {dataset.sizes['token']} {noun_of(dataset)} that differ most", style="dim")
     if len(names) > 2:
@@ -140,6 +143,7 @@ def _table(
     rows: Sequence[int] | np.ndarray,
     columns: Sequence[tuple[str, Float[np.ndarray, " row"], bool]],
     writer: Writer,
+    shades: Shades | None,
 ) -> RenderableType:
     write, tokens = writer_of(dataset), tokens_of(dataset)
     table = plain_table()
@@ -150,36 +154,49 @@ def _table(
         table.add_column(heading, justify="right", min_width=min(NUMBER_CELLS, max(6, cell_len(heading))),
                          max_width=NUMBER_CELLS, overflow="fold")  # fmt: skip
     limit = limit_in(dataset)
-    for at in rows:
-        numbers = [_number(float(values[at]), write, limit, writer, bold=differs) for _, values, differs in columns]
-        table.add_row(
-            Text(writer.token(tokens[at], cells), style="dim" if dataset.special.values[at] else ""), *numbers
+
+    def number(value: float) -> Text:
+        seen = shades is not None and abs(value) >= 0.05 * limit
+        return Text(
+            writer.number(write(value)),
+            style=shades[1 if value > 0 else -1][0] if shades and seen else "dim" if shades else "",
         )
+
+    for at in rows:
+        numbers = [number(float(values[at])) for _, values, _ in columns]
+        style = "dim" if dataset.special.values[at] else ""
+        table.add_row(Text(writer.token(tokens[at], cells), style=style), *numbers)
     return table
-
-
-def _number(value: float, write: object, limit: float, writer: Writer, *, bold: bool) -> Text:
-    assert callable(write)
-    style = "dim" if not abs(value) >= 0.05 * limit else sign_colour(value)
-    return Text(writer.number(write(value)), style=f"bold {style}" if bold and style != "dim" else style)
 
 
 def _agreement(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     """Every two sides and how far they agree."""
-    table = plain_table()
-    table.add_column("sides", overflow="fold", max_width=max(20, writer.width - 3 * 14))
-    for title in TITLES.values():
-        table.add_column(title, justify="right", overflow="fold", max_width=20)
-    for pair in pairs(dataset):
-        values = (written(getattr(pair, name)) for name in TITLES)
-        table.add_row(Text(writer.plain(f"{pair.first}, {pair.second}")), *(Text(writer.number(one)) for one in values))
-    percent = f"{100 * float(dataset.attrs.get('confidence', 0.95)):g} %"
+    found = [
+        (f"{pair.first}, {pair.second}", [writer.number(written(getattr(pair, name))) for name in TITLES])
+        for pair in pairs(dataset)
+    ]
+    lines: list[RenderableType]
+    if writer.width < WIDE:
+        told = [(sides, zip(TITLES.values(), values, strict=True)) for sides, values in found]
+        lines = [
+            Text(writer.plain(f"{sides}: {', '.join(f'{title} {value}' for title, value in each)}"))
+            for sides, each in told
+        ]
+    else:
+        table = plain_table()
+        table.add_column("sides", overflow="fold", max_width=writer.width - 3 * 22)
+        for title in TITLES.values():
+            table.add_column(title, justify="right", no_wrap=True)
+        for sides, values in found:
+            table.add_row(Text(writer.plain(sides)), *values)
+        lines = [table]
     notes = [f"{TITLES[name]}: {meaning}" for name, meaning in MEANT.items()]
     if dataset.sizes["example"] > 1:
+        percent = f"{100 * float(dataset.attrs.get('confidence', 0.95)):g} %"
         notes.append(f"in brackets: {percent} bootstrap interval over {dataset.sizes['example']} texts")
     return Group(
         Text("agreement", style="bold"),
-        table,
+        *lines,
         fold([Text(writer.number(note), style="dim") for note in notes], writer.width),
     )
 

@@ -47,11 +47,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Change:
-    """A change that was tried on the model: what was done, the text before and after, and what it then says."""
+    """A change that was tried on the model: what was done, the text before and after, and what it then says.
+
+    Pieces of texts come with whether they are gone, or new.
+    """
 
     told: str
     before: list[tuple[str, bool]]
-    after: str
+    after: list[tuple[str, bool]]
     decision: str
     probability: str
     left: str
@@ -129,9 +132,11 @@ def evidence(report: xr.Dataset) -> str:
     told = []
     for title, sign in ((f"for {decision_of(report)}", 1), ("against it", -1)):
         found = spoken(report, "for" if sign > 0 else "against")
-        named = list(dict.fromkeys(each.token for each in found if each.share >= MODERATE or each is found[0]))[:3]
+        named = list(dict.fromkeys(each.token for each in found if each.share >= MODERATE))[:3]
         if named:
             told.append(f"{title} speak{'s' if len(named) == 1 else ''} {_listed(named)}")
+        elif found:
+            told.append(f"nothing speaks more than weakly {title}")
     joined = "; ".join(told)
     return f"{joined[:1].upper()}{joined[1:]}." if told else f"No single {noun_of(report, 1)} stands out."
 
@@ -232,11 +237,19 @@ def _change(report: xr.Dataset, at: int) -> Change:
     return Change(
         f"{done[:1].upper()}{done[1:]}, the model says {decision}.",
         before,
-        one_line(str(report["new_text"].values[at])),
+        _after(report, str(report["new_text"].values[at]), new, int(np.flatnonzero(gone)[0])),
         decision,
         format_share(float(report.probability_after.values[at])),
         format_share(float(report.probability_left.values[at])),
     )
+
+
+def _after(report: xr.Dataset, text: str, new: str, place: int) -> list[tuple[str, bool]]:
+    """The text that was asked, with the new word told apart where it is known to stand there."""
+    start = int(report.start.values[place])
+    if not new or "segment" in report.coords or text[start : start + len(new)] != new:
+        return [(one_line(text), False)] if text else []
+    return [(text[:start], False), (new, True), (text[start + len(new) :], False)]
 
 
 def unchanged(report: xr.Dataset) -> str:

@@ -57,7 +57,9 @@ def print_report(report: xr.Dataset, *, console: Console | None = None) -> None:
     for change in changes(report):
         say(f"- {change.told} It gives that {change.probability}, and {decision_of(report)} {change.left}.")
         if change.after:
-            console.print(Padding(Text(writer.plain(change.after), style="italic"), (0, 0, 0, 4)))
+            console.print(
+                Padding(Text(writer.plain("".join(piece for piece, _ in change.after)), style="italic"), (0, 0, 0, 4))
+            )
     say("The model was asked about each of these.", "dim")
     heading("What this cannot tell")
     for limit in LIMITS:
