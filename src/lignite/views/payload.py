@@ -3,6 +3,7 @@
 import json
 import math
 import zlib
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -64,9 +65,12 @@ class Payload:
     def packed(self) -> tuple[dict[str, Any], bytes]:
         """Everything for a page in one file: `meta`, which says where blocks lie, and all of them compressed."""
         ends = np.cumsum([0, *(len(block) for block in self.blocks.values())]).tolist()
-        meta = self.meta | {"blocks": dict(zip(self.blocks, pairwise(ends), strict=False))}
-        return meta, zlib.compress(b"".join(self.blocks.values()), 6)
+        return self.meta | {"blocks": dict(zip(self.blocks, pairwise(ends), strict=False))}, self._compressed
+
+    @cached_property
+    def _compressed(self) -> bytes:
+        return zlib.compress(b"".join(self.blocks.values()), 6)
 
     def size(self) -> int:
         """Bytes that this takes on a page, close to."""
-        return len(self.packed()[1]) * 4 // 3 + len(json.dumps(self.meta))
+        return len(self._compressed) * 4 // 3 + len(json.dumps(self.meta))

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Look:
         """What its tokens are to a reader."""
         return unit_of(self.view.dataset)
 
-    @property
+    @cached_property
     def visible(self) -> np.ndarray:
         """Which tokens are looked at."""
         special = self.view.dataset.special.values
@@ -85,12 +86,12 @@ class Look:
         dataset = self.view.dataset
         return self.scores[rows][:, dataset.row.values >= 0 if is_image(dataset) else self.visible]
 
-    @property
+    @cached_property
     def messages(self) -> list[tuple[bool, Any]]:
         """What is said first, special tokens unranked and ranked."""
         return [(rank, message(self.view.dataset, special=rank)) for rank in (False, True)]
 
-    @property
+    @cached_property
     def text(self) -> list[tuple[str, int | None, str, str, bool]]:
         """Every piece of the text: its words, place, tone, score, and whether it is special."""
         if is_image(self.view.dataset):
@@ -124,7 +125,7 @@ class Look:
         ]  # fmt: skip
         return {"entries": entries, "sum": float(row[order].sum()), "count": len(order), "of": int(self.visible.sum())}
 
-    @property
+    @cached_property
     def tables(self) -> list[dict[str, Any]]:
         """A table of every layered map."""
         return [self._table(each) for each in maps_of(self.view.dataset)]

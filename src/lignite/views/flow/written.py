@@ -1,6 +1,7 @@
 """A flow as its page writes it, before any script: what the model's head reads, the heads of every layer, the paths."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Look:
         """The token from which the model's answer is read."""
         return visible_token(str(self.dataset.target_token.values[reader_of(self.dataset)]))
 
-    @property
+    @cached_property
     def held(self) -> Float[np.ndarray, " source"] | None:
         """Which share of what the reader holds after the last layer comes from each token; None without ways there."""
         dataset, layers = self.dataset, self.dataset.layer.values
@@ -45,7 +46,7 @@ class Look:
         row = dataset.lignite.chain().values[reader_of(dataset)].astype(np.float64)
         return row if np.isfinite(row).all() else None
 
-    @property
+    @cached_property
     def text(self) -> list[tuple[str, int | None, str, float, bool]]:
         """Every piece of the text: its words, place, tone, share, and whether it is special."""
         if "source" not in self.dataset.dims or is_image(self.dataset, "source"):
@@ -62,7 +63,7 @@ class Look:
             found.append((piece.text, piece.index, tone_of(share / limit), share, bool(special[piece.index])))
         return found
 
-    @property
+    @cached_property
     def received(self) -> dict[str, Any] | None:
         """What the reader receives from every token, layer by layer."""
         if "source" not in self.dataset[self.map].dims:
@@ -85,7 +86,7 @@ class Look:
             ],
         }
 
-    @property
+    @cached_property
     def paths(self) -> list[tuple[float, list[tuple[str, str]]]]:
         """The strongest ways through all layers into the reader: their share, and their stations."""
         if self.held is None:
@@ -93,7 +94,7 @@ class Look:
         found = self.dataset.lignite.paths(PATHS, target=int(self.dataset.target.values[reader_of(self.dataset)]))
         return [(path.sign * path.strength, _stations(path)) for path in found]
 
-    @property
+    @cached_property
     def strong(self) -> list[Any]:
         """The strongest scores of each layer."""
         return [

@@ -27,7 +27,7 @@ class ExplanationPage extends Page {
     this.everything = {}; // lists that are shown whole
     this.graphs = new Map();
     this.listen();
-    this.change(this.readAddress());
+    this.change(this.readAddress(), true);
     this.pictures.loaded.then(() => this.drawPictures());
   }
 
@@ -35,7 +35,7 @@ class ExplanationPage extends Page {
   part(name) { return this.find(name, this.article); }
 
   /** Choose something, and show what it changes. */
-  change(next) {
+  change(next, again = false) {
     const { state, scores } = this, before = { ...state };
     Object.assign(state, next);
     if (!this.articles.has(state.entry)) state.entry = 0;
@@ -43,12 +43,16 @@ class ExplanationPage extends Page {
     if (!scores.rows().includes(state.row)) state.row = 0;
     if (!(state.token < scores.view.tokens.length)) state.token = -1;
     if (state.entry !== before.entry) this.everything = {};
-    this.show();
-    this.recolour();
-    this.drawLists();
+    const differ = (...names) => again || names.some((name) => state[name] !== before[name]), looked = differ("entry", "units", "special", "row", "map", "scale");
+    if (looked) {
+      this.show();
+      this.recolour();
+    }
+    if (looked || differ("token")) this.drawLists();
     this.mark();
     this.drawPictures();
-    this.drawGraph();
+    if (differ("entry", "units", "node", "lines")) this.drawGraph();
+    for (const update of this.controls) update();
     this.writeAddress();
   }
 
@@ -70,7 +74,6 @@ class ExplanationPage extends Page {
       this.find("map").replaceChildren(...entry.maps.map((map) => option(map.name, map.title, map === scores.map)));
       this.find("map-label").hidden = entry.maps.length < 2;
     }
-    for (const update of this.controls) update();
   }
 
   /** Text, overview and table of layers in the tones of their scores. */
@@ -196,6 +199,6 @@ class ExplanationPage extends Page {
         this.change({ token: shown.at((at + step + (at < 0 && step < 0 ? 1 : 0)) % shown.length) });
       });
     }
-    this.watch(() => this.change({}));
+    this.watch(() => this.change({}, true));
   }
 }

@@ -64,8 +64,8 @@ export class Scores {
   /** Where the colours of a row end. */
   limit(row, item = this.entry) {
     if (row === 0 || this.state.scale === "layer") return limitOf(this.shown(this.row(row, item), item));
-    const map = this.mapAt(row);
-    return limitOf(map.rows.flatMap((_, index) => [...this.shown(this.row(map.first + index))]));
+    const map = this.mapAt(row), { units, special } = this.state;
+    return this.remember(`${this.view.key}-${map.name}-${units}-${special}-limit`, () => limitOf(map.rows.flatMap((_, index) => [...this.shown(this.row(map.first + index))])));
   }
 
   /** The flow of one layer, target after target. */

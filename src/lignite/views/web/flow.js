@@ -30,7 +30,7 @@ class FlowPage extends Page {
     });
     this.pair = new Graph(this.find("pair"), { ...NODES, node: (level, token) => { if (level || this.scores.map.columns === "source") this.change({ token }); } });
     this.listen();
-    this.change(this.readAddress());
+    this.change(this.readAddress(), true);
     if (meta.grid) this.pictures.loaded.then(() => this.drawFilm());
   }
 
@@ -38,35 +38,37 @@ class FlowPage extends Page {
   labelOf(index) { return `${this.scores.view.tokens[index]} ${this.scores.view.positions[index]}`; }
 
   /** Choose something, and show what it changes. */
-  change(next) {
+  change(next, again = false) {
     const { state, scores, meta } = this, before = { ...state }, within = (value, most) => Math.max(0, Math.min(most - 1, value));
     Object.assign(state, next);
     if (state.units !== before.units) Object.assign(state, { token: -1, node: "", edge: "" }, next);
     if (!(state.part < scores.map.parts.length)) state.part = -1;
     state.layer = within(state.layer, meta.layers.length);
     state.token = Math.min(state.token, scores.view.tokens.length - 1);
-    this.show();
-    this.recolour();
-    this.drawGraph();
-    this.drawNode();
-    this.drawPair();
-    this.drawHeat();
-    this.drawFilm();
+    const differ = (...names) => again || names.some((name) => state[name] !== before[name]);
+    this.show(differ("units"));
+    if (differ("units", "map", "part", "token", "direction", "special")) this.recolour();
+    if (differ("units", "map", "special", "node", "lines", "by")) this.drawGraph();
+    if (differ("units", "map", "node", "edge")) this.drawNode();
+    if (differ("units", "map", "layer", "part", "special", "token", "lines")) this.drawPair();
+    if (differ("units", "map", "layer", "part")) this.drawHeat();
+    if (differ("map", "layer", "part", "token", "direction", "lines")) this.drawFilm();
     this.writeAddress();
   }
 
   /** Of what the page holds in several forms, the one that was chosen; and what can be chosen. */
-  show() {
+  show(renamed) {
     const { state, meta, scores } = this, { view, map } = scores;
     for (const part of this.all("[data-view]")) part.hidden = part.dataset.view !== (meta.views[state.units] ? state.units : "tokens");
     const fill = (name, options, chosen) => this.find(name).replaceChildren(...options.map(([value, title]) => element("option", { value, selected: value === chosen }, title)));
     fill("map", meta.maps.map(({ name, title }) => [name, title]), map.name);
     fill("layer", meta.layers.map((layer, at) => [at, layer]), state.layer);
     fill("part", [[-1, `all ${map.split}s added up`], ...map.parts.map((part, at) => [at, map.split === "head" ? `head ${part}` : part])], state.part);
-    fill("token", [[-1, `${this.labelOf(scores.reader)}, the reader`], ...view.tokens.map((_, at) => [at, this.labelOf(at)])], state.token);
+    if (renamed) fill("token", [[-1, `${this.labelOf(scores.reader)}, the reader`], ...view.tokens.map((_, at) => [at, this.labelOf(at)])], state.token);
     this.find("part-label").hidden = !map.parts.length;
     this.find("units-label").hidden = !meta.views.words;
     for (const cell of this.all("[data-head]")) cell.parentElement.classList.toggle("on", Number(cell.dataset.layer) === state.layer && Number(cell.dataset.head) === state.part);
+    this.find("token").value = state.token;
     for (const update of this.controls) update();
   }
 
@@ -172,8 +174,9 @@ class FlowPage extends Page {
 
   drawHeat() {
     const { state, scores, meta } = this, { map, view } = scores, width = scores.widthOf(map), tall = view.targets.length, values = scores.of(map, state.layer, state.part);
-    const off = [...values.keys()].filter((at) => map.columns !== "source" || view.targets[Math.floor(at / width)] !== at % width), limit = limitOf(off.map((at) => values[at])), canvas = this.find("heat");
-    const room = Math.min(520, canvas.parentElement.clientWidth), cell = Math.min(26, room / Math.max(width, tall)), context = prepare(canvas, Math.max(1, cell * width), Math.max(1, cell * tall));
+    const own = map.columns === "source" ? tall : 0, others = values.slice(), canvas = this.find("heat");
+    for (let row = 0; row < own; row += 1) others[row * width + view.targets[row]] = NaN;
+    const limit = limitOf(others), room = Math.min(520, canvas.parentElement.clientWidth), cell = Math.min(26, room / Math.max(width, tall)), context = prepare(canvas, Math.max(1, cell * width), Math.max(1, cell * tall));
     const stops = meta.palette[this.dark.matches ? "dark" : "light"].map(channels), tones = Array.from({ length: 2 * STEPS + 1 }, (_, at) => between(stops, at / (2 * STEPS)));
     const image = new ImageData(width, tall), small = element("canvas", { width, height: tall });
     values.forEach((value, at) => {
@@ -226,6 +229,6 @@ class FlowPage extends Page {
       else if (i !== undefined) this.change({ token: Number(i), node: `${this.meta.layers.length},${i}`, edge: "" });
     };
     root.addEventListener("click", choose, { signal });
-    this.watch(() => this.change({}));
+    this.watch(() => this.change({}, true));
   }
 }

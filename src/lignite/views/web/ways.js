@@ -1,6 +1,7 @@
 /** Ways through the layers: what a target's scores are shares of, and the tree of all that leads to a node. */
+import { largestPlaces } from "./kit.js";
 
-const SMALLEST = 2e-3; // of what is followed: thinner lines are not kept
+const MOST = 400; // lines of a layer, the strongest: more cannot be looked at
 
 /** Displacements, NaN for a target that moved nowhere: beside the others', its change is rounding. */
 export function moved(displacement, still) {
@@ -22,19 +23,20 @@ export function sharesOf(values, targets, still) {
 /** What leads to the `start` (a value for every token) at a level: what every node below holds of it, and the lines that carry it.
  * `shares(layer)` are rows of `targets`; `counts(target, source)` says which steps are looked at. */
 export function grownBack({ targets, shares, counts }, level, start) {
-  const levels = [], edges = [], n = start.length, least = SMALLEST * Math.max(...start.map(Math.abs));
+  const levels = [], edges = [], n = start.length;
   levels[level] = start;
   for (let layer = level - 1; layer >= 0; layer -= 1) {
-    const above = levels[layer + 1], below = new Float64Array(n), parts = shares(layer);
+    const above = levels[layer + 1], below = new Float64Array(n), parts = shares(layer), carried = new Float64Array(targets.length * n);
     targets.forEach((target, row) => {
       if (!above[target]) return;
       for (let source = 0, at = row * n; source < n; source += 1, at += 1) {
         const value = above[target] * parts[at];
         if (!value || !counts(target, source)) continue;
         below[source] += value;
-        if (Math.abs(value) >= least) edges.push({ layer, target, source, value });
+        carried[at] = value;
       }
     });
+    for (const at of largestPlaces(carried.length, MOST, (place) => Math.abs(carried[place]))) edges.push({ layer, target: targets[Math.floor(at / n)], source: at % n, value: carried[at] });
     levels[layer] = below;
   }
   return { levels, edges: edges.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)) };
