@@ -114,7 +114,7 @@ class ExplanationPage extends Page {
         attributes: { "data-i": index, class: index === state.token ? "on" : "" },
         cells: [String(view.positions[index]), word(view.tokens[index]), bar(sign, Math.abs(row[index]) / most), number(signed(row[index])), number(percent(Math.abs(row[index]) / total), "dim")],
       }));
-      if (short.length < found.length) lines.push({ cells: ["", element("button", { type: "button", onclick: () => { this.everything[name] = true; this.drawLists(); } }, `all ${found.length}`)] });
+      if (short.length < found.length) lines.push({ cells: [element("td", { colspan: 5 }, element("button", { type: "button", onclick: () => { this.everything[name] = true; this.drawLists(); } }, `all ${found.length}`))] });
       rows(this.part(name), lines.length ? lines : [{ cells: ["", "none"] }], 1);
     }
   }

@@ -44,7 +44,7 @@ export class Page {
   writeAddress() {
     if (!this.address) return;
     const words = Object.entries(this.state).filter(([name, value]) => name in this.defaults && value !== this.defaults[name]);
-    try { history.replaceState(null, "", `#${words.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`); } catch { /* a page inside an iframe may not own its address */ }
+    try { history.replaceState(null, "", `#${words.map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`).join("&")}`); } catch { /* a page inside an iframe may not own its address */ }
   }
 
   /** A control that chooses `name`: it shows the choice, and changes it. */

@@ -1,0 +1,254 @@
+"""Whole pages in a real browser: what stands there without a script, what a click changes, what a link restores."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.kit.pages import static
+from tests.kit.sample_explanation import sample_explanation
+from tests.kit.sample_flow import sample_flow
+from tests.kit.sample_image_explanation import sample_image_explanation, sample_image_flow
+
+from lignite.views.explanation.page import explanation_html
+from lignite.views.flow.page import flow_html
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install --group browser: nothing drives a browser")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is installed")
+
+
+def two_classes():
+    """A text explained for each of two classes, over layers and as a flow."""
+    return [
+        sample_explanation(method="relevance-flow", label=label, seed=at)
+        for at, label in enumerate(("positive", "negative"))
+    ]
+
+
+PAGES = {
+    "classes": lambda: explanation_html(two_classes()),
+    "layers": lambda: explanation_html(sample_explanation()),
+    "texts": lambda: explanation_html(
+        [sample_explanation(), sample_explanation(method="ig", tokens=["another", "text"])]
+    ),
+    "image": lambda: explanation_html(sample_image_explanation(method="relevance-flow")),
+    "flow": lambda: flow_html(sample_flow()),
+    "image flow": lambda: flow_html(sample_image_flow()),
+}
+
+
+FEW = [name if name in ("classes", "flow") else pytest.param(name, marks=pytest.mark.wide) for name in PAGES]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Every page as a file, written once."""
+    folder: Path = tmp_path_factory.mktemp("pages")
+
+    def write(name: str) -> str:
+        path = folder / f"{name}.html"
+        if not path.exists():
+            path.write_text(PAGES[name](), encoding="utf-8")
+        return path.as_uri()
+
+    return write
+
+
+@pytest.fixture
+def visit(browser, written):
+    """Open a page; whatever its scripts complain of is an error."""
+    contexts, complaints = [], []
+
+    def opened(name: str, *, link: str = "", **how):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **how}))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.goto(written(name) + link)
+        if how.get("java_script_enabled", True):
+            page.wait_for_selector("body.live")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def seen(page, selector: str) -> str:
+    return " ".join(page.locator(selector).locator("visible=true").all_inner_texts())
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_telephone_shows_a_page_without_moving_it_sideways(visit, name):
+    """Tables that are wider scroll within their card."""
+    page = visit(name, viewport={"width": 390, "height": 800})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.wide)])
+@pytest.mark.parametrize("name", FEW)
+def test_nothing_serious_bars_anybody_from_a_page(visit, name, scheme):
+    """Contrast, names of controls, tables, focus: what axe can see."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install --group browser")
+    page = visit(name, color_scheme=scheme)
+    for details in page.locator("summary").all():
+        if details.is_visible():
+            details.click()
+
+    found = axe.Axe().run(page).response["violations"]
+
+    serious = [
+        (one["id"], node["html"][:120])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert serious == []
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_page_without_javascript_says_what_the_page_with_it_says(visit, name):
+    """Scripts add exploring: sentence, text and tables are there before them."""
+    without, live = visit(name, java_script_enabled=False), visit(name)
+
+    for selector in (".answer, h1", ".sides", ".text", ".ranks th"):
+        said = seen(live, f":is({selector}):not(.script *)")
+        assert said in seen(without, selector)
+    assert seen(without, ":is(.answer, h1)")
+    assert seen(without, ".script") == ""
+
+
+def test_a_click_on_a_layer_colours_text_lists_and_bars_by_it(visit):
+    """Lists that stay on the whole while the text shows a layer would tell of something else."""
+    page = visit("layers")
+    dataset = sample_explanation().lignite.merge_words()
+    before = [seen(page, '[data-name="for"]'), page.locator(".text").first.inner_html()]
+
+    page.locator('article:not([hidden]) [data-row="2"] button').locator("visible=true").click()
+
+    scores = dataset.layer_relevance.values[1]
+    best = int(np.argmax(np.where(dataset.special.values, -np.inf, scores)))
+    first = page.locator('[data-name="for"] tbody tr').first
+    assert first.locator("th").inner_text() == dataset.token.values[best]
+    assert float(first.locator("td.n").first.inner_text().replace("−", "-")) == pytest.approx(scores[best], rel=1e-2)
+    assert first.locator(".measure b").get_attribute("style") != "width: 0.0%;"
+    assert seen(page, '[data-name="for"]') != before[0]
+    assert page.locator(".text").first.inner_html() != before[1]
+    assert "layer relevance, layer 1" in seen(page, ".key")
+    assert page.locator(f'.text:not([hidden]) [data-i="{best}"]').get_attribute("class").startswith("f")
+
+
+def test_a_chip_shows_another_class_and_the_difference_of_both(visit):
+    """One call for several classes, one page."""
+    page = visit("classes")
+    assert page.locator("article:visible .chips a").all_inner_texts()[2] == "positive − negative"
+
+    page.locator("article:visible .chips a").nth(2).click()
+
+    first, second = (each.lignite.merge_words().relevance.values for each in two_classes())
+    listed = page.locator("article:visible [data-name=for] tbody tr").first.locator("td.n").first.inner_text()
+    words = ~two_classes()[0].lignite.merge_words().special.values
+    assert float(listed) == pytest.approx((first - second)[words].max(), rel=1e-2)
+    assert "entry=2" in page.url
+
+
+@pytest.mark.parametrize(
+    ("name", "link", "expected"),
+    [
+        ("layers", "#row=3&special=hide&token=2", {".key": "layer 2", ".readout b": "unbelievable"}),
+        ("classes", "#entry=1", {".chips a[aria-current]": "negative"}),
+        ("flow", "#map=attention&layer=1&part=1&token=3", {'[data-name="map-title"]': "Layer 1, attention: states to"}),
+        ("flow", "#node=2,3", {'[data-name="node"] h3': "receives in layer 1 from"}),
+    ],
+)  # fmt: skip
+def test_a_link_opens_the_page_as_it_was(visit, name, link, expected):
+    """What is shown can be passed on; without a choice the address stays short."""
+    page = visit(name, link=link)
+
+    for selector, text in expected.items():
+        assert text in seen(page, selector)
+    assert page.url.endswith(link) or set(re.split("[#&]", page.url)[1:]) == set(re.split("[#&]", link)[1:])
+    assert "#" not in visit(name).url.rstrip("#")
+
+
+def test_a_flow_is_walked_by_the_keyboard_from_what_the_head_reads(visit):
+    """The graph opens on the reader; arrows move, Enter chooses, and outside of it they scroll the page."""
+    page = visit("flow")
+    start = page.locator('[data-name="graph"] .node[tabindex="0"]')
+    assert start.get_attribute("data-key") == "3,0"
+
+    start.focus()
+    for key in ("ArrowLeft", "ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+
+    assert "node=2,2" in page.url
+    assert "unbelievable" in seen(page, '[data-name="node"] h3')
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") > 0
+    assert "node=2,2" in page.url
+
+
+def test_a_line_shows_its_heads_and_a_head_its_map(visit):
+    """From the whole to the part, click by click."""
+    page = visit("flow")
+    dataset = sample_flow().lignite.merge_words()
+
+    page.locator('[data-name="graph"] .hit').last.dispatch_event("click")
+
+    layer, target, source = map(int, re.search(r"edge=(\d+),(\d+),(\d+)", page.url).groups())
+    listed = [float(text.replace("−", "-")) for text in page.locator('[data-name="node"] td.n').all_inner_texts()]
+    expected = dataset.whole_heads.isel(layer=layer, target=target, source=source).values
+    np.testing.assert_allclose(sorted(listed), sorted(expected[expected != 0]), rtol=1e-2)
+    page.locator('[data-layer="1"][data-head="1"]').click()
+    assert "head 1" in seen(page, '[data-name="map-title"]')
+
+
+@pytest.mark.parametrize(
+    ("name", "card"), [("layers", "text"), ("layers", "layers"), ("image", "text"), ("flow", "graph")]
+)
+def test_a_card_is_saved_with_its_title_its_legend_and_a_ground(visit, name, card, tmp_path):
+    """A picture on a slide stands alone."""
+    page = visit(name, accept_downloads=True)
+    box = page.locator(f'[data-card="{card}"]').locator("visible=true").first
+    box.hover()
+    saved = {}
+    for kind in ("SVG", "PNG", "CSV"):
+        with page.expect_download() as found:
+            box.get_by_role("button", name=f"Save this card as {kind}").click()
+        saved[kind] = Path(found.value.path()).read_bytes()
+
+    drawing = saved["SVG"].decode()
+    shown = re.sub(r"\s+", " ", " ".join(re.findall(r">([^<]+)</text>", drawing)))
+    assert page.title() in shown
+    assert re.search(r'<rect width="100%" height="100%" fill="rgb', drawing)
+    assert ("for positive against" in shown) == (card == "text")
+    assert "PNG" not in shown
+    assert saved["PNG"].startswith(b"\x89PNG")
+    assert (card == "graph") or "unbelievable" in saved["CSV"].decode() or name == "image"
+
+
+@pytest.mark.parametrize("make", [explanation_html, flow_html])
+def test_no_page_names_the_folders_of_the_machine_that_made_it(make):
+    """Pages are passed on."""
+    dataset = (sample_explanation if make is explanation_html else sample_flow)()
+    dataset.attrs["model"] = "/home/someone/models/best"
+
+    page = make(dataset)
+
+    assert "best" in static(page)
+    assert "/home" not in page
+    assert "someone" not in page
