@@ -16,7 +16,7 @@ from lignite.studies import STUDIES, Study
 
 PAGE = Path(__file__).with_name("reference.md")
 GROUPS = {
-    "Ask": ("explain", "flow", "compare", "report", "evaluate", "check"),
+    "Ask": ("explain", "flow", "compare", "report", "evaluate", "run", "check"),
     "Models": ("load", "wrap", "Model", "Target"),
     "Results": (
         "open",

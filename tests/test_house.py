@@ -54,7 +54,7 @@ ROOMS = {
         "metrics.asking",
         "methods",
     },
-    "data": {"files", "options", "models", "inputs"},
+    "data": {"files", "late", "options", "models", "inputs"},
     "metrics": {
         "models",
         "inputs",
@@ -68,6 +68,7 @@ ROOMS = {
     "runs": {"files"},
     "views": {"files", "methods", "results", "metrics.readings"},
     "api": {
+        "files",
         "version",
         "options",
         "memory",

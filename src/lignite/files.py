@@ -32,6 +32,7 @@ _KINDS = {
     stat.S_ISFIFO: "a pipe",
     stat.S_ISSOCK: "a socket",
 }
+_PART = ".lignite-{}.part"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -73,7 +74,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview) -> No
     """
     place = check_place(path)
     with _written(Path(path)):
-        temporary = place.with_name(f".lignite-{secrets.token_hex(8)}.part")
+        temporary = place.with_name(_PART.format(secrets.token_hex(8)))
         try:
             with temporary.open("xb") as file:
                 file.write(content)
@@ -85,6 +86,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes | memoryview) -> No
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def remove_parts(folder: Path) -> None:
+    """Clear away what is left of files that a killed process was writing into a folder; only one may write there."""
+    for part in folder.glob(_PART.format("*")):
+        with suppress(OSError):
+            part.unlink()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from lignite.errors import OptionError
+from lignite.errors import FileError, OptionError
 
 
 def find_late(name: str) -> Any:
@@ -21,6 +21,20 @@ def find_late(name: str) -> Any:
     """
     module, _, function = name.rpartition(".")
     return getattr(importlib.import_module(module), function)
+
+
+def import_extra(library: str, extra: str, what: str) -> Any:
+    """Import a library that only some need; `what` is said to need it where it is not installed.
+
+    Raises
+    ------
+    FileError
+        If it is not there.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise FileError(f"{what} need {library.split('.')[0]}: pip install 'lignite[{extra}]'.") from error
 
 
 class _After(importlib.abc.MetaPathFinder):

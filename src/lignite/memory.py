@@ -1,6 +1,9 @@
 """How much memory a run may take for intermediate tensors."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import psutil
 import torch
@@ -25,13 +28,36 @@ def memory_budget(device: torch.device, wanted: int | float | str | None = None)
     >>> memory_budget(torch.device("cpu"), "500 MB")
     500000000.0
     """
+    if wanted is None:
+        wanted = _held.get()
     if wanted is not None:
         return _parse(wanted)
     if device.type == "cuda":
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = psutil.virtual_memory().available
-    return float(min(MOST.get(device.type, 2.0**30), FREE_SHARE * free))
+    return float(min(usual_budget(device), FREE_SHARE * free))
+
+
+_held: ContextVar[int | float | str | None] = ContextVar("budget", default=None)
+
+
+@contextmanager
+def budget_held(wanted: int | float | str) -> Iterator[None]:
+    """Within, the budget is so large wherever nothing else is wanted, however much is free.
+
+    What is computed together rounds together: numbers that shall be the same to the last bit need the same budget.
+    """
+    before = _held.set(wanted)
+    try:
+        yield
+    finally:
+        _held.reset(before)
+
+
+def usual_budget(device: torch.device) -> int:
+    """The ceiling of what is used by default."""
+    return MOST.get(device.type, 2**30)
 
 
 def _parse(wanted: int | float | str) -> float:

@@ -74,11 +74,11 @@ def test_a_run_that_is_killed_at_any_unit_goes_on_to_the_same_pieces(tmp_path, u
         "path, unit, when = sys.argv[1], int(sys.argv[2]), sys.argv[3]\n"
         "class Killed(Journal):\n"
         "    written = 0\n"
-        "    def write(self, pieces):\n"
+        "    def write(self, pieces, files=None):\n"
         "        ends = self.written == unit\n"
         "        self.written += 1\n"
         "        if ends and when == 'before': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        super().write(pieces)\n"
+        "        super().write(pieces, files)\n"
         "        if ends: os.kill(os.getpid(), signal.SIGKILL)\n"
         "run(Squares((1, 2), (3, 5), (6, 7)).units, Killed(path, SETTINGS))\n"
     )

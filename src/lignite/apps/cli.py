@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lignite.apps.commands import check, compare, dashboard, evaluate, explain, flow, models, report, study, view
+from lignite.apps.commands import check, compare, dashboard, evaluate, explain, flow, models, report, run, study, view
 from lignite.apps.terminal import Listening, complain, exit_code
 from lignite.errors import LigniteError
 from lignite.version import VERSION
@@ -97,3 +97,4 @@ app.command(epilog=models.EXAMPLES)(models.models)
 app.command(cls=evaluate.Command, epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.add_typer(study.app, name="study")
 app.command(epilog=dashboard.EXAMPLES)(dashboard.dashboard)
+app.add_typer(run.app, name="run")

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from typer.core import TyperGroup
 
 from lignite.errors import GridError, InputError, LigniteError, LigniteWarning, OptionError
@@ -101,6 +112,13 @@ class Listening(TyperGroup):
         return found
 
 
+class _Rate(ProgressColumn):
+    """How many a second are finished."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
+
+
 class Terminal:
     """Where a command prints. `out` carries results, `err` the rest; both are silent under --quiet."""
 
@@ -115,12 +133,15 @@ class Terminal:
             print(one_line(message), file=sys.stderr)
 
     @contextmanager
-    def working(self, text: str) -> Iterator[Callable[[int, int], None]]:
-        """Show `text` with a bar while something runs; nothing where standard error is no terminal."""
+    def working(self, text: str, *, rate: bool = False) -> Iterator[Callable[[int, int], None]]:
+        """Show `text` with a bar while something runs, and where it takes long its `rate` and the time left.
+
+        Nothing where standard error is no terminal.
+        """
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         progress = Progress(
             *columns,
-            TimeElapsedColumn(),
+            *((_Rate(), TimeRemainingColumn()) if rate else (TimeElapsedColumn(),)),
             console=self.err,
             transient=True,
             disable=self.quiet or not self.err.is_terminal,

@@ -145,9 +145,8 @@ def read_examples(
     if not rows:
         name = str(source) if isinstance(source, str | os.PathLike) else "the list of examples"
         raise InputError(f"{name} holds no example: give at least one.")
-    read = _image_example if images else _example
     return [
-        replace(row, number=number) if isinstance(row, Example) else read(number, where, row, wanted, base)
+        replace(row, number=number) if isinstance(row, Example) else read_example(number, where, row, wanted, base)
         for number, (where, row) in enumerate(draw(rows, limit, seed))
     ]
 
@@ -181,6 +180,11 @@ def draw(rows: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
 
 
 # One row
+
+
+def read_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
+    """One row of a data set; `columns` are named by what they hold, and paths begin at the folder `base`."""
+    return (_image_example if "image" in columns else _text_example)(number, where, row, columns, base)
 
 
 def _image_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
@@ -218,7 +222,7 @@ def _picture(where: str, row: Mapping[str, Any], column: str, base: Path) -> Any
     return value
 
 
-def _example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
+def _text_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:
     row = as_mapping(where, row, columns)
     cells = {role: _cell(where, row, column.removeprefix(WORD_SPANS)) for role, column in columns.items()}
     text = _text(where, columns["text"], cells["text"])

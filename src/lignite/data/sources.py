@@ -15,26 +15,35 @@ from lignite.calls import is_several
 from lignite.errors import FileError, InputError
 from lignite.files import MOST_BYTES, check_file, expanded, is_folder, parse_json, read_whole
 from lignite.inputs.pictures import ENDINGS as IMAGE_ENDINGS
+from lignite.late import import_extra
 
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 Placed = tuple[str, Any]
-"""A row, behind the words that say where it stands."""
+"""A row, behind the words that say where it stands; in its place the error of one that cannot be read."""
 
 
-def read_rows(source: Any, *, image: str | None = None) -> tuple[list[Placed], Path]:
-    """All rows of a data set, and the folder that its paths are relative to; `image` is the column of images."""
+def read_rows(source: Any, *, image: str | None = None, keep_bad: bool = False) -> tuple[list[Placed], Path]:
+    """All rows of a data set, and the folder that its paths are relative to; `image` is the column of images.
+
+    A line that cannot be read is refused, or with `keep_bad` stands as its error among the others.
+    """
     named = isinstance(source, str | os.PathLike)
     if image is not None and is_folder(source):
         return list(_read_folder(expanded(source), image)), Path()
     if image is not None and named and Path(source).suffix.lower() in IMAGE_ENDINGS:
         return [(str(source), {image: source, "id": Path(source).name})], Path()
-    return list(_number_rows(source)), expanded(source).parent if named else Path()
+    rows = list(_number_rows(source))
+    bad = next((row for _, row in rows if isinstance(row, FileError)), None)
+    if bad is not None and not keep_bad:
+        raise bad
+    return rows, expanded(source).parent if named else Path()
 
 
 def _number_rows(source: Any) -> Iterator[Placed]:
     if isinstance(source, str | os.PathLike):
-        yield from _read_file(expanded(source))
+        path = expanded(source)
+        yield from _read_saved(path) if is_folder(path) else _read_file(path)
         return
     if isinstance(source, pd.DataFrame):
         source = source.to_dict("records")
@@ -99,11 +108,12 @@ def _read_json_lines(path: Path, content: str) -> Iterator[Placed]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
-            yield f"{path}, line {number}", parse_json(line)
+            yield where, parse_json(line)
         except ValueError as error:
             what = "is cut off" if number == last and not content.endswith("\n") else "is no JSON"
-            raise FileError(f"{path}, line {number}: {what} ({error}). Copy or write the file again.") from error
+            yield where, FileError(f"{where}: {what} ({error}). Copy or write the file again.")
 
 
 def _read_json(path: Path, content: str) -> Iterator[Placed]:
@@ -129,16 +139,48 @@ def _read_table(path: Path, content: str, delimiter: str) -> Iterator[Placed]:
             if not row:
                 continue
             where = f"{path}, line {reader.line_num}"
-            if len(row) != len(header):
-                raise FileError(
-                    f"{where}: has {len(row)} fields, the header has {len(header)}. The file is cut off, or a field "
-                    "that holds the separator is not quoted."
+            if len(row) == len(header):
+                yield where, dict(zip(header, row, strict=True))
+            else:
+                yield (
+                    where,
+                    FileError(
+                        f"{where}: has {len(row)} fields, the header has {len(header)}. The file is cut off, or a "
+                        "field that holds the separator is not quoted."
+                    ),
                 )
-            yield where, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise FileError(f"{path}, line {reader.line_num}: is cut off or badly quoted ({error}). Write it again.") from (
             error
         )
+
+
+_STATE = "state.json"
+
+
+def _read_saved(folder: Path) -> Iterator[Placed]:
+    """What `datasets.Dataset.save_to_disk` wrote: a file that names files of Arrow's stream format."""
+    if not (folder / _STATE).is_file():
+        splits = [path.parent.name for path in sorted(folder.glob(f"*/{_STATE}"))]
+        advice = f"name one of its splits: {', '.join(splits)}" if splits else "name the file in it"
+        raise FileError(f"{folder}: is a folder, but not of a data set that datasets saved; {advice}.")
+    try:
+        state = parse_json(read_whole(folder / _STATE))
+        named = [str(entry["filename"]) for entry in state["_data_files"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{folder / _STATE}: does not name the files of a data set. Save it again.") from error
+    arrow = import_extra("pyarrow", "parquet", f"{folder}: data sets that datasets saved")
+    number = 0
+    for name in named:
+        check_file(folder / name, most=None)
+        try:
+            with arrow.memory_map(str(folder / name)) as file:
+                rows = arrow.ipc.open_stream(file).read_all().to_pylist()
+        except arrow.ArrowException as error:
+            raise FileError(f"{folder / name}: is cut off or no Arrow file ({error}). Copy it again.") from error
+        for row in rows:
+            number += 1
+            yield f"{folder}, example {number}", row
 
 
 def _read_parquet(path: Path) -> Iterator[Placed]:

@@ -27,6 +27,7 @@ from lignite.files import (
     write_whole,
 )
 from lignite.late import find_late
+from lignite.results.folder import open_folder
 from lignite.results.schema import validate, without_repeating_index
 from lignite.results.table import as_csv
 
@@ -80,9 +81,16 @@ def save(
 
 
 @public
-def open(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a saved result into memory; the file is closed again."""
+def open(path: str | os.PathLike[str]) -> Any:
+    """Read a saved result into memory; the file is closed again.
+
+    Of the folder of a run (`lignite.run`) explanations come as `Explanations`, a list of Datasets that is read as it is
+    asked, with tables of all; flows as an `xarray.DataTree`, with a group for each, whose arrays are read when they
+    are asked for.
+    """
     path = Path(path)
+    if path.is_dir():
+        return open_folder(path)
     ending = _known_ending(path, (".nc", ".json"))
     dataset = without_repeating_index(_read_netcdf(path) if ending == ".nc" else _read_json(path))
     try:

@@ -3,19 +3,24 @@
 import io
 import json
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from lignite.calls import Progress
 from lignite.errors import FileError, warn
-from lignite.files import as_json, check_place, from_json, lock, parse_json
+from lignite.files import as_json, check_place, from_json, lock, open_file, parse_json, remove_parts, write_whole
+from lignite.runs.workers import in_processes
 
 FORMAT = "lignite evaluation run"
 VERSION = 1
+FILES = "files"
+"""Of a piece: names of its files, from the journal's folder, and the sha256 of what they hold."""
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -23,8 +28,12 @@ class Journal(AbstractContextManager["Journal"]):
 
     The first line holds the settings; a run with other settings is refused, since its numbers would not mean the same,
     and so is a second run while the first one lasts. Every piece is one line, handed to the system with those that
-    were finished together, and never rewritten. A line that was cut off when a run was killed is dropped, with a
-    warning, and its piece is computed again.
+    were finished together, and never rewritten while the run lasts. A line that was cut off when a run was killed is
+    dropped, with a warning, and its piece is computed again.
+
+    What is too large for a line stands in files beside the journal: a piece then has `FILES`, which names each with the
+    sha256 of its content. They are on the disk before the line is; where one is missing or has another content when the
+    run goes on, the piece is computed again, with a warning.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, settings: Mapping[str, Any]) -> None:
@@ -33,7 +42,7 @@ class Journal(AbstractContextManager["Journal"]):
         self._file: io.FileIO | None = None
         if self.path is None:
             return
-        header = {"format": FORMAT, "version": VERSION, "settings": as_json(settings)}
+        self._header = header = {"format": FORMAT, "version": VERSION, "settings": as_json(settings)}
         try:
             check_place(self.path)  # opening a pipe would wait for its other end
             self._file = io.FileIO(self.path, "r+", opener=_open_or_create)
@@ -47,11 +56,21 @@ class Journal(AbstractContextManager["Journal"]):
             self.close()
             raise
 
-    def write(self, pieces: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep finished pieces by their keys, handed to the system together."""
+    def write(self, pieces: Mapping[str, Mapping[str, Any]], files: Mapping[str, bytes] | None = None) -> None:
+        """Keep finished pieces by their keys, handed to the system together; their files first, each whole."""
+        for name, content in (files or {}).items():
+            assert self.path is not None, "files stand beside a journal, and this one has no place"
+            write_whole(self.path.parent / name, content)
         self.finished.update({key: dict(piece) for key, piece in pieces.items()})
         if self._file is not None:
             self._append([{"key": key, **as_json(piece)} for key, piece in pieces.items()])
+
+    def settle(self, keys: Sequence[str]) -> None:
+        """Write the lines of these pieces alone, in this order: what came of a run then shows no trace of its way."""
+        if self.path is None:
+            return
+        entries = [self._header, *({"key": key, **as_json(self.finished[key])} for key in keys)]
+        write_whole(self.path, _lines(entries))
 
     def close(self) -> None:
         """Let other runs go on with the file."""
@@ -80,7 +99,7 @@ class Journal(AbstractContextManager["Journal"]):
         """Write a line for each, or no part of them."""
         assert self._file is not None
         end = self._file.seek(0, os.SEEK_END)
-        lines = memoryview(b"".join(json.dumps(entry, allow_nan=False).encode() + b"\n" for entry in entries))
+        lines = memoryview(_lines(entries))
         try:
             while lines:
                 lines = lines[self._file.write(lines) :]
@@ -111,6 +130,27 @@ class Journal(AbstractContextManager["Journal"]):
                 f"{self.path}: {len(damaged)} line{'s were' if len(damaged) > 1 else ' was'} cut off; what stood there "
                 f"is computed again, the other {len(self.finished)} are kept."
             )
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """Forget pieces whose files are not what was written; what a killed run left of others is cleared away."""
+        assert self.path is not None
+        folder = self.path.parent
+        named = {key: piece[FILES] for key, piece in self.finished.items() if isinstance(piece.get(FILES), dict)}
+        for inside in {(folder / name).parent for files in named.values() for name in files}:
+            remove_parts(inside)
+        damaged = {
+            key: name
+            for key, files in named.items()
+            for name, digest in files.items()
+            if file_digest(folder / name) != digest
+        }
+        for key in damaged:
+            del self.finished[key]
+        if damaged:
+            more = f", as are {len(damaged) - 1} others" if len(damaged) > 1 else ""
+            first = folder / next(iter(damaged.values()))
+            warn(f"{first}: is missing or damaged{more}; what stood there is computed again.")
 
     def _mend(self, damaged: Sequence[tuple[int, int]], *, ended: bool) -> None:
         """Put blanks over damaged lines, and an end to the last one; all else stays where it is."""
@@ -139,6 +179,22 @@ class Journal(AbstractContextManager["Journal"]):
                 f"{self.path}: was begun with {name}={_short(before.get(name))}, this run has {_short(now.get(name))}. "
                 "Give the same settings, or name another file."
             )
+
+
+def _lines(entries: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(entry, allow_nan=False).encode() + b"\n" for entry in entries)
+
+
+def file_digest(path: Path) -> str | None:
+    """The sha256 of what a file holds; None where it cannot be read."""
+    digest = sha256()
+    try:
+        with open_file(path, most=None) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except FileError:
+        return None
+    return digest.hexdigest()
 
 
 def _open_or_create(path: str | os.PathLike[str], flags: int) -> int:
@@ -177,13 +233,15 @@ Tick = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """What came of a unit: pieces by their keys, and notes that are told at the end of the run, but not kept.
+    """What came of a unit: pieces by their keys, the files that they name, and notes that are told at the end of the
+    run, but not kept.
 
     A piece that could not be computed is missing; a later run tries it again.
     """
 
     pieces: Mapping[str, Piece] = field(default_factory=dict)
     notes: tuple[Any, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,34 +254,83 @@ class Unit:
         Of the pieces that it brings: the same for the same content and options, whatever the run.
     compute
         Takes the keys that are still missing, and is ticked for every piece that is finished or given up.
+    size
+        How much of the run's progress it is, where it is not as much as its pieces are; `compute` then ticks so often.
     """
 
     keys: tuple[str, ...]
     compute: Callable[[Collection[str], Tick], Done]
+    size: int | None = None
 
 
-def run(units: Sequence[Unit], journal: Journal, progress: Progress | None = None) -> list[Any]:
+Tell = Callable[[Unit, Done], None]
+"""Called with every unit that was computed in this run, and what came of it, once that is kept."""
+
+
+def run(
+    units: Sequence[Unit],
+    journal: Journal,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+    tell: Tell | None = None,
+) -> list[Any]:
     """Compute what the journal does not hold yet; afterwards it holds every piece that could be computed.
 
     A unit is written whole when it is finished, so that a run that is stopped at any unit, however, goes on to the same
-    numbers: what is computed together is computed together again.
+    numbers: what is computed together is computed together again. With several `workers` units are computed in so many
+    processes, whose number leaves no trace in what is kept but the order of its lines.
 
     Returns
     -------
-    Notes of all units, in their order.
+    Notes of all units, in the order in which they were finished.
     """
-    notes: list[Any] = []
-    count = _Count(sum(len(unit.keys) for unit in units), progress)
+    count = _Count(sum(map(_size_of, units)), progress)
+    waiting: list[Waiting] = []
     for unit in units:
         missing = [key for key in unit.keys if key not in journal.finished]
-        count.tick(len(unit.keys) - len(missing))
         if missing:
-            end = count.done + len(missing)
-            done = unit.compute(missing, count.tick)
-            journal.write(done.pieces)
+            waiting.append((unit, missing))
+        count.tick(_size_of(unit) - (_left(unit, missing) if missing else 0))
+    notes: list[Any] = []
+    with closing(_compute(waiting, count) if workers == 1 else _share(waiting, workers, count)) as computed:
+        for unit, done in computed:
+            journal.write(done.pieces, done.files)
             notes.extend(done.notes)
-            count.tick(end - count.done)
+            if tell is not None:
+                tell(unit, done)
     return notes
+
+
+Waiting = tuple[Unit, list[str]]
+"""A unit, and the keys that are missing of it."""
+
+
+def _compute(waiting: Sequence[Waiting], count: "_Count") -> Generator[tuple[Unit, Done]]:
+    for unit, missing in waiting:
+        end = count.done + _left(unit, missing)
+        yield unit, unit.compute(missing, count.tick)
+        count.tick(end - count.done)
+
+
+def _share(waiting: Sequence[Waiting], workers: int, count: "_Count") -> Generator[tuple[Unit, Done]]:
+    calls = [partial(_untold, unit.compute, missing) for unit, missing in waiting]
+    for place, done in in_processes(calls, workers):
+        yield waiting[place][0], done
+        count.tick(_left(*waiting[place]))
+
+
+def _untold(compute: Callable[[Collection[str], Tick], Done], missing: Collection[str]) -> Done:
+    """What a unit brings, in another process: nobody there waits for ticks."""
+    return compute(missing, lambda _: None)
+
+
+def _size_of(unit: Unit) -> int:
+    return len(unit.keys) if unit.size is None else unit.size
+
+
+def _left(unit: Unit, missing: Collection[str]) -> int:
+    return len(missing) if unit.size is None else unit.size
 
 
 class _Count:

@@ -1,0 +1,201 @@
+"""A shard of a corpus: some rows, computed together by whichever process takes them, and made into files."""
+
+import time
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import torch
+import xarray as xr
+
+from lignite.api.requests import Request
+from lignite.data.corpus import Entry
+from lignite.errors import InputError, LigniteError, LigniteWarning, ModelError, OptionError
+from lignite.memory import budget_held
+from lignite.models.load import Model, as_model, load
+from lignite.results.certificate import certificates
+from lignite.results.parquet import Explained
+from lignite.runs.unit import FILES, Done, Tick
+from lignite.wording import one_line, shorten
+
+LONGEST_REASON = 500
+"""Characters of why a row failed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where every process takes its model from: a name, or in one process a model that is loaded already."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...] = ()
+    given: Model | None = None
+
+    @classmethod
+    def of(cls, model: Any, options: Mapping[str, Any] | None, workers: int) -> "Source":
+        if isinstance(model, str) or hasattr(model, "__fspath__"):
+            return cls(str(model), tuple(sorted((options or {}).items())))
+        if options:
+            raise OptionError("loading= is for a model that is named; this one is loaded already.")
+        if workers > 1:
+            raise OptionError(f"workers={workers} load the model each by itself: give its name or folder.")
+        return cls("", given=as_model(model))
+
+    def load(self) -> Model:
+        """The model, loaded once by each process."""
+        return self.given if self.given is not None else _loaded(self.name, self.options)
+
+    def read(self) -> Model:
+        """The model as it stands on the disk now."""
+        return self.given if self.given is not None else load(self.name, **dict(self.options))
+
+
+@lru_cache(1)
+def _loaded(name: str, options: tuple[tuple[str, Any], ...]) -> Model:
+    return load(name, **dict(options))
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all shards of a run share.
+
+    Attributes
+    ----------
+    id
+        Tells it from every other one.
+    first
+        Rows of which one is computed before all others, in every process.
+    memory
+        For intermediate tensors.
+    """
+
+    id: str
+    source: Source
+    request: Request
+    first: tuple[Entry, ...]
+    memory: int | float | str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long the rows that were given to the model together took; `longest` names one of them."""
+
+    rows: int
+    characters: int
+    seconds: float
+    longest: str
+
+
+def probe(job: Job) -> xr.Dataset:
+    """The result of the first row that has one; the model has then been asked the same first, in every process.
+
+    Raises
+    ------
+    OptionError, ModelError
+        If what is asked does not fit the model.
+    InputError
+        If none of the first rows has a result.
+    """
+    model, failures = job.source.load(), []
+    with _alone(job):
+        for entry in job.first:
+            try:
+                return job.request.compute(model, [entry.input])[0]
+            except (OptionError, ModelError):
+                raise
+            except Exception as error:  # whatever a row leads to; another one may be better
+                failures.append(_reason(error))
+    raise InputError(f"none of the first {len(job.first)} rows has a result; the first: {failures[0]}")
+
+
+_probes: dict[str, xr.Dataset] = {}
+"""Of the job that this process works for, by what tells it from others."""
+
+
+def probed(job: Job) -> xr.Dataset:
+    """What `probe` found, once by each process."""
+    if job.id not in _probes:
+        _probes.clear()
+        _probes[job.id] = probe(job)
+    return _probes[job.id]
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """Some rows of a corpus, computed when it is called."""
+
+    job: Job
+    name: str
+    entries: tuple[Entry, ...]
+
+    def __call__(self, missing: Collection[str], tick: Tick) -> Done:
+        """Compute all rows; one that fails has its reason, and brings no other down."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LigniteWarning)  # what a row misses is kept with it
+            like, model = probed(self.job), self.job.source.load()
+            with _alone(self.job):
+                found, timings = self._compute(model, tick)
+        files = self.job.request.files(self.name, found, like)
+        missed = sum(
+            one.result is not None and not all(each.kept for each in certificates(one.result)) for one in found
+        )
+        piece = {
+            FILES: {name: sha256(content).hexdigest() for name, content in files.items()},
+            "rows": len(found),
+            "failures": sum(one.result is None for one in found),
+            "missed": missed,
+        }
+        return Done({self.name: piece}, tuple(timings), files)
+
+    def _compute(self, model: Model, tick: Tick) -> tuple[list[Explained], list[Timing]]:
+        found = {entry.number: _failed(entry, entry.failure) for entry in self.entries if entry.input is None}
+        tick(len(found))
+        timings: list[Timing] = []
+        readable = [entry for entry in self.entries if entry.input is not None]
+        for first in range(0, len(readable), self.job.request.together):
+            some = readable[first : first + self.job.request.together]
+            found |= {one.number: one for one in _attempt(self.job.request, model, some, timings)}
+            tick(len(some))
+        return [found[entry.number] for entry in sorted(self.entries, key=lambda entry: entry.number)], timings
+
+
+def _attempt(request: Request, model: Model, some: Sequence[Entry], timings: list[Timing]) -> Iterator[Explained]:
+    """Results of some rows; where they cannot be had together, each half is tried by itself."""
+    start = time.perf_counter()
+    try:
+        results = request.compute(model, [entry.input for entry in some])
+    except Exception as error:  # whatever a row leads to
+        if len(some) == 1:
+            yield _failed(some[0], _reason(error))
+            return
+        for half in (some[: len(some) // 2], some[len(some) // 2 :]):
+            yield from _attempt(request, model, half, timings)
+        return
+    longest = max(some, key=lambda entry: len(entry.text))
+    timings.append(Timing(len(some), len(longest.text), time.perf_counter() - start, longest.id))
+    for entry, result in zip(some, results, strict=True):
+        yield Explained(entry.number, entry.id, entry.text, result)
+
+
+def _failed(entry: Entry, reason: str) -> Explained:
+    return Explained(entry.number, entry.id, entry.text, None, reason)
+
+
+def _reason(error: Exception) -> str:
+    told = str(error) if isinstance(error, LigniteError) else f"{type(error).__name__}: {error}"
+    return shorten(one_line(told), LONGEST_REASON)
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """One thread, and one budget: sums then keep their order, whoever computes them and whatever else is going on."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with budget_held(job.memory):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,94 @@
+"""Calls in several processes: what each brings as it comes, and a process that dies takes nothing along."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from typing import TypeVar
+
+from lignite.errors import LigniteError, warn
+
+Brought = TypeVar("Brought")
+
+WAITING = 2
+"""Calls handed out for each process: one that it works on and one that it finds when it is done with it."""
+
+DEATHS = 3
+"""A call that was under way so often when a process died is not tried again."""
+
+
+def in_processes(calls: Sequence[Callable[[], Brought]], workers: int) -> Iterator[tuple[int, Brought]]:
+    """What calls bring, each behind its place, as they are finished, computed in so many processes.
+
+    Processes begin anew, so that calls must be picklable. When one dies, others take its place and all calls that were
+    under way are made again. No process outlives this one, however it ends.
+
+    Raises
+    ------
+    LigniteError
+        If processes died again and again over the same calls; whatever a call raises.
+    """
+    left, deaths = list(range(len(calls))), [0] * len(calls)
+    while left:
+        try:
+            for place, brought in _until_one_dies(calls, left, workers):
+                left.remove(place)
+                yield place, brought
+        except _Died as died:
+            for place in died.under_way:
+                deaths[place] += 1
+            if max(deaths) >= DEATHS:
+                raise LigniteError(
+                    f"a worker died {DEATHS} times over the same piece of work ({_numbered(deaths)}), perhaps for lack "
+                    "of memory. Give fewer workers or a lower memory; what is finished is kept."
+                ) from died.__cause__
+            warn("a worker died; another one takes its place, and what it was working on is computed again.")
+
+
+def _numbered(deaths: Sequence[int]) -> str:
+    return "number " + " or ".join(str(place + 1) for place, count in enumerate(deaths) if count >= DEATHS)
+
+
+class _Died(Exception):
+    def __init__(self, under_way: Sequence[int]) -> None:
+        self.under_way = under_way
+
+
+def _until_one_dies(
+    calls: Sequence[Callable[[], Brought]], places: Sequence[int], workers: int
+) -> Iterator[tuple[int, Brought]]:
+    waiting, under_way = iter(list(places)), dict[Future[Brought], int]()
+    pool = ProcessPoolExecutor(min(workers, len(places)), get_context("spawn"), initializer=_begin)
+    try:
+        while True:
+            while len(under_way) < workers * WAITING and (place := next(waiting, None)) is not None:
+                under_way[pool.submit(calls[place])] = place
+            if not under_way:
+                return
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                brought = future.result()
+                yield under_way.pop(future), brought
+    except BrokenProcessPool as error:
+        raise _Died(list(under_way.values())) from error
+    finally:
+        for process in (pool._processes or {}).values():  # what they work on is not wanted any more
+            process.kill()
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """An interruption is for the first process to answer, and its end is everybody's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    first = parent_process()
+    if first is not None:
+        with contextlib.suppress(OSError):
+            first.join()
+        os._exit(1)

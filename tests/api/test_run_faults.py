@@ -1,0 +1,231 @@
+"""Whatever stops a run, nothing that was finished is lost or doubled, and its end has the bytes of a quiet one."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from tests.kit.corpora import content, write_corpus
+from tests.kit.wide import mostly_wide
+
+import lignite
+from lignite.errors import FileError
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="has no such signals and limits"),
+    pytest.mark.filterwarnings("ignore:.*rows failed:lignite.errors.LigniteWarning"),
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+]
+
+WORDS = ("a", "superb", "dull", "film", "not", "bad", "long", "honest", "funny", "sad")
+ROWS = [
+    {
+        "id": f"r{number}",
+        "text": " ".join(random.Random(number).choices(WORDS, k=3 + number % 5)) if number != 3 else "",
+    }
+    for number in range(12)
+]
+VERBS = {"explain": {"method": "gradient-x-input", "shard": 2}, "flow": {"maps": "whole", "layers": [0], "shard": 2}}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lignite.load("tiny-sentiment")
+
+
+@pytest.fixture(scope="module")
+def clean(model, tmp_path_factory):
+    """The corpus, and by verb what a run leaves that nothing has stopped."""
+    place = tmp_path_factory.mktemp("clean")
+    corpus = write_corpus(place / "corpus.jsonl", ROWS)
+    found = {}
+    for verb, options in VERBS.items():
+        lignite.run(verb, data=corpus, model=model, out=place / verb, **options)
+        found[verb] = content(place / verb)
+    return corpus, found
+
+
+def begun(verb, corpus, model, out, before=lambda: None):
+    """The run in a process of its own, forked from this one, that has everything loaded already."""
+
+    def work():
+        before()
+        lignite.run(verb, data=corpus, model=model, out=out, **VERBS[verb])
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def finished(out):
+    """What the journal holds, whole lines alone."""
+    journal = out / "journal.jsonl"
+    lines = journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
+    return {json.loads(line)["key"]: line for line in lines}
+
+
+@contextmanager
+def counted(monkeypatch):
+    """Names of the shards that are computed meanwhile."""
+    from lignite.api import shards
+
+    computed = []
+    call = shards.Shard.__call__
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            shards.Shard, "__call__", lambda self, *args: (computed.append(self.name), call(self, *args))[1]
+        )
+        yield computed
+
+
+def goes_on(verb, corpus, model, out, clean, monkeypatch):
+    """Start it again: what was finished is not computed, all else is, and the end is the clean one."""
+    before = finished(out)
+    with counted(monkeypatch) as computed:
+        lignite.run(verb, data=corpus, model=model, out=out, **VERBS[verb])
+
+    assert sorted([*computed, *before]) == sorted(json.loads(line)["key"] for line in finished(out).values())
+    assert content(out) == clean
+
+
+@pytest.mark.parametrize("seed", mostly_wide(list(range(10)), [0, 1]))
+def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(model, clean, tmp_path, monkeypatch, seed):
+    """Kill -9, at a random moment after work was finished in the journal."""
+    corpus, ends = clean
+    verb, chance = ("explain", "flow")[seed % 2], random.Random(seed)
+    after, moment = chance.randrange(1, 5), chance.uniform(0, 0.05)
+    process = begun(verb, corpus, model, tmp_path / "out")
+
+    while process.is_alive() and len(finished(tmp_path / "out")) < after:
+        time.sleep(0.002)
+    time.sleep(moment)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    assert len(finished(tmp_path / "out")) >= after
+    goes_on(verb, corpus, model, tmp_path / "out", ends[verb], monkeypatch)
+
+
+def kill_at(name, call):
+    """End this process without a word when a function is called for this time."""
+
+    def patched():
+        module, attribute = name
+        function, calls = getattr(module, attribute), []
+
+        def killed(*args, **options):
+            calls.append(1)
+            if len(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **options)
+
+        setattr(module, attribute, killed)
+
+    return patched
+
+
+@pytest.mark.parametrize("moment", ["before a file has its name", "before the line of a shard", "before the summary"])
+def test_a_run_that_is_killed_between_two_steps_leaves_no_trace_of_it(model, clean, tmp_path, monkeypatch, moment):
+    """A file without its name is cleared away, one without its line is written again."""
+    from lignite import files
+    from lignite.api import run
+    from lignite.runs.unit import Journal
+
+    corpus, ends = clean
+    names = {
+        "before a file has its name": ((files.os, "fsync"), 5),  # manifest, then two files of each shard
+        "before the line of a shard": ((Journal, "_append"), 3),
+        "before the summary": ((run, "_summary"), 1),
+    }
+    process = begun("explain", corpus, model, tmp_path / "out", kill_at(*names[moment]))
+    process.join()
+
+    assert process.exitcode == -signal.SIGKILL
+    goes_on("explain", corpus, model, tmp_path / "out", ends["explain"], monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("harm", "verb"),
+    mostly_wide([(harm, verb) for harm in ("half", "gone", "other") for verb in VERBS], [("half", "explain")]),
+)
+def test_a_damaged_shard_is_computed_again_with_a_word(model, clean, tmp_path, monkeypatch, verb, harm):
+    """Half a file, none, or one with a changed byte: no reader ever meets it."""
+    corpus, ends = clean
+    out = tmp_path / "out"
+    begun(verb, corpus, model, out).join()
+    path = sorted(out.glob(f"{'tokens' if verb == 'explain' else 'flows'}/*"))[1]
+    whole = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if harm == "half" else whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    with counted(monkeypatch) as computed, pytest.warns(UserWarning, match="is missing or damaged; what stood there"):
+        lignite.run(verb, data=corpus, model=model, out=out, **VERBS[verb])
+
+    assert computed == ["000001"]
+    assert content(out) == ends[verb]
+
+
+def test_two_runs_on_one_folder_refuse_each_other(model, clean, tmp_path):
+    """The second would clear away what the first is writing."""
+    from lignite.runs.unit import Journal
+
+    corpus, _ = clean
+    out = tmp_path / "out"
+    begun("explain", corpus, model, out).join()
+    settings = json.loads((out / "journal.jsonl").read_bytes().split(b"\n")[0])["settings"]
+
+    with Journal(out / "journal.jsonl", settings), pytest.raises(FileError, match="another run is writing"):
+        lignite.run("explain", data=corpus, model=model, out=out, **VERBS["explain"])
+
+
+@pytest.mark.parametrize(
+    ("place", "verb"),
+    mostly_wide([(place, verb) for place in ("shard", "journal") for verb in VERBS], [("shard", "explain")]),
+)
+def test_a_full_disk_ends_a_run_in_one_line_and_keeps_what_is_finished(
+    model, clean, tmp_path, monkeypatch, full_disk, verb, place
+):
+    """Nothing half is left, and with room again the run goes on to the same bytes."""
+    corpus, ends = clean
+    out = tmp_path / "out"
+    size = {"shard": 3000, "journal": len(ends[verb]["journal.jsonl"].split(b"\n")[0]) + 400}[place]
+    if place == "shard":  # the third has no room
+        from lignite.files import write_whole
+        from lignite.runs import unit
+
+        calls = []
+
+        def last(path, content):
+            calls.append(path)
+            with full_disk(1000 if len(calls) > 2 else 10**9):
+                write_whole(path, content)
+
+        monkeypatch.setattr(unit, "write_whole", last)
+        with pytest.raises(FileError, match="there is no room"):
+            lignite.run(verb, data=corpus, model=model, out=out, **VERBS[verb])
+        monkeypatch.undo()
+    else:
+        from lignite.runs.unit import Journal
+
+        append, calls = Journal._append, []
+
+        def short(self, entries):
+            calls.append(1)
+            with full_disk(size if len(calls) > 2 else 10**9):
+                append(self, entries)
+
+        monkeypatch.setattr(Journal, "_append", short)
+        with pytest.raises(FileError, match="Free some space"):
+            lignite.run(verb, data=corpus, model=model, out=out, **VERBS[verb])
+        monkeypatch.undo()
+
+    assert len(finished(out)) >= 1
+    assert not list(out.rglob("*.part"))
+    goes_on(verb, corpus, model, out, ends[verb], monkeypatch)
