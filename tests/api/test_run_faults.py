@@ -229,3 +229,23 @@ def test_a_full_disk_ends_a_run_in_one_line_and_keeps_what_is_finished(
     assert len(finished(out)) >= 1
     assert not list(out.rglob("*.part"))
     goes_on(verb, corpus, model, out, ends[verb], monkeypatch)
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("verb", VERBS)
+def test_two_workers_one_of_which_is_killed_leave_the_bytes_of_one(clean, tmp_path, verb):
+    """Who computed what, and when, is nowhere to be seen."""
+    corpus, ends = clean
+    killed = []
+
+    def progress(done, total):
+        if not killed and done:
+            killed.append(multiprocessing.active_children()[0])
+            os.kill(killed[0].pid, signal.SIGKILL)
+
+    with pytest.warns(UserWarning, match="a worker died; another one takes its place"):
+        lignite.run(
+            verb, data=corpus, model="tiny-sentiment", out=tmp_path / "out", workers=2, progress=progress, **VERBS[verb]
+        )
+
+    assert content(tmp_path / "out") == ends[verb]
