@@ -5,7 +5,7 @@ from typing import Any
 import xarray as xr
 
 from lignite.api.gaps import Missed, gap_message, missed_in
-from lignite.api.windows import check_text, check_windows, explain_windows
+from lignite.api.windows import check_windows, explain_windows
 from lignite.blocks.replay import HALF
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, warn
@@ -121,7 +121,7 @@ def _explain_texts(
     texts = inputs if is_list(inputs) else [inputs]
     results: list[xr.Dataset] = []
     for text in texts:
-        results.append(explain_windows(model, check_text(text), target, method, *size, memory))
+        results.append(explain_windows(model, text, target, method, *size, memory))
         if progress:
             progress(len(results), len(texts))
     return results

@@ -74,13 +74,6 @@ def _word_start(words: Sequence[int | None], place: int, *, above: int) -> int:
     return place
 
 
-def check_text(inputs: Any) -> str:
-    """Take the one kind of input that can be cut, and refuse others."""
-    if not isinstance(inputs, str):
-        raise InputError(f"window= cuts texts, got {type(inputs).__name__}: give a text or a list of texts.")
-    return inputs
-
-
 MOST_TOKENS = 10_000_000
 
 UNJOINED = frozenset(
@@ -100,14 +93,16 @@ def check_windows(window: int | None, overlap: int | None) -> tuple[int, int | N
 
 def explain_windows(
     model: Model,
-    text: str,
+    text: Any,
     target: Wanted,
     method: Method,
     window: int,
     overlap: int | None,
     memory: int | float | str | None,
 ) -> xr.Dataset:
-    """One explanation of a text that is read in windows."""
+    """One explanation of a text, the one kind of input that can be cut, that is read in windows."""
+    if not isinstance(text, str):
+        raise InputError(f"window= cuts texts, got {type(text).__name__}: give a text or a list of texts.")
     detail = method.values().get("detail")
     if detail:
         raise OptionError(

@@ -77,13 +77,9 @@ class LayerScores:
 
     def keep(self, name: str, integral: Integral) -> None:
         """Keep a map with its certificate, and how it divides."""
-        self.variables[name] = integral.scores["scores"]
-        self.variables[f"{name}_displacement"] = integral.displacement
-        self.variables[f"{name}_gap"] = integral.gap
-        self.variables[f"{name}_allowed"] = integral.allowed
-        for part in ("heads", "residual", "circuits"):
-            if part in integral.scores:
-                self.variables[f"{name}_{part}"] = integral.scores[part]
+        certificate = {"displacement": integral.displacement, "gap": integral.gap, "allowed": integral.allowed}
+        parts = certificate | {part: scores for part, scores in integral.scores.items() if part != "scores"}
+        self.variables |= {name: integral.scores["scores"], **{f"{name}_{part}": each for part, each in parts.items()}}
 
 
 def attribute_layer(
@@ -340,9 +336,12 @@ class _Layer:
                 self.targets,
                 composition=options.composition,
             )
-            result.variables |= {"composed": composed, "composed_displacement": total}
-            result.variables["composed_gap"] = composed.sum(-1) - total
-            result.variables["composed_allowed"] = self._allowed_in_composed(attention, mlp)
+            result.variables |= {
+                "composed": composed,
+                "composed_displacement": total,
+                "composed_gap": composed.sum(-1) - total,
+                "composed_allowed": self._allowed_in_composed(attention, mlp),
+            }
         return result
 
     def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:

@@ -64,7 +64,8 @@ def pull_back(
     change, moved = displacement, _answer(layers, base)
     for layer in range(n_layers, -1, -1):
         if vectors:
-            change = _relevance(layers, layer + 1, start, vectors[0]).sum(1)
+            passed = layers.states[layer + 1] - start[layer + 1]
+            change = ((vectors[0] * passed).sum(2) * layers.kept).sum(1)
             moved = _block(layers, layer, start[layer + 1], vectors[0])
         left = size - (change - displacement).abs() / precision.tol  # gaps of the layers add up
         share = torch.maximum(left / (layer + 1), size / (n_layers + 1))
@@ -78,12 +79,6 @@ def pull_back(
     gap = relevance.sum(2) - displacement[:, None]
     allowed = (precision.tol * size)[:, None].expand_as(gap)
     return Multipliers(vectors, relevance, displacement, gap, allowed, torch.stack(nodes, 1))
-
-
-def _relevance(
-    layers: Layers, layer: int, start: Sequence[RowStates], vectors: RowStates
-) -> Float[Tensor, "row token"]:
-    return (vectors * (layers.states[layer] - start[layer])).sum(2) * layers.kept
 
 
 def _answer(layers: Layers, base: Float[Tensor, " row"]) -> OfPoints:

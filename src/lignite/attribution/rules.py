@@ -203,8 +203,7 @@ def derivative_inside(n_nodes: int, family: Family = spread) -> np.ndarray:
     if family is fejer or n_nodes < LEAST_STRETCHED:
         return differentiation((0.0, *family(n_nodes).nodes, 1.0))[1:-1]
     slope = stretch(s)[1]
-    inside: np.ndarray = differentiation((0.0, *s.tolist(), 1.0))[1:-1] / slope[:, None]
-    return inside
+    return np.asarray(differentiation((0.0, *s.tolist(), 1.0))[1:-1] / slope[:, None])
 
 
 @lru_cache(maxsize=256)

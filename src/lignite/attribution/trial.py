@@ -245,16 +245,16 @@ class Measured:
         end: Float[Tensor, "token *any"],
     ) -> Float[Tensor, "*vector d"]:
         """Find in which direction readouts grow: of one map, or of several whose vectors lie side by side."""
-        several = len(names) > 1
+        several, projection = len(names) > 1, self.trial.readout == "projection"
         with torch.no_grad():
-            moved, own_end = value - start, end[self.target]
+            moved = value - start
             self.moves |= {
                 name: (value[place], moved[place]) if several else (value, moved) for place, name in enumerate(names)
             }
-            total = own_end - start
-            direction = unit(total if self.trial.readout == "projection" else moved)
+            total = end[self.target] - start if projection or "attention" in names else moved
+            direction = unit(total if projection else moved)
             if "attention" in names:  # heads that stand still have no direction, only rounding
-                least = ROUNDINGS * torch.finfo(total.dtype).eps * length(own_end)
+                least = ROUNDINGS * torch.finfo(total.dtype).eps * length(end[self.target])
                 direction = direction * (length(total) > least) * self.factors
         return direction
 

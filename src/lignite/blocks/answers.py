@@ -2,16 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lignite.attribution.axes import RowStates
 from lignite.blocks.replay import ROUNDING
-from lignite.blocks.stack import Stack
+from lignite.blocks.stack import Seen, Stack, Start
 from lignite.blocks.streams import Structure, differing, prefer, with_held
 from lignite.errors import BypassError
 from lignite.memory import memory_budget
@@ -30,21 +28,8 @@ _NOT_ALONE = (RuntimeError, ValueError, IndexError, TypeError)
 """What blocks raise that do not take some points of a batch alone."""
 
 
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A start says where paths begin: states of every layer, last those that leave the last block.
-
-    `value` is the model's own answer to the input that these are the states of, `choices` the logits it is one of; None
-    where no input has them.
-    """
-
-    states: list[RowStates]
-    value: Float[Tensor, " row"] | None
-    choices: Float[Tensor, "row choice"] | None = None
-
-
 def certified(
-    stack: Stack, make: Callable[[], tuple[list[Start], list[Start]]], *, every_layer: bool = True
+    stack: Stack, make: Callable[[], tuple[list[Start], list[Seen]]], *, every_layer: bool = True
 ) -> list[Start]:
     """Return starts of paths once the stack has been shown to answer as the model does at their ends.
 
@@ -62,7 +47,7 @@ def certified(
     BypassError
         If the answer is no function of the states that enter a layer, however the stack is read.
     """
-    first: BypassError | None = None
+    found: list[BypassError] = []
     for structure in _structures(stack):
         if structure is not stack.structure:
             stack.take(structure)
@@ -73,9 +58,8 @@ def certified(
         if fault is None:
             prefer(stack.network, structure)
             return starts
-        first = fault if first is None else first
-    assert first is not None
-    raise first
+        found.append(fault)
+    raise found[0]
 
 
 def _structures(stack: Stack) -> Iterator[Structure]:
@@ -87,13 +71,12 @@ def _structures(stack: Stack) -> Iterator[Structure]:
         yield wider
 
 
-def _fault(stack: Stack, end: Start, layers: Sequence[int]) -> BypassError | None:
+def _fault(stack: Stack, end: Seen, layers: Sequence[int]) -> BypassError | None:
     """Say what is wrong if states entering some layer do not give the model's own answer to their input."""
     miss, allowed = _miss(stack, end, layers)
     wrong = ~(miss <= allowed)
     if not bool(wrong.any()):
         return None
-    assert end.value is not None
     row = int(wrong.any(1).nonzero()[0])
     layer = int(wrong[row].nonzero()[0])
     change = float((end.value - stack.value)[row].abs())
@@ -106,14 +89,13 @@ def _fault(stack: Stack, end: Start, layers: Sequence[int]) -> BypassError | Non
 
 
 def _miss(
-    stack: Stack, end: Start, layers: Sequence[int]
+    stack: Stack, end: Seen, layers: Sequence[int]
 ) -> tuple[Float[Tensor, "row layer"], Float[Tensor, "row one"]]:
     """Measure how far the answer replayed from each layer is from the model's own, and say what may be rounding.
 
     All layers are asked about in one sweep. What fails there is asked about again, one layer after the other. Where the
     answer is a small difference, rounding shows in how the input's own states are replayed.
     """
-    assert end.value is not None
     change = (end.value - stack.value).abs()
     size = torch.maximum(end.value.abs(), stack.value.abs())
     likely = CHANGE_SHARE * change + ROUNDING.get(stack.value.dtype, ROUNDING[torch.float32]).answer * size
@@ -140,7 +122,7 @@ def _rows(stack: Stack) -> Int[Tensor, " row"]:
     return torch.arange(len(stack.rows), device=stack.kept.device)
 
 
-def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
+def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
     """Compute F of the end's states entering every layer, all in one run.
 
     The rows' own states enter the first block, too: what a block leaves behind for a later one, past all arguments, is
@@ -160,7 +142,7 @@ def swept(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row
     return torch.cat(found)
 
 
-def one_by_one(stack: Stack, end: Start, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
+def one_by_one(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
     """Compute the same from the top down: what blocks below may have left behind was left by the rows' own states."""
     rows = _rows(stack)
     with torch.no_grad():
@@ -193,12 +175,11 @@ def _argument_name(stack: Stack, number: int, place: Any) -> str:
 # Another input
 
 
-def another_input(stack: Stack) -> Start:
+def another_input(stack: Stack) -> Seen:
     """Record states of every layer, and the model's answer, for inputs of the same shape that hold other words or
     pixels.
     """
-    seen = stack.see(**_other_tensors(stack))
-    return Start(seen.states, seen.value)
+    return stack.see(**_other_tensors(stack))
 
 
 def _other_tensors(stack: Stack) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.axes import RowStates
-from lignite.blocks.answers import Start, another_input, certified
-from lignite.blocks.stack import Stack
+from lignite.blocks.answers import another_input, certified
+from lignite.blocks.stack import Seen, Stack, Start
 from lignite.errors import BaselineWarning, OptionError, warn
 from lignite.inputs.fills import IMAGE_FILLS, filled, patches_masked
 from lignite.inputs.roles import TOKEN_BASELINES
@@ -61,9 +61,9 @@ def starts_of(
         If the model's answer is no function of the states that enter a layer; of the first alone unless `every_layer`.
     """
 
-    def make() -> tuple[list[Start], list[Start]]:
+    def make() -> tuple[list[Start], list[Seen]]:
         starts = [_start_of(stack, name, keep_special=keep_special, through=through) for name in names]
-        ends = [start for start in starts if start.value is not None]
+        ends = [start for start in starts if isinstance(start, Seen)]
         return starts, ends if len(ends) == len(starts) else [*ends, another_input(stack)]
 
     starts = certified(stack, make, every_layer=every_layer)
@@ -85,15 +85,14 @@ def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> Non
 def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> Start:
     if name != "zero" and (name != "mean" or "pixel_values" in stack.tensors):
         with given_start(stack, name, keep_special=keep_special) as others:
-            seen = stack.see(**others)
-        return Start(seen.states, seen.value, seen.choices)
+            return stack.see(**others)
     words = words_in(stack, keep_special=keep_special)
     first = torch.where(words[..., None], _constant(stack, 0, name), stack.states[0])
     if through:
         with torch.no_grad():
             rows = torch.arange(len(first), device=first.device)
-            return Start([states.detach() for states in stack.trace(first, rows)[0]], None)
-    return Start([first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))], None)
+            return Start([states.detach() for states in stack.trace(first, rows)[0]])
+    return Start([first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ the model: the tokens that were added count as padding, whose scores are dropped
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -155,8 +155,7 @@ def _entering(model: Model, encoded: Encoded, first: BlockCall) -> Tensor:
         with before_each([first.module], leave, with_kwargs=True), torch.no_grad():
             run(body, tensors)
     except Captured as found:
-        states: Tensor = found.content
-        return states
+        return cast(Tensor, found.content)
     return first.states
 
 

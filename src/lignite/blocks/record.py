@@ -91,8 +91,7 @@ class Blocks:
 def body_of(network: nn.Module) -> nn.Module:
     """Find the stack whose blocks are explained: the encoder of an encoder-decoder, else the model without its head."""
     if has_encoder_and_decoder(getattr(network, "config", None)):
-        encoder: nn.Module = cast(Any, network).get_encoder()
-        return encoder
+        return cast(nn.Module, cast(Any, network).get_encoder())
     body = getattr(network, "base_model", network)
     main_input = getattr(network, "main_input_name", "input_ids")
     return body if main_input in inspect.signature(body.forward).parameters else network

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -222,8 +222,7 @@ class InterfaceRoute(_HeadedRoute):
 
     def pre(self, states: PointStates, **overrides: Any) -> Projections:
         """Compute queries, keys and values; `overrides` replace recorded keyword arguments of the block."""
-        projections: Projections = capture_call(self.replay, states, read_projections, overrides)
-        return projections
+        return cast(Projections, capture_call(self.replay, states, read_projections, overrides))
 
     def rotation(self, states: PointStates) -> Rotation | None:
         """Find keys before positions are rotated in; None where nothing is known of them."""

@@ -50,12 +50,23 @@ Parts = list[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """The untouched model does this with some input: states of every layer, F, and its choices where it has any."""
+class Start:
+    """A start says where paths begin: states of every layer, last those that leave the last block.
+
+    `value` is the model's own answer to the input that these are the states of, `choices` the logits it is one of; None
+    where no input has them.
+    """
 
     states: list[RowStates]
+    value: Float[Tensor, " row"] | None = None
+    choices: Float[Tensor, "row choice"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Seen(Start):
+    """The untouched model does this with some input, where paths may begin or end."""
+
     value: Float[Tensor, " row"]
-    choices: Float[Tensor, "row choice"] | None
 
 
 class Stack:
@@ -263,7 +274,7 @@ class Stack:
                 return output
             found.append(self._leaving(carried, output, index))
             place = self.structure.writers[number]
-            return put_states(output, self._written(place, self._parts(found[-1], index)[place]))
+            return put_states(output, self.structure.streams[place].layout.write(self._parts(found[-1], index)[place]))
 
         value = self._run_rows(answer, index)
         return found, value
@@ -390,9 +401,6 @@ class Stack:
         parts[place] = self.structure.streams[place].layout.read(read_states(output))
         return self._joined(parts, index)
 
-    def _written(self, place: int, part: Float[Tensor, "point token width"]) -> Tensor:
-        return self.structure.streams[place].layout.write(part)
-
     def _stand_in(self, number: int, parts: Parts, index: PointRows) -> Any:
         """Make what a block below returned, with its states replaced; position biases that T5 hands on stay."""
         n_rows = len(self.rows)
@@ -402,7 +410,7 @@ class Stack:
 
         place = self.structure.writers[number]
         output = self._returned[number]
-        states = self._written(place, parts[place])
+        states = self.structure.streams[place].layout.write(parts[place])
         if isinstance(output, Tensor):
             return states
         rest = pytree.tree_map_only(Tensor, pick, list(output[1:]))

@@ -96,8 +96,7 @@ def structures_of(model: Model, row: Row) -> list[Structure]:
         with switches_undone(network):
             ways = _encoder_and_decoder(model, row), plain(find_blocks(network, tensors))
         notes["structures"] = key, [way for way in ways if way is not None]
-    structures: list[Structure] = notes["structures"][1]
-    return structures
+    return cast("list[Structure]", notes["structures"][1])
 
 
 def prefer(network: nn.Module, structure: Structure) -> None:

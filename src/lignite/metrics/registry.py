@@ -56,7 +56,8 @@ def choose_metrics(
     ['deletion', 'insertion']
     """
     if metrics is None:
-        return tuple(metric for metric in METRICS.values() if metric.default and _fits(metric, evidence, reads))
+        usual = [metric for metric in METRICS.values() if metric.default and metric.reads in ("", reads)]
+        return tuple(metric for metric in usual if set(metric.needs) <= set(evidence))
     several = [metrics] if isinstance(metrics, Metric) else metrics.split(",") if isinstance(metrics, str) else metrics
     given = list(several)
     named = as_names("metrics", [name for name in given if not isinstance(name, Metric)])
@@ -71,10 +72,6 @@ def choose_metrics(
     for metric in chosen:
         _check(metric, evidence, reads)
     return tuple(chosen)
-
-
-def _fits(metric: Metric, evidence: Collection[str], reads: str) -> bool:
-    return set(metric.needs) <= set(evidence) and metric.reads in ("", reads)
 
 
 def _check(metric: Metric, evidence: Collection[str], reads: str) -> None:

@@ -21,8 +21,7 @@ class Stability(Metric):
         return Question(self.question)
 
     def measure(self, cases: Cases, answer: Any) -> Float[np.ndarray, "method example fill"]:
-        numbers: Float[np.ndarray, "method example fill"] = answer
-        return numbers
+        return np.asarray(answer)
 
 
 @dataclass(frozen=True, kw_only=True)

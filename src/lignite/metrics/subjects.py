@@ -127,9 +127,8 @@ class Subjects:
         return found
 
     def _correct(self, example: Example, row: Row) -> float:
-        if example.label is None or row.choices is None or not row.choices.best:
-            return float("nan")
-        if example.cells is not None:  # a mosaic shows several classes: whichever leads is right
+        several = example.cells is not None  # of which whichever leads is right
+        if several or example.label is None or row.choices is None or not row.choices.best:
             return float("nan")
         return float(row.choices.best == self._labels.name(self.class_of(example, example.label)))
 

@@ -26,11 +26,6 @@ def logits_of(outputs: Any) -> Tensor | None:
     return first if isinstance(first, Tensor) and first.dtype.is_floating_point else None
 
 
-def is_named(outputs: Any) -> bool:
-    """Whether the logits carry their name, so that nobody has to guess what they are."""
-    return part_of(outputs, "logits") is not None
-
-
 def row_of(outputs: Any, row: int, n_rows: int) -> Any:
     """Cut out what the model would have returned for one row of a batch: tensors with an axis of rows keep that row.
 

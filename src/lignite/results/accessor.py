@@ -166,7 +166,7 @@ class LigniteAccessor:
                 raise OptionError(f"map {map!r} has no layers: leave layer out, or ask for another map.")
             dataset = dataset.sel(layer=_chosen_layers(dataset, layer))
         scores = dataset[map]
-        divisor = moved(_displacement(dataset, map)) if _kind(dataset) == FLOW.kind else _magnitudes(scores)
+        divisor = moved(_displacement(dataset, map)) if layout_of(dataset) is FLOW else _magnitudes(scores)
         shares = (scores / divisor).transpose(*scores.dims)
         magnitude = np.abs(scores.values.astype(np.float64))
         if sign != "both":
@@ -296,7 +296,7 @@ class LigniteAccessor:
         check_count("k", k)
         map = map or self._flow_map()
         layers, shares, relevance = self._shares(map, residual=residual)
-        weights = np.ones(len(relevance)) if _kind(self._dataset) == FLOW.kind else relevance
+        weights = np.ones(len(relevance)) if layout_of(self._dataset) is FLOW else relevance
         positions = self._dataset["source"].values
         if target is not None and target not in positions:
             raise OptionError(f"target {target} is no position of this result ({positions[0]} to {positions[-1]}).")
@@ -348,7 +348,7 @@ class LigniteAccessor:
 
     def _flow_map(self) -> str:
         """The map that flows through the layers, unless another is asked for."""
-        if _kind(self._single()) == FLOW.kind:
+        if layout_of(self._single()) is FLOW:
             return FLOW.default_map
         if "relevance_flow" not in self._dataset:
             raise OptionError(
@@ -360,7 +360,7 @@ class LigniteAccessor:
     def _shares(self, map: str, *, residual: float | None) -> tuple[list[int], np.ndarray, np.ndarray]:
         """Layer numbers, lowest first, one row-normalised float64 matrix [target, source] for each; the top's sums."""
         dataset = self._single()
-        is_flow = _kind(dataset) == FLOW.kind
+        is_flow = layout_of(dataset) is FLOW
         entry = _map_entry(dataset, map)
         if entry.dims != ("layer", "target", "source"):
             others = "'whole' or 'composed'" if is_flow else "'relevance_flow'"
@@ -393,10 +393,6 @@ class LigniteAccessor:
         if residual is not None:
             shares = (1 - residual) * shares + residual * identity
         return layers, shares, totals[-1]
-
-
-def _kind(dataset: xr.Dataset) -> str:
-    return layout_of(dataset).kind
 
 
 def _still(displacement: np.ndarray, axis: int) -> np.ndarray:
@@ -444,7 +440,7 @@ def _factor(dataset: xr.Dataset, name: str, entry: Map, by: str) -> xr.DataArray
         if name not in dataset:
             raise OptionError(f"the result has details of {name!r} but not {name!r} itself: keep it, or drop them.")
         magnitudes = abs(dataset[name].astype(np.float64))
-        if by == "row" and _kind(dataset) == FLOW.kind:
+        if by == "row" and layout_of(dataset) is FLOW:
             divisor = moved(magnitudes.sum(entry.adds_over))
         elif by == "row":
             rows = magnitudes.sum(entry.dims[-1])
@@ -468,7 +464,7 @@ def _map_entry(dataset: xr.Dataset, name: str) -> Map:
     maps = {known: entry for known, entry in layout_of(dataset).maps.items() if known in dataset}
     if name not in maps:
         remedy = f"Compute it with maps=({name!r},)."
-        if _kind(dataset) == EXPLAIN.kind:
+        if layout_of(dataset) is EXPLAIN:
             remedy = "Compute it with a method= that has it, or with detail=."
         raise OptionError(
             f"this result has no map {name!r}, it has {', '.join(maps)}.{did_you_mean(name, maps)} {remedy}"

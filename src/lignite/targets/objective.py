@@ -23,7 +23,7 @@ from lignite.models.facts import (
 )
 from lignite.models.hold import FORWARD_CONTRACT
 from lignite.models.load import Model
-from lignite.models.outputs import described, each_row, is_named, logits_of, part_of
+from lignite.models.outputs import described, each_row, logits_of, part_of
 from lignite.targets.target import Target
 from lignite.wording import did_you_mean, quoted
 
@@ -177,7 +177,9 @@ def _check_logits(model: Model, outputs: Any, logits: Shaped[Tensor, "..."]) -> 
         )
     n_labels = declared_labels(model.config)
     vocabulary = declared_vocabulary(model.config)
-    if not is_named(outputs) and shape[-1] not in ((n_labels, vocabulary) if len(shape) == 3 else (n_labels,)):
+    if part_of(outputs, "logits") is None and shape[-1] not in (
+        (n_labels, vocabulary) if len(shape) == 3 else (n_labels,)
+    ):
         raise ModelError(
             f"{name} returns {described(outputs)}, whose first tensor has shape {shape}: nothing says that these are "
             f"logits (config.num_labels is {n_labels}). {FORWARD_CONTRACT}; or give target= a function of its output."

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.attribution.layer_ig import Following, LayerIG, along_each_layer, along_input
-from lignite.blocks.answers import Start
 from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import starts_of, usual_baselines, warn_of_leaps
-from lignite.blocks.stack import Stack
+from lignite.blocks.stack import Stack, Start
 from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.memory import memory_budget
@@ -163,13 +162,11 @@ def _assembled(options: CaLig, parts: Parts, share: float) -> Mapping[str, np.nd
     known = parts.found.variables
     content = torch.from_numpy(known["layer_ig"][:-1])
     layer = content
-    gradient = torch.from_numpy(known["attention_gradient"]) if "attention_gradient" in known else None
     if share != 1:
-        assert gradient is not None
-        layer = fuse(content, structure_of(gradient), share)
+        layer = fuse(content, structure_of(torch.from_numpy(known["attention_gradient"])), share)
     if options.aggregate == "rollout":
-        assert gradient is not None
-        relevance = rollout(content, gradient, share, torch.from_numpy(parts.reader))
+        gradient, reader = torch.from_numpy(known["attention_gradient"]), torch.from_numpy(parts.reader)
+        relevance = rollout(content, gradient, share, reader)
     elif options.aggregate == "last":
         relevance = layer[-1]
     else:
@@ -188,13 +185,7 @@ def _gains(options: CaLig, model: Model, rows: Sequence[Row], parts: Sequence[Pa
     candidates = {
         str(share): [_assembled(options, each, share)["relevance"] for each in parts] for share in SHARES[::-1]
     }
-    measured = faithfulness(model, rows, candidates, fills=(_fill(model),), memory=budget)
+    fill = "blur" if reads_images(model.network) else usual_fill(model)
+    measured = faithfulness(model, rows, candidates, fills=(fill,), memory=budget)
     gain: xr.DataArray = measured["insertion_minus_deletion"].sel(output="logit").isel(fill=0, drop=True)
     return gain.sel({"method": list(candidates)})  # `sel` has a keyword of that name
-
-
-def _fill(model: Model) -> str:
-    """What stands in the place of what is removed, where a share is chosen by faithfulness."""
-    if reads_images(model.network):
-        return "blur"
-    return usual_fill(model)

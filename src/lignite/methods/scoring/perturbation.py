@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -62,10 +62,8 @@ def shapley(options: Shapley, model: Model, rows: Sequence[Row], budget: float) 
 
 def _shapley(attr: Any, ask: Ask, n_players: int, n_samples: int) -> Tensor:
     everybody, nobody = torch.ones(1, n_players), torch.zeros(1, n_players)
-    found: Tensor = attr.ShapleyValueSampling(ask).attribute(
-        everybody, nobody, n_samples=n_samples, perturbations_per_eval=n_players
-    )
-    return found
+    sampling = attr.ShapleyValueSampling(ask)
+    return cast(Tensor, sampling.attribute(everybody, nobody, n_samples=n_samples, perturbations_per_eval=n_players))
 
 
 @averaged
@@ -80,8 +78,8 @@ def _kernel_shap(attr: Any, ask: Ask, n_players: int, n_samples: int) -> Tensor:
     if n_players == 1:  # captum draws sets between everybody and nobody, and there is none
         return ask(everybody) - ask(nobody)
     count = n_samples * n_players + 2  # with everybody and nobody, whose values are met exactly
-    found: Tensor = attr.KernelShap(ask).attribute(everybody, nobody, n_samples=count, perturbations_per_eval=count)
-    return found
+    regression = attr.KernelShap(ask)
+    return cast(Tensor, regression.attribute(everybody, nobody, n_samples=count, perturbations_per_eval=count))
 
 
 @averaged
@@ -108,8 +106,7 @@ def _lime(attr: Any, ask: Ask, n_players: int, n_samples: int) -> Tensor:
         from_interp_rep_transform=lambda presence, *_, **__: presence,
         to_interp_rep_transform=None,
     )
-    found: Tensor = explainer.attribute(torch.ones(1, n_players), n_samples=count, perturbations_per_eval=count)
-    return found
+    return cast(Tensor, explainer.attribute(torch.ones(1, n_players), n_samples=count, perturbations_per_eval=count))
 
 
 def _lime_sets(n_players: int) -> Iterator[Tensor]:

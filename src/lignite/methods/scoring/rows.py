@@ -83,8 +83,7 @@ def _answers(
         return seen
     prediction = predict(model, rows, memory=memory)
     check_said_again(model, rows, prediction.answers)
-    answers: list[float] = prediction.value.tolist()
-    return answers
+    return [float(value) for value in prediction.value]
 
 
 def _check_finite(row: Row, found: Explanation, value: float) -> None:

@@ -8,10 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.layer_ig import Following
-from lignite.blocks.answers import Start
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
-from lignite.blocks.stack import LengthError, Stack
+from lignite.blocks.stack import LengthError, Stack, Start
 from lignite.methods.method import Declared, DrawnNodes, Explanation, FromBaseline, Integrated, from_one
 from lignite.models.load import Model
 from lignite.results.schema import EXPLAIN

@@ -161,8 +161,7 @@ def _within(inside: Bool[np.ndarray, "y x"], distance: int | float) -> Bool[np.n
     """Pixels that are at most so far from an object."""
     from scipy import ndimage  # takes longer to import than all that lists of metrics need
 
-    near: Bool[np.ndarray, "y x"] = ndimage.distance_transform_edt(~inside) <= distance
-    return near
+    return np.asarray(ndimage.distance_transform_edt(~inside) <= distance)
 
 
 def _outline(what: str, mask: np.ndarray, there: np.ndarray) -> np.ndarray:
