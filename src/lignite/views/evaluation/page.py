@@ -22,7 +22,7 @@ from lignite.views.evaluation.facts import (
     written_number,
 )
 from lignite.views.evaluation.picture import draw_curves
-from lignite.views.labels import model_title
+from lignite.views.labels import model_title, typeset
 from lignite.views.markup import render, write_page
 from lignite.wording import one_line, shorten
 
@@ -54,7 +54,7 @@ def evaluation_html(evaluation: Evaluation) -> str:
         fills=list(dict.fromkeys(column.fill for column in columns)),
         columns=columns,
         methods=list(dict.fromkeys(str(name) for name in evaluation.table["method"])),
-        number=written_number,
+        number=_number,
         plots=list(_plots(evaluation)),
         styles_of=line_styles(evaluation),
         tests=list(evaluation.tests.itertuples(index=False)),
@@ -62,6 +62,11 @@ def evaluation_html(evaluation: Evaluation) -> str:
         versions=evaluation.attrs["versions"],
         reasons=reasons(evaluation),
     )
+
+
+def _number(value: float) -> str:
+    """A number as pages set it."""
+    return typeset(written_number(value)) if np.isfinite(value) else "–"
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ def _plots(evaluation: Evaluation) -> Iterator[_Plot]:
                 for method, line in rows.groupby("method", sort=False)
             }
             ticks = [
-                (100 * (1 - place), f"{least + place * (largest - least):.2g}") for place in (0.0, 0.25, 0.5, 0.75, 1.0)
+                (100 * (1 - place), typeset(f"{least + place * (largest - least):.2g}"))
+                for place in (0.0, 0.25, 0.5, 0.75, 1.0)
             ]
             yield _Plot(f"{curve}, {measured}, {fill}", lines, ticks)

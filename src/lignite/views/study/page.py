@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from pathlib import Path
 
 import matplotlib
@@ -16,7 +17,7 @@ from lignite.files import write_whole
 from lignite.results.io import as_netcdf
 from lignite.views.attributes import from_json, options
 from lignite.views.drawing import STYLE, save_figure
-from lignite.views.labels import model_title, without_folders
+from lignite.views.labels import model_title, typeset, without_folders
 from lignite.views.markup import render, write_page
 from lignite.views.study.report import Report, Table
 
@@ -72,7 +73,8 @@ def study_html(found: xr.Dataset, report: Report) -> str:
         findings=report.findings,
         figures={name: Markup(_svg(figure)) for name, figure in report.figures.items()},  # ours: text is escaped in it
         tables=[
-            (table.title, table.note, list(table.frame.columns), _rows(table.frame)) for table in report.tables.values()
+            (table.title, table.note, list(table.frame.columns), _typeset(_rows(table.frame)))
+            for table in report.tables.values()
         ],
         settings={**options(found), **_provenance(found), **from_json(found, "versions")},
     )
@@ -102,6 +104,11 @@ def _svg(figure: Figure) -> str:
 
 def _rows(frame: pd.DataFrame) -> list[list[str]]:
     return [[_written(value) for value in row] for row in frame.itertuples(index=False)]
+
+
+def _typeset(rows: list[list[str]]) -> list[list[str]]:
+    """Numbers as pages set them, words as they are."""
+    return [[typeset(cell) if re.fullmatch(r"-?[\d.]+", cell) else cell for cell in row] for row in rows]
 
 
 def _written(value: object) -> str:

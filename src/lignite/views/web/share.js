@@ -18,7 +18,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const seen = (part) => !part.closest(".files, .unseen, select, input") && part.getClientRects().length > 0;
+const seen = (part) => !part.closest(".files, .buttons, .unseen, .readout:not(:has(b))") && part.getClientRects().length > 0;
 
 /** Everything that a card shows as a drawing of its own: words, grounds, pictures, under the document's title. */
 export function asSvg(card) {
@@ -39,8 +39,12 @@ function drawPart(part, made, place) {
   if (part.tagName === "CANVAS" || part.tagName === "IMG") made.append(drawn("image", { ...place(rect), href: part.src ?? part.toDataURL(), preserveAspectRatio: "none" }));
   else if (part.tagName === "svg") made.append(styled(part, place(rect)));
   else if (!part.closest("svg")) {
-    const { backgroundColor: fill } = getComputedStyle(part);
-    for (const box of fill === "rgba(0, 0, 0, 0)" ? [] : part.getClientRects()) made.append(drawn("rect", { ...place(box), rx: 2, fill }));
+    const { backgroundColor: fill, borderBottomStyle, color } = getComputedStyle(part), dashes = { solid: "none", dotted: "2 2" }[part.dataset.i && borderBottomStyle];
+    for (const box of part.getClientRects()) {
+      const { x, y, width, height } = place(box);
+      if (fill !== "rgba(0, 0, 0, 0)") made.append(drawn("rect", { x, y, width, height, rx: 2, fill }));
+      if (dashes) made.append(drawn("path", { d: `M${x} ${Number(y) + Number(height) - 1}h${width}`, stroke: color, "stroke-width": 2, "stroke-dasharray": dashes }));
+    }
   }
 }
 
