@@ -45,6 +45,18 @@ def test_every_change_is_true_of_the_untouched_model(model, told):
         assert float(1 - shares.max()) == pytest.approx(float(told.probability_left[at]), abs=1e-5)
 
 
+def test_of_a_pair_the_text_that_a_word_stands_in_is_changed(model):
+    """Offsets count in both texts together; the second is asked as a text of its own."""
+    found = lignite.report(model, ("A superb film.", "The plot was dull."))
+
+    assert str(found.new_text.values[0]).split("\n")[0] in ("A superb film.", "A film.")
+    for at in range(found.sizes["change"]):
+        first, second = str(found.new_text.values[at]).split("\n")
+        with torch.no_grad():
+            logits = model.network(**model.tokenizer(first, second, return_tensors="pt")).logits[0]
+        assert float(torch.softmax(logits, -1).max()) == pytest.approx(float(found.probability_after[at]), abs=1e-5)
+
+
 def test_what_a_word_does_alone_is_what_the_model_says_without_it(model, told):
     """The number in the appendix is asked, not estimated."""
     place = told.token.values.tolist().index("superb")

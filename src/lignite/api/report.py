@@ -1,10 +1,9 @@
 """Report: a decision in plain words, with what would have changed it, each change checked by asking the model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,12 +116,19 @@ def _edits(model: Model, given: Any, row: Row, words: xr.Dataset) -> Edits:
     if "pixel_values" in row.encoded.tensors:
         return ImageEdits(model, [Part(place=int(place)) for place in words.position.values], row)
     texts = given if isinstance(given, tuple) else (given,)
-    if not all(isinstance(text, str) for text in texts) or (len(texts) == 1 and Path(str(given)).is_file()):
+    if not all(isinstance(text, str) for text in texts):
         raise InputError("a report tells of a text, a pair of texts or a picture: give one of these.")
     segments = words["segment"].values.tolist() if "segment" in words.coords else [0] * words.sizes[TOKEN_AXIS]
     spans = zip(segments, words.start.values.tolist(), words.stop.values.tolist(), strict=True)
-    parts = [Part(max(0, segment), start, stop) for segment, start, stop in spans]
+    behind = (0, len(texts[0]) + 1)  # offsets count in both texts, joined by a line break
+    parts = [Part(text, start - behind[text], stop - behind[text]) for text, start, stop in _in_texts(spans)]
     return TextEdits(model, tuple(texts), parts, row)
+
+
+def _in_texts(spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:
+    """The number of the text, and the span in all of them; what stands nowhere belongs to the first."""
+    for segment, start, stop in spans:
+        yield (segment, start, stop) if stop > start >= 0 <= segment else (0, -1, -1)
 
 
 # What is tried

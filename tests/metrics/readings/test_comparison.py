@@ -120,6 +120,15 @@ def test_two_tokenizers_meet_where_neither_cuts():
     np.testing.assert_allclose(found.relevance, [[1, 6, 8], [1, 3, 12]])
 
 
+def test_a_word_of_one_side_holds_all_pieces_of_the_other():
+    """A long word reaches over the ends of the short ones inside it."""
+    whole = explanation("abcdef gh", [("abcdef", 0, (0, 6)), ("gh", 1, (7, 9))], (5.0, 1.0))
+    pieces = [("ab", 0, (0, 2)), ("cd", 1, (2, 4)), ("ef", 2, (4, 6)), ("gh", 3, (7, 9))]
+    cut = explanation("abcdef gh", pieces, (1.0, 2.0, 3.0, 4.0), method="occlusion")
+
+    np.testing.assert_allclose(lignite.compare(whole, cut).relevance, [[5, 1], [6, 4]])
+
+
 def test_special_tokens_that_differ_share_one_row():
     """[CLS] and [SEP] are not <s>: what they hold stands beside each other, and is in no ranking."""
     ends = [("[CLS]", -1, NOWHERE), ("a", 0, (0, 1)), ("b", 1, (2, 3)), ("[SEP]", -1, NOWHERE)]
