@@ -412,12 +412,20 @@ def test_a_text_longer_than_the_model_reads_is_one_message(page):
 def test_contradicting_options_are_one_message(page):
     """The words are the library's own."""
     opened = page()
-    ends = next(each for each in opened.checkbox if each.label == "Ends")
-
-    ends.check().run()
+    next(each for each in opened.checkbox if each.label == "Ends").check()
+    next(each for each in opened.selectbox if each.label == "Orders").set_value(True).run()
 
     assert len(messages(opened)) == 1
     assert "orders=False" in messages(opened)[0]
+
+
+def test_a_new_text_is_asked_what_the_model_says_of_it(page, model):
+    """A class that stayed chosen from the text before would be explained against the verdict."""
+    opened = page()
+
+    opened.text_area[0].set_value("A superb film.").run()
+
+    xr.testing.assert_identical(opened.session_state["history"][-1][1], lignite.explain(model, "A superb film."))
 
 
 def test_what_nobody_expected_is_one_message_too(page, monkeypatch):
@@ -495,6 +503,7 @@ def test_an_option_has_one_widget_made_from_its_field(page):
             share: float = option(0.5, "Which share.")
             way: Literal["near", "far"] = option("near", "Which way.")
             loud: bool = option(False, "Whether it is loud.")
+            left: bool | None = option(None, "Left open, it is neither on nor off.")
 
         st.session_state["asked"] = ask_options(Toy, "toy")
 
@@ -503,7 +512,8 @@ def test_an_option_has_one_widget_made_from_its_field(page):
     made.number_input(key="toy.many").set_value(7)
     made.text_input(key="toy.share").set_value("0.25")
     made.selectbox(key="toy.way").set_value("far")
-    made.checkbox(key="toy.loud").check().run()
+    made.checkbox(key="toy.loud").check()
+    made.selectbox(key="toy.left").set_value(False).run()
 
     assert untouched == {}
-    assert made.session_state["asked"] == {"many": 7, "share": 0.25, "way": "far", "loud": True}
+    assert made.session_state["asked"] == {"many": 7, "share": 0.25, "way": "far", "loud": True, "left": False}

@@ -32,6 +32,8 @@ def ask_option(option: Option, key: str) -> Any:
     label = plain(option.name.replace("_", " ").capitalize())
     shown: dict[str, Any] = {"help": plain(option.help.replace("\\[", "[")), "key": f"{key}.{option.name}"}
     unset = option.unset or option.written(", ") or "none"
+    if bool in option.kinds and option.default is None:  # left open is a third answer
+        return st.selectbox(label, (True, False), None, {True: "yes", False: "no"}.get, placeholder=unset, **shown)
     if bool in option.kinds:
         return st.checkbox(label, value=bool(option.default), **shown)
     if option.choices and option.holds_several:

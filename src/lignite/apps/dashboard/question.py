@@ -11,6 +11,7 @@ from lignite.apps.dashboard.effects import asked_row
 from lignite.apps.dashboard.given import digest
 from lignite.apps.dashboard.look import plain
 from lignite.apps.dashboard.state import Watch, compute, remember
+from lignite.apps.dashboard.turns import MEMORY
 from lignite.methods import Method
 from lignite.methods.options import record
 from lignite.models.load import Model
@@ -62,7 +63,8 @@ class Question:
 
         def make(watch: Watch) -> list[xr.Dataset]:
             wanted = None if self.target == Target() else self.target
-            found = explain(self.model, self.given, target=wanted, method=self.method, progress=watch.progress)
+            how: dict[str, Any] = {"method": self.method, "memory": MEMORY, "progress": watch.progress}
+            found = explain(self.model, self.given, target=wanted, **how)
             return found if isinstance(found, list) else [found]
 
         found: list[xr.Dataset] = compute("explaining", ("explain", *self.key), [self.model], make) or []
@@ -84,7 +86,7 @@ class Question:
             by_chance,
             format_func=lambda number: plain(_written(*names[number])),
             default=by_chance[0],
-            key=f"{key}.class.{self.name}.{sorted(names)}",
+            key=f"{key}.class.{hash((self.name, digest(self.given))):x}",  # a new text is asked what the model says
         )
         if label is None or label == by_chance[0]:
             return self

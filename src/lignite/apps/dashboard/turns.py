@@ -10,6 +10,8 @@ from lignite.models.load import Model
 TURN = threading.Lock()
 """Whoever holds it computes. Models are shared by all readers, and lignite holds one of them at a time anyway; a lock
 of our own lets those who wait be told so, and give up."""
+MEMORY = "64MiB"
+"""For intermediate tensors: smaller batches, between which somebody can give up; results do not depend on it."""
 PATIENCE = 0.2
 """Seconds between two looks at whether somebody still waits."""
 

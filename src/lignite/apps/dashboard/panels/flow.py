@@ -11,6 +11,7 @@ from lignite.apps.dashboard.given import digest
 from lignite.apps.dashboard.look import offer_downloads, show_page
 from lignite.apps.dashboard.question import Question
 from lignite.apps.dashboard.state import Watch, compute, remember
+from lignite.apps.dashboard.turns import MEMORY
 from lignite.views.flow.page import flow_html
 
 
@@ -22,7 +23,7 @@ def draw(question: Question) -> None:
     options = FlowOptions(**ask_options(FlowOptions, "flow"))
 
     def make(watch: Watch) -> Any:
-        return flow(question.model, question.given, request=options, progress=watch.progress)
+        return flow(question.model, question.given, request=options, memory=MEMORY, progress=watch.progress)
 
     key = ("flow", question.name, digest(question.given), options)
     result = compute("following the layers", key, [question.model], make)

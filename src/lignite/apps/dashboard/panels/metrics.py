@@ -9,6 +9,7 @@ from lignite.apps.dashboard.given import as_texts, digest
 from lignite.apps.dashboard.look import plain, show_page
 from lignite.apps.dashboard.question import Question, written_method
 from lignite.apps.dashboard.state import Watch, compute
+from lignite.apps.dashboard.turns import MEMORY
 from lignite.methods import METHODS
 from lignite.metrics.registry import METRICS, described
 from lignite.models.facts import reads_images
@@ -53,7 +54,8 @@ def draw(question: Question) -> None:
     options = {question.method.name: question.method.values()} if question.method.name in methods else None
 
     def make(watch: Watch) -> Any:
-        return evaluate(question.model, examples, methods, metrics, options=options, progress=watch.progress)
+        how: dict[str, Any] = {"options": options, "memory": MEMORY, "progress": watch.progress}
+        return evaluate(question.model, examples, methods, metrics, **how)
 
     found = compute("measuring", key, [question.model], make)
     if found is not None:
