@@ -1,8 +1,11 @@
 """A report: every change that it names is what the untouched model says of that text."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from tests.kit.headed_models import headed
 from tests.kit.tiny_tokenizers import byte_level
 
@@ -10,6 +13,7 @@ import lignite
 from lignite.errors import FileError, InputError, OptionError
 from lignite.views.report.facts import changes, checks, decided, evidence, singly, unchanged
 from lignite.views.report.page import report_html
+from lignite.views.report.terminal import print_report
 from lignite.zoo.samples import digit_scene
 
 TEXT = "The plot was thin, but the acting was superb."
@@ -88,6 +92,17 @@ def test_words_say_what_numbers_are(told):
     assert "“thin”" in singly(told)
     assert unchanged(told) == ""
     assert [check.mark for check in checks(told)] == ["yes", "yes", "yes"]
+
+
+def test_forty_columns_hold_a_word_its_bar_and_its_strength(told):
+    """A phone, or half a window: no line runs over, no strength stands alone."""
+    file = io.StringIO()
+
+    print_report(told, console=Console(file=file, width=40))
+
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert any(line.startswith("  thin ") and line.endswith("strongly") for line in lines)
 
 
 def test_where_nothing_flips_it_says_so(model):
