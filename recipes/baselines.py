@@ -33,8 +33,8 @@ from lignite.api.units import hash_weights
 from lignite.attribution.fusion import weights_of
 from lignite.attribution.layer_ig import along_each_layer, along_input
 from lignite.attribution.relevance_flow import pull_back
-from lignite.blocks.baselines import starts_of
-from lignite.blocks.stack import Stack, words_in
+from lignite.blocks.baselines import starts_of, words_in
+from lignite.blocks.stack import Stack
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.methods import METHODS as EXPLAINERS
 from lignite.methods.method import Integrated

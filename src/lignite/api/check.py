@@ -196,16 +196,14 @@ def check(
                 progress(done + 1, len(calls))
         # While a second recording runs: what leaves each block, its copy, and the copy of the first recording.
         recorded = 3 * sum(call.states.nbytes for call in calls)
-    n_tokens, item = int(kept.sum()), max(calls[0].states.element_size(), 4)
-    n_maps = sum((layer.n_heads + 2 if layer.n_heads else 1) for layer in layers)
-    results = 2 * n_maps * n_tokens**2 * item  # as they are collected, and as they are stacked
+    results = _result_bytes(layers, int(kept.sum()), calls[0].states.element_size())
     return CheckReport(
         model=model.name,
         revision=model.revision,
         network=type(model.network).__name__,
         device=str(model.device),
         dtype=str(model.dtype).removeprefix("torch."),
-        n_tokens=n_tokens,
+        n_tokens=int(kept.sum()),
         layers=tuple(layers),
         model_bytes=_weight_bytes(model.network),
         working_bytes=recorded + results + max(layer.working_bytes for layer in layers),
@@ -327,6 +325,12 @@ def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:
     n_tokens = length or min(LENGTH, model.max_length or LENGTH)
     ids = words[torch.randint(len(words), (1, n_tokens), generator=generator)]
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _result_bytes(layers: Sequence[LayerCheck], n_tokens: int, item: int) -> int:
+    """The scores themselves, twice: as they are collected and as they are stacked."""
+    n_maps = sum((layer.n_heads + 2 if layer.n_heads else 1) for layer in layers)
+    return 2 * n_maps * n_tokens**2 * max(item, 4)
 
 
 def _weight_bytes(module: nn.Module) -> int:

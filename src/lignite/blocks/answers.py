@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lignite.attribution.lines import every_row
 from lignite.blocks.replay import ROUNDING
-from lignite.blocks.stack import Seen, Stack, Start, words_in
+from lignite.blocks.stack import Seen, Stack, Start
 from lignite.blocks.streams import Structure, differing, prefer, with_held
 from lignite.errors import BypassError
 from lignite.memory import memory_budget
@@ -112,11 +111,15 @@ def _miss(
         if bool((miss <= likely[:, None]).all()):
             return miss, likely[:, None]
         with torch.no_grad():
-            noise = (stack.run(0, stack.states[0], every_row(stack)) - stack.value).abs()
+            noise = (stack.run(0, stack.states[0], _rows(stack)) - stack.value).abs()
         allowed = (likely + NOISE * torch.minimum(noise, NOISE * likely))[:, None]
         if bool((miss <= allowed).all()):
             break
     return miss, allowed
+
+
+def _rows(stack: Stack) -> Int[Tensor, " row"]:
+    return torch.arange(len(stack.rows), device=stack.kept.device)
 
 
 def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
@@ -126,7 +129,7 @@ def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row 
     then never that of a single point, which would fit all that enter above.
     """
     room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
-    rows = every_row(stack)
+    rows = _rows(stack)
     entry = torch.tensor([0, *layers], device=rows.device)
     found = []
     with torch.no_grad():
@@ -141,7 +144,7 @@ def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row 
 
 def one_by_one(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
     """Compute the same from the top down: what blocks below may have left behind was left by the rows' own states."""
-    rows = every_row(stack)
+    rows = _rows(stack)
     with torch.no_grad():
         if len(layers) > 1:
             stack.run(0, stack.states[0], rows)
@@ -190,7 +193,9 @@ def _other_tensors(stack: Stack) -> dict[str, Tensor]:
 
 
 def _words(stack: Stack, ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row token"]:
-    words = words_in(stack, keep_special=True)
+    words = stack.kept.clone()
+    for number, row in enumerate(stack.rows):
+        words[number, : row.n_tokens] &= ~torch.tensor(row.encoded.tokens.special, device=ids.device)
     return words & ~torch.isin(ids, torch.tensor(sorted(_special_ids(stack.model)), device=ids.device))
 
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from lignite.attribution.axes import RowStates
 from lignite.blocks.answers import another_input, certified
-from lignite.blocks.stack import Seen, Stack, Start, words_in
+from lignite.blocks.stack import Seen, Stack, Start
 from lignite.errors import BaselineWarning, OptionError, warn
 from lignite.inputs.fills import IMAGE_FILLS, filled, patches_masked
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.models.facts import notes_on, patch_size, reads_images, vocabulary_size
 from lignite.models.hold import after_each
 from lignite.models.load import Model
-from lignite.targets.edits import filler, fillers
+from lignite.targets.edits import filler, fillers, words_of
 
 MEAN_EMBEDDING = "mean-embedding"
 VECTORS_AT_ONCE = 8192
@@ -129,6 +129,14 @@ def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "ro
     except OptionError as error:
         raise OptionError(f"{error} As a baseline, {MEAN_EMBEDDING!r} needs no token.") from error
     return torch.where(replaced, blank, stack.tensors["input_ids"])
+
+
+def words_in(stack: Stack, *, keep_special: bool) -> Bool[Tensor, "row token"]:
+    """Places that a baseline changes: `words_of` every row."""
+    words = torch.zeros_like(stack.kept)
+    for number, row in enumerate(stack.rows):
+        words[number, words_of(row, keep_special=keep_special)] = True
+    return words
 
 
 def mean_embedding(model: Model) -> Float[Tensor, " d"]:

@@ -30,7 +30,6 @@ from lignite.models.hold import Captured, standing_in
 from lignite.models.load import Model
 from lignite.models.outputs import sizes_of
 from lignite.targets.ask import answered
-from lignite.targets.edits import words_of
 from lignite.targets.objective import choices_of, values
 from lignite.targets.rows import Row, collate, run
 
@@ -445,11 +444,3 @@ class Stack:
 
         with standing_in("forward", {module: stand_for(module, module.forward) for module in modules}):
             yield
-
-
-def words_in(stack: Stack, *, keep_special: bool) -> Bool[Tensor, "row token"]:
-    """Flag the words, or patches, of every row (`words_of`): what a baseline changes."""
-    words = torch.zeros_like(stack.kept)
-    for number, row in enumerate(stack.rows):
-        words[number, words_of(row, keep_special=keep_special)] = True
-    return words

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -98,10 +97,6 @@ class Encoded:
     tensors: dict[str, Tensor]
     tokens: Tokens
     image: UInt8[np.ndarray, "y x 3"] | None = None
-
-    @cached_property
-    def n_tokens(self) -> int:
-        return len(self.tokens)
 
 
 def wordless(

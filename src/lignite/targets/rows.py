@@ -50,7 +50,7 @@ class Row:
 
     @cached_property
     def n_tokens(self) -> int:
-        return self.encoded.n_tokens
+        return len(self.encoded.tokens)
 
 
 def batches(model: Model, rows: Sequence[Row], max_tokens: float) -> Iterator[list[int]]:
@@ -82,7 +82,7 @@ def _fit(one: Row, other: Row) -> bool:
 
 def is_per_token(encoded: Encoded, name: str) -> bool:
     """Whether an input of the model has one entry for each token, told by its shape ``[1, token, …]``."""
-    return not name.startswith(_ELSEWHERE) and encoded.tensors[name].shape[:2] == (1, encoded.n_tokens)
+    return not name.startswith(_ELSEWHERE) and encoded.tensors[name].shape[:2] == (1, len(encoded.tokens))
 
 
 def can_pad(model: Model, rows: Sequence[Row]) -> bool:

@@ -17,9 +17,9 @@ from lignite.wording import harmless
 
 _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=&])")
 _INSIDE = "body { padding: 0 1px; max-width: none } .top { padding: 4px 0 } .top .brand { display: none }"
-_STILL = "default-src 'none'; style-src 'unsafe-inline'\""
-_MEASURED = "img-src data:; script-src 'unsafe-inline'"
-"""For pages without scripts: Streamlit puts one in, which tells how high they are."""
+_POLICY = re.compile(r'(http-equiv="Content-Security-Policy" content="(?![^"]*script-src)[^"]*)')
+"""Of pages without scripts: Streamlit puts one in, which tells how high they are."""
+_STILL = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def plain(text: object) -> str:
@@ -47,13 +47,13 @@ def show_page(page: str) -> None:
     """A page of lignite's own, as high as it is, in this one's light and at its margins."""
     room = f'<html style="color-scheme: {"dark" if is_dark() else "light"}" '
     page = page.replace("<html ", room, 1).replace("</head>", f"<style>{_INSIDE}</style></head>", 1)
-    st.iframe(page.replace(_STILL, f'{_STILL[:-1]}; {_MEASURED}"', 1))
+    st.iframe(_POLICY.sub(r"\1; script-src 'unsafe-inline'", page, count=1))
 
 
 def show_card(result: Any) -> None:
     """A result as it stands in a notebook."""
     theme = "dark" if is_dark() else "light"
-    policy = f'<meta http-equiv="Content-Security-Policy" content="{_STILL}>'
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_STILL}">'
     head = f'<meta charset="utf-8">{policy}<title>result</title><style>body {{ margin: 0; padding: 0 }}</style>'
     show_page(f'<!doctype html><html lang="en" data-theme="{theme}"><head>{head}</head><body>{card_of(result)}</body>')
 

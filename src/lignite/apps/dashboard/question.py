@@ -53,9 +53,7 @@ class Question:
     def ask(self) -> Row | None:
         """What the model says of the input; None where that was cancelled."""
         key = ("ask", self.name, digest(self.given), self.target)
-        row: Row | None = compute(
-            "asking the model", key, [self.model], lambda _: asked_row(self.model, self.given, self.target)
-        )
+        row: Row | None = compute("asking the model", key, lambda _: asked_row(self.model, self.given, self.target))
         return row
 
     def explain(self) -> list[xr.Dataset]:
@@ -67,7 +65,7 @@ class Question:
             found = explain(self.model, self.given, target=wanted, **how)
             return found if isinstance(found, list) else [found]
 
-        found: list[xr.Dataset] = compute("explaining", ("explain", *self.key), [self.model], make) or []
+        found: list[xr.Dataset] = compute("explaining", ("explain", *self.key), make) or []
         for dataset in found:
             remember(dataset, f"{self.label} · {dataset.attrs.get('prediction', '')}")
         return found

@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
 import xarray as xr
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from lignite.apps.dashboard.look import plain
 from lignite.apps.dashboard.turns import turn
@@ -76,7 +78,9 @@ class Watch:
     bar: Any = None
 
     def tick(self, waiting: str = "") -> None:
-        """Draw now and then; here Streamlit ends a run whose reader wants something else."""
+        """Draw now and then; here Streamlit ends a run whose reader wants something else, or has left."""
+        if not _is_read():
+            st.stop()
         now = time.monotonic()
         if now - self.began < QUICK or now - self.drawn < 0.2:
             return
@@ -94,6 +98,12 @@ class Watch:
         self.tick()
 
 
+def _is_read() -> bool:
+    """Whether somebody still has the page open: Streamlit keeps a session for minutes in case its reader comes back."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context is None or not runtime.exists() or runtime.get_instance().is_active_session(context.session_id)
+
+
 def _cancel(key: str) -> None:
     st.session_state["cancelled"] = key
 
@@ -102,7 +112,7 @@ def _again() -> None:
     st.session_state.pop("cancelled", None)
 
 
-def compute(what: str, key: Any, models: Sequence[Model], make: Callable[[Watch], Any]) -> Any:
+def compute(what: str, key: Any, make: Callable[[Watch], Any]) -> Any:
     """The answer to a question, from this session's own if it was asked before; None where it was cancelled."""
     kept: dict[Any, Any] = st.session_state.setdefault("answers", {})
     if key in kept:
@@ -114,7 +124,7 @@ def compute(what: str, key: Any, models: Sequence[Model], make: Callable[[Watch]
         return None
     box = st.empty()
     watch = Watch(what, name, box)
-    with turn(*models, tick=watch.tick):
+    with turn(watch.tick):
         answer = make(watch)
     box.empty()
     kept[key] = answer

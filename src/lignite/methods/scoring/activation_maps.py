@@ -12,7 +12,7 @@ from lignite.attribution.axes import PerPoint, PointRows, PointStates
 from lignite.attribution.lines import every_row
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.norms import norms_in
-from lignite.blocks.stack import Stack, words_in
+from lignite.blocks.stack import Stack
 from lignite.methods.gradients import ActivationMap, GradCam, HiResCam, LayerCam
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.stacks import explain_stacks
@@ -64,13 +64,22 @@ def _mapped(
         with torch.enable_grad():
             read, value = trace_normed(stack, states, every_row(stack))
         gradients = torch.autograd.grad(value.sum(), read)
-        content = words_in(stack, keep_special=True)  # or patches
+        content = _content(stack)
         by_layer = [weigh(gradient, each.detach(), content) for gradient, each in zip(gradients, read, strict=True)]
         layers = torch.stack(by_layer, dim=1)
         layers = layers if options.signed else layers.clamp_min(0)
         return {"relevance": layers[:, -1], "layer_relevance": layers}
 
     return explain_stacks(model, rows, budget, compute)
+
+
+def _content(stack: Stack) -> Bool[Tensor, "row token"]:
+    """Flag patches and words: no padding, and no token that tokenizer or model adds."""
+    content = stack.kept.clone()
+    for number, row in enumerate(stack.rows):
+        special = torch.tensor(row.encoded.tokens.special, device=content.device)
+        content[number, : row.n_tokens] &= ~special
+    return content
 
 
 Passed = tuple[Tensor, Tensor]

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lignite.attribution.orders import Arrival, arrivals, at_both_ends, in_both_orders
-from lignite.blocks.stack import Stack, words_in
+from lignite.blocks.baselines import words_in
+from lignite.blocks.stack import Stack
 from lignite.errors import InputError, LigniteError
 from lignite.methods.method import FromBaseline
 from lignite.methods.relevance_flow import RelevanceFlow

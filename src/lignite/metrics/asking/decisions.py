@@ -17,13 +17,10 @@ from lignite.targets.rows import Row
 from lignite.targets.target import Target
 
 COARSE = 32
-"""Points at which a long list of words is tried; what is taken out too much there is put back."""
+"""Points at which a long list of words is first tried; those between the two around the flip follow."""
 
-NEIGHBOURS, FEWEST = 64, 8
-"""Words of the vocabulary that are tried in the place of another: in short texts, and in long ones."""
-
-TOKENS_ASKED = 3000
-"""In between, as many as make so many tokens to be read: a long text costs what a short one does."""
+NEIGHBOURS = 64
+"""Words of the vocabulary that are tried in the place of another."""
 
 SHORTEST = 3
 """Letters of a word that may stand in the place of another."""
@@ -190,7 +187,12 @@ def _first(edits: Edits, prefixes: Sequence[frozenset[int]], decision: int) -> t
     answers = edits.answers([prefixes[at] for at in points])
     known = [(at, answer) for at, answer in zip(points, answers, strict=True) if answer is not None]
     largest = Change(prefixes[known[-1][0]], "", known[-1][1]) if known else None
-    return next((at for at, answer in known if flips(answer, decision)), None), largest
+    flipped = next((at for at, answer in known if flips(answer, decision)), None)
+    if flipped is None:
+        return None, largest
+    between = list(range(max((at for at in points if at < flipped), default=-1) + 1, flipped))
+    finer = edits.answers([prefixes[at] for at in between])
+    return next((at for at, one in zip(between, finer, strict=True) if flips(one, decision)), flipped), largest
 
 
 def flips(answer: Answer | None, decision: int) -> bool:
@@ -217,14 +219,13 @@ def find_instead(edits: TextEdits, order: Sequence[int], decision: int) -> list[
 
     Tried are the words of the model's own vocabulary that it reads most alike.
     """
-    count = int(np.clip(TOKENS_ASKED // max(1, edits.row.n_tokens), FEWEST, NEIGHBOURS))
     tried: list[tuple[int, str]] = []
     for at in order:
         part = edits.parts[at]
         own = edits.texts[part.text][part.start : part.stop]
         if not own.isalpha():
             continue
-        tried += [(at, _in_case(word, own)) for word in neighbours(edits.model, own, count)]
+        tried += [(at, _in_case(word, own)) for word in neighbours(edits.model, own)]
     answers = edits.ask([edits.instead(at, word) for at, word in tried])
     found: dict[int, Change] = {}
     for (at, word), answer in zip(tried, answers, strict=True):

@@ -82,7 +82,7 @@ def _sides(report: xr.Dataset, writer: Writer, console: Console) -> None:
         for each in found:
             token = writer.token(each.token, 18)
             line = Text(f"  {token}{' ' * max(1, 19 - len(token))}")
-            line.append(writer.measure(each.share, min(BAR, writer.width - 33)), style=sign_colour(sign))
+            line.append(writer.measure(each.share, BAR), style=sign_colour(sign))
             line.append(f" {each.strength}", style="dim")
             console.print(line)
         if not found:

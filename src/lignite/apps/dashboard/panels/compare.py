@@ -2,18 +2,18 @@
 
 from dataclasses import replace
 
-import pandas as pd  # type: ignore[import-untyped]
 import streamlit as st
 import xarray as xr
 
-from lignite.apps.dashboard.effects import words_of
+from lignite.api.compare import compare
 from lignite.apps.dashboard.fields import ask_options
-from lignite.apps.dashboard.look import plain, show_card
+from lignite.apps.dashboard.look import offer_downloads, plain, show_card, show_page
 from lignite.apps.dashboard.question import Question, written_method
 from lignite.apps.dashboard.state import load_offered
+from lignite.errors import GridError, InputError
 from lignite.methods import METHODS
 from lignite.methods.options import choose
-from lignite.views.palette import COLD, WARM
+from lignite.views.files import page_of
 
 
 def draw(question: Question) -> None:
@@ -57,34 +57,11 @@ def _explained(question: Question, key: str) -> xr.Dataset | None:
 
 
 def _draw_difference(first: xr.Dataset, second: xr.Dataset) -> None:
-    """Word by word, where both read the same words, each on a scale of its own."""
-    ours, theirs = words_of(first), words_of(second)
-    if [word.text for word in ours] != [word.text for word in theirs]:
-        st.caption("The two read the text in other words, so they are not set side by side word by word.")
+    """Word by word, where both read the same words."""
+    try:
+        both = compare(first, second)
+    except (GridError, InputError) as error:
+        st.caption(plain(error))
         return
-    scores = pd.DataFrame({"this": [word.score for word in ours], "beside": [word.score for word in theirs]})
-    shares = scores / scores.abs().max().replace(0.0, 1.0)
-    shares["word"] = [f"{place} {word.text}" for place, word in enumerate(ours, start=1)]
-    with st.container(border=True):
-        st.subheader("Word by word", anchor=False)
-        agreed = scores.corr(method="spearman").iloc[0, 1]
-        st.caption(
-            f"Shares of each explanation's largest score. Rank correlation over {len(ours)} words: {agreed:.2f}."
-        )
-        st.altair_chart(_dumbbells(shares), key="difference")
-
-
-def _dumbbells(shares: pd.DataFrame) -> object:
-    import altair as alt  # comes with streamlit, and takes a second to import
-
-    order = list(shares["word"])
-    y = alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=240, labelOverlap=False))
-    long = shares.melt("word", var_name="explanation", value_name="share")
-    colour = alt.Color(
-        "explanation:N", title=None, legend=alt.Legend(orient="top"),
-        scale=alt.Scale(domain=["this", "beside"], range=[WARM[2], COLD[2]]),
-    )  # fmt: skip
-    x = alt.X("share:Q", title="against · share of the largest score · for", scale=alt.Scale(domain=[-1, 1]))
-    between = alt.Chart(shares).mark_rule(color="#8a8c90").encode(y, x="this:Q", x2="beside:Q")
-    points = alt.Chart(long).mark_circle(size=110, opacity=1).encode(y, x, colour, tooltip=["word", "share"])
-    return (between + points).properties(height=22 * len(order) + 60)
+    show_page(page_of(both, tokens=False, special="show"))
+    offer_downloads(both, "comparison")

@@ -26,7 +26,7 @@ def draw(question: Question) -> None:
         return flow(question.model, question.given, request=options, memory=MEMORY, progress=watch.progress)
 
     key = ("flow", question.name, digest(question.given), options)
-    result = compute("following the layers", key, [question.model], make)
+    result = compute("following the layers", key, make)
     if result is None:
         return
     remember(result, f"{question.label.rpartition(' · ')[0]} · flow")

@@ -57,7 +57,7 @@ def draw(question: Question) -> None:
         how: dict[str, Any] = {"options": options, "memory": MEMORY, "progress": watch.progress}
         return evaluate(question.model, examples, methods, metrics, **how)
 
-    found = compute("measuring", key, [question.model], make)
+    found = compute("measuring", key, make)
     if found is not None:
         show_page(evaluation_html(found))
 

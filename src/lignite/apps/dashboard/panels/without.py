@@ -89,7 +89,7 @@ def _draw_all(question: Question, row: Row, words: list[Word], fill: str, key: s
 def _effects(question: Question, row: Row, groups: Sequence[Sequence[Word]], fill: str) -> list[Effect]:
     key = ("without", *question.key, fill, tuple(word.places for group in groups for word in group), len(groups))
     found: list[Effect] | None = compute(
-        f"asking without {len(groups)} words", key, [question.model],
+        f"asking without {len(groups)} words", key,
         lambda _: take_away(question.model, row, groups, fill),
     )  # fmt: skip
     return found or []
