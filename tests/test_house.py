@@ -106,6 +106,7 @@ ROOMS = {
         "views",
         "version",
     },
+    "apps.widget": {"api", "apps.dashboard", "methods", "models", "targets", "views"},
     "apps.dashboard": {
         "api",
         "apps",
@@ -140,10 +141,10 @@ MESSAGES = {"wording", "errors", "calls"}
 """What every room says to users, and how."""
 
 KNOWS_TRANSFORMERS = ("zoo", "models", "inputs", "targets", "blocks", "api")  # zoo trains, api names the version
-COME_ALONG = {"tokenizers": "transformers", "altair": "streamlit"}
+COME_ALONG = {"traitlets": "anywidget", "tokenizers": "transformers", "altair": "streamlit"}
 """Libraries that another one cannot be without, and which."""
 
-EXTRAS = {"apps.dashboard": "dashboard"}
+EXTRAS = {"apps.dashboard": "dashboard", "apps.widget": "notebook"}
 """Rooms that run on what an extra installs, and which."""
 
 CALLED = {"pillow": "PIL"}

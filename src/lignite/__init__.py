@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lignite.api.flow import flow
     from lignite.api.report import report
     from lignite.api.run import run
+    from lignite.apps.widget import widget
     from lignite.methods.scoring.ca_lig import fit_fusion
     from lignite.metrics.readings.agreement import agreement, agreement_between
     from lignite.models.load import Model, load, wrap
@@ -42,7 +43,7 @@ __all__ = [
     "CheckReport", "Evaluation", "ExplainCallback", "FileError", "GapWarning", "GridError", "InputError", "LayerCheck",
     "LigniteError", "LigniteWarning", "Model", "ModelError", "NotFiniteError", "OptionError", "SplitError", "Target",
     "__version__", "agreement", "agreement_between", "check", "compare", "errors", "evaluate", "explain", "fit_fusion",
-    "flow", "load", "log", "methods", "open", "report", "run", "save", "study", "wrap",
+    "flow", "load", "log", "methods", "open", "report", "run", "save", "study", "widget", "wrap",
 ]  # fmt: skip
 
 # torch and transformers take seconds to import, xarray and pandas one; the command line's help needs none of them.
@@ -69,6 +70,7 @@ _IMPORTED_ON_USE = {
     "Target": "lignite.targets.target",
     "methods": "lignite.methods",
     "study": "lignite.studies.asking",
+    "widget": "lignite.apps.widget",
     "wrap": "lignite.models.load",
 }
 

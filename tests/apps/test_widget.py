@@ -1,0 +1,125 @@
+"""The widget of notebooks: what it asks when something is chosen, and what is left where widgets are not shown."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import lignite
+from lignite.errors import OptionError
+
+pytest.importorskip("anywidget", reason="the widget runs on anywidget")
+
+TEXT = "The plot was thin, but the acting was superb."
+
+
+@pytest.fixture(scope="module")
+def model():
+    return lignite.load("tiny-sentiment")
+
+
+@pytest.fixture
+def shown(model):
+    return lignite.widget(model, TEXT, method="gradient-x-input")
+
+
+def ask(shown, **more) -> None:
+    shown.asked = {**shown.asked, **more}
+
+
+def test_it_shows_what_explain_answers(shown, model):
+    """The same Dataset, to be used further."""
+    xr.testing.assert_identical(shown.result, lignite.explain(model, TEXT, method="gradient-x-input"))
+    assert [text.split()[0] for _, text in shown.choices["classes"]] == ["negative", "positive"]
+
+
+@pytest.mark.parametrize("more", [{"target": 1}, {"method": "ig"}])
+def test_another_class_or_method_is_asked_of_the_model(shown, model, more):
+    """And the card is that of the new answer."""
+    before = shown.card
+
+    ask(shown, **more)
+
+    asked = {"method": "gradient-x-input", **more}
+    np.testing.assert_array_equal(shown.result.relevance, lignite.explain(model, TEXT, **asked).relevance)
+    assert shown.card != before
+    assert not shown.busy
+
+
+def test_a_word_taken_away_tells_both_effects(shown):
+    """Predicted beside actual; the explanation stays."""
+    before = shown.result
+
+    ask(shown, without=[3])
+
+    assert shown.said.startswith("Without thin (mask): predicted")
+    assert "actual" in shown.said
+    assert shown.result is before
+
+
+def test_what_goes_wrong_is_one_line_and_the_last_answer_stays(shown):
+    """A kernel's traceback goes where no reader of a widget sees it."""
+    before = shown.card
+
+    ask(shown, target=99)
+
+    assert "99" in shown.failed
+    assert shown.failed.count("\n") == 0
+    assert shown.card == before
+    assert not shown.busy
+
+
+def test_an_exported_notebook_keeps_the_card(shown):
+    """GitHub and nbconvert run no widget."""
+    bundle, _ = shown._repr_mimebundle_()
+
+    assert "The model says negative" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_several_inputs_are_refused(model):
+    """One card, one input."""
+    with pytest.raises(OptionError, match="one input"):
+        lignite.widget(model, [TEXT, TEXT])
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+PAGE = """<body><div id="out"></div><script type="module">
+const source = %s, listeners = {};
+const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+const state = %s;
+const model = {
+  get: (name) => state[name], on: (name, then) => { listeners[name] = then; }, save_changes: () => {},
+  set: (name, value) => { state[name] = value; (window.asked ??= []).push(value); listeners[`change:${name}`](); },
+};
+widget.render({ model, el: document.getElementById("out") });
+</script></body>"""
+
+
+@pytest.mark.wide
+@pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
+def test_its_script_sends_what_is_chosen(shown, tmp_path):
+    """In Chromium, with a model that writes down what it is told."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="a browser is clicked through playwright")
+    names = ("card", "choices", "asked", "said", "failed", "busy")
+    state = json.dumps({name: getattr(shown, name) for name in names})
+    page = tmp_path / "widget.html"
+    page.write_text(PAGE % (json.dumps(shown._esm).replace("</", "<\\/"), state.replace("</", "<\\/")), "utf-8")
+
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        opened = browser.new_page()
+        opened.goto(page.as_uri())
+        opened.get_by_label("Class").select_option("1")
+        opened.get_by_label("Method").select_option("ig")
+        opened.get_by_role("button", name="thin").click()
+        asked = opened.evaluate("window.asked")
+        text = opened.locator(".lignite-card").inner_text()
+        browser.close()
+
+    assert [each["target"] for each in asked] == [1, 1, 1]
+    assert [each["method"] for each in asked] == ["gradient-x-input", "ig", "ig"]
+    assert asked[-1]["without"] == [3]
+    assert "The model says negative" in text
