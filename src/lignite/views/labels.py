@@ -6,7 +6,7 @@ from pathlib import PurePath
 import numpy as np
 from jaxtyping import Float
 
-from lignite.wording import one_line, written_out
+from lignite.wording import one_line, shorten, written_out
 
 _CONTROL_PICTURES = {"\n": "↵", "\t": "⇥", "\r": "␍", " ": "␣"}
 
@@ -27,6 +27,20 @@ def visible_token(token: str) -> str:
     leading = len(token) - len(token.lstrip(" "))
     trailing = len(token) - leading - len(inner)
     return "␣" * leading + "".join(_visible_character(character) for character in inner) + "␣" * trailing
+
+
+NAMED = 60
+
+
+def named_token(token: str) -> str:
+    """A token in a list, a table or a sentence: visible, and never so long that it hides the others.
+
+    Examples
+    --------
+    >>> named_token(" the"), len(named_token("x" * 5000))
+    ('␣the', 60)
+    """
+    return shorten(visible_token(token[: 2 * NAMED] if len(token) > 2 * NAMED else token), NAMED)
 
 
 def _visible_character(character: str) -> str:

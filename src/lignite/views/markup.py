@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from lignite.errors import FileError
 from lignite.files import write_whole
-from lignite.views.labels import format_cell, format_score, format_share, typeset, visible_token
+from lignite.views.labels import format_cell, format_score, format_share, named_token, typeset
 from lignite.views.payload import Payload
 from lignite.views.tones import TONES
 from lignite.wording import harmless
@@ -138,7 +138,7 @@ def _environment() -> Environment:
     environment.filters["share"] = lambda value: typeset(format_share(value))
     environment.filters["score"] = lambda value: typeset(format_score(value))
     environment.filters["cell"] = format_cell
-    environment.filters["token"] = visible_token
+    environment.filters["token"] = named_token
     environment.filters["sentence"] = _sentence
     environment.filters["measure"] = _measure
     return environment

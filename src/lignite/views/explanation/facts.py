@@ -15,7 +15,7 @@ from lignite.methods.options import known_options, told_of
 from lignite.results.certificate import SUMS, Certificate, certificate, certificates
 from lignite.results.spelling import in_order, readable
 from lignite.views.attributes import from_json, options, written
-from lignite.views.labels import visible_token
+from lignite.views.labels import named_token, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.wording import one_line
 
@@ -286,7 +286,7 @@ def strongest(
         Ranked(
             index=int(at),
             position=int(dataset.position.values[at]),
-            token=visible_token(str(dataset.token.values[at])),
+            token=named_token(str(dataset.token.values[at])),
             score=float(values[at]),
             share=float(abs(values[at]) / total),
         )

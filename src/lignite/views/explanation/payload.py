@@ -12,7 +12,7 @@ from lignite.calls import check_choice
 from lignite.errors import OptionError
 from lignite.results.schema import EXPLAIN
 from lignite.views.explanation.facts import SPECIAL, arrange, check_explanation, question, relative_layer_gaps
-from lignite.views.labels import visible_token
+from lignite.views.labels import named_token
 from lignite.views.patches.facts import grid_of, is_image
 from lignite.views.payload import MAX_BYTES, Payload
 
@@ -141,7 +141,7 @@ def _pack(view: View, key: str, payload: Payload, *, with_flow: bool) -> dict[st
         payload.put_rows(f"{key}-flow", dataset.relevance_flow.transpose(*EXPLAIN.variables["relevance_flow"]).values)
     return {
         "key": key,
-        "tokens": [visible_token(str(token)) for token in dataset.token.values],
+        "tokens": [named_token(str(token)) for token in dataset.token.values],
         "positions": [int(position) for position in dataset.position.values],
         "special": [bool(flag) for flag in dataset.special.values],
         "shared": view.shared is not None,

@@ -25,7 +25,7 @@ from lignite.views.explanation.facts import (
 )
 from lignite.views.explanation.message import message, unit_of
 from lignite.views.explanation.payload import Map, View, maps_of
-from lignite.views.labels import clipped_note, format_score, limit_of, visible_token
+from lignite.views.labels import clipped_note, format_score, limit_of, named_token
 from lignite.views.patches.facts import is_image, overlaid, png
 from lignite.views.tones import tone_of
 from lignite.wording import one_line, shorten
@@ -119,7 +119,7 @@ class Look:
         most, total = np.abs(row).max(initial=0) or 1.0, np.abs(row[self.visible]).sum() or 1.0
         order = [int(at) for at in np.argsort(-np.abs(row), kind="stable") if counts[at] and sign * row[at] > 0]
         entries = [
-            Entry(at, int(dataset.position.values[at]), visible_token(str(dataset.token.values[at])), float(row[at]),
+            Entry(at, int(dataset.position.values[at]), named_token(str(dataset.token.values[at])), float(row[at]),
                   float(abs(row[at]) / most), float(abs(row[at]) / total))
             for at in order[:LISTED]
         ]  # fmt: skip
@@ -133,7 +133,7 @@ class Look:
     def _table(self, map: Map) -> dict[str, Any]:
         dataset, rows = self.view.dataset, slice(map.first, map.first + len(map.rows))
         columns = [] if is_image(dataset) else self._columns(rows)
-        tokens = [visible_token(str(token)) for token in dataset.token.values]
+        tokens = [named_token(str(token)) for token in dataset.token.values]
         gaps, limit = relative_layer_gaps(dataset), self.limit(rows)
         listed = [(0, "all", self.limit())] + [(map.first + at, name, limit) for at, name in enumerate(map.rows)]
         return {

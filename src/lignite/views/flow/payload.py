@@ -8,7 +8,7 @@ import xarray as xr
 from lignite.results.accessor import STILL
 from lignite.results.schema import FLOW
 from lignite.views.flow.facts import SPLITS, TITLES, choose_map, maps_in, token_axis
-from lignite.views.labels import visible_token
+from lignite.views.labels import named_token
 from lignite.views.patches.facts import grid_of
 from lignite.views.payload import EXACT, LEVELS, MAX_BYTES, Payload
 
@@ -51,7 +51,7 @@ def _view(tokens: xr.Dataset, view: xr.Dataset) -> dict[str, Any]:
     axis = token_axis(view)
     sources = [int(position) for position in view[axis].values]
     return {
-        "tokens": [visible_token(str(token)) for token in view[f"{axis}_token"].values],
+        "tokens": [named_token(str(token)) for token in view[f"{axis}_token"].values],
         "positions": sources,
         "special": [bool(flag) for flag in view[f"{axis}_special"].values],
         "targets": [sources.index(int(position)) for position in view.target.values],

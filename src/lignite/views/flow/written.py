@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from lignite.views.explanation.facts import pieces
 from lignite.views.flow.facts import TITLES, maps_in, one_part, own_cells, reader_of, strongest, token_axis
-from lignite.views.labels import limit_of, visible_token
+from lignite.views.labels import limit_of, named_token
 from lignite.views.patches.facts import is_image
 from lignite.views.tones import tone_of
 
@@ -34,7 +34,7 @@ class Look:
     @property
     def reader(self) -> str:
         """The token from which the model's answer is read."""
-        return visible_token(str(self.dataset.target_token.values[reader_of(self.dataset)]))
+        return named_token(str(self.dataset.target_token.values[reader_of(self.dataset)]))
 
     @cached_property
     def held(self) -> Float[np.ndarray, " source"] | None:
@@ -75,7 +75,7 @@ class Look:
         columns = np.arange(scores.shape[1])
         if len(columns) > COLUMNS:
             columns = np.sort(np.argsort(-np.abs(np.nan_to_num(scores)).max(0), kind="stable")[:COLUMNS])
-        tokens = [visible_token(str(token)) for token in self.dataset.source_token.values]
+        tokens = [named_token(str(token)) for token in self.dataset.source_token.values]
         return {
             "columns": [(int(at), tokens[at], bool(self.dataset.source_special.values[at])) for at in columns],
             "tight": len(columns) > NUMBERED,
@@ -141,6 +141,6 @@ def _stations(path: Any) -> list[tuple[str, str]]:
         if level < len(path.positions) and path.positions[level] == path.positions[start]:
             continue
         into = f"layer {path.layers[start - 1]}" if start else ""
-        found.append((into, visible_token(path.tokens[start])))
+        found.append((into, named_token(path.tokens[start])))
         start = level
     return found

@@ -209,7 +209,7 @@ class FlowPage extends Page {
     this.find("film-title").textContent = state.direction === "gives" ? `What reads ${view.tokens[token]}` : `What ${view.tokens[token]} reads`;
     box.replaceChildren(...layers.map((layer, at) => {
       const canvas = element("canvas", { role: "img", "aria-label": `layer ${layer}`, onclick: (event) => { if (patchAt(event, grid) >= 0) this.change({ token: patchAt(event, grid) }); } });
-      this.pictures.draw(canvas, grid, all[at], most, filmWidth(grid, layers.length), { chosen: token });
+      this.pictures.draw(canvas, grid, all[at], most, (at === state.layer ? 2 : 1) * filmWidth(grid, layers.length), { chosen: token });
       if (at === state.layer) drawArcs(canvas, grid, steps, this);
       const outside = [...view.tokens.keys()].filter((index) => !grid.places[index] && !Number.isNaN(all[at][index]) && index !== token).slice(0, 4);
       return element("div", {}, canvas, element("b", {}, `layer ${layer}`), ...outside.map((index) => element("small", {}, `${view.tokens[index]} ${signed(all[at][index])}`)));
