@@ -22,6 +22,7 @@ GROUPS = {
         "open",
         "save",
         "log",
+        "widget",
         "ExplainCallback",
         "agreement",
         "agreement_between",
