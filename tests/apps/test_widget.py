@@ -85,6 +85,14 @@ def test_several_inputs_are_refused(model):
         lignite.widget(model, [TEXT, TEXT])
 
 
+def test_without_anywidget_one_line_says_what_to_install(model, monkeypatch):
+    """The extra is a choice."""
+    monkeypatch.setattr("lignite.apps.widget.find_spec", lambda name: None)
+
+    with pytest.raises(OptionError, match=r"install lignite\[notebook\]"):
+        lignite.widget(model, TEXT)
+
+
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PAGE = """<body><div id="out"></div><script type="module">
 const source = %s, listeners = {};
