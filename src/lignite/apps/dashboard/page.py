@@ -74,6 +74,7 @@ def draw(offer: Offer) -> None:
         given = _ask_input(model, second)
         view = st.segmented_control("View", list(VIEWS), default="Explain", key="view", label_visibility="collapsed")
         VIEWS[view or "Explain"](Question(name, model, given, method, target, tuple(offer.names), offer.any_model))
+    st.session_state.pop("cancelling", None)  # nothing was left to be computed
 
 
 def _choose_model(offer: Offer) -> str:

@@ -88,7 +88,7 @@ class Watch:
         if self.bar is None:
             with self.box.container(horizontal=True, vertical_alignment="center"):
                 self.bar = st.empty()
-                st.button("Cancel", key=f"cancel.{self.key}", on_click=_cancel, args=(self.key,))
+                st.button("Cancel", key=f"cancel.{self.key}", on_click=_cancel)
         said = waiting or (f"{self.what}, {self.done} of {self.total}" if self.total > 1 else self.what)
         self.bar.progress(self.done / self.total if self.total else 0.0, f"{plain(said)} · {now - self.began:.0f} s")
 
@@ -104,8 +104,9 @@ def _is_read() -> bool:
     return context is None or not runtime.exists() or runtime.get_instance().is_active_session(context.session_id)
 
 
-def _cancel(key: str) -> None:
-    st.session_state["cancelled"] = key
+def _cancel() -> None:
+    """What would be computed next shall not be: by now that may be another question than the button's own."""
+    st.session_state["cancelling"] = True
 
 
 def _again() -> None:
@@ -118,6 +119,8 @@ def compute(what: str, key: Any, make: Callable[[Watch], Any]) -> Any:
     if key in kept:
         return kept[key]
     name = f"{hash(key):x}"
+    if st.session_state.pop("cancelling", False):
+        st.session_state["cancelled"] = name
     if st.session_state.get("cancelled") == name:
         st.warning(f"Cancelled: {plain(what)}.")
         st.button("Start again", key=f"again.{name}", on_click=_again)
