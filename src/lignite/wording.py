@@ -67,6 +67,17 @@ def quoted(value: object, length: int = 120) -> str:
         return f"{type(value).__name__} too large to show"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> counted(1, "word"), counted(1200, "word"), counted(2, "patch")
+    ('1 word', '1,200 words', '2 patches')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
+
+
 def with_article(noun: str) -> str:
     """The noun behind its article.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lignite.api.shards import Timing
 from lignite.runs.unit import Done, Unit
-from lignite.wording import quoted
+from lignite.wording import counted, quoted
 
 Say = Callable[[str], None]
 
@@ -46,7 +46,7 @@ class Teller:
         """Say what there is to do."""
         before = f", {shards - self._units} of them finished before" if self._units < shards else ""
         by = f"{self._workers} workers" if self._workers > 1 else "1 worker"
-        self._say(f"{_counted(rows, 'row')} in {_counted(shards, 'shard')}{before}; {by}")
+        self._say(f"{counted(rows, 'row')} in {counted(shards, 'shard')}{before}; {by}")
 
     def begin(self) -> None:
         """From now on shards are computed."""
@@ -84,10 +84,6 @@ class Teller:
         }
         with self._log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def spoken(seconds: float) -> str:

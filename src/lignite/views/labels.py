@@ -6,7 +6,7 @@ from pathlib import PurePath
 import numpy as np
 from jaxtyping import Float
 
-from lignite.wording import one_line, shorten, written_out
+from lignite.wording import counted, one_line, shorten, written_out
 
 _CONTROL_PICTURES = {"\n": "↵", "\t": "⇥", "\r": "␍", " ": "␣"}
 
@@ -160,17 +160,6 @@ def clipped_note(values: Float[np.ndarray, "..."], noun: str = "score") -> str:
     """
     count = int((np.abs(values[np.isfinite(values)]) > limit_of(values)).sum())
     return f"{counted(count, noun)} {'lies' if count == 1 else 'lie'} beyond" if count else ""
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things.
-
-    Examples
-    --------
-    >>> counted(1, "word"), counted(1200, "word"), counted(2, "patch")
-    ('1 word', '1,200 words', '2 patches')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
 
 
 def labelled_note(step: int, noun: str = "token") -> str:

@@ -14,6 +14,7 @@ from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, planned, w
 from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, TokenLook, Top, takes
 from lignite.apps.terminal import Terminal, complain, short_warnings
 from lignite.errors import OptionError
+from lignite.wording import one_line
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,13 +31,16 @@ EXAMPLES = """[bold]Examples[/bold]
 
   lignite view ca-lig.nc ig.nc shap.nc -o compare.html   -o compare.png
 
-  lignite view why.nc --open"""
+  lignite view why.nc --open
+
+  lignite view reviews -o reviews.html   [dim](the folder of lignite run, summed up)[/dim]"""
 
 Files = Annotated[
     list[Path],
     typer.Argument(
         metavar="FILE...", show_default=False,
-        help="A saved result, .nc or .json. Several explanations share a page, to compare methods or targets.",
+        help="A saved result, .nc or .json. Several explanations share a page, to compare methods or targets. The "
+        "folder of lignite run is summed up.",
     ),
 ]  # fmt: skip
 Layers = Annotated[
@@ -74,6 +78,9 @@ def view(
 
     chosen = parse_numbers("layers", layers)
     outputs = output or []
+    if any(file.is_dir() for file in files):
+        _view_corpus(files, outputs, quiet=quiet)
+        return
     check_outputs([name for name, _ in planned(outputs, len(files), explanations=True)])
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
@@ -83,6 +90,24 @@ def view(
         deliver(terminal, results, outputs, looks[0])
         if open_page:
             _open_pages(results, files, outputs, looks[0])
+
+
+def _view_corpus(files: Sequence[Path], outputs: Sequence[Path], *, quiet: bool) -> None:
+    """Sum up the folder of a run, as findings and as a page."""
+    from lignite.views.corpus.page import report_corpus, write_corpus_page
+
+    if len(files) > 1:
+        raise OptionError("a folder of a run is looked at by itself; name it alone.")
+    check_outputs(outputs, PAGES, PAGES[:1])
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"summing up {files[0]}"):
+            report, manifest = report_corpus(files[0])
+        for path in outputs:  # files first: whoever reads the findings through a pipe may stop reading
+            write_corpus_page(report, manifest, path)
+            terminal.note(f"wrote {path}")
+        for line in (report.question, *(f"- {finding}" for finding in report.findings)):
+            terminal.out.print(one_line(line), markup=False, soft_wrap=True)
 
 
 def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs: Sequence[Path], look: Look) -> None:

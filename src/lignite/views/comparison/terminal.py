@@ -39,10 +39,9 @@ from lignite.views.comparison.facts import (
 )
 from lignite.views.comparison.flow_terminal import print_flow_comparison
 from lignite.views.explanation.terminal import Shades, shade, shades_of
-from lignite.views.labels import counted
 from lignite.views.palette import WARM
 from lignite.views.writer import Writer, facts_table, fold, plain_table
-from lignite.wording import shorten
+from lignite.wording import counted, shorten
 
 ROWS = 24
 """Words in a table: all of a short text, of a longer one those that differ most."""

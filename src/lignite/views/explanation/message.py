@@ -8,9 +8,9 @@ import xarray as xr
 from lignite.results.certificate import certificates, largest_gap
 from lignite.views.attributes import from_json
 from lignite.views.explanation.facts import Question, Ranked, question, share_text, strongest
-from lignite.views.labels import counted, format_score, format_share
+from lignite.views.labels import format_score, format_share
 from lignite.views.patches.facts import is_image
-from lignite.wording import shorten
+from lignite.wording import counted, shorten
 
 NAMED, WORTH = 3, 0.25
 """So many tokens are named for and against, as far as each holds this share of the strongest one."""

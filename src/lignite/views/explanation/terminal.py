@@ -31,11 +31,11 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.explanation.message import Message, message, unit_of
-from lignite.views.labels import clipped_note, counted, format_score, format_share, limit_of
+from lignite.views.labels import clipped_note, format_score, format_share, limit_of
 from lignite.views.palette import COLD, WARM, sign_colour
 from lignite.views.patches.facts import is_image, patches, placeless
 from lignite.views.writer import Writer, facts_table, fold, plain_table
-from lignite.wording import one_line, shorten
+from lignite.wording import counted, one_line, shorten
 
 TOKENS_SHOWN = 1000  # a longer text would push the numbers off the screen
 TOP = 5

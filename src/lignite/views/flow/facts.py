@@ -13,8 +13,9 @@ from lignite.results.accessor import moved
 from lignite.results.certificate import Certificate, certificate
 from lignite.results.spelling import readable
 from lignite.views.attributes import from_json
-from lignite.views.labels import counted, format_score, format_share, named_token
+from lignite.views.labels import format_score, format_share, named_token
 from lignite.views.patches.facts import is_image
+from lignite.wording import counted
 
 MAPS = ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
 TITLES = {

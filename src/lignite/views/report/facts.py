@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from lignite.views.attributes import options
 from lignite.views.explanation.facts import Piece, Ranked, pieces, share_text, strongest
-from lignite.views.labels import counted, format_share, limit_of, model_title, visible_token
-from lignite.wording import one_line, shorten
+from lignite.views.labels import format_share, limit_of, model_title, visible_token
+from lignite.wording import counted, one_line, shorten
 
 SURE = ((0.95, "it is nearly certain"), (0.8, "it is fairly sure"), (0.6, "it leans that way"))
 """What a probability of at least so much is called."""

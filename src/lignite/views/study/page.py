@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -60,23 +61,30 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def study_html(found: xr.Dataset, report: Report) -> str:
+    """One page that needs nothing else, for a study with its settings."""
+    facts = {
+        "model": model_title(str(found.attrs["model"])),
+        "sentences": str(found.sizes["sentence"]),
+        "left out": str(len(from_json(found, "skipped").get("skipped", []))),
+    }
+    settings = {**options(found), **_provenance(found), **from_json(found, "versions")}
+    return report_html(report, facts, settings)
+
+
+def report_html(report: Report, facts: Mapping[str, str], settings: Mapping[str, str]) -> str:
     """One page that needs nothing else: question, findings, figures, tables with their intervals, settings."""
     return render(
         "study",
         title=report.title,
         question=report.question,
-        facts={
-            "model": model_title(str(found.attrs["model"])),
-            "sentences": str(found.sizes["sentence"]),
-            "left out": str(len(from_json(found, "skipped").get("skipped", []))),
-        },
+        facts=facts,
         findings=report.findings,
         figures={name: Markup(_svg(figure)) for name, figure in report.figures.items()},  # ours: text is escaped in it
         tables=[
             (table.title, table.note, list(table.frame.columns), _typeset(_rows(table.frame)))
             for table in report.tables.values()
         ],
-        settings={**options(found), **_provenance(found), **from_json(found, "versions")},
+        settings=settings,
     )
 
 

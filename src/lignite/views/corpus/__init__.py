@@ -1,0 +1,1 @@
+"""What a whole corpus says together, of explanations and of flows."""

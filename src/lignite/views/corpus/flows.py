@@ -1,0 +1,142 @@
+"""The flows of a corpus, summed up: by layer and head, by distance, and from special tokens."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+from matplotlib.figure import Figure
+
+from lignite.metrics.readings.statistics import interval
+from lignite.results.schema import FLOW
+from lignite.views.drawing import STYLE
+from lignite.views.study.report import COLOURS, RESAMPLES, Report, Table, draw_line, set_panel, spoken
+from lignite.wording import counted
+
+FAR = (0, 1, 2, 3, 4, 8, 16, 32)
+"""Distances in tokens, each up to the next, by which flows are told apart."""
+
+BETWEEN_TOKENS = tuple(name for name, each in FLOW.maps.items() if each.certificates and "source" in each.dims)
+"""Maps from token to token."""
+
+Measures = dict[tuple[str, ...], list[float]]
+"""A number per text, by measure, map and place."""
+
+
+def report_flows(tree: xr.DataTree, rows: int, failures: dict[str, str]) -> Report:
+    """What the flows of a corpus say together."""
+    measures: Measures = defaultdict(list)
+    for node in tree.children.values():  # one after the other: a flow is read, and forgotten
+        measure_flow(node.to_dataset(), measures)
+    table = _as_table(measures)
+    heads, layers = table[table["measure"] == "head"], table[table["measure"] != "head"]
+    tables = {"layers": Table("Layers and distances", _LAYERS, layers.drop(columns="head"))}
+    if len(heads):
+        tables["heads"] = Table("Heads", _HEADS, heads.sort_values("mean", ascending=False, kind="stable"))
+    return Report(
+        "What do the flows say together?",
+        f"{counted(len(tree.children), 'flow')} of {rows} rows.",
+        tuple(_tell(table, failures)),
+        tables,
+        {"flows": _draw(layers)},
+    )
+
+
+_LAYERS = (
+    "`size`: sum of the magnitudes of what all sources give a target. `special`: the share of it that comes from "
+    "special tokens. `distance`: the share that comes from so many tokens away, up to the next distance. Mean over "
+    "targets, then over texts, with the 95 % interval."
+)
+_HEADS = "As `size`, for every head of `attention`; mean over targets, then over texts, with the 95 % interval."
+
+
+def measure_flow(flow: xr.Dataset, measures: Measures) -> None:
+    """Measure one flow: how much, from where, and through which head."""
+    away = np.abs(flow["target"].values[:, None] - flow["source"].values)
+    special = flow["source_special"].values
+    for name in BETWEEN_TOKENS:
+        if name not in flow:
+            continue
+        sizes = np.abs(flow[name].values.astype(np.float64))
+        if "head" in flow[name].dims:
+            for head, of_head in zip(flow["head"].values, np.moveaxis(sizes, 1, 0), strict=True):
+                _add(measures, flow, ("head", name, str(head)), of_head.sum(-1).mean(-1))
+            sizes = sizes.sum(1)
+        received = sizes.sum(-1)
+        shares = sizes / np.where(received > 0, received, np.nan)[..., None]
+        _add(measures, flow, ("size", name, ""), received.mean(-1))
+        _add(measures, flow, ("special", name, ""), _mean((shares * special).sum(-1)))
+        for near, far in zip(FAR, (*FAR[1:], np.inf), strict=True):
+            _add(
+                measures, flow, ("distance", name, str(near)), _mean((shares * ((away >= near) & (away < far))).sum(-1))
+            )
+
+
+def _mean(shares: np.ndarray) -> np.ndarray:
+    """Mean over the targets that receive anything."""
+    known = ~np.isnan(shares)
+    return np.where(known, shares, 0).sum(-1) / np.where(known.any(-1), known.sum(-1), np.nan)
+
+
+def _add(measures: Measures, flow: xr.Dataset, key: tuple[str, str, str], by_layer: np.ndarray) -> None:
+    for layer, value in zip(flow["layer"].values, by_layer, strict=True):
+        measures[(*key, str(layer))].append(float(value))
+
+
+def _as_table(measures: Measures) -> pd.DataFrame:
+    rows = []
+    for (measure, name, place, layer), values in measures.items():
+        known = interval(values, n_resamples=RESAMPLES)
+        head, distance = (place, "") if measure == "head" else ("", place)
+        rows.append((measure, name, int(layer), head, distance, known.mean, known.low, known.high, known.n))
+    columns = ["measure", "map", "layer", "head", "distance", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _tell(table: pd.DataFrame, failures: dict[str, str]) -> Iterator[str]:
+    heads = table[table["measure"] == "head"].sort_values("mean", ascending=False, kind="stable")
+    if len(heads):
+        listed = "; ".join(f"head {row['head']} of layer {row['layer']} {spoken(row)}" for row in _rows(heads.head(3)))
+        yield f"Most flows through {listed}."
+    for name in dict.fromkeys(table["map"]):
+        here = table[table["map"] == name]
+        special = here[here["measure"] == "special"]
+        most = special.loc[special["mean"].idxmax()]
+        near = here[(here["measure"] == "distance") & here["distance"].isin(("1", "2", "3"))]
+        share = near.groupby("layer")["mean"].sum()
+        yield (
+            f"{name}: special tokens give most in layer {most['layer']} ({spoken(most)} of what is received); "
+            f"neighbours up to three tokens away give {share.min():.2f} to {share.max():.2f}, by layer."
+        )
+    if failures:
+        yield f"{counted(len(failures), 'row')} failed; the first: {next(iter(failures.values()))}"
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.to_dict("records")
+
+
+def _draw(layers: pd.DataFrame) -> Figure:
+    """Layers as lines: how much is given, and how much of it by special tokens; and how far it comes from."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 2.7), facecolor="white", layout="constrained")
+        panels = figure.subplots(1, 3)
+        for name, colour in zip(dict.fromkeys(layers["map"]), COLOURS, strict=False):
+            here = layers[layers["map"] == name]
+            for panel, measure in zip(panels, ("size", "special"), strict=False):
+                draw_line(panel, here[here["measure"] == measure], "layer", name, colour)
+            far = here[here["measure"] == "distance"].groupby("distance", sort=False)[["mean", "low", "high"]].mean()
+            draw_line(panels[2], far.reset_index().assign(at=range(len(far))), "at", name, colour)
+        set_panel(panels[0], "what a target receives", "layer", "size")
+        set_panel(panels[1], "share from special tokens", "layer", "share")
+        set_panel(panels[2], "share by distance", "tokens away", "share")
+        panels[2].set_xticks(range(len(FAR)), [str(each) for each in FAR])
+        for panel in panels[:2]:
+            panel.set_xticks(sorted(set(layers["layer"])))
+        for panel in panels:
+            panel.set_ylim(bottom=0)
+        panels[0].legend(fontsize=6.5, frameon=False)
+    return figure

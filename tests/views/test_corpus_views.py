@@ -1,0 +1,118 @@
+"""A corpus is summed up by arithmetic that anybody can repeat on a few rows."""
+
+from collections import defaultdict
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from tests.kit.command_line import run
+
+from lignite.views.corpus.explanations import find_turned, layers_of, rank_words, words_of
+from lignite.views.corpus.flows import measure_flow
+
+EXAMPLES = pd.DataFrame(
+    {
+        "id": ["a", "b"], "text": ["Good good film", "Film."], "target": ["positive", "positive"],
+        "prediction": ["positive", "positive"], "logit": [[-1.0, 1.0], [0.0, 0.5]],
+    }
+)  # fmt: skip
+TOKENS = pd.DataFrame(
+    {
+        "example": [0, 0, 0, 0, 0, 1, 1],
+        "token": ["[CLS]", "good", "go", "##od", "film", "film", "."],
+        "word": [-1, 0, 1, 1, 2, 0, 1],
+        "special": [True, False, False, False, False, False, False],
+        "start": [-1, 0, 5, 7, 10, 0, 4],
+        "stop": [-1, 4, 7, 9, 14, 4, 5],
+        "relevance": [9.0, 1.0, 0.5, 0.75, -0.25, 0.75, 3.0],
+        "layer_relevance": [[3.0, 0.0], [1.0, 1.0], [-1.0, 1.0], [1.0, 0.0], [0.0, 2.0], [1.0, 0.0], [1.0, -4.0]],
+    }
+)
+
+
+def test_a_word_is_all_its_pieces_and_places_in_a_text():
+    """Both spellings of one word add up; special tokens and full stops are no words."""
+    words = words_of(TOKENS, EXAMPLES)
+
+    assert [tuple(row) for row in words[["example", "word", "relevance"]].itertuples(index=False)] == [
+        (0, "film", -0.25), (0, "good", 2.25), (1, "film", 0.75)
+    ]  # fmt: skip
+
+
+def test_words_are_ranked_by_their_mean_over_texts():
+    """A text counts once, however often it says a word."""
+    ranked = rank_words(words_of(TOKENS, EXAMPLES))
+
+    assert ranked[["class", "word", "mean", "n"]].to_numpy().tolist() == [
+        ["positive", "good", 2.25, 1], ["positive", "film", 0.25, 2]
+    ]  # fmt: skip
+
+
+def test_a_word_turned_the_decision_where_it_is_more_than_the_margin():
+    """2.25 of 2 turned it, 0.75 of 0.5 as well and by the same; of a class that was not predicted nothing is said."""
+    words = words_of(TOKENS, EXAMPLES)
+
+    turned = find_turned(words, EXAMPLES.assign(logit=[[-1.0, 1.0], [0.0, 0.625]]))
+    other = find_turned(words, EXAMPLES.assign(target="negative"))
+
+    assert turned[["id", "word", "margin"]].to_numpy().tolist() == [["a", "good", 2.0], ["b", "film", 0.625]]
+    assert len(find_turned(words, EXAMPLES.assign(logit=[[-2.0, 1.0], [0.0, 0.5]]))) == 1
+    assert other.empty
+
+
+def test_relevance_of_a_layer_is_its_magnitude_and_what_special_tokens_hold():
+    """Of opposite signs nothing cancels."""
+    found = layers_of(TOKENS).set_index(["measure", "layer"])["mean"]
+
+    assert found["size"].tolist() == [(6 + 2) / 2, (4 + 4) / 2]
+    assert found["special"].tolist() == [(3 / 6 + 0) / 2, 0]
+
+
+def test_what_all_give_alike_comes_from_where_they_stand():
+    """Three tokens that give one each: a third from itself, four ninths from neighbours, the rest from two away."""
+    coords = {
+        "layer": [4],
+        "target": [0, 1, 2],
+        "source": [0, 1, 2],
+        "source_special": ("source", [True, False, False]),
+    }
+    flow = xr.Dataset({"whole": (("layer", "target", "source"), -np.ones((1, 3, 3)))}, coords)
+    measures = defaultdict(list)
+
+    measure_flow(flow, measures)
+
+    found = {key: values[0] for key, values in measures.items() if values[0]}
+    assert found == pytest.approx(
+        {
+            ("size", "whole", "", "4"): 3.0,
+            ("special", "whole", "", "4"): 1 / 3,
+            ("distance", "whole", "0", "4"): 1 / 3,
+            ("distance", "whole", "1", "4"): 4 / 9,
+            ("distance", "whole", "2", "4"): 2 / 9,
+        }
+    )
+
+
+@pytest.mark.parametrize("verb", ["explain", "flow"])
+def test_a_folder_is_printed_and_becomes_a_page(tmp_path, plain_terminal, verb):
+    """By the command that opens everything else; a hostile text stays a text."""
+    (tmp_path / "c.jsonl").write_text('{"text": "A superb <script>alert(1)</script> film."}\n{"text": ""}\n')
+    options = {"explain": ("--method", "gradient-x-input"), "flow": ("--maps", "attention", "--layers", "0")}[verb]
+    ran = run("run", verb, "--data", tmp_path / "c.jsonl", *options, "-o", tmp_path / "out")
+
+    seen = run("view", tmp_path / "out", "-o", tmp_path / "page.html")
+
+    assert (ran.exit_code, seen.exit_code) == (0, 0), ran.output + seen.output
+    assert "1 row failed; the first: the text is empty" in seen.output
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "<script>alert(1)" not in page
+    assert "the text is empty" in page
+
+
+def test_a_folder_of_something_else_is_named(tmp_path, plain_terminal):
+    """One line, and what to do."""
+    found = run("view", tmp_path)
+
+    assert found.exit_code == 1
+    assert "without manifest.json" in found.output
