@@ -312,6 +312,12 @@ def test_the_named_models_stand_before_the_bundled_ones():
 # What it draws
 
 
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch):
+    """A script that Streamlit runs becomes the main module, which processes of later tests would begin with."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 @pytest.fixture
 def page(monkeypatch):
     """The dashboard as one reader has it."""

@@ -91,8 +91,8 @@ def report(
     >>> import lignite
     >>> model = lignite.load("tiny-sentiment")
     >>> told = lignite.report(model, "A superb film.")
-    >>> told.prediction, [str(word) for word in told.new_decision.values[:1]]
-    ('positive', ['negative'])
+    >>> told.prediction, str(told.token.values[told.relevance.values.argmax()])
+    ('positive', 'superb')
     """
     model, chosen = as_model(model), choose(method, {})
     rows = ask(model, [given])
