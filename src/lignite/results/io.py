@@ -22,6 +22,7 @@ from lignite.files import (
     check_place,
     float_name,
     from_json,
+    is_folder,
     open_file,
     read_saved,
     write_whole,
@@ -89,7 +90,7 @@ def open(path: str | os.PathLike[str]) -> Any:
     are asked for.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         return open_folder(path)
     ending = _known_ending(path, (".nc", ".json"))
     dataset = without_repeating_index(_read_netcdf(path) if ending == ".nc" else _read_json(path))
