@@ -133,21 +133,29 @@ def _forward_backward(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> 
     torch.autograd.grad(model.network(inputs_embeds=embedded, **tensors).logits[0, 0], embedded)
 
 
-def _captum(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> tuple[float, list[int], float]:
-    """CPU seconds over all layers, each with the fewest steps that reach our tolerance; those steps, the worst gap."""
-    from captum.attr import LayerIntegratedGradients
-
+def _question(
+    model: lignite.Model, inputs: dict[str, torch.Tensor]
+) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
+    """What captum is asked: the logit of the predicted class for other ids, and the ids with their words masked."""
     network = model.network
-    stack = network.base_model
-    layers: list[nn.Module] = [stack.embeddings, *stack.encoder.layer]
     special = torch.isin(inputs["input_ids"], torch.tensor(model.tokenizer.all_special_ids))
-    blank = torch.where(special, inputs["input_ids"], filler(model, "mask"))
     label = int(network(**inputs).logits.argmax())
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
         rest = {name: each.expand(len(ids), -1) for name, each in inputs.items() if name != "input_ids"}
         return network(input_ids=ids, **rest).logits[:, label]
 
+    return forward, torch.where(special, inputs["input_ids"], filler(model, "mask"))
+
+
+def _captum(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> tuple[float, list[int], float]:
+    """CPU seconds over all layers, each with the fewest steps that reach our tolerance; those steps, the worst gap."""
+    from captum.attr import LayerIntegratedGradients
+
+    stack = model.network.base_model
+    layers: list[nn.Module] = [stack.embeddings, *stack.encoder.layer]
+    forward, blank = _question(model, inputs)
+    change = float((forward(inputs["input_ids"]) - forward(blank)).detach())
     total, used, worst = 0.0, [], 0.0
     for layer in layers:
         method = LayerIntegratedGradients(forward, layer)
@@ -161,7 +169,6 @@ def _captum(model: lignite.Model, inputs: dict[str, torch.Tensor]) -> tuple[floa
                 return_convergence_delta=True,
             )
             seconds = time.process_time() - start
-            change = float((forward(inputs["input_ids"]) - forward(blank)).detach())
             gap = abs(float(delta) / change)
             if gap <= TOL:
                 break
@@ -183,22 +190,13 @@ class Rival(NamedTuple):
         """Run them from `mask`."""
         from captum.attr import LayerIntegratedGradients
 
-        network = model.network
-        special = torch.isin(inputs["input_ids"], torch.tensor(model.tokenizer.all_special_ids))
-        blank = torch.where(special, inputs["input_ids"], filler(model, "mask"))
-        with torch.no_grad():
-            change = network(**inputs).logits[0] - network(**{**inputs, "input_ids": blank}).logits[0]
-            label = int(network(**inputs).logits.argmax())
-
-        def forward(ids: torch.Tensor) -> torch.Tensor:
-            rest = {name: each.expand(len(ids), -1) for name, each in inputs.items() if name != "input_ids"}
-            return network(input_ids=ids, **rest).logits[:, label]
-
-        method = LayerIntegratedGradients(forward, network.get_input_embeddings())
+        forward, blank = _question(model, inputs)
+        change = float((forward(inputs["input_ids"]) - forward(blank)).detach())
+        method = LayerIntegratedGradients(forward, model.network.get_input_embeddings())
 
         def gap(steps: int) -> float:
             given = {"baselines": blank, "n_steps": steps, "internal_batch_size": 16, "return_convergence_delta": True}
-            return abs(float(method.attribute(inputs["input_ids"], **given)[1]) / float(change[label]))
+            return abs(float(method.attribute(inputs["input_ids"], **given)[1]) / change)
 
         doubled = [USUAL_STEPS]
         while gap(doubled[-1]) > TOL:

@@ -3,7 +3,7 @@
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _HARMFUL = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Control and format characters, halves of pairs, separators of lines and paragraphs: an escape sequence repaints a
@@ -76,6 +76,28 @@ def counted(count: int, noun: str) -> str:
     ('1 word', '1,200 words', '2 patches')
     """
     return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('ch') else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    Examples
+    --------
+    >>> listed(["method"]), listed(["method", "baseline", "target"])
+    ('method', 'method, baseline and target')
+    """
+    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def sides(shape: Iterable[int]) -> str:
+    """The size of a picture, or of anything with sides.
+
+    Examples
+    --------
+    >>> sides((64, 48))
+    '64 × 48'
+    """
+    return " × ".join(map(str, shape))
 
 
 def with_article(noun: str) -> str:

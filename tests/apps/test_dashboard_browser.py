@@ -1,15 +1,10 @@
 """The dashboard as a reader has it: typed into and clicked on, in headless Chromium."""
 
-import shutil
-import socket
-import time
-import urllib.error
-import urllib.request
-
 import numpy as np
 import pytest
 import xarray as xr
 from PIL import Image
+from tests.kit.browsers import free_port, launch, needs_browser, wait_for
 from tests.kit.command_line import started
 
 import lignite
@@ -17,10 +12,9 @@ from lignite.zoo.samples import digit_scene
 
 pytest.importorskip("streamlit", reason="the dashboard runs on streamlit")
 playwright = pytest.importorskip("playwright.sync_api", reason="a browser is clicked through playwright")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.wide,
-    pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed"),
+    needs_browser,
 ]
 
 TEXT = "The plot was thin, but the acting was superb."
@@ -31,16 +25,9 @@ PATIENCE = 60_000
 @pytest.fixture(scope="module")
 def address():
     """A dashboard of its own process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with started("-m", "lignite", "dashboard", "--no-open", "--host", "127.0.0.1", "--port", port):
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.25)
+        wait_for(f"http://127.0.0.1:{port}")
         yield f"http://127.0.0.1:{port}"
 
 
@@ -48,7 +35,7 @@ def address():
 def browser():
     with playwright.sync_playwright() as driver:
         playwright.expect.set_options(timeout=PATIENCE)
-        opened = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        opened = launch(driver)
         yield opened
         opened.close()
 
@@ -61,6 +48,7 @@ def page(browser, address):
     opened.complaints = []
     opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
     opened.goto(address)
+    playwright.expect(verdict(opened)).to_be_visible()  # what is typed before may be lost
     yield opened
     opened.close()
 

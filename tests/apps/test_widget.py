@@ -1,11 +1,11 @@
 """The widget of notebooks: what it asks when something is chosen, and what is left where widgets are not shown."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 import xarray as xr
+from tests.kit.browsers import launch, needs_browser
 
 import lignite
 from lignite.errors import OptionError
@@ -93,7 +93,6 @@ def test_without_anywidget_one_line_says_what_to_install(model, monkeypatch):
         lignite.widget(model, TEXT)
 
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PAGE = """<body><div id="out"></div><script type="module">
 const source = %s, listeners = {};
 const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
@@ -107,7 +106,7 @@ widget.render({ model, el: document.getElementById("out") });
 
 
 @pytest.mark.wide
-@pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
+@needs_browser
 def test_its_script_sends_what_is_chosen(shown, tmp_path):
     """In Chromium, with a model that writes down what it is told."""
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser is clicked through playwright")
@@ -117,7 +116,7 @@ def test_its_script_sends_what_is_chosen(shown, tmp_path):
     page.write_text(PAGE % (json.dumps(shown._esm).replace("</", "<\\/"), state.replace("</", "<\\/")), "utf-8")
 
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = launch(driver)
         opened = browser.new_page()
         opened.goto(page.as_uri())
         opened.get_by_label("Class").select_option("1")

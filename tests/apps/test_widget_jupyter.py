@@ -1,20 +1,15 @@
 """The widget in a real JupyterLab, in headless Chromium; and in a notebook that nbconvert exports."""
 
 import os
-import shutil
-import socket
 import sys
-import time
-import urllib.error
-import urllib.request
 
 import pytest
+from tests.kit.browsers import free_port, launch, needs_browser, wait_for
 from tests.kit.command_line import started
 
 nbformat = pytest.importorskip("nbformat", reason="notebooks are written with nbformat")
 pytest.importorskip("anywidget", reason="the widget runs on anywidget")
 pytest.importorskip("ipykernel", reason="notebooks run in ipykernel")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.wide
 
 CELL = (
@@ -49,33 +44,29 @@ def lab(tmp_path):
     """JupyterLab in a folder of its own, with one notebook."""
     pytest.importorskip("jupyterlab", reason="notebooks are opened in JupyterLab")
     nbformat.write(notebook(), tmp_path / "why.ipynb")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = {"ServerApp.token": "", "ServerApp.password": "", "ServerApp.port": port, "ServerApp.root_dir": tmp_path}
     command = ["-m", "jupyterlab", "--no-browser", "--allow-root", "--LabApp.news_url=None"]
     folders = {name: str(tmp_path / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     environment = {"PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}", **folders}  # noqa: PTH120
     with started(*command, *(f"--{name}={value}" for name, value in options.items()), **environment):
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.25)
+        wait_for(f"http://127.0.0.1:{port}/api")
         yield f"http://127.0.0.1:{port}/lab/tree/why.ipynb"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is installed")
+@needs_browser
 def test_a_click_in_jupyterlab_asks_the_kernel(lab):
     """Another class, then a word taken away."""
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser is clicked through playwright")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = launch(driver)
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
         page.set_default_timeout(PATIENCE)
         playwright.expect.set_options(timeout=PATIENCE)
         page.goto(lab)
+        playwright.expect(
+            page.get_by_role("button", name="Python 3 (ipykernel) | Idle")
+        ).to_be_visible()  # or keys are lost
         page.locator(".jp-CodeCell").first.click()
         page.keyboard.press("Shift+Enter")
         card = page.locator(".lignite-card").first

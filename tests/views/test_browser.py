@@ -1,11 +1,11 @@
 """Whole pages in a real browser: what stands there without a script, what a click changes, what a link restores."""
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.kit.browsers import launch, needs_browser
 from tests.kit.pages import static
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
@@ -15,8 +15,7 @@ from lignite.views.explanation.page import explanation_html
 from lignite.views.flow.page import flow_html
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install --group browser: nothing drives a browser")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is installed")
+pytestmark = needs_browser
 
 
 def two_classes():
@@ -45,7 +44,7 @@ FEW = [name if name in ("classes", "flow") else pytest.param(name, marks=pytest.
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        opened = launch(playwright)
         yield opened
         opened.close()
 

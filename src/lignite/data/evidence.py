@@ -19,7 +19,7 @@ from lignite.inputs.labels import number_words
 from lignite.inputs.pictures import decoding
 from lignite.models.facts import reads_grey
 from lignite.models.load import Model
-from lignite.wording import shorten
+from lignite.wording import shorten, sides
 
 Span = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -249,14 +249,14 @@ def carry(
         carried = _processed(model, outline, what)
         if carried.shape != wanted:
             raise InputError(
-                f"the image processor of {model.name} makes {_size(carried.shape)} pixels of the {what} and "
-                f"{_size(wanted)} of the image: give the {what} in {_size(wanted)} pixels, as the model sees it."
+                f"the image processor of {model.name} makes {sides(carried.shape)} pixels of the {what} and "
+                f"{sides(wanted)} of the image: give the {what} in {sides(wanted)} pixels, as the model sees it."
             )
         outline = carried
     elif size != wanted:
-        also = "" if original is None or tuple(original) == wanted else f"the image {_size(original)}, and "
+        also = "" if original is None or tuple(original) == wanted else f"the image {sides(original)}, and "
         raise InputError(
-            f"the {what} has {_size(size)} pixels, {also}the picture that the model sees {_size(wanted)}: "
+            f"the {what} has {sides(size)} pixels, {also}the picture that the model sees {sides(wanted)}: "
             "give it in one of these sizes."
         )
     if not outline.any():
@@ -288,7 +288,3 @@ def _processed(model: Model, outline: np.ndarray, what: str) -> Bool[np.ndarray,
             "that the model sees."
         )
     return pixels[0, 0] > 0
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from lignite.errors import InputError, NotFiniteError, OptionError
 from lignite.metrics.metric import Case, Found, Reading, relevance_by_pixel
 from lignite.metrics.readings.plausibility import areas_of_precision
+from lignite.wording import sides
 
 MEASURES = (
     "pointing_game", "relevance_mass", "relevance_rank", "pixel_accuracy", "iou", "mean_iou", "average_precision",
@@ -168,16 +169,12 @@ def _outline(what: str, mask: np.ndarray, there: np.ndarray) -> np.ndarray:
     outline = np.asarray(mask).astype(bool)
     if outline.shape != there.shape:
         raise InputError(
-            f"the {what} has {_size(outline.shape)} pixels, the picture that the model sees {_size(there.shape)}: give "
+            f"the {what} has {sides(outline.shape)} pixels, the picture that the model sees {sides(there.shape)}: give "
             f"one flag per pixel of that picture."
         )
     if not (outline & there).any():
         raise InputError(f"the {what} is empty: no pixel of the picture that the model reads is marked.")
     return outline
-
-
-def _size(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def _mean(values: np.ndarray) -> float:

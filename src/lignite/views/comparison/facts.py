@@ -11,7 +11,7 @@ from lignite.results.schema import COMPARISON
 from lignite.views.attributes import from_json
 from lignite.views.explanation.facts import Piece, pieces, share_text
 from lignite.views.labels import format_score, format_share, limit_of, visible_token
-from lignite.wording import one_line, shorten
+from lignite.wording import listed, one_line, shorten
 
 NAMED, WORTH = 3, 0.25
 """So many words are named as different, as far as each has this share of the largest difference."""
@@ -354,8 +354,3 @@ def differences(dataset: xr.Dataset) -> str:
 def is_of_flows(dataset: xr.Dataset) -> bool:
     """Whether flows are compared."""
     return dataset.attrs.get("kind") != COMPARISON.kind
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence."""
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]

@@ -19,7 +19,6 @@ from lignite.views.comparison.facts import (
     doubt,
     is_of_flows,
     limit_in,
-    listed,
     most_different,
     noun_of,
     of_example,
@@ -43,7 +42,7 @@ from lignite.views.labels import clipped_note, format_share
 from lignite.views.markup import render, render_part, write_page
 from lignite.views.patches.facts import enlarged, ground, laid_over, painted, patches, png
 from lignite.views.tones import tone_of
-from lignite.wording import shorten
+from lignite.wording import listed, shorten
 
 TEXTS, WORDS, LISTED = 12, 200, 12
 """Texts laid out one by one, words in the table of one, scores and heads in a list."""

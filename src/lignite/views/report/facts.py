@@ -10,7 +10,7 @@ from jaxtyping import Float
 from lignite.views.attributes import options
 from lignite.views.explanation.facts import Piece, Ranked, pieces, share_text, strongest
 from lignite.views.labels import format_share, limit_of, model_title, visible_token
-from lignite.wording import counted, one_line, shorten
+from lignite.wording import counted, listed, one_line, shorten
 
 SURE = ((0.95, "it is nearly certain"), (0.8, "it is fairly sure"), (0.6, "it leans that way"))
 """What a probability of at least so much is called."""
@@ -134,7 +134,7 @@ def evidence(report: xr.Dataset) -> str:
         found = spoken(report, "for" if sign > 0 else "against")
         named = list(dict.fromkeys(each.token for each in found if each.share >= MODERATE))[:3]
         if named:
-            told.append(f"{title} speak{'s' if len(named) == 1 else ''} {_listed(named)}")
+            told.append(f"{title} speak{'s' if len(named) == 1 else ''} {listed(named)}")
         elif found:
             told.append(f"nothing speaks more than weakly {title}")
     joined = "; ".join(told)
@@ -226,7 +226,7 @@ def _change(report: xr.Dataset, at: int) -> Change:
     elif image:
         done = f"with {counted(len(words), 'patch')} covered"
     elif len(words) <= NAMED:
-        done = f"without {_listed([f'“{word}”' for word in words])}"
+        done = f"without {listed([f'“{word}”' for word in words])}"
     else:
         done = f"without {len(words)} words"
     before = [] if image else [
@@ -260,7 +260,7 @@ def unchanged(report: xr.Dataset) -> str:
     if not len(gone):
         return f"No {noun_of(report, 1)} could be taken out."
     if len(gone) <= NAMED and "row" not in report.coords:
-        taken = f"without {_listed([f'“{name_of(report, int(at))}”' for at in gone])}"
+        taken = f"without {listed([f'“{name_of(report, int(at))}”' for at in gone])}"
     else:
         taken = f"without {'' if len(gone) == 1 else 'any of '}the {counted(len(gone), noun_of(report, 1))} for it"
     known = f": it still gives {decision_of(report)} {format_share(left)}" if np.isfinite(left) else ""
@@ -310,10 +310,6 @@ def settings(report: xr.Dataset) -> dict[str, str]:
 def title_of(report: xr.Dataset) -> str:
     """The question that a report answers."""
     return shorten(f"Why does the model say {decision_of(report)}?", 100)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
 
 
 def relevance_of(report: xr.Dataset) -> Float[np.ndarray, " token"]:
