@@ -30,7 +30,12 @@ ROWS = [
     }
     for number in range(12)
 ]
-VERBS = {"explain": {"method": "gradient-x-input", "shard": 2}, "flow": {"maps": "whole", "layers": [0], "shard": 2}}
+VERBS = {
+    "explain": {"method": "gradient-x-input", "shard": 2},
+    "flow": {"maps": "whole", "layers": [0], "shard": 2},
+    "evaluate": {"methods": "saliency", "metrics": "sufficiency", "fills": "mask", "shard": 2},
+}
+TABLE = {"explain": "tokens", "flow": "flows", "evaluate": "scores"}
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +98,11 @@ def goes_on(verb, corpus, model, out, clean, monkeypatch):
     assert content(out) == clean
 
 
-@pytest.mark.parametrize("seed", mostly_wide(list(range(10)), [0, 1]))
+@pytest.mark.parametrize("seed", mostly_wide(list(range(30)), [0, 2]))
 def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_bytes(model, clean, tmp_path, monkeypatch, seed):
     """Kill -9, at a random moment after work was finished in the journal."""
     corpus, ends = clean
-    verb, chance = ("explain", "flow")[seed % 2], random.Random(seed)
+    verb, chance = tuple(VERBS)[seed % 3], random.Random(seed)
     after, moment = chance.randrange(1, 5), chance.uniform(0, 0.05)
     process = begun(verb, corpus, model, tmp_path / "out")
 
@@ -158,7 +163,7 @@ def test_a_damaged_shard_is_computed_again_with_a_word(model, clean, tmp_path, m
     corpus, ends = clean
     out = tmp_path / "out"
     begun(verb, corpus, model, out).join()
-    path = sorted(out.glob(f"{'tokens' if verb == 'explain' else 'flows'}/*"))[1]
+    path = sorted(out.glob(f"{TABLE[verb]}/*"))[1]
     whole = path.read_bytes()
     if harm == "gone":
         path.unlink()

@@ -1,7 +1,7 @@
 """What is asked of every row of a corpus, and into which files it goes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -10,24 +10,26 @@ import xarray as xr
 from lignite.api.explain import OWN, explain
 from lignite.api.flow import flow
 from lignite.api.flow_options import FlowOptions
+from lignite.api.run_options import RowOptions
 from lignite.api.windows import check_windows
+from lignite.data.corpus import Entry
 from lignite.errors import OptionError
 from lignite.methods import Method
 from lignite.methods.options import choose, record
 from lignite.models.load import Model
-from lignite.options import gather
+from lignite.options import gather, options_of
+from lignite.results.certificate import certificates
 from lignite.results.folder import FLOWS
 from lignite.results.parquet import EXAMPLES, TOKENS, Explained, write_tables
 from lignite.results.zarr import ENDING, write_store
 from lignite.targets.objective import Wanted, as_target
 
 
+@dataclass(frozen=True, kw_only=True)
 class Request(ABC):
-    """What is asked of every row."""
+    """What is asked of every row, and of which."""
 
     verb: ClassVar[str]
-    together: ClassVar[int]
-    """Rows that the model is given at once."""
     characters: ClassVar[int]
     """Of the texts in one shard, at most: the room that what comes of them takes in memory."""
     folders: ClassVar[tuple[str, ...]]
@@ -35,25 +37,45 @@ class Request(ABC):
     failures: ClassVar[str]
     """Where the reason of a row without a result is found."""
 
+    rows: Any
+    """Which rows: `RowOptions`, or options that name them as those do."""
+
+    @property
+    @abstractmethod
+    def together(self) -> int:
+        """Rows that the model is given at once."""
+
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """The whole request, as a manifest keeps it."""
 
-    @abstractmethod
-    def compute(self, model: Model, inputs: Sequence[Any]) -> list[xr.Dataset]:
-        """A result for each input."""
+    def settle(self, model: Model, entries: list[Entry]) -> tuple["Request", list[Entry]]:
+        """The request with all that has to be known of model and corpus before any row, and the rows that it is for."""
+        return self, entries
 
     @abstractmethod
-    def files(self, name: str, some: Sequence[Explained], like: xr.Dataset) -> dict[str, bytes]:
+    def compute(self, model: Model, entries: Sequence[Entry]) -> Sequence[Any]:
+        """A result for each row, an error in the place of one that has none; raised where rows are not told apart."""
+
+    def misses(self, result: Any) -> bool:
+        """Whether a result misses more than its tolerance."""
+        return not all(each.kept for each in certificates(result))
+
+    @abstractmethod
+    def files(self, name: str, some: Sequence[Explained], like: Any) -> dict[str, bytes]:
         """What a shard of this name writes, by file; `like` is the result of another row."""
 
 
-@dataclass(frozen=True)
+def read_row_options(options: dict[str, Any]) -> RowOptions:
+    """Which rows are asked about; their options are taken from the others."""
+    return RowOptions(**{name: options.pop(name) for name in list(options) if name in options_of(RowOptions)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplainRequest(Request):
     """Explain every row, as `lignite.explain` does."""
 
     verb: ClassVar[str] = "explain"
-    together: ClassVar[int] = 64
     characters: ClassVar[int] = 65_536
     folders: ClassVar[tuple[str, ...]] = (EXAMPLES, TOKENS)
     failures: ClassVar[str] = "the column failure of examples"
@@ -74,6 +96,7 @@ class ExplainRequest(Request):
         **options: Any,
     ) -> "ExplainRequest":
         """The request that `lignite.explain` would take with these arguments."""
+        rows = read_row_options(options)
         chosen = choose(method, options, beside=OWN)
         if window is not None or overlap is not None:
             check_windows(window, overlap)
@@ -83,28 +106,36 @@ class ExplainRequest(Request):
             target = as_target(target)
             if target.steps is not None:
                 raise OptionError("steps= gives several results for one row; explain a continuation with explain().")
-        return cls(chosen, target, window, overlap)
+        return cls(rows=rows, method=chosen, target=target, window=window, overlap=overlap)
+
+    @property
+    def together(self) -> int:
+        return 64
 
     def record(self) -> dict[str, Any]:
         target = None if self.target is None else asdict(as_target(self.target))
         return record(self.method) | {"target": target, "window": self.window, "overlap": self.overlap}
 
-    def compute(self, model: Model, inputs: Sequence[Any]) -> list[xr.Dataset]:
-        results: list[xr.Dataset] = explain(
-            model, list(inputs), target=self.target, method=self.method, window=self.window, overlap=self.overlap
+    def compute(self, model: Model, entries: Sequence[Entry]) -> Sequence[Any]:
+        results: Sequence[xr.Dataset] = explain(
+            model,
+            [entry.input for entry in entries],
+            target=self.target,
+            method=self.method,
+            window=self.window,
+            overlap=self.overlap,
         )
         return results
 
-    def files(self, name: str, some: Sequence[Explained], like: xr.Dataset) -> dict[str, bytes]:
+    def files(self, name: str, some: Sequence[Explained], like: Any) -> dict[str, bytes]:
         return {f"{table}/{name}.parquet": content for table, content in write_tables(some, like).items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlowRequest(Request):
     """The flow of every row, as `lignite.flow` finds it."""
 
     verb: ClassVar[str] = "flow"
-    together: ClassVar[int] = 1  # they are computed one by one in any case
     characters: ClassVar[int] = 8_192
     folders: ClassVar[tuple[str, ...]] = (FLOWS,)
     failures: ClassVar[str] = "the attribute failures of the tree"
@@ -114,24 +145,25 @@ class FlowRequest(Request):
     @classmethod
     def of(cls, *, request: FlowOptions | None = None, **options: Any) -> "FlowRequest":
         """The request that `lignite.flow` would take with these arguments."""
+        rows = read_row_options(options)
         chosen = gather("run('flow')", FlowOptions, request, options)
         if not isinstance(chosen.baseline, str):
             raise OptionError("baseline is a tensor, which no manifest can hold: name one.")
-        return cls(chosen)
+        return cls(rows=rows, options=chosen)
+
+    @property
+    def together(self) -> int:
+        return 1  # they are computed one by one in any case
 
     def record(self) -> dict[str, Any]:
         return self.options.values()
 
-    def compute(self, model: Model, inputs: Sequence[Any]) -> list[xr.Dataset]:
-        results: list[xr.Dataset] = flow(model, list(inputs), request=self.options)
+    def compute(self, model: Model, entries: Sequence[Entry]) -> Sequence[Any]:
+        results: Sequence[xr.Dataset] = flow(model, [entry.input for entry in entries], request=self.options)
         return results
 
-    def files(self, name: str, some: Sequence[Explained], like: xr.Dataset) -> dict[str, bytes]:
+    def files(self, name: str, some: Sequence[Explained], like: Any) -> dict[str, bytes]:
         flows = {f"{one.number:08d}": one.result for one in some if one.result is not None}
         failed = {f"{one.number:08d}": one.failure for one in some if one.result is None}
         ids = {f"{one.number:08d}": one.id for one in some}
         return {f"{FLOWS}/{name}{ENDING}": write_store(flows, {"ids": ids, "failures": failed})}
-
-
-REQUESTS: Mapping[str, Any] = {request.verb: request.of for request in (ExplainRequest, FlowRequest)}
-"""What makes a request of each verb from the options that are given with it."""

@@ -1,19 +1,23 @@
-"""Run: explanations or flows of a whole corpus, kept shard by shard in a folder."""
+"""Run: explanations, flows or an evaluation of a whole corpus, kept shard by shard in a folder."""
 
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lignite.api.requests import REQUESTS, Request
-from lignite.api.run_options import RunOptions
+from lignite.api.requests import ExplainRequest, FlowRequest, Request
+from lignite.api.run_evaluate import EvaluateRequest
+from lignite.api.run_options import RowOptions, RunOptions
 from lignite.api.run_teller import Say, Teller
-from lignite.api.shards import Job, Shard, Source, probed
+from lignite.api.shards import Job, Shard, Source, forget, probed, take
 from lignite.api.units import hash_weights
 from lignite.calls import Progress, public
+from lignite.data.columns import OF_IMAGES, OF_TEXTS
 from lignite.data.corpus import Entry, digest_of, read_entries, shards_of
 from lignite.errors import FileError, GapWarning, warn
 from lignite.files import write_whole
@@ -30,10 +34,17 @@ LOG = "log.jsonl"
 """Where times are kept, apart from all that is the same in every run."""
 
 
+REQUESTS: Mapping[str, Any] = {
+    request.verb: request.of
+    for request in (ExplainRequest, FlowRequest, EvaluateRequest)  # type: ignore[attr-defined]
+}
+"""What makes a request of each verb from the options that are given with it."""
+
+
 @public
-@with_options({name: (each, each.help) for name, each in options_of(RunOptions).items()})
+@with_options({name: (each, each.help) for kind in (RowOptions, RunOptions) for name, each in options_of(kind).items()})
 def run(
-    verb: Literal["explain", "flow"],
+    verb: Literal["explain", "flow", "evaluate"],
     *,
     data: Any,
     model: Any,
@@ -44,7 +55,7 @@ def run(
     say: Say | None = None,
     **options: Any,
 ) -> Any:
-    """Explain every row of a corpus, or find its flow, and keep each shard of it in a folder as soon as it is finished.
+    """Explain every row of a corpus, find its flow, or evaluate methods on it; keep what is finished in a folder.
 
     A run that was stopped, however, goes on from there when it is started again, and ends with the same bytes in every
     file; the number of workers leaves no trace either. A row that fails is kept with its reason.
@@ -52,7 +63,7 @@ def run(
     Parameters
     ----------
     verb
-        What is done with every row: ``"explain"`` or ``"flow"``.
+        What is done with every row: ``"explain"``, ``"flow"`` or ``"evaluate"``.
     data
         A path to JSON lines, JSON, CSV, TSV (each also as .gz), Parquet, CoNLL-U, trees in brackets or plain text; a
         folder of images or one that `datasets` saved; a DataFrame, a `datasets.Dataset`, or a list.
@@ -71,11 +82,12 @@ def run(
     say
         Called with a line on what is planned, and on rows that are slow.
     **options
-        Those below, and those of the verb as `lignite.explain` or `lignite.flow` take them.
+        Those below, and those of the verb as `lignite.explain`, `lignite.flow` or `lignite.evaluate` take them.
 
     Returns
     -------
-    What `lignite.open` gives of the folder: a list of explanations with tables of them all, or a tree of flows.
+    What `lignite.open` gives of the folder: a list of explanations with tables of them all, a tree of flows, or an
+    evaluation.
 
     Raises
     ------
@@ -95,8 +107,9 @@ def run(
     source = Source.of(model, loading, asked.workers)
     loaded = source.read()
     images = reads_images(loaded.network)
-    asked.check_kind(loaded.name, images=images)
-    entries = read_entries(data, asked, images=images, limit=asked.limit, seed=asked.seed)
+    request.rows.check_kind(loaded.name, images=images)
+    entries = read_entries(data, request.rows, images=images, limit=request.rows.limit, seed=request.rows.seed)
+    request, entries = request.settle(loaded, entries)
     budget = usual_budget(loaded.device) if memory is None else memory
     manifest = _manifest(loaded, data, entries, asked, request, budget)
     given = Source("", given=loaded)
@@ -110,16 +123,17 @@ def run(
     shards = shards_of(entries, asked.shard, request.characters)
     units = [_unit(job, number, shard) for number, shard in enumerate(shards)]
     folder = _make_folder(Path(out), request)
-    with Journal(folder / JOURNAL, {name: manifest[name] for name in manifest if name not in _FREE}) as journal:
+    settings = {name: manifest[name] for name in manifest if name not in _FREE}
+    with Journal(folder / JOURNAL, settings) as journal, _taken(replace(job, source=given)) as here:
         _write_json(folder / MANIFEST, {**manifest, "shards": len(shards)})
         waiting = [unit for unit in units if unit.keys[0] not in journal.finished]
         workers = min(asked.workers, max(1, len(waiting)))
         teller = Teller(folder / LOG, say, waiting, workers)
         teller.plan(len(entries), len(units))
         if waiting:
-            probed(replace(job, source=given))
+            probed(here)
             teller.begin()
-        run_units(units, journal, progress, workers=workers, tell=teller.tell)
+        run_units(units, journal, progress, workers=workers, begin=partial(take, job), tell=teller.tell)
         keys = [key for unit in units for key in unit.keys]
         journal.settle(keys)
         summary = _summary([journal.finished[key] for key in keys])
@@ -138,7 +152,7 @@ _FREE = ("format", "version", "source", "name", "revision", "shards")
 def _manifest(
     model: Model, data: Any, entries: list[Entry], asked: RunOptions, request: Request, memory: int | float | str
 ) -> dict[str, Any]:
-    named = isinstance(data, str | os.PathLike)
+    named, rows = isinstance(data, str | os.PathLike), request.rows
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -153,9 +167,9 @@ def _manifest(
         "source": str(data) if named else type(data).__name__,
         "file": file_digest(Path(data)) if named and Path(data).is_file() else None,
         "data": digest_of(entries),
-        "columns": {name: getattr(asked, name) for name in ("text", "pair", "image")},
-        "limit": asked.limit,
-        "seed": asked.seed,
+        "columns": {name: getattr(rows, name) for name in (*OF_TEXTS, *OF_IMAGES) if hasattr(rows, name)},
+        "limit": rows.limit,
+        "seed": rows.seed,
         "shard": asked.shard,
         "rows": len(entries),
         "versions": versions("xarray", "numpy"),
@@ -177,9 +191,18 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(errors="backslashreplace"))
 
 
+@contextmanager
+def _taken(job: Job) -> Iterator[Job]:
+    take(job)
+    try:
+        yield job
+    finally:
+        forget(job)
+
+
 def _unit(job: Job, number: int, shard: list[Entry]) -> Unit:
     name = f"{number:06d}"
-    return Unit((name,), Shard(job, name, tuple(shard)), size=len(shard))
+    return Unit((name,), Shard(job.id, name, tuple(shard)), size=len(shard))
 
 
 def _summary(pieces: list[dict[str, Any]]) -> dict[str, int]:

@@ -10,14 +10,12 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-import xarray as xr
 
 from lignite.api.requests import Request
 from lignite.data.corpus import Entry
 from lignite.errors import InputError, LigniteError, LigniteWarning, ModelError, OptionError
 from lignite.memory import budget_held
 from lignite.models.load import Model, as_model, load
-from lignite.results.certificate import certificates
 from lignite.results.parquet import Explained
 from lignite.runs.unit import FILES, Done, Tick
 from lignite.wording import one_line, shorten
@@ -89,7 +87,7 @@ class Timing:
     longest: str
 
 
-def probe(job: Job) -> xr.Dataset:
+def probe(job: Job) -> Any:
     """The result of the first row that has one; the model has then been asked the same first, in every process.
 
     Raises
@@ -103,7 +101,10 @@ def probe(job: Job) -> xr.Dataset:
     with _alone(job):
         for entry in job.first:
             try:
-                return job.request.compute(model, [entry.input])[0]
+                found = job.request.compute(model, [entry])[0]
+                if not isinstance(found, Exception):
+                    return found
+                raise found
             except (OptionError, ModelError):
                 raise
             except Exception as error:  # whatever a row leads to; another one may be better
@@ -111,23 +112,34 @@ def probe(job: Job) -> xr.Dataset:
     raise InputError(f"none of the first {len(job.first)} rows has a result; the first: {failures[0]}")
 
 
-_probes: dict[str, xr.Dataset] = {}
-"""Of the job that this process works for, by what tells it from others."""
+_taken: dict[str, Job] = {}
+_probes: dict[str, Any] = {}
+"""Of the jobs that this process works for, by what tells one from others: the job, and the result of its first row."""
 
 
-def probed(job: Job) -> xr.Dataset:
+def take(job: Job) -> None:
+    """Let this process know a job: shards name theirs, and do not carry it."""
+    _taken[job.id] = job
+
+
+def forget(job: Job) -> None:
+    """Let go of a job, and of its model."""
+    _taken.pop(job.id, None)
+    _probes.pop(job.id, None)
+
+
+def probed(job: Job) -> Any:
     """What `probe` found, once by each process."""
     if job.id not in _probes:
-        _probes.clear()
         _probes[job.id] = probe(job)
     return _probes[job.id]
 
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """Some rows of a corpus, computed when it is called."""
+    """Some rows of a corpus, computed when it is called, by a process that has taken the job of this id."""
 
-    job: Job
+    job: str
     name: str
     entries: tuple[Entry, ...]
 
@@ -135,13 +147,12 @@ class Shard:
         """Compute all rows; one that fails has its reason, and brings no other down."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LigniteWarning)  # what a row misses is kept with it
-            like, model = probed(self.job), self.job.source.load()
-            with _alone(self.job):
-                found, timings = self._compute(model, tick)
-        files = self.job.request.files(self.name, found, like)
-        missed = sum(
-            one.result is not None and not all(each.kept for each in certificates(one.result)) for one in found
-        )
+            job = _taken[self.job]
+            like, model = probed(job), job.source.load()
+            with _alone(job):
+                found, timings = self._compute(job.request, model, tick)
+        files = job.request.files(self.name, found, like)
+        missed = sum(one.result is not None and job.request.misses(one.result) for one in found)
         piece = {
             FILES: {name: sha256(content).hexdigest() for name, content in files.items()},
             "rows": len(found),
@@ -150,14 +161,14 @@ class Shard:
         }
         return Done({self.name: piece}, tuple(timings), files)
 
-    def _compute(self, model: Model, tick: Tick) -> tuple[list[Explained], list[Timing]]:
+    def _compute(self, request: Request, model: Model, tick: Tick) -> tuple[list[Explained], list[Timing]]:
         found = {entry.number: _failed(entry, entry.failure) for entry in self.entries if entry.input is None}
         tick(len(found))
         timings: list[Timing] = []
         readable = [entry for entry in self.entries if entry.input is not None]
-        for first in range(0, len(readable), self.job.request.together):
-            some = readable[first : first + self.job.request.together]
-            found |= {one.number: one for one in _attempt(self.job.request, model, some, timings)}
+        for first in range(0, len(readable), request.together):
+            some = readable[first : first + request.together]
+            found |= {one.number: one for one in _attempt(request, model, some, timings)}
             tick(len(some))
         return [found[entry.number] for entry in sorted(self.entries, key=lambda entry: entry.number)], timings
 
@@ -166,7 +177,7 @@ def _attempt(request: Request, model: Model, some: Sequence[Entry], timings: lis
     """Results of some rows; where they cannot be had together, each half is tried by itself."""
     start = time.perf_counter()
     try:
-        results = request.compute(model, [entry.input for entry in some])
+        results = request.compute(model, some)
     except Exception as error:  # whatever a row leads to
         if len(some) == 1:
             yield _failed(some[0], _reason(error))
@@ -177,7 +188,10 @@ def _attempt(request: Request, model: Model, some: Sequence[Entry], timings: lis
     longest = max(some, key=lambda entry: len(entry.text))
     timings.append(Timing(len(some), len(longest.text), time.perf_counter() - start, longest.id))
     for entry, result in zip(some, results, strict=True):
-        yield Explained(entry.number, entry.id, entry.text, result)
+        if isinstance(result, Exception):
+            yield _failed(entry, _reason(result))
+        else:
+            yield Explained(entry.number, entry.id, entry.text, result)
 
 
 def _failed(entry: Entry, reason: str) -> Explained:

@@ -3,10 +3,9 @@
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from hashlib import sha256
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,10 @@ from lignite.metrics.tables import Outcome
 from lignite.models.load import Model
 from lignite.results.certificate import largest_gap
 from lignite.runs.unit import Done, Piece, Tick, Unit
-from lignite.targets.objective import Wanted, as_target
+from lignite.targets.objective import as_target
 from lignite.targets.rows import Row
 from lignite.targets.target import Target
-from lignite.version import VERSION, versions
+from lignite.version import VERSION
 
 TOGETHER = 32
 """The most examples in one unit."""
@@ -53,6 +52,7 @@ class Skipped:
 class Gap:
     """An explanation that misses more than its method promises."""
 
+    example: int
     method: str
     missed: Missed
 
@@ -63,32 +63,51 @@ Notes = list[Skipped | Gap]
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all units of an evaluation share."""
+    """What all units of an evaluation share; `about` says how its tables are made."""
 
     model: Model
     subjects: Subjects
     methods: Sequence[Compared | Scored]
     metrics: Sequence[Metric]
     how: Asking
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def units(self) -> list[Unit]:
         """The whole evaluation: a piece for every example and method."""
         return [
             Unit(
                 tuple(method.key(example) for method in self.methods for example in some),
-                partial(_compute, self, some),
+                partial(explain_and_measure, self, some),
             )
             for some in _together(self.subjects.examples, max(1, min(TOGETHER, PIECES_TOGETHER // len(self.methods))))
         ]
 
-    def pieces(self, finished: Mapping[str, Piece]) -> dict[tuple[int, str], Piece]:
-        """Finished pieces by the number of their example and the name of their method."""
+    def outcome(self, finished: Mapping[str, Piece]) -> Outcome:
+        """What was measured, of finished pieces."""
         keys = {
             (example.number, method.name): method.key(example)
             for example in self.subjects.examples
             for method in self.methods
         }
-        return {place: finished[key] for place, key in keys.items() if key in finished}
+        pieces = {place: finished[key] for place, key in keys.items() if key in finished}
+        names = [method.name for method in self.methods]
+        return Outcome(self.subjects.examples, names, self.metrics, self.how, pieces)
+
+    def record(self) -> dict[str, Any]:
+        """What results say of methods and metrics, and of how the model was asked."""
+        how = self.how
+        return {
+            "methods": {row.name: json.loads(row.options) for row in self.methods},
+            "baselines": {row.name: list(row.baselines(self.model)) for row in self.methods},
+            "metrics": {metric.name: {"meaning": metric.meaning, "better": metric.better} for metric in self.metrics},
+            "fills": list(how.fills),
+            "steps": how.steps,
+            "seed": how.seed,
+            "target": target_text(self.subjects),
+            "neutral": list(how.averaged),
+            "draws": how.corpus.draws if how.corpus else 0,
+            **self.about,
+        }
 
     def explainer(self, method: Compared | Scored) -> ExplainRows:
         """What explains other rows as a method does, for metrics that change a text or the model."""
@@ -114,7 +133,7 @@ def _together(examples: Sequence[Example], most: int) -> Iterator[list[Example]]
         yield some
 
 
-def _compute(work: Work, examples: Sequence[Example], missing: Collection[str], tick: Tick) -> Done:
+def explain_and_measure(work: Work, examples: Sequence[Example], missing: Collection[str], tick: Tick) -> Done:
     notes: Notes = []
     posed = [one for example in examples if (one := _pose(work, example, missing, notes)) is not None]
     explained: dict[Compared | Scored, dict[int, Explained]] = {}
@@ -185,7 +204,11 @@ def _explain_together(work: Work, some: Sequence[Posed], method: Compared, notes
         if not np.isfinite(relevance).all():
             raise NotFiniteError("a relevance is NaN or infinite; load the model with dtype='float32'.")
         found[one.example.number] = Explained(relevance, largest_gap(result), seconds)
-    notes.extend(Gap(method.name, each) for result in results for each in missed_in(result))
+    notes.extend(
+        Gap(one.example.number, method.name, each)
+        for one, result in zip(some, results, strict=True)
+        for each in missed_in(result)
+    )
     return found
 
 
@@ -262,47 +285,31 @@ def hash_weights(model: Model) -> str:
 
 def settings_of(work: Work) -> dict[str, Any]:
     """What finished work must have been computed with to be taken over."""
+    return {"model": hash_weights(work.model), "lignite": VERSION, **questions_of(work)}
+
+
+def questions_of(work: Work) -> dict[str, Any]:
+    """What is asked about every explanation, whatever the model."""
     how = work.how
     return {
-        "model": hash_weights(work.model),
-        "lignite": VERSION,
         "metrics": [metric.name for metric in work.metrics],
         "fills": list(how.fills),
         "steps": how.steps,
         "seed": how.seed,
         "evidence": "rationale" if how.by_rationale else "most relevant",
-        "target": "each example's label" if work.subjects.explain_label else _target_text(work.subjects.target),
+        "target": target_text(work.subjects),
         **({"smooth": True} if how.smooth else {}),
         **({"corpus": how.corpus.digest} if how.corpus else {}),
     }
 
 
-def _target_text(target: Wanted) -> str:
+def target_text(subjects: Subjects) -> str:
+    """What is explained of every example, in words."""
+    target = subjects.target
+    if subjects.explain_label:
+        return "each example's label"
     if target is None:
         return "predicted"
     if callable(target) and not isinstance(target, Target):
         return f"function {getattr(target, '__qualname__', repr(target))}"
     return json.dumps(asdict(as_target(target)))
-
-
-def attributes_of(work: Work, outcome: Outcome, settings: Mapping[str, Any], examples: Any) -> dict[str, Any]:
-    """What a result says of model, data, methods and metrics."""
-    model = work.model
-    return {
-        "lignite_version": VERSION,
-        "kind": "evaluate",
-        "model": model.name,
-        "revision": model.revision or "",
-        "model_sha256": settings["model"],
-        "data": str(examples) if isinstance(examples, str | PathLike) else type(examples).__name__,
-        "n_examples": len(outcome.examples),
-        "accuracy": outcome.accuracy,
-        "methods": {row.name: json.loads(row.options) for row in work.methods},
-        "baselines": {row.name: list(row.baselines(model)) for row in work.methods},
-        "metrics": {metric.name: {"meaning": metric.meaning, "better": metric.better} for metric in work.metrics},
-        **{name: settings[name] for name in ("fills", "steps", "seed", "target")},
-        "neutral": list(work.how.averaged),
-        "draws": work.how.corpus.draws if work.how.corpus else 0,
-        "versions": versions("numpy"),
-        "command": "",
-    }

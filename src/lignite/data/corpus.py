@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,15 @@ class Entry:
         What a model is given; None where the row cannot be read.
     failure
         Why it cannot be read.
+    example
+        The row with what people said of it; None where it cannot be read.
     """
 
     number: int
     id: str
     input: Any
     failure: str = ""
+    example: Example | None = None
 
     @property
     def text(self) -> str:
@@ -85,7 +88,8 @@ def _holds_sentences(path: Path) -> bool:
 
 
 def _of_sentence(number: int, sentence: Sentence) -> Entry:
-    return Entry(number, sentence.id, sentence.input)
+    text = sentence.text if sentence.text is not None else " ".join(sentence.words or ())
+    return Entry(number, sentence.id, sentence.input, example=Example(number, sentence.id, text))
 
 
 def _of_row(number: int, placed: Placed, columns: Mapping[str, str], base: Path) -> Entry:
@@ -93,10 +97,12 @@ def _of_row(number: int, placed: Placed, columns: Mapping[str, str], base: Path)
     try:
         if isinstance(row, LigniteError):
             raise row
-        example = row if isinstance(row, Example) else read_example(number, where, row, columns, base)
+        example = (
+            replace(row, number=number) if isinstance(row, Example) else read_example(number, where, row, columns, base)
+        )
     except LigniteError as error:
         return Entry(number, str(row["id"]) if isinstance(row, Mapping) and "id" in row else where, None, str(error))
-    return Entry(number, example.id, example.input)
+    return Entry(number, example.id, example.input, example=example)
 
 
 def digest_of(entries: Sequence[Entry]) -> str:

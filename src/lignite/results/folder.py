@@ -12,6 +12,8 @@ import xarray as xr
 
 from lignite.errors import FileError, InputError
 from lignite.files import parse_json, read_whole
+from lignite.late import find_late
+from lignite.results.evaluation import Evaluation
 from lignite.results.parquet import EXAMPLES, TOKENS, load, read_explanation, types_of
 from lignite.results.zarr import ENDING, open_store
 
@@ -41,9 +43,12 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
-def open_folder(folder: str | os.PathLike[str]) -> "Explanations | xr.DataTree":
+def open_folder(folder: str | os.PathLike[str]) -> "Explanations | Evaluation | xr.DataTree":
     """What the run in a folder has finished, also while it goes on."""
     manifest = read_manifest(folder)
+    if manifest["verb"] == "evaluate":
+        opened: Evaluation = find_late("lignite.api.run_evaluate.open_evaluation")(Path(folder), manifest)
+        return opened
     return open_flows(Path(folder), manifest) if manifest["verb"] == "flow" else Explanations(folder)
 
 

@@ -84,8 +84,8 @@ def write_tables(some: Sequence[Explained], like: xr.Dataset) -> dict[str, bytes
         labels += [name for name in labels_of(result) if name not in labels]
     variables = [Variable(name, kept[name]) for name in EXPLAIN.variables if name in kept]
     return {
-        EXAMPLES: _as_parquet(_examples(some, [each for each in variables if not each.by_token])),
-        TOKENS: _as_parquet(_tokens(some, [each for each in variables if each.by_token], labels)),
+        EXAMPLES: as_parquet(_examples(some, [each for each in variables if not each.by_token])),
+        TOKENS: as_parquet(_tokens(some, [each for each in variables if each.by_token], labels)),
     }
 
 
@@ -93,7 +93,7 @@ Columns = dict[str, tuple[Any, list[Any]]]
 """Type and cells of every column."""
 
 
-def _as_parquet(columns: Columns) -> bytes:
+def as_parquet(columns: Columns) -> bytes:
     arrow = load("pyarrow")
     table = arrow.table({name: arrow.array(cells, kind) for name, (kind, cells) in columns.items()})
     sink = arrow.BufferOutputStream()
@@ -133,7 +133,7 @@ def _examples(some: Sequence[Explained], variables: Sequence[Variable]) -> Colum
 
 def _facts(one: Explained) -> dict[str, Any]:
     """What is asked of an explanation first, as cells of its row."""
-    known = {"example": one.number, "id": _plain(one.id), "text": _plain(one.text), "failure": one.failure or None}
+    known = {"example": one.number, "id": plain(one.id), "text": plain(one.text), "failure": one.failure or None}
     if one.result is None:
         return known
     result, attrs = one.result, one.result.attrs
@@ -154,7 +154,7 @@ def _facts(one: Explained) -> dict[str, Any]:
     }
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """What a row was called, whatever was in it: half of a pair of surrogates has no UTF-8."""
     return text.encode(errors="backslashreplace").decode()
 

@@ -273,13 +273,15 @@ def run(
     progress: Progress | None = None,
     *,
     workers: int = 1,
+    begin: Callable[[], None] | None = None,
     tell: Tell | None = None,
 ) -> list[Any]:
     """Compute what the journal does not hold yet; afterwards it holds every piece that could be computed.
 
     A unit is written whole when it is finished, so that a run that is stopped at any unit, however, goes on to the same
     numbers: what is computed together is computed together again. With several `workers` units are computed in so many
-    processes, whose number leaves no trace in what is kept but the order of its lines.
+    processes, whose number leaves no trace in what is kept but the order of its lines; each of them makes the call
+    `begin` first.
 
     Returns
     -------
@@ -293,7 +295,7 @@ def run(
             waiting.append((unit, missing))
         count.tick(_size_of(unit) - (_left(unit, missing) if missing else 0))
     notes: list[Any] = []
-    with closing(_compute(waiting, count) if workers == 1 else _share(waiting, workers, count)) as computed:
+    with closing(_compute(waiting, count) if workers == 1 else _share(waiting, workers, begin, count)) as computed:
         for unit, done in computed:
             journal.write(done.pieces, done.files)
             notes.extend(done.notes)
@@ -313,9 +315,11 @@ def _compute(waiting: Sequence[Waiting], count: "_Count") -> Generator[tuple[Uni
         count.tick(end - count.done)
 
 
-def _share(waiting: Sequence[Waiting], workers: int, count: "_Count") -> Generator[tuple[Unit, Done]]:
+def _share(
+    waiting: Sequence[Waiting], workers: int, begin: Callable[[], None] | None, count: "_Count"
+) -> Generator[tuple[Unit, Done]]:
     calls = [partial(_untold, unit.compute, missing) for unit, missing in waiting]
-    for place, done in in_processes(calls, workers):
+    for place, done in in_processes(calls, workers, begin):
         yield waiting[place][0], done
         count.tick(_left(*waiting[place]))
 

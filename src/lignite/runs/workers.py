@@ -21,11 +21,13 @@ DEATHS = 3
 """A call that was under way so often when a process died is not tried again."""
 
 
-def in_processes(calls: Sequence[Callable[[], Brought]], workers: int) -> Iterator[tuple[int, Brought]]:
+def in_processes(
+    calls: Sequence[Callable[[], Brought]], workers: int, begin: Callable[[], None] | None = None
+) -> Iterator[tuple[int, Brought]]:
     """What calls bring, each behind its place, as they are finished, computed in so many processes.
 
-    Processes begin anew, so that calls must be picklable. When one dies, others take its place and all calls that were
-    under way are made again. No process outlives this one, however it ends.
+    Processes begin anew, each with the call `begin`, so that all calls must be picklable. When one dies, others take
+    its place and all calls that were under way are made again. No process outlives this one, however it ends.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def in_processes(calls: Sequence[Callable[[], Brought]], workers: int) -> Iterat
     left, deaths = list(range(len(calls))), [0] * len(calls)
     while left:
         try:
-            for place, brought in _until_one_dies(calls, left, workers):
+            for place, brought in _until_one_dies(calls, left, workers, begin):
                 left.remove(place)
                 yield place, brought
         except _Died as died:
@@ -59,10 +61,10 @@ class _Died(Exception):
 
 
 def _until_one_dies(
-    calls: Sequence[Callable[[], Brought]], places: Sequence[int], workers: int
+    calls: Sequence[Callable[[], Brought]], places: Sequence[int], workers: int, begin: Callable[[], None] | None
 ) -> Iterator[tuple[int, Brought]]:
     waiting, under_way = iter(list(places)), dict[Future[Brought], int]()
-    pool = ProcessPoolExecutor(min(workers, len(places)), get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(min(workers, len(places)), get_context("spawn"), initializer=_begin, initargs=(begin,))
     try:
         while True:
             while len(under_way) < workers * WAITING and (place := next(waiting, None)) is not None:
@@ -80,10 +82,12 @@ def _until_one_dies(
         pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
+def _begin(begin: Callable[[], None] | None) -> None:
     """An interruption is for the first process to answer, and its end is everybody's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin()
 
 
 def _end_with_parent() -> None:

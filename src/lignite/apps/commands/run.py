@@ -1,4 +1,4 @@
-"""`lignite run`: the explanations or flows of a whole corpus, kept in a folder shard by shard."""
+"""`lignite run`: explanations, flows or an evaluation of a whole corpus, kept in a folder shard by shard."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from lignite.api.evaluate_options import EvaluateOptions
 from lignite.api.flow_options import FlowOptions
-from lignite.api.run_options import RunOptions
+from lignite.api.run_options import RowOptions, RunOptions
 from lignite.apps.commands.explain import MethodName, Overlap, Window
 from lignite.apps.shared import BUNDLED, SHOWN, Loading, ModelName, Quiet, takes
 from lignite.apps.terminal import Listening, Terminal, complain, short_warnings
@@ -22,6 +23,8 @@ EXAMPLES = """[bold]Examples[/bold]
   lignite run explain --data reviews.csv --text review --method "ca-lig:path=layer" --workers 4 -o reviews
 
   lignite run flow --data dev.conllu --limit 100 --maps whole -o flows
+
+  lignite run evaluate --data reviews.jsonl --label label --methods "ca-lig,ig,occlusion" -o measured
 
   lignite view reviews -o reviews.html"""
 
@@ -57,35 +60,50 @@ def _run() -> None:
 
 
 @app.command(epilog=EXAMPLES)
-@takes("rows", RunOptions)
+@takes("rows", RowOptions)
+@takes("division", RunOptions)
 @takes("asked", Target)
 @takes("loading", Loading)
 def explain(
-    *, data: Data, rows: RunOptions, asked: Target, method: MethodName = "relevance-flow", window: Window = None,
-    overlap: Overlap = None, memory: Memory = None, model: ModelName = BUNDLED, loading: Loading, output: Folder,
-    quiet: Quiet = False,
+    *, data: Data, rows: RowOptions, division: RunOptions, asked: Target, method: MethodName = "relevance-flow",
+    window: Window = None, overlap: Overlap = None, memory: Memory = None, model: ModelName = BUNDLED,
+    loading: Loading, output: Folder, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Explain every row of a corpus: two tables in Parquet, one of examples and one of tokens."""
     wanted = {} if asked == Target() else {"target": asked}
-    options = {**wanted, "method": method, "window": window, "overlap": overlap}
-    _run_all("explain", data, rows, options, memory, model, loading, output, quiet=quiet)
+    options = {**wanted, "method": method, "window": window, "overlap": overlap, **rows.values(), **division.values()}
+    _run_all("explain", data, options, memory, model, loading, output, quiet=quiet)
 
 
 @app.command(epilog=EXAMPLES)
-@takes("rows", RunOptions)
+@takes("rows", RowOptions)
+@takes("division", RunOptions)
 @takes("options", FlowOptions)
 @takes("loading", Loading)
 def flow(
-    *, data: Data, rows: RunOptions, options: FlowOptions, memory: Memory = None, model: ModelName = BUNDLED,
-    loading: Loading, output: Folder, quiet: Quiet = False,
+    *, data: Data, rows: RowOptions, division: RunOptions, options: FlowOptions, memory: Memory = None,
+    model: ModelName = BUNDLED, loading: Loading, output: Folder, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Find the flow of every row of a corpus: a Zarr store, with a group for each."""
-    _run_all("flow", data, rows, {"request": options}, memory, model, loading, output, quiet=quiet)
+    asked = {"request": options, **rows.values(), **division.values()}
+    _run_all("flow", data, asked, memory, model, loading, output, quiet=quiet)
+
+
+@app.command(epilog=EXAMPLES)
+@takes("division", RunOptions)
+@takes("options", EvaluateOptions)
+@takes("loading", Loading)
+def evaluate(
+    *, data: Data, division: RunOptions, options: EvaluateOptions, memory: Memory = None, model: ModelName = BUNDLED,
+    loading: Loading, output: Folder, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure how far explanations by several methods hold, row by row: tables in Parquet of all that was measured."""
+    _run_all("evaluate", data, {"request": options, **division.values()}, memory, model, loading, output, quiet=quiet)
 
 
 def _run_all(
-    verb: Any, data: str, rows: RunOptions, options: dict[str, Any], memory: str | None, model: str, loading: Loading,
-    output: Path, *, quiet: bool,
+    verb: Any, data: str, options: dict[str, Any], memory: str | None, model: str, loading: Loading, output: Path, *,
+    quiet: bool,
 ) -> None:  # fmt: skip
     terminal = Terminal(quiet=quiet)
     with (
@@ -97,7 +115,7 @@ def _run_all(
 
         run(
             verb, data=data, model=model, out=output, loading=loading.values(), memory=memory, progress=progress,
-            say=terminal.note, **rows.values(), **options,
+            say=terminal.note, **options,
         )  # fmt: skip
     terminal.note(f"wrote {output}; look at it with lignite view {output}")
 

@@ -4,11 +4,12 @@ import tempfile
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lignite.apps.arguments import parse_numbers
+from lignite.apps.commands.evaluate import ENDINGS as EVALUATED
 from lignite.apps.commands.flow import check_head, choose_map
 from lignite.apps.outputs import PAGES, Look, check_outputs, deliver, planned, write
 from lignite.apps.shared import SHOWN, ExplanationLook, FlowLook, Outputs, Quiet, TokenLook, Top, takes
@@ -94,10 +95,14 @@ def view(
 
 def _view_corpus(files: Sequence[Path], outputs: Sequence[Path], *, quiet: bool) -> None:
     """Sum up the folder of a run, as findings and as a page."""
+    from lignite.results.folder import read_manifest
     from lignite.views.corpus.page import report_corpus, write_corpus_page
 
     if len(files) > 1:
         raise OptionError("a folder of a run is looked at by itself; name it alone.")
+    if read_manifest(files[0])["verb"] == "evaluate":
+        _view_evaluation(files[0], outputs, quiet=quiet)
+        return
     check_outputs(outputs, PAGES, PAGES[:1])
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
@@ -108,6 +113,23 @@ def _view_corpus(files: Sequence[Path], outputs: Sequence[Path], *, quiet: bool)
             terminal.note(f"wrote {path}")
         for line in (report.question, *(f"- {finding}" for finding in report.findings)):
             terminal.out.print(one_line(line), markup=False, soft_wrap=True)
+
+
+def _view_evaluation(folder: Path, outputs: Sequence[Path], *, quiet: bool) -> None:
+    """Show what was measured of a corpus as `lignite evaluate` shows it."""
+    from lignite.results.folder import open_folder
+    from lignite.views.evaluation.terminal import print_evaluation
+
+    check_outputs(outputs, EVALUATED, EVALUATED)
+    terminal = Terminal(quiet=quiet)
+    with short_warnings(quiet=quiet):
+        with terminal.working(f"summing up {folder}"):
+            result: Any = open_folder(folder)
+        for path in outputs:
+            result.save(path)
+            terminal.note(f"wrote {path}")
+        if not quiet:
+            print_evaluation(result, console=terminal.out)
 
 
 def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs: Sequence[Path], look: Look) -> None:
