@@ -14,8 +14,9 @@ from lignite.metrics.readings.alignment import AlignedRow, align
 from lignite.metrics.readings.comparison import How, compare_explanations
 from lignite.metrics.readings.flow_comparison import compare_flows
 from lignite.metrics.readings.sides import differing, name_sides, settings_of, shared
+from lignite.results.classes import each_class, is_of_classes
 from lignite.results.io import open as open_result
-from lignite.results.schema import EXPLAIN, FLOW, layout_of, validate
+from lignite.results.schema import CLASSES, EXPLAIN, FLOW, layout_of, validate
 from lignite.version import VERSION
 
 SAVED = (".nc", ".json")
@@ -43,7 +44,8 @@ def compare(
     ----------
     results
         Two or more sides, each a Dataset, the name of a saved one, or a list or folder of them (a text each); or one
-        list of single results. Of several settings asked about several texts, the settings are the sides.
+        list of single results. Of several settings asked about several texts, the settings are the sides; of one
+        explanation of several classes, its classes.
     names
         What the sides are called; by default by what differs between their settings, or between their texts.
     reference
@@ -105,7 +107,7 @@ def compare(
 
 def _read(results: Sequence[Any]) -> tuple[Sides, list[str]]:
     """The sides, each a list of results, and what their files are called."""
-    given = list(results[0]) if len(results) == 1 and _is_list(results[0]) else list(results)
+    given = _of_classes(results) or (list(results[0]) if len(results) == 1 and _is_list(results[0]) else list(results))
     sides, stems = [], []
     for one in given:
         sides.append(_side(one))
@@ -115,6 +117,16 @@ def _read(results: Sequence[Any]) -> tuple[Sides, list[str]]:
     if len(sides) < 2:
         raise InputError(f"{len(sides)} result{'s are' if not sides else ' is'} nothing to compare: give at least two.")
     return sides, stems
+
+
+def _of_classes(results: Sequence[Any]) -> list[xr.Dataset]:
+    """The classes of a single result of several, which are its sides."""
+    if len(results) != 1:
+        return []
+    (one,) = [
+        open_result(each) if isinstance(each, str | PathLike) and Path(each).is_file() else each for each in results
+    ]
+    return each_class([one]) if isinstance(one, xr.Dataset) and is_of_classes(one) else []
 
 
 def _is_list(given: Any) -> bool:
@@ -173,6 +185,8 @@ def _kind(examples: Sides) -> str:
     if len(kinds) > 1:
         raise GridError(f"{' and '.join(kinds)} have nothing in common: compare results of one kind.")
     ((noun, kind),) = kinds.items()
+    if kind == CLASSES.kind:
+        raise InputError(f"{noun} has classes to compare by itself; of several give one of by_class() each.")
     if kind not in (EXPLAIN.kind, FLOW.kind):
         raise InputError(f"{noun} is no result of its own: compare the results that it was made of.")
     return str(kind)

@@ -8,19 +8,21 @@ from lignite.api.gaps import Missed, gap_message, missed_in
 from lignite.api.windows import check_windows, explain_windows
 from lignite.blocks.replay import HALF
 from lignite.calls import Progress, public
-from lignite.errors import GapWarning, warn
+from lignite.errors import GapWarning, OptionError, warn
 from lignite.inputs.encode import gives_several, is_list
 from lignite.methods import Method
 from lignite.methods.options import choose, known_options
-from lignite.methods.scoring.rows import explain_all
+from lignite.methods.scoring.rows import explain_all, explain_classes
 from lignite.models.hold import at_rest
 from lignite.models.load import Model, as_model
 from lignite.options import with_options
+from lignite.results.classes import each_class
 from lignite.targets.ask import ask
+from lignite.targets.classes import Targets, ask_classes
 from lignite.targets.objective import Wanted
 from lignite.targets.target import Target
 
-OWN = ("target", "method", "window", "overlap", "memory", "progress")
+OWN = ("target", "targets", "method", "window", "overlap", "memory", "progress")
 """What `explain` takes beside the options of methods."""
 
 
@@ -31,6 +33,7 @@ def explain(
     inputs: Any,
     *,
     target: Wanted = None,
+    targets: Targets | None = None,
     method: str | Method = "relevance-flow",
     window: int | None = None,
     overlap: int | None = None,
@@ -53,6 +56,10 @@ def explain(
         What is explained: a class by name or number (for language models a token), a pair of them for the difference of
         their logits, a `lignite.Target`, or a function of the model's output that returns one number per input. By
         default what the model predicts.
+    targets
+        Several at once, in one result with the axis ``explained``: every class (``"all"``), or so many of the most
+        probable classes or tokens. `target` then says no more than where the model is asked. What the classes share is
+        computed once: scores are those of one call per class, which takes longer.
     method
         A name, a name with options such as ``"ca-lig:path=layer,tol=0.01"``, or one of the classes of
         `lignite.methods`, such as ``lignite.methods.CaLig(path="layer")``.
@@ -97,12 +104,17 @@ def explain(
     chosen = choose(method, options, beside=OWN)
     model = as_model(model)
     with at_rest(model.network):
-        if window is None and overlap is None:
+        if targets is not None:
+            if (window, overlap) != (None, None):
+                raise OptionError("targets= explains whole texts; with window=, explain one class at a time (target=).")
+            groups = ask_classes(model, inputs, target, targets, twice=model.dtype in HALF)
+            results = explain_classes(model, groups, chosen, memory=memory, progress=progress)
+        elif window is None and overlap is None:
             rows = ask(model, inputs, target, twice=model.dtype in HALF)  # others are asked again by their method
             results = explain_all(model, rows, chosen, memory=memory, progress=progress)
         else:
             results = _explain_texts(model, inputs, target, chosen, check_windows(window, overlap), memory, progress)
-    missed: list[Missed] = [each for result in results for each in missed_in(result)]
+    missed: list[Missed] = [each for result in each_class(results) for each in missed_in(result)]
     if missed:
         warn(gap_message(missed, chosen), GapWarning)
     several = gives_several(model, inputs) or (isinstance(target, Target) and target.steps is not None)

@@ -96,6 +96,8 @@ class ExplainRequest(Request):
         **options: Any,
     ) -> "ExplainRequest":
         """The request that `lignite.explain` would take with these arguments."""
+        if options.get("targets") is not None:
+            raise OptionError("targets= gives several explanations for one row; run once for each class (target=).")
         rows = read_row_options(options)
         chosen = choose(method, options, beside=OWN)
         if window is not None or overlap is not None:

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lignite.errors import FileError, InputError, OptionError
 from lignite.files import MOST_BYTES, expanded, is_folder, read_whole
@@ -37,6 +37,21 @@ def parse_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
             raise OptionError(f"--{option} {text!r}: the range {part.strip()!r} is longer than any input.")
         numbers.extend(range(first, last + 1))
     return tuple(dict.fromkeys(numbers))
+
+
+def parse_targets(text: str | None) -> Literal["all"] | int | None:
+    """``all``, or how many.
+
+    Examples
+    --------
+    >>> parse_targets("all"), parse_targets("5"), parse_targets(None)
+    ('all', 5, None)
+    """
+    if text is None or text == "all":
+        return text  # type: ignore[return-value] # narrower than a type checker sees
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise OptionError(f"--targets {text!r} is neither 'all' nor a number; --target names a single one.")
+    return int(text)
 
 
 def read_text() -> str:

@@ -89,6 +89,7 @@ def write(results: Sequence["xr.Dataset"], path: Path, look: Look) -> None:
 
 def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
     """Print a result."""
+    from lignite.results.classes import is_of_classes
     from lignite.results.schema import COMPARISONS, REPORT, is_explanation
 
     if result.attrs.get("kind") == REPORT.kind:
@@ -100,6 +101,12 @@ def show(result: "xr.Dataset", look: Look, console: "Console") -> None:
         from lignite.views.comparison.terminal import print_comparison
 
         print_comparison(result, console=console, k=look.top)
+        return
+    if is_of_classes(result):
+        from lignite.views.explanation.classes import print_classes
+        from lignite.views.explanation.terminal import TOP
+
+        print_classes(result, console=console, k=look.top or TOP, **look.arranged)
         return
     if is_explanation(result):
         from lignite.views.explanation.terminal import TOP, print_explanation
@@ -119,9 +126,10 @@ def deliver(
     look: Look,
 ) -> None:
     """Files first: whoever reads the summary through a pipe may stop reading."""
+    from lignite.results.classes import each_class
     from lignite.results.schema import is_explanation
 
-    explanations = all(is_explanation(result) for result in results)
+    explanations = all(is_explanation(result) for result in each_class(results))
     for path, which in planned(outputs, len(results), explanations=explanations):
         write(results[which], path, look)
         terminal.note(f"wrote {path}")

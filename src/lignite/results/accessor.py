@@ -3,7 +3,7 @@
 Nothing here changes the Dataset it is asked on; what comes back is a new Dataset, an array, a table or a list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal
@@ -15,9 +15,11 @@ import xarray as xr
 from lignite.calls import check_choice, check_count
 from lignite.errors import GridError, OptionError
 from lignite.late import find_late
+from lignite.results.classes import by_class, is_of_classes, join_classes
 from lignite.results.io import save
 from lignite.results.merge import merge_spans, merge_words, token_axes
 from lignite.results.schema import (
+    CLASSES,
     COMPARISONS,
     EXPLAIN,
     FLOW,
@@ -128,7 +130,7 @@ class LigniteAccessor:
         target axis, the row stands for these alone, and its string says so.
         """
         check_choice("reduce", reduce, ("sum", "mean"))
-        return merge_words(self._single(), reduce)
+        return self._each(lambda dataset: merge_words(dataset, reduce))
 
     def merge_spans(self, spans: Sequence[Sequence[int]], *, reduce: Literal["sum", "mean"] = "sum") -> xr.Dataset:
         """Make one token of all tokens of a phrase, given by its first character and the one after its last.
@@ -138,7 +140,15 @@ class LigniteAccessor:
         (the first, where they are equal). All other tokens stay as they are. The attribute `merged_spans` records it.
         """
         check_choice("reduce", reduce, ("sum", "mean"))
-        return merge_spans(self._single(), spans, reduce)
+        return self._each(lambda dataset: merge_spans(dataset, spans, reduce))
+
+    def by_class(self) -> dict[str, xr.Dataset]:
+        """Take several classes (``targets=``) apart: by its name, the explanation of each class alone."""
+        if not is_of_classes(self._valid()):
+            raise OptionError(
+                f"this is {layout_of(self._dataset).noun}, not of several classes: explain with targets=."
+            )
+        return by_class(self._dataset)
 
     def top(
         self,
@@ -204,6 +214,8 @@ class LigniteAccessor:
         when more is shared than the others have. Maps from token to token are not redistributed; the standard errors
         of the old scores say nothing of the new ones and are left out.
         """
+        if is_of_classes(self._valid()):
+            return self._each(lambda one: one.lignite.drop_special(redistribute=redistribute))
         dataset = self._single()
         layout = layout_of(dataset)
         if redistribute:
@@ -237,6 +249,8 @@ class LigniteAccessor:
         details are divided by the same number as their map, so every sum rule survives. Rows that moved nowhere (see
         `STILL`) become zero.
         """
+        if is_of_classes(self._valid()):
+            return self._each(lambda one: one.lignite.normalize(by=by))
         dataset = self._single()
         layout = layout_of(dataset)
         known = ("displacement", "row", "max") if layout.kind == FLOW.kind else ("row", "max")
@@ -341,10 +355,15 @@ class LigniteAccessor:
     def _single(self) -> xr.Dataset:
         """A result of its own; several side by side are asked one by one."""
         dataset = self._valid()
-        if dataset.attrs["kind"] in (*COMPARISONS, REPORT.kind):
-            noun = layout_of(dataset).noun
-            raise OptionError(f"{noun} answers no questions about its tokens: ask the results that it was made of.")
+        if dataset.attrs["kind"] in (*COMPARISONS, REPORT.kind, CLASSES.kind):
+            made = "each of by_class()" if is_of_classes(dataset) else "the results that it was made of"
+            raise OptionError(f"{layout_of(dataset).noun} answers no questions about its tokens: ask {made}.")
         return dataset
+
+    def _each(self, change: Callable[[xr.Dataset], xr.Dataset]) -> xr.Dataset:
+        """Change a result; of several classes each, which stay together."""
+        of = by_class(self._dataset) if is_of_classes(self._valid()) else {}
+        return join_classes(list(map(change, of.values())), list(of)) if of else change(self._single())
 
     def _flow_map(self) -> str:
         """The map that flows through the layers, unless another is asked for."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from lignite.results.classes import by_class, is_of_classes
 from lignite.results.schema import EXPLAIN, layout_of
 from lignite.tolerance import size_among_predictions, size_among_targets, size_of_carried
 
@@ -52,6 +53,8 @@ class Certificate:
 
 def certificates(dataset: xr.Dataset) -> list[Certificate]:
     """Of every sum that the result keeps books of."""
+    if is_of_classes(dataset):
+        return [each for one in by_class(dataset).values() for each in certificates(one)]
     layout = layout_of(dataset)
     prefixes = SUMS if layout.kind == EXPLAIN.kind else [f"{name}_" for name in layout.maps]
     found = [certificate(dataset, prefix) for prefix in prefixes]

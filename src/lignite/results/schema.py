@@ -162,6 +162,26 @@ EXPLAIN = Layout(
     token_axes=("token", "target", "source"),
 )
 
+CLASS_AXIS = "explained"
+"""The axis of several explained classes, labelled by their names in `class`."""
+
+OF_ALL_CLASSES = ("probability", "logit", "start_probability", "start_logit", PICTURE)
+"""Variables that say the same whichever class is explained."""
+
+CLASSES = Layout(
+    kind="classes",
+    noun="an explanation of several classes",
+    default_map=EXPLAIN.default_map,
+    index={CLASS_AXIS: "U", **EXPLAIN.index},
+    maps={name: replace(entry, dims=(CLASS_AXIS, *entry.dims)) for name, entry in EXPLAIN.maps.items()},
+    others={
+        **{name: dims if name in OF_ALL_CLASSES else (CLASS_AXIS, *dims) for name, dims in EXPLAIN.others.items()},
+        "value": (CLASS_AXIS,),
+    },
+    token_axes=EXPLAIN.token_axes,
+)
+"""Explanations of one input that differ in the class they are of alone: each, and all it holds, along `explained`."""
+
 OPTIONAL_CERTIFICATES = frozenset({"total_displacement", "total_gap", "layer_ig_error"}) | {
     name for layout in (FLOW, EXPLAIN) for name in layout.others if name.endswith("allowed")
 }
@@ -221,7 +241,9 @@ REPORT = Layout(
 )
 """A decision in plain words: what speaks for it, and along `change` what would have changed it."""
 
-LAYOUTS: Mapping[str, Layout] = {each.kind: each for each in (FLOW, EXPLAIN, COMPARISON, FLOW_COMPARISON, REPORT)}
+LAYOUTS: Mapping[str, Layout] = {
+    each.kind: each for each in (FLOW, EXPLAIN, CLASSES, COMPARISON, FLOW_COMPARISON, REPORT)
+}
 COMPARISONS = (COMPARISON.kind, FLOW_COMPARISON.kind)
 
 

@@ -4,7 +4,18 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
-from lignite.results.schema import COMPARISON, EXPLAIN, FLOW_COMPARISON, REPORT, TOKEN_AXIS, label_name, layout_of
+from lignite.results.classes import by_class
+from lignite.results.schema import (
+    CLASS_AXIS,
+    CLASSES,
+    COMPARISON,
+    EXPLAIN,
+    FLOW_COMPARISON,
+    REPORT,
+    TOKEN_AXIS,
+    label_name,
+    layout_of,
+)
 
 LABELS = ("token", "word", "special", "start", "stop", "segment", "row", "col")
 
@@ -13,6 +24,7 @@ def as_csv(dataset: xr.Dataset) -> bytes:
     """The scores with their tokens; what has no place in a table, such as the request, is left out."""
     kinds = {
         EXPLAIN.kind: _of_tokens,
+        CLASSES.kind: _of_classes,
         COMPARISON.kind: _of_rows,
         REPORT.kind: _of_report,
         FLOW_COMPARISON.kind: _of_changes,
@@ -34,6 +46,13 @@ def _of_tokens(dataset: xr.Dataset) -> pd.DataFrame:
         for layer in dataset["layer"].values:
             columns[f"{name}_{layer}"] = dataset[name].sel(layer=layer).values
     return pd.DataFrame(columns)
+
+
+def _of_classes(dataset: xr.Dataset) -> pd.DataFrame:
+    """The table of every class, one below the other, with its name in front."""
+    parts = [_of_tokens(one).assign(**{CLASS_AXIS: name}) for name, one in by_class(dataset).items()]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[CLASS_AXIS, *(name for name in table if name != CLASS_AXIS)]]
 
 
 def _of_rows(dataset: xr.Dataset) -> pd.DataFrame:

@@ -4,7 +4,7 @@ What it says of many rows at once is a prediction.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from lignite.models.hold import at_rest
 from lignite.models.load import Model
 from lignite.models.outputs import row_of
 from lignite.targets.objective import (
+    Function,
     Objective,
     Wanted,
     as_target,
@@ -51,22 +52,33 @@ def ask(model: Model, inputs: Any, target: Wanted = None, *, twice: bool = True)
             check_decoder(model, item)
         if isinstance(wanted, Target) and wanted.steps is not None:
             return [row for item in encoded for row in _continue(model, item, wanted.steps)]
-        return _ask_all(model, encoded, wanted, twice)
+        function = wanted if callable(wanted) and not isinstance(wanted, Target) else None
+
+        def settle(item: Encoded, outputs: Any, length: int) -> list[Row]:
+            return settle_rows(model, item, outputs, [resolve(model, item, outputs, wanted, length=length)])
+
+        return [row for (row,) in settle_all(model, encoded, settle, twice, function)]
 
 
-def _ask_all(model: Model, encoded: Sequence[Encoded], wanted: Wanted, twice: bool) -> list[Row]:
-    function = wanted if callable(wanted) and not isinstance(wanted, Target) else None
+Settle = Callable[[Encoded, Any, int], list[Row]]
+"""What is explained of one input, given what the model answers, padded to a length."""
+
+
+def settle_all(
+    model: Model, encoded: Sequence[Encoded], settle: Settle, twice: bool, function: Function | None = None
+) -> list[list[Row]]:
+    """Run the model on all inputs, and settle what is explained of each; a `function` of the output sees no padding."""
     unsettled = [Row(item, Objective("function" if function else "", "", function=function)) for item in encoded]
-    settled: dict[int, Row] = {}
+    settled: dict[int, list[Row]] = {}
     max_tokens = memory_budget(model.device) / bytes_per_token(model, gradient=False)
     for places in batches(model, unsettled, max_tokens):
         outputs = run(model.network, collate(model, [unsettled[place] for place in places]))
         length = max(len(encoded[place].tokens) for place in places)
         for number, place in enumerate(places):
             own = row_of(outputs, number, len(places))
-            settled[place] = _settle(model, encoded[place], own, wanted, length)
+            settled[place] = settle(encoded[place], own, length)
         if twice and len(settled) == len(places):
-            _check_repeats(model, settled[places[0]], outputs if len(places) == 1 else None)
+            _check_repeats(model, settled[places[0]][0], outputs if len(places) == 1 else None)
     return [settled[place] for place in range(len(encoded))]
 
 
@@ -140,24 +152,27 @@ def _answer(outputs: Any, objective: Objective) -> Tensor:
     return values(outputs, [objective]) if objective.function else choices_of(outputs, [objective]).float()
 
 
-def _settle(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, length: int) -> Row:
-    objective = resolve(model, encoded, outputs, wanted, length=length)
-    value = values(outputs, [objective])
-    if not torch.isfinite(value).all():
-        raise NotFiniteError(
-            f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
-            "(dtype='float32'), or check its weights."
-        )
-    row = Row(encoded, objective, list_choices(model, outputs, objective))
-    choices = None if objective.function else choices_of(outputs, [objective])[0]
-    return replace(row, answer=answered(row, value, choices))
+def settle_rows(model: Model, encoded: Encoded, outputs: Any, objectives: Sequence[Objective]) -> list[Row]:
+    """Make rows of one input, one for each of its objectives, from what the model answers."""
+    listed, rows = list_choices(model, outputs, objectives), []
+    for objective in objectives:
+        value = values(outputs, [objective])
+        if not torch.isfinite(value).all():
+            raise NotFiniteError(
+                f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
+                "(dtype='float32'), or check its weights."
+            )
+        row = Row(encoded, objective, listed)
+        choices = None if objective.function else choices_of(outputs, [objective])[0]
+        rows.append(replace(row, answer=answered(row, value, choices)))
+    return rows
 
 
 def _continue(model: Model, encoded: Encoded, steps: int) -> Iterator[Row]:
     """Continue greedily, one row per generated token."""
     for step in range(steps):
         outputs = run(model.network, encoded.tensors)
-        row = _settle(model, encoded, outputs, None, len(encoded.tokens))
+        (row,) = settle_rows(model, encoded, outputs, [resolve(model, encoded, outputs, None)])
         if step == 0:
             _check_repeats(model, row, outputs)
         if row.objective.kind != "next" or has_encoder_and_decoder(model.config):

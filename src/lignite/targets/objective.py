@@ -432,8 +432,9 @@ class _Vocabulary:
         return int(ids[0])
 
 
-def list_choices(model: Model, outputs: Any, objective: Objective) -> Choices:
-    """List the choices of one input alone, for its result."""
+def list_choices(model: Model, outputs: Any, objectives: Sequence[Objective]) -> Choices:
+    """List the choices of one input alone, for its results, of which each explains one of them."""
+    objective = objectives[0]
     if objective.function is not None:
         return Choices()
     logits = choices_of(outputs, [objective])[0].double()
@@ -446,7 +447,8 @@ def list_choices(model: Model, outputs: Any, objective: Objective) -> Choices:
     else:
         read = _Vocabulary(model)
         listed = logits.topk(min(LISTED, len(logits))).indices.tolist()
-        listed += [index for index in (objective.index, objective.against) if index is not None and index not in listed]
+        explained = [index for each in objectives for index in (each.index, each.against) if index is not None]
+        listed += [index for index in dict.fromkeys(explained) if index not in listed]
     names = [read.name(index) for index in listed]
     if len(set(names)) < len(names):  # two ids of a vocabulary may decode to one text
         names = [

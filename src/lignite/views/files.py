@@ -8,6 +8,7 @@ from typing import Any
 import xarray as xr
 
 from lignite.errors import FileError, OptionError
+from lignite.results.classes import each_class, is_of_classes
 from lignite.results.schema import COMPARISONS, REPORT, is_explanation
 from lignite.views.comparison.page import comparison_html, save_comparison_page
 from lignite.views.comparison.picture import save_comparison_picture
@@ -26,7 +27,7 @@ OF_FLOW, OF_EXPLANATION = ("map", "head"), ("smooth",)
 
 def write_view(results: xr.Dataset | Sequence[xr.Dataset], path: str | os.PathLike[str], **look: Any) -> Path:
     """Draw a flow, an explanation or several of them into a picture or a page, whole or not at all."""
-    path, datasets = Path(path), [results] if isinstance(results, xr.Dataset) else list(results)
+    path, datasets = Path(path), each_class([results] if isinstance(results, xr.Dataset) else results)
     ending = path.suffix.lower()
     if ending not in (*PICTURES, *PAGES):
         raise FileError(f"{path}: unknown ending {ending!r}; use {', '.join((*PICTURES, PAGES[0]))}. Rename the file.")
@@ -52,7 +53,9 @@ def page_of(dataset: xr.Dataset, *, tokens: bool, special: str) -> str:
         return report_html(dataset)
     if is_comparison(dataset):
         return comparison_html(dataset)
-    return (explanation_html if is_explanation(dataset) else flow_html)(dataset, tokens=tokens, special=special)
+    if is_explanation(dataset) or is_of_classes(dataset):
+        return explanation_html(each_class([dataset]), tokens=tokens, special=special)
+    return flow_html(dataset, tokens=tokens, special=special)
 
 
 def is_comparison(dataset: xr.Dataset) -> bool:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from lignite.errors import FileError
 from lignite.results.accessor import STILL
+from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.notebook import running_shell
 from lignite.results.schema import is_explanation
@@ -65,6 +66,8 @@ def card_of(result: xr.Dataset | Evaluation) -> str:
         return comparison_card(result)
     if isinstance(result, Evaluation):
         return render_part("card.html.j2", kind="evaluate", **_of_evaluation(result))
+    if is_of_classes(result):
+        return "\n".join(map(card_of, result.lignite.by_class().values()))
     if is_explanation(result):
         return render_part("card.html.j2", kind="explain", **_of_explanation(arrange(result)))
     return render_part("card.html.j2", kind="flow", **_of_flow(arrange_flow(result)))

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.metrics.readings.agreement import agreement
+from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.schema import is_explanation
 from lignite.views.comparison.facts import others_of, reference_of, sides_of, tokens_of
@@ -89,6 +90,8 @@ def plot(
     side: str | None = None,
 ) -> Any:
     """Draw a result into `ax`, or into new Axes; see `dataset.lignite.plot`."""
+    if isinstance(result, xr.Dataset) and is_of_classes(result):
+        raise OptionError("plot() draws one class: take it from by_class(), or save(….png) draws all of them.")
     able = [name for name, each in KINDS.items() if each.fits(result)]
     if kind not in able:
         needs = f", which needs {KINDS[kind].needs}" if kind in KINDS else ""

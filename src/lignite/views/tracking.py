@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from lignite.calls import public
 from lignite.errors import OptionError
 from lignite.results.certificate import largest_gap
+from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.schema import FLOW, layout_of, validate
 from lignite.views.evaluation.picture import draw_curves
@@ -68,7 +69,8 @@ def log(results: Any, tracker: Any, *, step: int | None = None, name: str = "lig
     step
         Of the training; the same question at several steps makes one curve.
     name
-        What the entries begin with: ``lignite/probability``. Of a list each result has its number behind it.
+        What the entries begin with: ``lignite/probability``. Of a list each result has its number behind it, of
+        several classes each its name.
 
     Raises
     ------
@@ -79,7 +81,12 @@ def log(results: Any, tracker: Any, *, step: int | None = None, name: str = "lig
     """
     write, several = _writer(tracker), isinstance(results, list | tuple)
     for number, result in enumerate(results if several else [results]):
-        write(_entry(result), f"{name}/{number}" if several else name, step)
+        called = f"{name}/{number}" if several else name
+        if isinstance(result, xr.Dataset) and is_of_classes(result):
+            for of, one in result.lignite.by_class().items():
+                write(_entry(one), f"{called}/{of}", step)
+        else:
+            write(_entry(result), called, step)
 
 
 def check_tracker(tracker: Any) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lignite.apps.arguments import count_results, read_inputs
+from lignite.apps.arguments import count_results, parse_targets, read_inputs
 from lignite.apps.outputs import Look, check_outputs, deliver, planned
 from lignite.apps.shared import (
     BUNDLED,
@@ -25,13 +25,15 @@ from lignite.apps.shared import (
 )
 from lignite.methods import METHODS
 from lignite.methods.options import choose
-from lignite.targets.target import Target
+from lignite.targets.target import PANEL, Target
 
 EXAMPLES = """[bold]Examples[/bold]
 
   lignite explain "The plot was thin, but the acting was superb."
 
   lignite explain "A superb film." --target positive --against negative -o why.html
+
+  lignite explain "A superb film." --targets all -o why.html   [dim](every class, to switch between)[/dim]
 
   lignite explain "The capital of France is" --model ./my-llama --target " Paris"
 
@@ -50,6 +52,13 @@ MethodName = Annotated[
     typer.Option(
         "--method", metavar="NAME", rich_help_panel=COMPUTED,
         help=f"One of {', '.join(METHODS)}; with options as in ca-lig:path=layer,tol=0.01.",
+    ),
+]  # fmt: skip
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        "--targets", metavar="all|K", rich_help_panel=PANEL, show_default="the one of --target",
+        help="Several at once, in one result: every class, or so many of the most probable classes or tokens.",
     ),
 ]  # fmt: skip
 Window = Annotated[
@@ -79,6 +88,7 @@ def explain(
     pair: Pair = None,
     file: Lines = None,
     asked: Target,
+    targets: Targets = None,
     method: MethodName = "relevance-flow",
     options: dict[str, Any],
     window: Window = None,
@@ -97,7 +107,7 @@ def explain(
     Prints the text, or the patches of an image, in colours, warm for and cool against, the strongest, every layer, and
     what the scores miss.
     """
-    chosen = choose(method, options)
+    chosen, several = choose(method, options), parse_targets(targets)
     outputs = output or []
     inputs = read_inputs(text, pair, file, model)
     check_outputs([name for name, _ in planned(outputs, count_results(inputs), explanations=True)])
@@ -107,7 +117,7 @@ def explain(
 
             wanted = None if asked == Target() else asked
             results = compute(
-                loaded, inputs, target=wanted, method=chosen, window=window, overlap=overlap, memory=memory,
-                progress=progress,
+                loaded, inputs, target=wanted, targets=several, method=chosen, window=window, overlap=overlap,
+                memory=memory, progress=progress,
             )  # fmt: skip
         deliver(terminal, results, outputs, Look(explanation=shown, token=token, top=top))

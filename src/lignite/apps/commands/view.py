@@ -133,11 +133,12 @@ def _view_evaluation(folder: Path, outputs: Sequence[Path], *, quiet: bool) -> N
 
 
 def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs: Sequence[Path], look: Look) -> None:
+    from lignite.results.classes import each_class
     from lignite.results.schema import is_explanation
 
     asked = [path for path in outputs if path.suffix.lower() in PAGES][:1]
     new = [] if asked else [Path(tempfile.mkdtemp(prefix="lignite-")) / f"{files[0].stem}.html"]  # read later
-    explanations = all(is_explanation(result) for result in results)
+    explanations = all(is_explanation(result) for result in each_class(results))
     for page, which in planned(asked or new, len(results), explanations=explanations):
         if new:
             write(results[which], page, look)
@@ -149,9 +150,10 @@ def _look(
     result: "xr.Dataset", token: TokenLook, of_flow: FlowLook, of_explanation: ExplanationLook, top: int | None
 ) -> Look:
     """How a result is looked at; options of one kind of result are refused for the other."""
+    from lignite.results.classes import each_class
     from lignite.results.schema import is_explanation
 
-    if is_explanation(result):
+    if all(is_explanation(one) for one in each_class([result])):
         for name, value in of_flow.values().items():
             if value is not None:
                 raise OptionError(f"--{name} chooses what is shown of a flow; this result is an explanation.")

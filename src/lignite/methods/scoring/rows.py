@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from lignite.methods.scoring.precision import explainable
 from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.results.build import build_explanation
+from lignite.results.classes import join_classes
 from lignite.results.schema import PICTURE
 from lignite.targets.ask import check_repeats, check_said_again, predict
+from lignite.targets.classes import name_class
 from lignite.targets.edits import is_image
 from lignite.targets.rows import Row
 from lignite.version import VERSION, versions
@@ -55,6 +58,36 @@ def explain_all(
         if progress:
             progress(len(results), len(rows))
     return results
+
+
+def explain_classes(
+    model: Model,
+    groups: Sequence[Sequence[Row]],
+    method: Method,
+    *,
+    memory: int | float | str | None = None,
+    progress: Progress | None = None,
+) -> list[xr.Dataset]:
+    """One explanation of several classes for each group of rows, which ask about one input each."""
+    results: list[xr.Dataset] = []
+    for some in _together(groups):
+        found = iter(explain_rows(model, [row for group in some for row in group], method, memory=memory))
+        results += [join_classes(list(islice(found, len(group))), list(map(name_class, group))) for group in some]
+        if progress:
+            progress(len(results), len(groups))
+    return results
+
+
+def _together(groups: Sequence[Sequence[Row]]) -> Iterator[list[Sequence[Row]]]:
+    """Groups that are explained together: as many as `BATCH` rows make, and at least one."""
+    some: list[Sequence[Row]] = []
+    for group in groups:
+        if some and sum(map(len, some)) + len(group) > BATCH:
+            yield some
+            some = []
+        some.append(group)
+    if some:
+        yield some
 
 
 def explain_rows(

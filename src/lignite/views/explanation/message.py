@@ -58,9 +58,10 @@ class Message:
         """Who speaks for and against, in a sentence."""
         if self.even:
             return self.even
+        against = "Against" if self.strongest_for else f"Against{self.for_title.removeprefix('For')}"
         named = [
             f"{title}: {', '.join(f'{entry.token} {format_score(entry.score)}' for entry in some)}."
-            for title, some in ((self.for_title, self.strongest_for), ("Against", self.strongest_against))
+            for title, some in ((self.for_title, self.strongest_for), (against, self.strongest_against))
             if some
         ]
         return " ".join(named) or "No token says anything."
