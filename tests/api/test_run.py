@@ -2,15 +2,18 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pyarrow
 import pytest
+from PIL import Image
 from tests.kit.corpora import ROWS, content, write_corpus
 
 import lignite
-from lignite.data.columns import InputColumns
+from lignite.data.columns import Columns, InputColumns
 from lignite.data.corpus import read_entries, shards_of
 from lignite.errors import FileError, InputError, OptionError
+from lignite.inputs.pictures import read_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*rows failed:lignite.errors.LigniteWarning")
 
@@ -181,6 +184,45 @@ def test_every_kind_of_file_holds_the_same_corpus(tmp_path):
         row["text"] for row in ROWS if row["text"]
     ]
     assert read_entries(tmp_path / "c.conllu", InputColumns())[0].input == {"words": ["A", "film"]}
+
+
+def test_images_come_from_folders_lists_and_tables(tmp_path):
+    """The same pictures, whether they stand in files, below folders of classes, or as bytes in a table."""
+    names = ["x/b.png", "y/a.png"]
+    for number, name in enumerate(names):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (4, 5), (number, 50, 60)).save(path)
+    paths = [tmp_path / "photos" / name for name in names]
+    stored = [{"bytes": path.read_bytes(), "path": path.name} for path in paths]
+    rows = [{"id": name, "image": cell, "label": name[0]} for name, cell in zip(names, stored, strict=True)]
+    (tmp_path / "tables").mkdir()
+    for number, row in enumerate(rows):
+        pd.DataFrame([row]).to_parquet(tmp_path / "tables" / f"part-{number}.parquet")
+    listed = [{"id": name, "image": f"photos/{name}", "label": name[0]} for name in names]
+    plain = [row | {"image": row["image"]["bytes"]} for row in rows]
+    sources = [tmp_path / "photos", write_corpus(tmp_path / "c.jsonl", listed), write_saved(tmp_path / "saved", rows)]
+    sources += [tmp_path / "tables", plain]
+
+    found = [read_entries(source, Columns(label="label"), images=True) for source in sources]
+
+    for entries in found:
+        assert [(entry.id, entry.example.label) for entry in entries] == [(name, name[0]) for name in names]
+        assert [np.asarray(read_image(entry.input))[0, 0].tolist() for entry in entries] == [[0, 50, 60], [1, 50, 60]]
+
+
+def test_bytes_that_are_no_image_refuse_their_row_alone(tmp_path):
+    """Cut in half, empty, or something else: what can be seen at once is told at once."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "a.png")
+    good = (tmp_path / "a.png").read_bytes()
+    rows = [{"image": cell} for cell in (good, b"", b"text", {"bytes": None, "path": None})]
+
+    reasons = [entry.failure for entry in read_entries(rows, InputColumns(), images=True)]
+
+    assert reasons[0] == ""
+    assert "is empty" in reasons[1]
+    assert "is no image" in reasons[2]
+    assert "neither the bytes nor the path" in reasons[3]
 
 
 def test_a_table_is_what_spreadsheets_expect(model, corpus, tmp_path):

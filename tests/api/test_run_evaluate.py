@@ -139,6 +139,14 @@ def test_what_a_folder_cannot_keep_is_refused(model, tmp_path, asked, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_time_is_left_out_unless_somebody_names_it(model, tmp_path):
+    """It would differ in every run."""
+    found = lignite.run("evaluate", data=ROWS[:1], model=model, out=tmp_path / "out", methods="random", fills="mask")
+
+    assert {"deletion", "completeness-gap"} < set(found.table["metric"])
+    assert "seconds" not in set(found.table["metric"])
+
+
 def test_labels_of_other_classes_end_a_run_before_the_work(model, tmp_path):
     """A wrong column would fail every row of a million."""
     with pytest.raises(InputError, match="none of the first 5 rows has a result"):

@@ -66,7 +66,7 @@ def run(
         What is done with every row: ``"explain"``, ``"flow"`` or ``"evaluate"``.
     data
         A path to JSON lines, JSON, CSV, TSV (each also as .gz), Parquet, CoNLL-U, trees in brackets or plain text; a
-        folder of images or one that `datasets` saved; a DataFrame, a `datasets.Dataset`, or a list.
+        folder of images, of Parquet files, or one that `datasets` saved; a DataFrame, a `datasets.Dataset`, or a list.
     model
         A name or folder, as `lignite.load` takes it, or for one worker a model that is loaded already.
     out

@@ -30,7 +30,7 @@ from lignite.data.evidence import (
 from lignite.data.sources import listed, read_rows
 from lignite.errors import FileError, InputError, OptionError
 from lignite.files import expanded, read_whole
-from lignite.inputs.pictures import is_picture
+from lignite.inputs.pictures import is_picture, open_bytes
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def read_examples(
     source
         A path to JSON lines, JSON, CSV, TSV (each also as .gz) or Parquet; a pandas DataFrame; a `datasets.Dataset`; or
         a list of texts, of pairs of texts, of images, of mappings with the columns below, or of examples that were read
-        before. A folder is all images in it, by their names; the path of an image is that one.
+        before. A folder is all images in it and in folders below, by
+        their paths; the path of an image is that one.
     columns
         What the columns are called; by default ``text`` or ``image`` alone. They hold:
 
@@ -123,7 +124,8 @@ def read_examples(
           :func:`~lignite.inputs.labels.number_words`. ``"words:column"`` reads spans that count words between white
           space. An empty cell is no evidence.
         - `polarity`: signed evidence ``[[start, stop, sign], …]``, in characters.
-        - `image`: paths (of a file, relative to it), pictures or arrays.
+        - `image`: paths (of a file, relative to it), pictures, arrays, or the bytes of an image's file, also as
+          `datasets` stores them.
         - `mask`, `distractor`: the object's pixels and another thing's: a path of a picture, or an array ``[y, x]``,
           not zero there, of the size of the image or of what the model sees. An empty cell is no mask.
         - `boxes`: the object's rectangles, ``[[top, left, bottom, right], …]`` in the image's pixels.
@@ -214,12 +216,25 @@ def _picture(where: str, row: Mapping[str, Any], column: str, base: Path) -> Any
     value = row[column]
     if value is None or (isinstance(value, str) and not value.strip()) or _is_nan(value):
         return None
+    if isinstance(value, Mapping) and {"bytes", "path"} & value.keys():  # as datasets stores an image
+        return _stored(where, value, column, base)
+    if isinstance(value, bytes):
+        return open_bytes(value, where)
     if isinstance(value, str | os.PathLike):
         return base / expanded(value)
     value = np.array(value) if isinstance(value, list) else value
     if not is_picture(value):
         raise InputError(f"{where}: column {column!r} holds a {type(value).__name__}, expected a path or a picture.")
     return value
+
+
+def _stored(where: str, value: Mapping[str, Any], column: str, base: Path) -> Any:
+    content, path = value.get("bytes"), value.get("path")
+    if isinstance(content, bytes):
+        return open_bytes(content, f"{where}: {path}" if path else where)
+    if isinstance(path, str):
+        return base / expanded(path)
+    raise InputError(f"{where}: column {column!r} holds neither the bytes nor the path of an image.")
 
 
 def _text_example(number: int, where: str, row: Any, columns: Mapping[str, str], base: Path) -> Example:

@@ -29,7 +29,7 @@ def read_rows(source: Any, *, image: str | None = None, keep_bad: bool = False) 
     A line that cannot be read is refused, or with `keep_bad` stands as its error among the others.
     """
     named = isinstance(source, str | os.PathLike)
-    if image is not None and is_folder(source):
+    if image is not None and is_folder(source) and not _holds_tables(expanded(source)):
         return list(_read_folder(expanded(source), image)), Path()
     if image is not None and named and Path(source).suffix.lower() in IMAGE_ENDINGS:
         return [(str(source), {image: source, "id": Path(source).name})], Path()
@@ -59,9 +59,12 @@ def _number_rows(source: Any) -> Iterator[Placed]:
 
 
 def _read_folder(folder: Path, column: str) -> Iterator[Placed]:
-    for path in sorted(folder.iterdir()):
+    """Every image, also of folders below, which are then named as their class is: a row has it as its label."""
+    for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_ENDINGS:
-            yield str(path), {column: path, "id": path.name}
+            inner = path.parent.relative_to(folder)
+            label = {"label": path.parent.name} if inner.parts else {}
+            yield str(path), {column: path, "id": str(inner / path.name), **label}
 
 
 def _read_file(path: Path) -> Iterator[Placed]:
@@ -158,12 +161,21 @@ def _read_table(path: Path, content: str, delimiter: str) -> Iterator[Placed]:
 _STATE = "state.json"
 
 
+def _holds_tables(folder: Path) -> bool:
+    return (folder / _STATE).is_file() or any(folder.glob(f"*/{_STATE}")) or any(folder.glob("*.parquet"))
+
+
 def _read_saved(folder: Path) -> Iterator[Placed]:
-    """What `datasets.Dataset.save_to_disk` wrote: a file that names files of Arrow's stream format."""
+    """The Parquet files of a folder, or what `datasets.Dataset.save_to_disk` wrote: files of Arrow's stream format."""
     if not (folder / _STATE).is_file():
+        parts = sorted(folder.glob("*.parquet"))
+        for path in parts:
+            yield from _read_parquet(path)
+        if parts:
+            return
         splits = [path.parent.name for path in sorted(folder.glob(f"*/{_STATE}"))]
         advice = f"name one of its splits: {', '.join(splits)}" if splits else "name the file in it"
-        raise FileError(f"{folder}: is a folder, but not of a data set that datasets saved; {advice}.")
+        raise FileError(f"{folder}: is a folder, but none that datasets saved, nor one of Parquet files; {advice}.")
     try:
         state = parse_json(read_whole(folder / _STATE))
         named = [str(entry["filename"]) for entry in state["_data_files"]]

@@ -175,19 +175,37 @@ def decoding(name: str | Path, *, what: str = "image") -> Iterator[Image.Image]:
     name = str(name)
     try:
         content = read_whole(expanded(name), most=MOST_BYTES)
-        if not content:
-            raise InputError(f"{name} is empty (0 bytes): save or copy it again.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as picture:
-                picture.load()
-                yield picture
-    except InputError:
-        raise
     except FileError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(f"there is no {what} {shorten(name, 200)!r}: check the path.") from error
         raise InputError(f"the {what} {error}") from error
+    with _undamaged(name), open_bytes(content, name) as picture:
+        picture.load()
+        yield picture
+
+
+def open_bytes(content: bytes, name: str) -> Image.Image:
+    """Open the picture that stands in these bytes; they are decoded when it is looked at.
+
+    Raises
+    ------
+    InputError
+        If they are none, or too large a picture.
+    """
+    if not content:
+        raise InputError(f"{name} is empty (0 bytes): save or copy it again.")
+    with _undamaged(name), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(content))
+
+
+@contextmanager
+def _undamaged(name: str) -> Iterator[None]:
+    """Turn what Pillow says of a picture into one line."""
+    try:
+        yield
+    except InputError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{name} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, too many to open safely: make it smaller."

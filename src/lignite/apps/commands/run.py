@@ -33,7 +33,7 @@ Data = Annotated[
     typer.Option(
         "--data", metavar="FILE", rich_help_panel="Data", show_default=False,
         help="The corpus: .jsonl, .json, .csv, .tsv, .conllu, .mrg, .prd, .parse, .penn or .txt (a text a line), each "
-        "also .gz; .parquet; a folder of images, or one that datasets saved.",
+        "also .gz; .parquet; a folder of images, of Parquet files, or one that datasets saved.",
     ),
 ]  # fmt: skip
 Folder = Annotated[
