@@ -328,8 +328,9 @@ def test_a_folder_is_all_images_in_it(model, explainer, folder):
     assert told.scores["id"].unique().tolist() == ["p0.png", "p1.png"]
     assert told.skipped["id"].tolist() == ["empty.jpg", "p0b.png"]
     assert all("\n" not in reason and reason.count("png") + reason.count("jpg") for reason in told.skipped["reason"])
+    (folder / "nothing").mkdir()
     with pytest.raises(InputError, match="holds no example"):
-        evaluate(model, folder, "occlusion", "deletion")
+        evaluate(model, folder / "nothing", "occlusion", "deletion")
     assert evaluate(model, pictures / "p0.png", "occlusion", "deletion").scores["id"].unique().tolist() == ["p0.png"]
 
 

@@ -69,6 +69,7 @@ def test_a_run_says_what_evaluate_says(alone, folder):
     for table in ("table", "curves"):
         means = [getattr(each, table).drop(columns=["low", "high"]) for each in (found, alone)]  # ties move intervals
         pd.testing.assert_frame_equal(*means, rtol=1e-4)
+    assert found.scores["example"].is_monotonic_increasing  # shards are sorted by length
     assert found.attrs["accuracy"] == alone.attrs["accuracy"]
     assert found.attrs["methods"] == alone.attrs["methods"]
 
@@ -112,6 +113,7 @@ def test_scores_of_a_file_are_measured_beside_the_methods(model, tmp_path):
 
     expected = lignite.evaluate(model, ROWS, **asked)
     assert set(found.scores["id"]) == {"d"}
+    assert found.attrs["n_examples"] == 1
     pd.testing.assert_series_equal(found.table["mean"], expected.table["mean"], rtol=1e-4)
 
 
