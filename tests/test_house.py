@@ -25,7 +25,7 @@ ROOMS = {
     "token_labels": set(),
     "zoo": set(),
     "attribution": {"tolerance"},
-    "models": {"files", "zoo"},
+    "models": {"files", "memory", "zoo"},
     "inputs": {"files", "models"},
     "targets": {"options", "memory", "models", "inputs"},
     "blocks": {"memory", "attribution", "models", "inputs", "targets"},

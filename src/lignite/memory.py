@@ -32,11 +32,12 @@ def memory_budget(device: torch.device, wanted: int | float | str | None = None)
         wanted = _held.get()
     if wanted is not None:
         return _parse(wanted)
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
-    return float(min(usual_budget(device), FREE_SHARE * free))
+    return float(min(usual_budget(device), FREE_SHARE * free_memory(device)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device now."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 _held: ContextVar[int | float | str | None] = ContextVar("budget", default=None)

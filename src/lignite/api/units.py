@@ -21,6 +21,7 @@ from lignite.metrics.metric import Explained, Metric
 from lignite.metrics.subjects import Posed, Subjects, measure
 from lignite.metrics.tables import Outcome
 from lignite.models.load import Model
+from lignite.models.stream import weights_of
 from lignite.results.certificate import largest_gap
 from lignite.runs.unit import Done, Piece, Tick, Unit
 from lignite.targets.objective import as_target
@@ -277,7 +278,7 @@ def warn_of_gaps(methods: Sequence[Compared | Scored], notes: Sequence[Skipped |
 def hash_weights(model: Model) -> str:
     """Take the sha256 of names, types, shapes and bytes of all weights: the same wherever the model is stored."""
     digest = sha256()
-    for name, weight in sorted(model.network.state_dict().items()):
+    for name, weight in weights_of(model.network):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

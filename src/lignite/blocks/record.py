@@ -340,7 +340,8 @@ def _check_finite(network: nn.Module, calls: Sequence[Met]) -> None:
     if all(finite):
         return
     layer = max(0, finite.index(False) - 1)
-    broken = [name for name, weight in network.named_parameters() if not torch.isfinite(weight).all()]
+    weights = ((name, weight) for name, weight in network.named_parameters() if not weight.is_meta)
+    broken = [name for name, weight in weights if not torch.isfinite(weight).all()]
     cause = (
         f"these weights are not finite: {', '.join(broken[:3])}{' …' if len(broken) > 3 else ''}. "
         "Load a sound checkpoint."

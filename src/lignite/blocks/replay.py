@@ -27,6 +27,7 @@ from lignite.blocks.record import BlockCall
 from lignite.errors import SplitError
 from lignite.models.hold import FOREIGN, Captured, before_each, first_line
 from lignite.models.outputs import sizes_of
+from lignite.models.stream import in_memory
 
 HALF = (torch.float16, torch.bfloat16)
 """Precisions that record states but are too coarse to integrate in: their blocks are worked on in float32."""
@@ -261,7 +262,8 @@ def replay(call: BlockCall, n_heads: int | None, kept: Bool[Tensor, " token"] | 
     """
     half = (weight.dtype for weight in call.module.parameters() if weight.dtype in HALF)
     dtype = next(half, call.states.dtype)  # states kept in float32 (Mamba's) do not make half-precision weights exact
-    module = copy.deepcopy(call.module).float() if dtype in HALF else call.module
+    module = in_memory(call.module)
+    module = copy.deepcopy(module).float() if dtype in HALF else module
     found = Replay(call, module, dtype, in_full(call.states), in_full(call.output), kept, n_heads)
     refusal = None if call.masked is None else _refusal(found)
     if refusal is None:

@@ -156,12 +156,20 @@ def choose_class(config: PreTrainedConfig, name: str, task: str | None, trust_re
 
 
 def read_weights(
-    loader: Any, folder: Path, name: str, config: PreTrainedConfig, dtype: torch.dtype | str, trust_remote_code: bool
+    loader: Any,
+    folder: Path,
+    name: str,
+    config: PreTrainedConfig,
+    dtype: torch.dtype | str,
+    trust_remote_code: bool,
+    weights: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
+    """Read a network from its files, or from `weights` by their names there."""
+
     def read(**options: Any) -> tuple[PreTrainedModel, dict[str, Any]]:
         with _explained(f"{name}: the weights cannot be loaded", trust_remote_code):
             return loader.from_pretrained(
-                folder,
+                folder if weights is None else None,
                 config=config,
                 dtype=dtype,
                 use_safetensors=True,
@@ -169,6 +177,7 @@ def read_weights(
                 trust_remote_code=trust_remote_code,
                 ignore_mismatched_sizes=True,  # reported with their shapes below
                 output_loading_info=True,
+                state_dict=weights,
                 **options,
             )
 

@@ -1,9 +1,10 @@
 """Load a model by name, or take one that is already loaded, in whatever people hold it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils import logging as chatter
 
 from lignite.calls import public
-from lignite.errors import ModelError, OptionError
+from lignite.errors import ModelError, OptionError, warn
 from lignite.models.checkpoint import (
     TASKS,
     as_classifier,
@@ -26,6 +27,8 @@ from lignite.models.checkpoint import (
     read_weights,
 )
 from lignite.models.facts import declared_length, named_kernels, summarize_size, tables_of
+from lignite.models.shards import Stored, fits, stream_weights
+from lignite.models.stream import parts_within
 from lignite.wording import did_you_mean
 
 
@@ -131,6 +134,12 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 
 _INDEX = ".safetensors.index.json"
 _OTHERS = (".bin", ".h5", ".msgpack", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".gguf")
+
+
+def files_of(folder: Path, name: str, config: PreTrainedConfig) -> list[str]:
+    """List the files that hold a model's weights."""
+    file = _first_file(folder, name, config)
+    return _shards(folder / file, name) if file.endswith(_INDEX) else [file]
 
 
 def check_files(folder: Path, name: str, config: PreTrainedConfig, *, trust_remote_code: bool) -> None:
@@ -262,6 +271,8 @@ class Model:
         count = sum(weight.numel() for weight in self.network.parameters())
         facts.append(f"{count / 1e6:.3g} M parameters" if count >= 1e5 else f"{count} parameters")
         facts.append(f"{str(self.dtype).removeprefix('torch.')} on {self.device}")
+        if parts := parts_within(self.network):
+            facts.append(f"{len(parts)} blocks streamed")
         if self.max_length is not None:
             facts.append(f"at most {self.max_length} tokens")
         if self.tokenizer is None and self.image_processor is None:
@@ -280,6 +291,7 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     task: str | None = None,
+    stream: bool | None = None,
 ) -> Model:
     """Load a model by name.
 
@@ -300,6 +312,10 @@ def load(
     task
         One of `TASKS`, to load another head than the one the checkpoint was saved with; "feature-extraction" for
         none.
+    stream
+        Keep the weights of two blocks in memory, and read each block's from its files when it runs
+        (docs/how-to/large.md); numbers are the same. By default where all of them do not fit into the free memory,
+        which is then said.
 
     Raises
     ------
@@ -316,11 +332,35 @@ def load(
         config = as_classifier(read_config(folder, str(name), trust_remote_code), task)
         check_files(folder, str(name), config, trust_remote_code=trust_remote_code)
         loader = choose_class(config, str(name), task, trust_remote_code)
-        network = read_weights(loader, folder, str(name), config, number_type, trust_remote_code)
+        build = partial(read_weights, loader, folder, str(name), config, number_type, trust_remote_code)
+        network = _read_network(folder, str(name), config, number_type, place, build, stream)
         tokenizer = read_tokenizer(folder, str(name), trust_remote_code)
         image_processor = read_image_processor(folder, str(name), trust_remote_code)
-    network.to(place).eval()
-    return Model(network, tokenizer, image_processor, str(name), commit)
+    return Model(network.eval(), tokenizer, image_processor, str(name), commit)
+
+
+def _read_network(
+    folder: Path,
+    name: str,
+    config: PreTrainedConfig,
+    dtype: torch.dtype | str,
+    device: torch.device,
+    build: Callable[..., PreTrainedModel],
+    stream: bool | None,
+) -> PreTrainedModel:
+    """Read all weights, or stream them."""
+    if stream is False:
+        return build().to(device)
+    stored = Stored(folder / file for file in files_of(folder, name, config))
+    if stream is None and fits(stored, dtype, device):
+        return build().to(device)
+    network = stream_weights(stored, name, build, device)
+    if stream is None:
+        warn(
+            f"{name}: {stored.bytes_in(dtype) / 2**30:.3g} GiB of weights do not fit into the free memory, so each "
+            "block's are read when it runs; give stream=True to say so, or stream=False to load them all."
+        )
+    return network
 
 
 @public

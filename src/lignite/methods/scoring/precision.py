@@ -12,41 +12,46 @@ from torch import Tensor, nn
 from lignite.blocks.attention import NAME, configurations, intercepted
 from lignite.blocks.replay import HALF, ROUNDING, in_full
 from lignite.errors import ModelError
+from lignite.memory import free_memory
 from lignite.models.facts import attention_of
 from lignite.models.hold import FOREIGN, after_each, at_rest
 from lignite.models.load import Model
+from lignite.models.stream import changed_tensors, parts_within, streamed_copy, weights_of
 from lignite.targets.ask import predict
 from lignite.targets.objective import values
 from lignite.targets.rows import Row, run
+
+MOST_OF_FREE = 0.25
+"""Share of the free memory that a float32 copy of a model may take."""
 
 
 def in_float32(model: Model, rows: Sequence[Row]) -> tuple[Model, list[Row]]:
     """The same model and inputs with half-precision numbers widened; others are returned as they are.
 
-    The copy takes twice the memory of the half-precision weights for as long as it is held, beside them. It is not kept
-    from one call to the next: weights may change in between, and a model and a half is much to hold. Use it inside
-    `at_rest`, whose state it inherits.
+    The copy takes twice the memory of the half-precision weights for as long as it is held, beside them; where that is
+    more than `MOST_OF_FREE`, its blocks are widened when they run, two at a time. It is not kept from one call to the
+    next, since weights may change in between. Use it inside `at_rest`, whose state it inherits.
     """
     if model.dtype not in HALF:
         return model, list(rows)
     return replace(model, network=_widened(model.network)), [_widened_row(row) for row in rows]
 
 
-def _widened(network: nn.Module) -> nn.Module:
-    """A copy whose half-precision tensors are float32; what is shared stays shared, and no half-precision copy is made.
+def _widened(network: nn.Module) -> Any:
+    """A copy whose half-precision tensors are float32: all of them, or those of one block at a time.
 
-    Tensors that modules hold beside their parameters and buffers are widened, too: a product of two precisions fails.
+    What is shared stays shared, and no half-precision copy is made.
     """
-    known: dict[int, object] = {}
-    for module in network.modules():
-        held = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
-        for tensor in held:
-            if isinstance(tensor, Tensor) and tensor.dtype in HALF and id(tensor) not in known:
-                wide = tensor.detach().float()
-                known[id(tensor)] = (
-                    nn.Parameter(wide, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else wide
-                )
-    return copy.deepcopy(network, known)
+    if parts_within(network) or not _has_room(network):
+        return streamed_copy(network, lambda module, name: weights_of(module, name), in_full)
+    return copy.deepcopy(network, changed_tensors(network, in_full))
+
+
+def _has_room(network: nn.Module) -> bool:
+    """Whether a float32 copy leaves most of the free memory to others."""
+    weights = list(network.parameters())
+    wide = sum(weight.numel() for weight in weights) * torch.float32.itemsize
+    return wide <= MOST_OF_FREE * free_memory(weights[0].device)
 
 
 def _widened_row(row: Row) -> Row:

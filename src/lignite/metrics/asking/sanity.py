@@ -15,12 +15,13 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lignite.blocks.record import record
-from lignite.errors import InputError
+from lignite.errors import InputError, ModelError
 from lignite.metrics.asking.session import ExplainRows, Session, by_place
 from lignite.metrics.metric import Metric, Question
 from lignite.metrics.readings.statistics import rank_correlation
 from lignite.models.hold import at_rest, before_each, switches_undone
 from lignite.models.load import Model
+from lignite.models.stream import parts_within
 from lignite.targets.edits import removable
 from lignite.targets.rows import Row, run
 
@@ -68,6 +69,8 @@ def weight_randomization(
     """
     if not rows:
         raise InputError("there are no rows to explain; give at least one.")
+    if parts_within(model.network):
+        raise ModelError(f"{model.name} is streamed, and noise has to stay in its weights: load it with stream=False.")
     with at_rest(model.network):
         found = stages(model, rows[0])
         before = list(explain_rows(rows)) if relevances is None else list(relevances)

@@ -1,0 +1,307 @@
+"""Stream the weights of a network: a block's are in memory while it runs, and are read again when it runs again."""
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial, update_wrapper
+from typing import Any, NamedTuple, cast
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lignite.errors import ModelError
+
+Weights = dict[str, nn.Parameter]
+"""Weights of a part, by their names in the network."""
+
+Read = Callable[["Part"], dict[str, Tensor]]
+
+Change = Callable[[Tensor], Tensor]
+
+
+class Parts(NamedTuple):
+    """These modules of a network are parts, by their names, and these of their weights come and go."""
+
+    names: tuple[str, ...]
+    weights: frozenset[str]
+
+
+def parts_of(network: nn.Module) -> Parts:
+    """List what can be streamed of a network: the members of its outermost lists of modules, one after the other.
+
+    A weight that stands in several places stays in memory, and so does the first of each transformer in the network,
+    which says on what device that one is.
+    """
+    places: dict[int, int] = {}
+    for _, weight in network.named_parameters(remove_duplicate=False):
+        places[id(weight)] = places.get(id(weight), 0) + 1
+    first = {id(next(each.parameters(), None)) for each in network.modules() if isinstance(each, PreTrainedModel)}
+    found: dict[str, set[str]] = {}
+    for part in _members(network):
+        within = network.get_submodule(part).named_parameters(prefix=part)
+        found[part] = {name for name, weight in within if places[id(weight)] == 1 and id(weight) not in first}
+    return Parts(tuple(part for part in found if found[part]), frozenset().union(*found.values()))
+
+
+def _members(module: nn.Module, name: str = "") -> Iterator[str]:
+    for key, child in module.named_children():
+        place = f"{name}.{key}" if name else key
+        if isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList):
+            yield place
+        else:
+            yield from _members(child, place)
+
+
+class Part:
+    """A part is a module whose weights come and go together.
+
+    Attributes
+    ----------
+    blanks
+        What stands in the places of its weights while they are not in memory; `held` are the weights while they are.
+    n_reads
+        How often they were read.
+    """
+
+    def __init__(self, stream: "Stream", network: nn.Module, name: str, streamed: frozenset[str]):
+        self.stream, self.name, self.module = stream, name, network.get_submodule(name)
+        found = self.module.named_parameters(prefix=name)
+        self.blanks = {key: self._own(blank_of(weight)) for key, weight in found if key in streamed}
+        self.held: Weights | None = None
+        self.n_running = self.n_reads = 0
+        self._places = [(key, *_place_of(network, key)) for key in self.blanks]
+        self.put(None)
+        self.module.__dict__["forward"] = Streamed(self)
+
+    def put(self, weights: dict[str, Tensor] | None) -> None:
+        """Put weights in their places, or blanks."""
+        self.held = None if weights is None else {key: self._own(weight) for key, weight in weights.items()}
+        for key, owner, name in self._places:
+            owner._parameters[name] = (self.held or self.blanks)[key]
+
+    def _own(self, weight: Shaped[Tensor, "..."]) -> nn.Parameter:
+        owned = nn.Parameter(weight, requires_grad=False)
+        owned.streamed_with = self  # type: ignore[attr-defined]
+        return owned
+
+
+def blank_of(weight: Shaped[Tensor, "..."], dtype: torch.dtype | None = None) -> Tensor:
+    """Make a weight of the same shape that takes no memory."""
+    return torch.empty(weight.shape, dtype=dtype or weight.dtype, device="meta")
+
+
+def _place_of(network: nn.Module, key: str) -> tuple[nn.Module, str]:
+    owner, _, name = key.rpartition(".")
+    return network.get_submodule(owner), name
+
+
+class Streamed:
+    """The forward of a part: its weights are there while it runs, and no graph keeps them until it is run backwards."""
+
+    def __init__(self, part: Part):
+        self.part, self.own = part, part.module.forward
+        update_wrapper(self, self.own)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        stream = self.part.stream
+        with stream.running(self.part) as weights:
+            if not torch.is_grad_enabled():
+                return self.own(*args, **kwargs)
+            found = {weight.untyped_storage().data_ptr(): key for key, weight in weights.items()}
+            with torch.autograd.graph.saved_tensors_hooks(partial(self._leave_out, found), _recall):
+                return self.own(*args, **kwargs)
+
+    def _leave_out(self, found: dict[int, str], tensor: Shaped[Tensor, "..."]) -> Any:
+        """Keep where a weight is to be had in its place; other tensors are kept as they are."""
+        key = found.get(tensor.untyped_storage().data_ptr())
+        if key is None or tensor.dtype != self.part.blanks[key].dtype:
+            return tensor
+        return _LeftOut(self.part, key, tensor.shape, tensor.stride(), int(tensor.storage_offset()))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        raise ModelError(
+            f"the network is streamed ({self.part.name} is read when it runs) and cannot be copied: load it with "
+            "stream=False for this."
+        )
+
+
+class _LeftOut(NamedTuple):
+    """A view of a weight, without its numbers."""
+
+    part: Part
+    key: str
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+
+def _recall(kept: Any) -> Tensor:
+    if not isinstance(kept, _LeftOut):
+        return cast(Tensor, kept)
+    weight = kept.part.stream.weights(kept.part)[kept.key]
+    return weight.detach().as_strided(kept.size, kept.stride, kept.offset)
+
+
+class Stream:
+    """A stream holds two parts of a network in memory: the one that runs, and the next one, which is read meanwhile.
+
+    Which one that is follows from the way the parts were run last, up or down. Arithmetic is that of the network with
+    all its weights, to the bit.
+    """
+
+    def __init__(self, network: nn.Module, parts: Parts, read: Read):
+        self._read_part = read
+        self._lock = threading.RLock()
+        self._reader = ThreadPoolExecutor(1, "lignite-weights")
+        self._ahead: dict[Part, Future[dict[str, Tensor]]] = {}
+        self._last, self._step = -1, 1
+        self.parts = [Part(self, network, name, parts.weights) for name in parts.names]
+        self._number = {part: number for number, part in enumerate(self.parts)}
+
+    @contextmanager
+    def running(self, part: Part) -> Iterator[Weights]:
+        """Hold a part's weights in their places while it runs."""
+        with self._lock:
+            weights = self.weights(part)
+            part.n_running += 1
+        try:
+            yield weights
+        finally:
+            with self._lock:
+                part.n_running -= 1
+
+    def weights(self, part: Part) -> Weights:
+        """Give a part's weights, read now if they were not read ahead; whoever holds them has them for good."""
+        with self._lock:
+            number = self._number[part]
+            if number != self._last:
+                self._step = number - self._last if abs(number - self._last) == 1 else 1
+                following = number + self._step
+                beside = following if 0 <= following < len(self.parts) else self._last
+                self._last = number
+                self._make_room({part, self.parts[beside]})
+                if part.held is None:
+                    ahead = self._ahead.pop(part, None)
+                    part.put(self._read(part) if ahead is None else ahead.result())
+                if beside == following:
+                    self._read_ahead(self.parts[following])
+            elif part.held is None:
+                part.put(self._read(part))
+            assert part.held is not None
+            return part.held
+
+    def _make_room(self, kept: set[Part]) -> None:
+        for part in self.parts:
+            if part not in kept and part.held is not None and not part.n_running:
+                part.put(None)
+        for part in [part for part in self._ahead if part not in kept]:
+            self._ahead.pop(part).cancel()
+
+    def _read_ahead(self, part: Part) -> None:
+        if part.held is None and part not in self._ahead:
+            self._ahead[part] = self._reader.submit(self._read, part)
+
+    def _read(self, part: Part) -> dict[str, Tensor]:
+        part.n_reads += 1
+        with torch.inference_mode(False), torch.no_grad():
+            weights = self._read_part(part)
+        wrong = [key for key, blank in part.blanks.items() if key not in weights or weights[key].shape != blank.shape]
+        if wrong or len(weights) != len(part.blanks):
+            raise ModelError(
+                f"{part.name} cannot be streamed: {wrong[0] if wrong else 'one of its weights'} is not what was read "
+                "for it; load the model with stream=False."
+            )
+        return weights
+
+
+def parts_within(module: nn.Module) -> list[Part]:
+    """List the streamed parts that a module consists of, or belongs to."""
+    found = (getattr(weight, "streamed_with", None) for weight in module.parameters())
+    return list(dict.fromkeys(part for part in found if part is not None))
+
+
+def weights_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Give a module's weights and buffers by their names, in their order; of one that is streamed, read for it."""
+    for key, tensor in sorted(module.state_dict(prefix=f"{name}." if name else "", keep_vars=True).items()):
+        part = getattr(tensor, "streamed_with", None)
+        yield key, tensor if part is None else part.stream.weights(part)[key]
+
+
+def in_memory(module: nn.Module) -> nn.Module:
+    """Give a module whose weights are there for as long as it is held: itself, or a light copy where it is streamed.
+
+    The copy shares its weights with the stream, which may let go of them meanwhile.
+    """
+    parts = parts_within(module)
+    if not parts:
+        return module
+    known: dict[int, Any] = {}
+    for part in parts:
+        for key, weight in part.stream.weights(part).items():
+            known |= {id(part.blanks[key]): weight, id(weight): weight}
+    return _copied(module, known).eval()
+
+
+def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
+    """Copy a module but for what is known, and for what streams it."""
+    forwards = [each.__dict__["forward"] for each in module.modules() if "forward" in each.__dict__]
+    known |= {id(each): _STREAMED for each in forwards if isinstance(each, Streamed)}
+    copied = copy.deepcopy(module, known)
+    for each in copied.modules():
+        if each.__dict__.get("forward") is _STREAMED:
+            del each.__dict__["forward"]
+    return copied
+
+
+_STREAMED = object()
+
+
+def streamed_copy(
+    network: nn.Module, read: Callable[[nn.Module, str], Iterable[tuple[str, Tensor]]], change: Change
+) -> Any:
+    """Copy a network with all numbers changed, those of its blocks when they run.
+
+    Parameters
+    ----------
+    read
+        Gives the weights of one of the network's own modules, of which its name is told, too.
+    change
+        Makes of a tensor the one that stands in the copy.
+    """
+    parts = parts_of(network)
+    known = changed_tensors(network, change, parts.weights)
+    copied = _copied(network, known)
+
+    def read_part(part: Part) -> dict[str, Tensor]:
+        found = read(network.get_submodule(part.name), part.name)
+        return {key: change(weight.detach()) for key, weight in found if key in part.blanks}
+
+    Stream(copied, parts, read_part)
+    return copied
+
+
+def changed_tensors(network: nn.Module, change: Change, blank: frozenset[str] = frozenset()) -> dict[int, Any]:
+    """List what stands for a network's tensors in a changed copy, by their identity; what is shared stays shared.
+
+    Tensors that modules hold beside their parameters and buffers are changed, too: a product of two precisions fails.
+    """
+    known: dict[int, Any] = {}
+    for name, weight in network.named_parameters():
+        if name in blank:
+            dtype = change(torch.empty(0, dtype=weight.dtype)).dtype
+            known[id(weight)] = nn.Parameter(blank_of(weight, dtype), requires_grad=False)
+    for module in network.modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
+            if not isinstance(tensor, Tensor) or id(tensor) in known:
+                continue
+            given = tensor.detach()
+            other = change(given)
+            if isinstance(tensor, nn.Parameter):
+                known[id(tensor)] = nn.Parameter(other, tensor.requires_grad)
+            elif other is not given:
+                known[id(tensor)] = other
+    return known

@@ -1,0 +1,245 @@
+"""A streamed model says what the model with all its weights in memory says, to the bit, and holds two blocks of it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+import xarray as xr
+from tests.kit.architectures import ARCHITECTURES
+from tests.kit.headed_models import headed
+from tests.kit.snapshots import snapshot
+from tests.kit.tiny_tokenizers import word_piece
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
+
+import lignite
+from lignite.errors import LigniteWarning, ModelError
+from lignite.methods.scoring import precision
+from lignite.models import shards
+from lignite.models.stream import parts_within, streamed_copy
+
+SHARED = Path(__file__).parents[3] / "shared"
+SMALL = {"num_attention_heads": 2, "hidden_size": 12, "intermediate_size": 20}
+LLAMA = LlamaConfig(vocab_size=50, max_position_embeddings=32, num_key_value_heads=1, num_hidden_layers=5, **SMALL)
+IDS = {"input_ids": torch.arange(4, 13)[None]}
+FAMILIES = ["bert", "t5", "bart", "gpt2", "llama", "qwen3_moe", "deepseek_v3", "vit", "beit-shared", "albert"]
+FEW_NODES = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning", "ignore::lignite.errors.BaselineWarning")
+
+
+def saved(folder, config=LLAMA, kind=LlamaForCausalLM, dtype=torch.bfloat16):
+    """Some shards, several for each block or block and a half."""
+    torch.manual_seed(0)
+    network = kind(config).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight += 0.1 * torch.randn(weight.shape)
+    network.to(dtype).save_pretrained(folder, max_shard_size="6KB")
+    word_piece().save_pretrained(folder)
+    return folder
+
+
+def two_ways(folder, **options):
+    return (lignite.load(folder, stream=stream, **options) for stream in (False, True))
+
+
+def same(one: xr.Dataset, other: xr.Dataset) -> bool:
+    """To the bit, in every variable."""
+    return one.drop_attrs().identical(other.drop_attrs())
+
+
+def reads_of(model, ask) -> list[int]:
+    """How often each block is read while something is asked."""
+    parts = parts_within(model.network)
+    before = [part.n_reads for part in parts]
+    ask()
+    return [part.n_reads - number for part, number in zip(parts, before, strict=True)]
+
+
+@FEW_NODES
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_streamed_model_is_explained_as_the_whole_one_is(name, tmp_path):
+    """Encoders, decoders, both, images; experts that are stored one by one and run as one; shared blocks, tied tables.
+
+    Every block runs the same arithmetic, so not a bit differs.
+    """
+    family = ARCHITECTURES[name]
+    family.build(dtype=torch.float32).save_pretrained(tmp_path, max_shard_size="20KB")
+    whole, streamed = two_ways(tmp_path)
+    inputs = {key: each.float() if each.is_floating_point() else each for key, each in family.inputs().items()}
+
+    flows = [lignite.flow(model, inputs, n_steps=4) for model in (whole, streamed)]
+    whys = [
+        lignite.explain(model, inputs, method="ca-lig:baseline=zero,n_steps=4", target=_last)
+        for model in (whole, streamed)
+    ]
+
+    assert same(*flows)
+    assert same(*whys)
+
+
+def _last(outputs) -> Tensor:
+    return outputs.last_hidden_state[:, -1, 0]
+
+
+@FEW_NODES
+@pytest.mark.parametrize("method", ["relevance-flow:detail=heads", "ca-lig:path=layer", "attnlrp", "grad-cam", "ig"])
+def test_every_way_through_the_layers_gives_the_same(method, tmp_path):
+    """Forwards, backwards through all blocks or one, with gradients of attention and by other rules of propagation."""
+    whole, streamed = two_ways(saved(tmp_path))
+
+    one, other = (lignite.explain(model, IDS, method=method) for model in (whole, streamed))
+
+    assert same(one, other)
+
+
+def test_tied_tables_and_a_head_stay_in_memory(tmp_path):
+    """The decoder of a masked language model is its table of words: one tensor, in two places."""
+    config = BertConfig(vocab_size=90, max_position_embeddings=40, num_hidden_layers=4, **SMALL)
+    whole, streamed = two_ways(saved(tmp_path, config, BertForMaskedLM))
+
+    network = streamed.network
+
+    assert network.cls.predictions.decoder.weight is network.bert.embeddings.word_embeddings.weight
+    with torch.no_grad():
+        assert torch.equal(network(**IDS).logits, whole.network(**IDS).logits)
+
+
+def test_three_blocks_are_in_memory_at_most(tmp_path, monkeypatch):
+    """The one that ends, the one that runs and the next; and none is kept by a graph that waits to be run backwards."""
+    model = lignite.load(saved(tmp_path), stream=True)
+    network, parts = model.network, parts_within(model.network)
+    stored: dict[str, list[StorageWeakRef]] = {part.name: [] for part in parts}
+    most = []
+    read = parts[0].stream._read_part
+
+    def watched(part):
+        weights = read(part)
+        stored[part.name] += [StorageWeakRef(weight.untyped_storage()) for weight in weights.values()]
+        most.append(sum(any(not each.expired() for each in some) for some in stored.values()))
+        return weights
+
+    monkeypatch.setattr(parts[0].stream, "_read_part", watched)
+
+    torch.autograd.grad(network(**IDS, use_cache=False).logits.sum(), network.model.embed_tokens.weight)
+
+    assert len(parts) == 5
+    assert len(most) == 8
+    assert max(most) <= 3
+
+
+def test_a_flow_reads_each_block_twice(tmp_path):
+    """Once to record the states, once to take the block apart: whatever the number of nodes and targets."""
+    model = lignite.load(saved(tmp_path), stream=True)
+
+    reads = reads_of(model, lambda: lignite.flow(model, IDS))
+
+    assert max(reads) == 2
+
+
+def test_an_answer_and_its_gradient_read_each_block_once_on_the_way_up_and_once_down(tmp_path):
+    """The last two are still there at the turn."""
+    model = lignite.load(saved(tmp_path), stream=True)
+    network = model.network
+
+    def ask():
+        logits = network(**IDS, use_cache=False).logits
+        torch.autograd.grad(logits.sum(), network.model.embed_tokens.weight)
+
+    assert reads_of(model, ask) == [2, 2, 2, 1, 1]
+
+
+def test_numbers_are_widened_as_they_are_read(tmp_path):
+    """In float32 unless asked: what is stored in half precision is computed in full."""
+    folder = saved(tmp_path)
+
+    found = [
+        lignite.load(folder, stream=True, dtype=dtype).network.lm_head.weight.dtype for dtype in ("float32", "auto")
+    ]
+
+    assert found == [torch.float32, torch.bfloat16]
+    wide = lignite.load(folder, stream=True)
+    (part, *_) = parts_within(wide.network)
+    assert {weight.dtype for weight in part.stream.weights(part).values()} == {torch.float32}
+
+
+@FEW_NODES
+def test_a_model_streamed_in_half_precision_is_explained_in_float32(tmp_path):
+    """One block is widened at a time; the numbers are those of the widened whole."""
+    whole, streamed = two_ways(saved(tmp_path), dtype="bfloat16")
+
+    pairs = [lignite.explain(model, IDS, method="ca-lig") for model in (whole, streamed)]
+    flows = [lignite.flow(model, IDS) for model in (whole, streamed)]
+
+    assert same(*pairs)
+    assert same(*flows)
+
+
+@FEW_NODES
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_where_a_float32_copy_would_be_large_one_block_is_widened_at_a_time(name, monkeypatch):
+    """With the numbers of the copy, and nothing left behind in the model."""
+    kind = {"bert": "BertForSequenceClassification", "t5": "T5ForSequenceClassification"}[name]
+    model = headed(name, kind, dtype=torch.bfloat16)
+    expected = lignite.explain(model, "the plot was thin", method="ca-lig", n_steps=4)
+    before = snapshot(model.network)
+    made = []
+    monkeypatch.setattr(precision, "MOST_OF_FREE", 0)
+    monkeypatch.setattr(precision, "streamed_copy", lambda *args: made.append(args) or streamed_copy(*args))
+
+    found = lignite.explain(model, "the plot was thin", method="ca-lig", n_steps=4)
+
+    assert made
+    assert same(found, expected)
+    before.assert_equal(snapshot(model.network))
+
+
+def test_weights_that_do_not_fit_are_streamed_and_it_is_said(tmp_path, monkeypatch):
+    """Whoever has too little memory is told what happens instead of an error."""
+    monkeypatch.setattr(shards, "free_memory", lambda _: 1000)
+
+    with pytest.warns(LigniteWarning, match="do not fit into the free memory"):
+        model = lignite.load(saved(tmp_path))
+
+    assert "5 blocks streamed" in repr(model)
+
+
+def test_a_model_that_fits_is_loaded_whole(tmp_path):
+    """By default nothing changes."""
+    assert not parts_within(lignite.load(saved(tmp_path)).network)
+
+
+def test_a_shard_that_goes_away_is_one_clear_error(tmp_path):
+    """Files are read again and again: one that is cut short must never give numbers."""
+    folder = saved(tmp_path)
+    model = lignite.load(folder, stream=True)
+    for file in folder.glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:2000])
+
+    with pytest.raises(ModelError, match=r"cannot be read .*: copy or download the model again"):
+        lignite.flow(model, IDS)
+
+
+def test_a_streamed_network_is_not_copied(tmp_path):
+    """A copy would read into the original's places."""
+    model = lignite.load(saved(tmp_path), stream=True)
+
+    with pytest.raises(ModelError, match="load it with stream=False"):
+        copy.deepcopy(model.network)
+
+
+@FEW_NODES
+@pytest.mark.shared
+def test_a_trained_classifier_is_explained_the_same_when_streamed():
+    """Several inputs, by the default method, evaluated by a metric."""
+    folder = SHARED / "models" / "sst-minilm"
+    if not folder.is_dir():
+        pytest.skip("no shared models")
+    whole, streamed = two_ways(folder)
+    texts = ["A superb film.", "The plot was thin, and the acting worse."]
+
+    pairs = zip(*(lignite.explain(model, texts) for model in (whole, streamed)), strict=True)
+
+    assert all(same(one, other) for one, other in pairs)
+    assert same(*(lignite.flow(model, texts[0]) for model in (whole, streamed)))
