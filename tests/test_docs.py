@@ -271,3 +271,14 @@ def test_the_reference_is_what_the_docstrings_and_options_say():
     spec.loader.exec_module(module)
 
     assert module.page() == read("docs/reference.md"), "run python docs/reference.py"
+
+
+def test_the_gallery_lists_every_view_of_every_kind_and_says_why_a_cell_is_empty(monkeypatch):
+    """Read by people who have not run it; a hole without a reason is a view that somebody forgot."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    module = importlib.import_module("gallery")
+
+    assert module.index() == read("docs/gallery.md"), "run python docs/gallery.py --index"
+    assert len(module.CELLS) == len(module.ROWS) * len(module.COLUMNS)
+    assert [cell.name for cell in module.CELLS if bool(cell.made_by) == bool(cell.empty)] == []
+    assert set(module.DRAW) == set(module.ROWS)

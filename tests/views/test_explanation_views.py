@@ -630,7 +630,7 @@ def test_the_page_says_everything_without_a_script():
     page = static(explanation_html(dataset, tokens=True))
 
     (verdict,) = set(re.findall(r'<h2 class="answer">(.*?)</h2>', page))
-    assert verdict == "The model says positive (88.4 %)."
+    assert verdict == "The model says positive (88.4&nbsp;%)."
     assert "For positive: believ +5.00. Against: plot −3.00." in page
     text = re.search(r'<p class="text[^>]*data-view="tokens"[^>]*>(.*?)</p>', page)[1]
     assert re.findall(r'data-i="(\d)" class="([fa]\d+) ?"', text) == [

@@ -128,9 +128,7 @@ def written() -> dict:
     values = [0.0, *sizes, *(-size for size in sizes)]
     return {
         "signed": [[value, typeset(format_score(value))] for value in values],
-        "percent": [
-            [value, typeset(format_share(value))] for value in values if 0.001 <= abs(value) < 99 or value == 0
-        ],
+        "percent": [[value, typeset(format_share(value))] for value in values if abs(value) < 99],
         "cells": [
             [share * limit, limit, format_cell(share * limit, limit)]
             for limit in (0.003, 0.64, 7.3, 240.0, 3e-6)

@@ -76,7 +76,7 @@ def test_a_continuation_is_a_matrix_of_what_was_read_by_what_was_written():
         assert [cell[1] for cell in cells if cell] == pytest.approx(dataset.relevance.values.tolist())
     assert found.rows[3][1][0] is None
     page = static(explanation_html(datasets))
-    assert re.search(r'data-open="1"><bdi>positive</bdi></a><small>\d+\.\d %</small>', page)
+    assert re.search(r'data-open="1"><bdi>positive</bdi></a><small>\d+\.\d\xa0%</small>', page)
     assert continuation_of([of("positive"), of("negative")]) is None
 
 

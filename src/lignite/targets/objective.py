@@ -259,7 +259,7 @@ def _make(
     if against == index:
         raise OptionError(f"label and against are both {read.name(index)!r}; their difference is always zero.")
     name = read.name(index) + ("" if against is None else f" against {read.name(against)}")
-    if position is not None:
+    if position is not None and (kind != "next" or target.token is not None):  # next is after the last one
         where = "after" if kind == "next" else "at"
         name = f"{name} {where} {encoded.tokens.text[position]!r} ({position})"
     return Objective(kind, name, index, against, position, link=link)

@@ -89,14 +89,14 @@ def format_score(value: float) -> str:
 
 
 def typeset(number: str) -> str:
-    """A number as a page sets it: with a minus as long as a plus, and no sign of a computer's exponent.
+    r"""A number as a page sets it: with a minus as long as a plus, and no sign of a computer's exponent.
 
     Examples
     --------
-    >>> typeset("-0.926"), typeset("-1.23e-05"), typeset("+1.23e+05")
-    ('−0.926', '−1.23e−5', '+1.23e5')
+    >>> typeset("-0.926"), typeset("-1.23e-05"), typeset("+1.23e+05"), typeset("-2.1 %")
+    ('−0.926', '−1.23e−5', '+1.23e5', '−2.1\xa0%')
     """
-    return re.sub(r"e\+?(−?)0*(\d)", r"e\1\2", number.replace("-", "−"))
+    return re.sub(r"e\+?(−?)0*(\d)", r"e\1\2", number.replace("-", "−")).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def format_cell(value: float, limit: float) -> str:
@@ -122,11 +122,15 @@ def format_share(value: float) -> str:
     --------
     >>> format_share(0.314), format_share(-0.021), format_share(float("nan")), format_share(0.00012)
     ('31.4 %', '-2.1 %', '–', '0.012 %')
+    >>> format_share(0.0), format_share(7e-8)
+    ('0 %', '<0.0001 %')
     """
     if not np.isfinite(value):
         return "–"
     percent = 100 * value
-    return f"{percent:.1f} %" if abs(percent) >= 0.1 or percent == 0 else f"{percent:.2g} %"
+    if 0 < abs(percent) < 1e-4:
+        return "<0.0001 %"
+    return f"{percent:.1f} %" if abs(percent) >= 0.1 else f"{percent:.2g} %"
 
 
 ROBUST, BEYOND = 0.95, 4.0

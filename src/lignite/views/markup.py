@@ -68,6 +68,7 @@ _RIGHT_TO_LEFT = re.compile(
 def _sentence(text: str) -> Markup:
     """Words and numbers side by side: numbers as elsewhere, words that are read from the right kept by themselves."""
     escaped = str(escape(harmless(re.sub(r"(?<=\s)-(?=\d)", "−", text))))
+    escaped = re.sub(r"(?<=\d) %", "&nbsp;%", escaped)  # no line begins with the sign
     return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", escaped))  # escaped above
 
 

@@ -43,6 +43,13 @@ class Sheet:
         place = {"left": left, "top": self.top, "width": width, "height": height}
         self.items.append(("box", {**place, "colour": colour}))
 
+    def key(self, left: float, label: str, colour: Any, size: float = 7.5) -> float:
+        """What a colour stands for, its swatch as high as the letters; where the next one may begin."""
+        place = {"left": left, "top": self.top, "width": 0.12, "height": 0.0085 * size, "below": 0.0}
+        self.items.append(("box", {**place, "colour": colour}))
+        self.write(left + 0.17, label, size, color="#333")
+        return left + 0.42 + self.inches(label, size)
+
     def add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
         axes = self.figure.add_axes((0, 0, 1, 1), label=str(len(self.axes)))
         self.axes.append((axes, left, top, width, height))
@@ -93,7 +100,7 @@ class Sheet:
         for kind, item in self.items:
             x, y = item.pop("left") / self.width, 1 - item.pop("top") / height
             if kind == "box":
-                corner = (x, y - 0.065 / height)  # below the baseline, where p and g end
+                corner = (x, y - item.get("below", 0.065) / height)  # below the baseline, where p and g end
                 patch = Rectangle(
                     corner, item["width"] / self.width, item["height"] / height, transform=self.figure.transFigure,
                     facecolor=item["colour"], linewidth=0, zorder=1,

@@ -154,9 +154,7 @@ def _explain_colours(sheet: Sheet, dataset: xr.Dataset) -> None:
     sheet.top += 0.05
     left = MARGIN
     for label, sign in (("for", 0.6), ("against", -0.6)):
-        sheet.box(left, 0.12, 0.09, on_scale(np.array(sign)))
-        sheet.write(left + 0.17, label, 7.5, color="#333")
-        left += sheet.inches(label, 7.5) + 0.4
+        left = sheet.key(left, label, on_scale(np.array(sign)))
     ends = f"colours end at {writer_of(dataset)(limit_in(dataset)).lstrip('+')}, {unit_of(dataset)}"
     sheet.write(left, shorten(f"{ends} ({dataset.attrs.get('scale_reason', '')})", 110), 7.5, color="#666")
     sheet.top += 0.3

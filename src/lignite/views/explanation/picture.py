@@ -156,11 +156,8 @@ class _TextSheet(Sheet):
         """Which colour speaks for what, and what it cannot show."""
         self.top -= 0.4 * LINE
         left = MARGIN
-        for label, value in ((f"for {shorten(name, 40)}", 1.0), ("against", -1.0)):
-            width = self.inches(label, 7.5)
-            self.box(left, 0.12, 0.09, on_scale(np.array(0.6 * value)))
-            self.write(left + 0.17, label, 7.5, color="#333")
-            left += width + 0.4
+        for side, value in (("for", 1.0), ("against", -1.0)):
+            left = self.key(left, f"{side} {shorten(name, 40)}", on_scale(np.array(0.6 * value)))
         if note := clipped_note(values, "token"):
             self.write(left, f"colours end at {format_score(limit_of(values))[1:]}; {note}", 7.5, color="#666")
         self.top += LINE

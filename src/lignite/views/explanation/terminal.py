@@ -45,6 +45,7 @@ LIST_LEAST = 34  # and of one without
 BAR_CELLS = 6
 NAME_CELLS = 12  # of a token in the table of layers
 NAMES_LEAST = 20
+NAMED_LEAST = 11
 STRIP_LEAST = 5
 SWATCHES = (-0.9, -0.4, -0.1, 0.1, 0.4, 0.9)
 TOLD_OF_SPECIAL = {"rank": "ranked", "hide": "hidden", "share": "shared among the others"}
@@ -123,7 +124,8 @@ def _message(said: Message, writer: Writer) -> RenderableType:
     values = [format_score(step.value) for step in said.steps]
     width = max(map(len, values))
     table.add_column(justify="right", width=width, no_wrap=True)
-    bar = max(0, min(STRIP_CELLS, writer.width - width - NAMES_LEAST - 12))
+    bar = min(STRIP_CELLS, writer.width - width - NAMES_LEAST - 12)
+    bar = bar if bar >= STRIP_LEAST else 0  # shorter ones tell nothing apart
     if bar:
         table.add_column(width=bar, no_wrap=True)
     table.add_column(overflow="fold")
@@ -242,17 +244,14 @@ def _legend(
     name, limit = writer.plain(shorten(question(dataset).name, 40)), limit_of(values)
     if shades is None:
         return Text(f"below each {unit_of(dataset)} its score: + for {name}, - against it", style="dim")
-    legend = Text().append("against ", style="dim")
-    for style in reversed(shades[-1]):
-        legend.append(" ab ", style=style)
-    legend.append("  ")
-    for style in shades[+1]:
-        legend.append(" ab ", style=style)
-    legend.append(f" for {name}", style="dim")
+    legends = []
+    for sign, side in ((+1, "for"), (-1, "against")):
+        swatches = Text.assemble(*((" ab ", style) for style in reversed(shades[sign])))
+        legends.append(swatches.append(f" {side} {name}", style="dim"))
     notes = [f"colour starts at {_short(STEPS[0] * limit)[1:]}, ends at {_short(limit)[1:]}"]
     if beyond := clipped_note(values):
         notes.append(beyond)
-    return fold([legend, *(Text(note, style="dim") for note in notes)], writer.width)
+    return fold([*legends, *(Text(note, style="dim") for note in notes)], writer.width)
 
 
 # The patches of an image
@@ -394,10 +393,10 @@ def _layers(dataset: xr.Dataset, writer: Writer, shades: Shades | None, *, speci
     if any(row.special for row in rows):
         columns["of it special"] = [format_score(row.special) for row in rows]
     if any(np.isfinite(row.gap) for row in rows):
-        columns["gap"] = [writer.share(row.gap) for row in rows]
-    titles, cells = list(columns), list(zip(*columns.values(), strict=True))
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-    left = writer.width - sum(widths) - 2 * len(widths)
+        columns["missed"] = [writer.share(row.gap) for row in rows]
+    while (left := writer.width - sum(wide := widths_of(columns)) - 2 * len(wide)) < NAMED_LEAST and len(columns) > 1:
+        columns.popitem()  # what a narrow terminal has no room for: who is strongest is worth more
+    titles, widths, cells = list(columns), wide, list(zip(*columns.values(), strict=True))
     strip = min(STRIP_CELLS, scores.shape[1], left - NAMES_LEAST - 2)
     titles += ["tokens"] * (strip >= STRIP_LEAST) + ["strongest"]
     widths += [max(strip, len("tokens"))] * (strip >= STRIP_LEAST)
@@ -413,6 +412,11 @@ def _layers(dataset: xr.Dataset, writer: Writer, shades: Shades | None, *, speci
     if STRIP_LEAST <= strip < scores.shape[1]:
         notes.append(f"a sign stands for {-(-scores.shape[1] // strip)} tokens or fewer and shows the strongest")
     return Group(Text(title, style="bold"), Text("; ".join(notes), style="dim"), table)
+
+
+def widths_of(columns: Mapping[str, Sequence[str]]) -> list[int]:
+    """How many signs the columns of a table take, by what stands at their heads."""
+    return [max(map(cell_len, (title, *cells))) for title, cells in columns.items()]
 
 
 def _strip(shares: Float[np.ndarray, " token"], cells: int, writer: Writer, shades: Shades | None) -> Text:

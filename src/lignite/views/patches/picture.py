@@ -41,7 +41,7 @@ from lignite.views.patches.facts import (
     placeless,
 )
 from lignite.views.sheet import MARGIN, Sheet, evenly
-from lignite.wording import one_line
+from lignite.wording import one_line, shorten
 
 WIDTH = 8.4  # inches
 SIDE = 2.5  # of a picture, at most
@@ -225,7 +225,9 @@ class _ImageSheet(Sheet):
         }
         largest = max(abs(size) for size in (*map(np.sum, sides.values()), *(entry.score for entry in outside)))
         for sign, some in sides.items():
-            self._bar(left, room, sign, float(some.sum()), largest, weight="bold")
+            self._bar(
+                left, room, f"{sign} {shorten(question(dataset).name, 16)}", float(some.sum()), largest, weight="bold"
+            )
             self._entry(left, room, f"{len(some)} of {int(shown.sum())} patches", "", color="#666")
             for entry in listed[sign]:
                 self._entry(left, room, f"  {entry.position} {entry.token}", format_score(entry.score))

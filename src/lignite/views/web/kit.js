@@ -55,7 +55,8 @@ export function signed(value, count = 3) {
 export function percent(value) {
   if (value == null || !Number.isFinite(value)) return "–";
   const size = Math.abs(100 * value);
-  return (value < 0 ? "−" : "") + (size >= 0.1 || size === 0 ? size.toFixed(1) : digits(size, 2)) + " %";
+  if (size && size < 1e-4) return "<0.0001\u00a0%";
+  return (value < 0 ? "−" : "") + (size >= 0.1 ? size.toFixed(1) : String(Number(size.toPrecision(2)))) + "\u00a0%";
 }
 
 /** The largest magnitude, 0 where there is none. */
