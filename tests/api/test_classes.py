@@ -280,3 +280,38 @@ def test_half_precision_is_copied_once_for_all_classes():
 
     alone = lignite.explain(model, TEXTS[0], target=str(found.explained.values[1]), method="gradient-x-input")
     assert_allclose(found.relevance.isel(explained=1), alone.relevance, atol=1e-5)
+
+
+def rows_run(model, ask) -> int:
+    """How many rows the second layer's attention sees while something is asked."""
+    seen: list[int] = []
+    layer = model.network.bert.encoder.layer[1].attention.self.query
+    hook = layer.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    try:
+        ask()
+    finally:
+        hook.remove()
+    return sum(seen)
+
+
+@pytest.mark.parametrize(
+    ("way", "share"),
+    [
+        ("occlusion", 0.4),
+        ("shapley", 0.4),
+        ("ig", 0.6),
+        ("ca-lig", 0.6),
+        ("relevance-flow", 0.8),  # the order in which tokens arrive is each class's own
+    ],
+)
+def test_what_classes_share_is_run_once(model, way, share):
+    """Three classes take one forward pass where the path is the same; recordings of the input are each class's own."""
+    text = "people says nothing at all but the acting was thin"
+
+    together = rows_run(model, lambda: lignite.explain(model, text, targets="all", method=way))
+
+    apart = sum(
+        rows_run(model, lambda name=name: lignite.explain(model, text, target=name, method=way))
+        for name in ("bad", "so", "good")
+    )
+    assert together < share * apart

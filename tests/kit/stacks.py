@@ -40,6 +40,10 @@ class Blocks:
             found.append(function(found[-1]))
         return found, self.head(found[-1])
 
+    def trace_gradients(self, states, index):
+        found, value = self.trace(states.detach().requires_grad_(), index)
+        return [each.detach() for each in found], list(torch.autograd.grad(value.sum(), found, materialize_grads=True))
+
     def trace_slopes(self, states, slope, index):
         return list(torch.func.jvp(lambda start: self.trace(start, index)[0], (states,), (slope,))[1])
 

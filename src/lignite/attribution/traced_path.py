@@ -128,11 +128,8 @@ class TracedPath(Points):
         states: list[list[Tensor]] = []
         gradients: list[list[Tensor]] = []
         for some in nodes.split(max(1, self.max_points // len(rows))):
-            with torch.enable_grad():
-                leaf = self.states(some, rows).requires_grad_()
-                found, value = self.layers.trace(leaf, rows.repeat(len(some)))
-                parts = torch.autograd.grad(value.sum(), found, materialize_grads=True)
-            states.append([each.detach().unflatten(0, (len(some), len(rows))) for each in found])
+            found, parts = self.layers.trace_gradients(self.states(some, rows), rows.repeat(len(some)))
+            states.append([each.unflatten(0, (len(some), len(rows))) for each in found])
             gradients.append([each.unflatten(0, (len(some), len(rows))) for each in parts])
         return _joined(states), _joined(gradients)
 

@@ -279,6 +279,13 @@ class Stack:
         value = self._run_rows(answer, index)
         return found, value
 
+    def trace_gradients(self, states: PointStates, index: PointRows) -> tuple[list[PointStates], list[PointStates]]:
+        """Follow other states from the first layer on: states at every layer, and the gradients of F there."""
+        with torch.enable_grad():
+            found, value = self.trace(states.detach().requires_grad_(), index)
+            gradients = torch.autograd.grad(value.sum(), found, materialize_grads=True)
+        return [each.detach() for each in found], list(gradients)
+
     def trace_slopes(
         self,
         states: PointStates,

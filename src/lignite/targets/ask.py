@@ -31,8 +31,9 @@ from lignite.targets.objective import (
     probabilities,
     resolve,
     values,
+    values_of,
 )
-from lignite.targets.rows import Row, batches, bytes_per_token, collate, run
+from lignite.targets.rows import Row, batches, bytes_per_token, collate, run, same_questions
 from lignite.targets.target import Target
 
 REPEATED = 1e-5
@@ -228,13 +229,25 @@ def predict(model: Model, rows: Sequence[Row], *, memory: int | float | str | No
         probability = torch.empty_like(value)
         label = torch.full((len(rows),), -1, dtype=torch.long)
         answers: list[tuple[float, ...]] = [()] * len(rows)
-        for places in batches(model, rows, budget / bytes_per_token(model, gradient=False)):
+        groups: dict[int, list[int]] = {}
+        for place, first in enumerate(same_questions(rows)):
+            groups.setdefault(first, []).append(place)
+        firsts = list(groups)
+        for numbers in batches(
+            model, [rows[first] for first in firsts], budget / bytes_per_token(model, gradient=False)
+        ):
+            asked = [rows[firsts[number]] for number in numbers]
+            outputs = run(model.network, collate(model, asked))
+            places = [place for number in numbers for place in groups[firsts[number]]]
             some = [rows[place] for place in places]
             objectives = [row.objective for row in some]
-            outputs = run(model.network, collate(model, some))
-            found = values(outputs, objectives)
+            choices = None
+            if objectives[0].function is None:
+                sizes = torch.tensor([len(groups[firsts[number]]) for number in numbers])
+                choices = choices_of(outputs, [row.objective for row in asked])
+                choices = choices.repeat_interleave(sizes.to(choices.device), 0)
+            found = values(outputs, objectives) if choices is None else values_of(choices, objectives)
             value[places] = found.double().cpu()
-            choices = None if objectives[0].function else choices_of(outputs, objectives)
             for number, place in enumerate(places):
                 if rows[place].answer is not None:
                     answers[place] = answered(rows[place], found[number], None if choices is None else choices[number])

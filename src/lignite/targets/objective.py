@@ -81,7 +81,11 @@ def values(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, " row
     first = objectives[0]
     if first.function is not None:
         return _of_function(first.function, outputs, len(objectives))
-    logits = choices_of(outputs, objectives)
+    return values_of(choices_of(outputs, objectives), objectives)
+
+
+def values_of(logits: Float[Tensor, "row choice"], objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
+    """Compute F of every row from the logits that it chooses among, differentiable."""
     rows = torch.arange(len(objectives), device=logits.device)
     value = logits[rows, _numbers([item.index for item in objectives], logits)]
     against = _numbers([-1 if item.against is None else item.against for item in objectives], logits)

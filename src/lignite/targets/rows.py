@@ -80,6 +80,17 @@ def _fit(one: Row, other: Row) -> bool:
     )
 
 
+def same_questions(rows: Sequence[Row]) -> list[int]:
+    """Find, for each row, the first that asks for the same logits of the same input: it may ask about another class."""
+    known: dict[tuple[Any, ...], int] = {}
+    found = []
+    for number, row in enumerate(rows):
+        asked = row.objective
+        alone = number if asked.function is not None else None
+        found.append(known.setdefault((id(row.encoded), asked.kind, asked.position, asked.part, alone), number))
+    return found
+
+
 def is_per_token(encoded: Encoded, name: str) -> bool:
     """Whether an input of the model has one entry for each token, told by its shape ``[1, token, …]``."""
     return not name.startswith(_ELSEWHERE) and encoded.tensors[name].shape[:2] == (1, len(encoded.tokens))

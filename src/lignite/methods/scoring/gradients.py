@@ -100,7 +100,7 @@ def deeplift(options: DeepLift, model: Model, rows: Sequence[Row], budget: float
                 ) from error
         return {"relevance": scores.sum(-1)}
 
-    return explain_stacks(model, rows, budget / 2, compute)  # inputs and baselines run side by side
+    return explain_stacks(model, rows, budget / 2, compute, shared=False)  # inputs and baselines run side by side
 
 
 class _FromStates(nn.Module):

@@ -1,7 +1,7 @@
 """The prediction of an input some of whose tokens are absent: what every method that removes tokens asks."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,13 +10,14 @@ from jaxtyping import Bool
 from lignite.errors import BypassError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
+from lignite.inputs.tokens import Encoded
 from lignite.methods.method import FromBaseline
 from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
 from lignite.targets.ask import predict
 from lignite.targets.edits import cover, filler, is_image, replace_tokens, words_of
-from lignite.targets.rows import Row
+from lignite.targets.rows import Row, same_questions
 
 ROWS_AT_ONCE = 1024
 """Inputs prepared at a time; how many of them run together is left to the memory budget."""
@@ -104,8 +105,14 @@ def values_of_edits(
 ) -> list[np.ndarray]:
     """F of every input without its absent tokens, taken away by an edit of the input itself."""
     values = [np.empty(len(case)) for case in cases]
-    for piece in _pieces(cases, ROWS_AT_ONCE):
-        rows = [edit(games[number].row, _absent(games[number], cases[number][sample])) for number, sample in piece]
+    first = same_questions([game.row for game in games])
+    for piece in _pieces(cases, ROWS_AT_ONCE, first):
+        known: dict[tuple[int, tuple[int, ...]], Encoded] = {}
+        rows = []
+        for number, sample in piece:
+            absent = _absent(games[number], cases[number][sample])
+            row = edit(games[number].row, absent)
+            rows.append(replace(row, encoded=known.setdefault((first[number], tuple(absent)), row.encoded)))
         found = predict(model, rows, memory=budget).value.tolist()
         for (number, sample), value in zip(piece, found, strict=True):
             values[number][sample] = value
@@ -125,7 +132,8 @@ def values_of_states(
         start = start_of(stack, options).states[0]
         states = stack.states[0]
         at_once = points_at_once(stack, budget, gradient=False)
-        for piece in _pieces([cases[number] for number in numbers], at_once):
+        first = same_questions([games[number].row for number in numbers])
+        for piece in _pieces([cases[number] for number in numbers], at_once, first):
             index = torch.tensor([place for place, _ in piece], device=states.device)
             absent = torch.zeros(len(piece), states.shape[1], dtype=torch.bool)
             for point, (place, sample) in enumerate(piece):
@@ -139,7 +147,9 @@ def values_of_states(
     return values
 
 
-def _pieces(cases: Sequence[Presence], size: int) -> Iterator[list[tuple[int, int]]]:
+def _pieces(cases: Sequence[Presence], size: int, first: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
+    """Games and their samples, so many at a time; games of one input side by side, sample by sample."""
     pairs = [(number, sample) for number, case in enumerate(cases) for sample in range(len(case))]
+    pairs.sort(key=lambda pair: (first[pair[0]], pair[1], pair[0]))
     for start in range(0, len(pairs), size):
         yield pairs[start : start + size]

@@ -10,13 +10,14 @@ from torch import Tensor
 from lignite.attribution.layer_ig import Following
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
+from lignite.blocks.shared import SharedStack
 from lignite.blocks.stack import LengthError, Stack, Start
 from lignite.methods.method import Declared, DrawnNodes, Explanation, FromBaseline, Integrated, from_one
 from lignite.models.load import Model
 from lignite.results.schema import EXPLAIN
 from lignite.targets.ask import check_said_again
 from lignite.targets.objective import chances
-from lignite.targets.rows import Row, batches, bytes_per_token
+from lignite.targets.rows import Row, batches, bytes_per_token, same_questions
 
 Found = TypeVar("Found")
 
@@ -24,18 +25,24 @@ Scored = Callable[[Declared, Model, Sequence[Row], float], list[Explanation]]
 """What computes a method that starts at baselines."""
 
 
-def in_stacks(model: Model, rows: Sequence[Row], budget: float) -> Iterator[tuple[list[int], Stack]]:
-    """Numbers of the rows that are run together, and their stack."""
+def in_stacks(
+    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True
+) -> Iterator[tuple[list[int], Stack]]:
+    """Numbers of the rows that are run together, and their stack.
+
+    What several rows ask of one input is `shared`, unless whoever looks inside the model must find every row there.
+    """
     for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
-        stack = _stacked(model, [rows[number] for number in numbers])
+        stack = _stacked(model, [rows[number] for number in numbers], shared)
         check_said_again(model, stack.rows, stack.answers())
         yield numbers, stack
 
 
-def _stacked(model: Model, rows: list[Row]) -> Stack:
+def _stacked(model: Model, rows: list[Row], shared: bool) -> Stack:
     """The stack of some rows, padded to the length that the model would pad them to inside, where it would."""
     try:
-        return Stack(model, rows)
+        several = shared and len(set(same_questions(rows))) < len(rows)
+        return (SharedStack if several else Stack)(model, rows)
     except LengthError as error:
         if any("input_ids" not in row.encoded.tensors for row in rows):
             raise
@@ -47,17 +54,24 @@ def explain_stacks(
     rows: Sequence[Row],
     budget: float,
     compute: Callable[[Stack], Mapping[str, Float[Tensor, "row *axes"]]],
+    *,
+    shared: bool = True,
 ) -> list[Explanation]:
     """Explanations of all rows, computed a stack at a time."""
-    return by_stack(model, rows, budget, lambda stack: of_rows(stack, compute(stack)))
+    return by_stack(model, rows, budget, lambda stack: of_rows(stack, compute(stack)), shared=shared)
 
 
 def by_stack(
-    model: Model, rows: Sequence[Row], budget: float, explain: Callable[[Stack], Sequence[Found]]
+    model: Model,
+    rows: Sequence[Row],
+    budget: float,
+    explain: Callable[[Stack], Sequence[Found]],
+    *,
+    shared: bool = True,
 ) -> list[Found]:
     """What is found of all rows, a stack at a time."""
     found: dict[int, Found] = {}
-    for numbers, stack in in_stacks(model, rows, budget):
+    for numbers, stack in in_stacks(model, rows, budget, shared=shared):
         found |= zip(numbers, explain(stack), strict=True)
     return [found[number] for number in range(len(rows))]
 
