@@ -68,7 +68,8 @@ class Layers(Study, name="layers"):
     def answer(self, model: Model, sentence: Sentence, others: Mapping[str, Model]) -> xr.Dataset:
         """Explain what the model predicts of one sentence."""
         words = Words.of(sentence)
-        why = explain(model, {"words": list(words.words)}, method=self.method, tol=self.tol)
+        asked = "relevance-flow:orders=false" if self.method == "relevance-flow" else self.method  # they reach no layer
+        why = explain(model, {"words": list(words.words)}, method=asked, tol=self.tol)
         relevance = why["layer_relevance"].transpose("layer", "token").values.astype(np.float64)
         number = why["word"].values
         by_word = np.stack([relevance[:, number == word].sum(1) for word in sorted(set(number[number >= 0]))], 1)
