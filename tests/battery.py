@@ -41,6 +41,7 @@ not at all, `whole` map alone), the plans that follow for the target-token and t
 far the divided block is from the model's own output, and the largest error of any `attention`, `mlp` or `whole` score
 against the definition on the model's own eager blocks, relative to the largest score of its map.
 {len(ARCHITECTURES)} families; written by `python -m tests.battery --write docs/architectures.md`.
+Modules that are not transformers' own are tried out instead: [how-to/wrap.md](how-to/wrap.md).
 
 """
 HEADER = ("architecture", "class", "route", "target-token path", "zero path", "split error", "largest error")

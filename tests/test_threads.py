@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
-from lignite.blocks.attention import configurations, intercepted
+from lignite.blocks.attention import intercepted
 from lignite.models.hold import at_rest, own_calls, seen_as, standing_in
 from lignite.targets.ask import ask, predict
 
@@ -95,7 +95,7 @@ def test_what_stands_in_for_a_module_is_met_in_its_own_thread_alone():
     with (
         at_rest(model.network),
         standing_in("forward", {block: other}),
-        intercepted(configurations(model.network)),
+        intercepted(model.network),
         seen_as("pad_token_id", [config], -1),
     ):
         here, there = seen(), elsewhere(seen)

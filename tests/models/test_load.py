@@ -641,9 +641,9 @@ def test_parts_of_a_processor_are_found():
         (lambda network: BertModel, r"the class BertModel.*BertModel\.from_pretrained"),
         (lambda network: (network, None), r"a tuple.*one by one"),
         (lambda network: Adapted(network, prompts=True), "Adapted.*tokens of its own before the input"),
-        (embedder, r"a Sequential.*inside it \(\[0\]\.auto_model\)"),
+        (embedder, r"Sequential cannot be called.*inside it \(\[0\]\.auto_model\)"),
         (lambda network: SimpleNamespace(model=network), r"a SimpleNamespace.*inside it \(\.model\)"),
-        (lambda network: torch.nn.Linear(2, 2), r"a Linear.*\.module, \[0\]\.auto_model"),
+        (lambda network: torch.nn.Linear(2, 2), r"Linear has no list of blocks.*no nn\.ModuleList"),
         (lambda network: 3, r"a int.*lignite\.load"),
     ],
 )

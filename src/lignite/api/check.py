@@ -21,7 +21,15 @@ from lignite.calls import Progress, public
 from lignite.errors import InputError, OptionError, SplitError
 from lignite.inputs.encode import encode
 from lignite.memory import memory_budget
-from lignite.models.facts import image_shape, reads_images, special_ids, vocabulary_size
+from lignite.models.facts import (
+    forward_names,
+    image_shape,
+    reads_images,
+    reads_states,
+    special_ids,
+    states_width,
+    vocabulary_size,
+)
 from lignite.models.hold import at_rest, switches_undone
 from lignite.models.load import Model, as_model
 
@@ -315,6 +323,8 @@ def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     if reads_images(model.network):
         return {"pixel_values": torch.rand(1, *image_shape(model.network, IMAGE_SIZE), generator=generator)}
+    if reads_states(model.network):
+        return {"inputs_embeds": torch.randn(1, length or LENGTH, states_width(model.config), generator=generator)}
     size = vocabulary_size(model.network)
     if size is None:
         raise InputError(f"{model.name} has no vocabulary to draw an input from; give a text to check it on.")
@@ -324,7 +334,9 @@ def _random_input(model: Model, length: int | None) -> dict[str, Tensor]:
     words = ordinary.nonzero()[:, 0]
     n_tokens = length or min(LENGTH, model.max_length or LENGTH)
     ids = words[torch.randint(len(words), (1, n_tokens), generator=generator)]
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    accepted = forward_names(model.network)
+    return {name: tensor for name, tensor in tensors.items() if accepted is None or name in accepted}
 
 
 def _result_bytes(layers: Sequence[LayerCheck], n_tokens: int, item: int) -> int:

@@ -1,7 +1,7 @@
 """One attention function, registered once with transformers, through which every block can be taken apart."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +15,8 @@ from transformers.masking_utils import eager_mask
 from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.axes import PointHeads
 from lignite.attribution.block import Projections
+from lignite.blocks.functions import Function, functions_met
+from lignite.models.bare import Bare
 from lignite.models.facts import nested_configs
 from lignite.models.hold import modules_of, seen_as
 
@@ -114,9 +116,23 @@ class OwnCall:
         return replace(call, scoring=replace(call.scoring, bias=bias))
 
 
+def observed(module: nn.Module, see: Callable[[OwnCall], Tensor]) -> AbstractContextManager[None]:
+    """Let `see` answer a block's first call of its own attention function; it can ask that function itself."""
+    return _asked_for(see) if configurations(module) else _called(see)
+
+
+def _called(see: Callable[[OwnCall], Tensor], *, every: bool = False) -> AbstractContextManager[None]:
+    """Let `see` answer for torch's own attention function, in modules that ask no table for theirs."""
+
+    def answer(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        return see(OwnCall("sdpa", function, args, kwargs))
+
+    return functions_met(answer, every=every)
+
+
 @contextmanager
-def observed(see: Callable[[OwnCall], Tensor]) -> Iterator[None]:
-    """Let `see` answer a block's first call of its own attention function; it can ask that function itself.
+def _asked_for(see: Callable[[OwnCall], Tensor]) -> Iterator[None]:
+    """Let `see` answer where transformers' table is asked for an attention function.
 
     Nothing is put in the place of that function, whichever it is: transformers' table is asked for it as ever, and what
     the table answers is called. Other threads' calls pass through untouched.
@@ -148,12 +164,17 @@ def observed(see: Callable[[OwnCall], Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def intercepted(configs: Sequence[Any], handler: Handler | None = None, *, every: bool = False) -> Iterator[None]:
-    """Run modules with these `configurations` on `attention_function`, for this thread alone.
+def intercepted(module: nn.Module, handler: Handler | None = None, *, every: bool = False) -> Iterator[None]:
+    """Run a module on `attention_function`, for this thread alone.
 
     `handler` answers the first attention call of a block; later ones (cross-attention) are computed as usual. With
     `every` it answers all of them.
     """
+    configs = configurations(module)
+    if not configs:
+        with _called(lambda own: (handler or compute)(own.attended()), every=every):
+            yield
+        return
     answered = False
 
     def once(call: AttendCall) -> Tensor:
@@ -175,6 +196,8 @@ def configurations(module: nn.Module) -> list[Any]:
     """List every configuration that parts of a module read their attention implementation from, once."""
     found: dict[int, Any] = {}
     for part in modules_of(module):
+        if isinstance(part, Bare):  # its own configuration chooses nothing
+            continue
         for candidate in nested_configs(getattr(part, "config", None)):
             if "_attn_implementation_internal" in getattr(candidate, "__dict__", {}):
                 found[id(candidate)] = candidate

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lignite.attribution.attend import repeat_groups
-from lignite.blocks.attention import AttendCall, compute, configurations, intercepted
+from lignite.blocks.attention import AttendCall, compute, intercepted
 from lignite.blocks.stack import Stack
 from lignite.errors import OptionError
 from lignite.models.outputs import part_of
@@ -63,7 +63,7 @@ def _weights_on_the_interface(stack: Stack) -> tuple[list[Tensor], Tensor] | Non
 
     with torch.enable_grad():
         try:
-            with intercepted(configurations(stack.network), handler, every=True), stack.answering(answer):
+            with intercepted(stack.network, handler, every=True), stack.answering(answer):
                 value = values(run(stack.network, stack.tensors), stack.objectives)
         except (LookupError, ValueError, NotImplementedError):
             return None  # some look attention up in tables of their own

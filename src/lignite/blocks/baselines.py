@@ -181,11 +181,14 @@ def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[N
 
     def answer(module: nn.Module, args: tuple[Tensor, ...], output: Float[Tensor, "row token any"]) -> Tensor:
         read = args[0] if args else None
-        if read is None or read.shape != ids.shape:
+        if read is None:
             return output
-        if torch.equal(read, ids):
-            answered.append(module)
-            return torch.where(places[..., None], vector, output)
+        for own, there in ((ids, places), (ids.T, places.T)):  # some read tokens first
+            if torch.equal(read, own):
+                answered.append(module)
+                return torch.where(there[..., None], vector, output)
+        if read.shape != ids.shape:
+            return output
         return torch.where(later[..., None], vector, output) if torch.equal(read[:, 1:], ids[:, :-1]) else output
 
     shared = [part for part in stack.network.modules() if getattr(part, "weight", None) is table.weight]

@@ -146,7 +146,7 @@ def _entering(model: Model, encoded: Encoded, first: BlockCall) -> Tensor:
     def leave(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found = find_states(args, kwargs)
         if found is not None:
-            raise Captured(found[1][0])
+            raise Captured(first.layout.read(found[1])[0])
 
     body: Any = body_of(model.network)
     accepted = forward_names(body)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lignite.blocks.arguments import Layout, Place, find_states, first_tensor, layout_of, put_argument, put_states
 from lignite.blocks.attention import READABLE, configurations, intercepted
 from lignite.errors import BypassError, ModelError, NotFiniteError
+from lignite.models.bare import Bare
 from lignite.models.facts import attention_of, block_counts, has_encoder_and_decoder, size_options
 from lignite.models.hold import Captured, after_each, before_each
 
@@ -34,6 +35,8 @@ class BlockCall:
         The arguments, with nothing in the place of the states.
     states_at
         That place: 0 or a keyword.
+    layout
+        How states lie there, and in what is returned.
     masked
         The same call made on lignite's attention function: there masks are additive floats whatever attention the model
         was loaded with. None where the model's own masks are understood, or where it does not run on a function it does
@@ -48,6 +51,7 @@ class BlockCall:
     states_at: Place
     states: Float[Tensor, "token d"]
     output: Float[Tensor, "token d"]
+    layout: Layout
     masked: "BlockCall | None" = None
 
 
@@ -113,7 +117,7 @@ def record(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]
     if all(attention_of(config) in READABLE for config in configurations(network)):
         return calls
     try:
-        with intercepted(configurations(network)):
+        with intercepted(network):
             masked = _run(network, tensors)
     except (LookupError, ValueError, NotImplementedError):
         return calls  # some look attention up in tables of their own (ModernBERT before transformers 5.1)
@@ -127,20 +131,21 @@ def record_states(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[Flo
 
 def _run(network: nn.Module, tensors: Mapping[str, Tensor]) -> list[BlockCall]:
     blocks = find_blocks(network, tensors)
-    if not blocks.layout.is_plain:
+    if len(blocks.layout.rest) > 1:
         raise ModelError(
             f"The blocks of {type(network).__name__} ({blocks.name!r}) carry states "
-            f"{list(blocks.calls[0].states.shape)}, not [1, token, d]: they cannot be taken apart. lignite.explain "
-            "reads such models."
+            f"{list(blocks.calls[0].states.shape)}, not one vector for every token: they cannot be taken apart. "
+            "lignite.explain reads such models."
         )
     _check_finite(network, blocks.calls)
-    return [_as_block_call(layer, call) for layer, call in enumerate(blocks.calls)]
+    return [_as_block_call(layer, call, blocks.layout) for layer, call in enumerate(blocks.calls)]
 
 
-def _as_block_call(layer: int, call: Met) -> BlockCall:
+def _as_block_call(layer: int, call: Met, layout: Layout) -> BlockCall:
     kwargs = {key: None if key in _CACHES else value for key, value in call.kwargs.items()}
     args, kwargs = put_argument(call.args, kwargs, call.states_at, None)
-    return BlockCall(layer, call.name, call.module, args, kwargs, call.states_at, call.states[0], call.output[0])
+    states, output = (layout.read(each)[0] for each in (call.states, call.output))
+    return BlockCall(layer, call.name, call.module, args, kwargs, call.states_at, states, output, layout)
 
 
 # Which list is the stack
@@ -258,6 +263,8 @@ def _same(one: Shaped[Tensor, "..."], other: Shaped[Tensor, "..."]) -> bool:
 
 def _members(root: nn.Module) -> dict[str, list[tuple[str, nn.Module]]]:
     """List the modules of every list below one, by name; a list of lists holds what these hold."""
+    if isinstance(root, Bare):
+        return root.lists_of_blocks()
 
     def inside(name: str, part: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         for number, child in enumerate(cast(nn.ModuleList, part)):

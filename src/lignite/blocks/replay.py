@@ -21,7 +21,7 @@ from lignite.blocks.arguments import (
     read_states,
     tile_points,
 )
-from lignite.blocks.attention import READABLE, AttendCall, OwnCall, configurations, intercepted, observed
+from lignite.blocks.attention import READABLE, AttendCall, OwnCall, intercepted, observed
 from lignite.blocks.norms import norms_in
 from lignite.blocks.record import BlockCall
 from lignite.errors import SplitError
@@ -183,10 +183,14 @@ class Replay:
         """Run the block as the model runs it: masks, biases and scores are computed by the model's own code."""
         if not self.is_plain:
             args, kwargs = self.arguments(states)
-            return read_states(self.module(*args, **kwargs))
+            return self.read(self.module(*args, **kwargs))
         args, kwargs = self.arguments(states, masked=True)
-        with intercepted(configurations(self.module)):
-            return read_states(self.module(*args, **kwargs))
+        with intercepted(self.module):
+            return self.read(self.module(*args, **kwargs))
+
+    def read(self, output: Any) -> TargetStates:
+        """Read states from what the block returns."""
+        return self.call.layout.read(read_states(output))
 
     def arguments(self, states: TargetStates, targets: Targets | None = None, *, masked: bool = False) -> Arguments:
         """Put other states into the call, of all tokens or some; `masked`: as it was made on lignite's attention."""
@@ -201,7 +205,7 @@ class Replay:
         args, kwargs = call.args, call.kwargs
         for change in changes:
             args, kwargs = change_tensors((args, kwargs), change)
-        return put_argument(args, kwargs, call.states_at, states)
+        return put_argument(args, kwargs, call.states_at, call.layout.write(states))
 
     def verify(self) -> Float[Tensor, "token d"]:
         """Return the output in which paths end, once the block has said the same again.
@@ -294,7 +298,7 @@ def _refusal(found: Replay) -> Exception | None:
 @contextmanager
 def attending(found: Replay, answer: Callable[[OwnCall | AttendCall], Tensor]) -> Iterator[None]:
     """Let `answer` stand for attention: the model's own where its masks are understood, else lignite's."""
-    with observed(answer) if found.call.masked is None else intercepted(configurations(found.module), answer):
+    with (observed if found.call.masked is None else intercepted)(found.module, answer):
         yield
 
 
@@ -318,7 +322,7 @@ def run_attended(
 ) -> TargetStates:
     args, kwargs = found.arguments(states, targets, masked=True)
     with attending(found, lambda _: heads):
-        return read_states(found.module(*args, **kwargs))
+        return found.read(found.module(*args, **kwargs))
 
 
 def read_projections(call: OwnCall | AttendCall) -> Projections:
@@ -358,7 +362,7 @@ def run_projected(
 ) -> TargetStates:
     args, kwargs = found.arguments(states, targets)
     with at_projection(module, states.shape[:2], lambda _: heads):
-        return read_states(found.module(*args, **kwargs))
+        return found.read(found.module(*args, **kwargs))
 
 
 @contextmanager

@@ -241,7 +241,7 @@ class InterfaceRoute(_HeadedRoute):
         return run_attended(self.replay, states, heads, targets)
 
     def _watched(self, n_points: int, see: Watch) -> AbstractContextManager[None]:
-        return observed(lambda own: see(own.heads()))
+        return observed(self.module, lambda own: see(own.heads()))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -328,6 +328,8 @@ def build_projection(found: Replay, refused: tuple[str, ...]) -> ProjectionRoute
     """Split a block at the first linear map behind which each token is treated alone; SplitError if there is none."""
     if not found.n_heads:
         raise SplitError("the configuration does not say how many heads it has")
+    if not found.call.layout.is_plain:
+        raise SplitError(f"its states lie on other axes than [row, token, d] ({found.call.layout})")
     if len(found.states) < 2:
         raise SplitError("one token alone does not show where tokens meet")
     output, moved = found.verify(), move_first(found.states, found.kept)

@@ -23,7 +23,7 @@ from lignite.blocks.arguments import (
     put_states,
     read_states,
 )
-from lignite.blocks.attention import configurations, intercepted
+from lignite.blocks.attention import intercepted
 from lignite.blocks.streams import Structure, structures_of
 from lignite.errors import BypassError, ModelError
 from lignite.models.hold import Captured, standing_in
@@ -296,7 +296,7 @@ class Stack:
         mode).
         """
         load_forward_mode()
-        with torch.no_grad(), forward_ad.dual_level(), intercepted(configurations(self.network), None, every=True):
+        with torch.no_grad(), forward_ad.dual_level(), intercepted(self.network, every=True):
             try:
                 found, _ = self.trace(forward_ad.make_dual(states, slope), index)
             except (LookupError, ValueError, NotImplementedError, RuntimeError) as error:

@@ -20,7 +20,15 @@ from lignite.inputs.patches import encode_pixels
 from lignite.inputs.pictures import encode_picture, is_picture, names_an_image
 from lignite.inputs.text import are_whole, check_length, check_tables, check_vocabulary, encode_text, encode_words
 from lignite.inputs.tokens import Encoded, Span, Tokens, on_device, wordless
-from lignite.models.facts import forward_names, noted, padding_ids, reads_images, vocabulary_size
+from lignite.models.facts import (
+    forward_names,
+    noted,
+    padding_ids,
+    reads_images,
+    reads_states,
+    states_width,
+    vocabulary_size,
+)
 from lignite.models.hold import Captured, at_rest, before_each, modules_of
 from lignite.models.load import Model
 from lignite.wording import shorten
@@ -259,6 +267,8 @@ def _is_ids(item: object) -> bool:
 def _encode_item(model: Model, item: object) -> list[Encoded]:
     if reads_images(model.network):
         return _encode_for_images(model, item)
+    if reads_states(model.network):
+        return _encode_states(model, item)
     if isinstance(item, str):
         if names_an_image(item):
             raise InputError(
@@ -292,6 +302,22 @@ def _encode_for_images(model: Model, item: object) -> list[Encoded]:
     if isinstance(item, tuple) and len(item) == 2 and all(isinstance(text, str) for text in item):
         raise InputError(f"{model.name} reads images, not a pair of texts: give the name of an image.")
     raise InputError(_unknown(item))
+
+
+def _encode_states(model: Model, item: object) -> list[Encoded]:
+    """Encode the states of tokens, ``[row, token, d]`` or of one row, for a model that is given them."""
+    given = item.get("inputs_embeds") if isinstance(item, Mapping) else item
+    states = _as_tensor("inputs_embeds", given) if isinstance(given, Tensor | np.ndarray | list) else None
+    width = states_width(model.config)
+    if states is None or states.ndim not in (2, 3) or states.shape[-1] != width or not states.is_floating_point():
+        shown = _kind(given) if states is None else f"{states.dtype} of shape {tuple(states.shape)}"
+        raise InputError(
+            f"{model.name} reads states of tokens, not {shown}: give decimals [row, token, {width}], or wrap a module "
+            "that makes them of what you have."
+        )
+    rows = states if states.ndim == 3 else states[None]
+    tokens = wordless([f"t{number}" for number in range(rows.shape[1])])
+    return [Encoded(on_device(model, {"inputs_embeds": row[None]}), tokens) for row in rows]
 
 
 def _unknown(item: object) -> str:

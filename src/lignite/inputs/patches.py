@@ -11,7 +11,8 @@ from transformers import PreTrainedConfig
 
 from lignite.errors import InputError
 from lignite.inputs.tokens import Encoded, Tokens, on_device, wordless
-from lignite.models.facts import can_stretch, read_images
+from lignite.models.bare import Bare
+from lignite.models.facts import Images, can_stretch, read_images
 from lignite.models.hold import at_rest
 from lignite.models.load import Model
 
@@ -41,6 +42,13 @@ _LAYOUTS = {
 }
 
 
+def _layout_of(known: Images) -> _Layout | None:
+    """Find the layout of a family, or the one that a trial has found."""
+    if known.prefix is None:
+        return _LAYOUTS.get(known.family)
+    return _Layout(prefix=("[CLS]", *(f"[REG{number}]" for number in range(1, known.prefix)))[: known.prefix])
+
+
 def encode_pixels(model: Model, tensors: dict[str, Tensor]) -> list[Encoded]:
     """Encode pixels as an image processor returns them, ``[image, channel, y, x]``, with labels for their patches."""
     pixels = tensors["pixel_values"]
@@ -67,7 +75,7 @@ def image_tokens(config: PreTrainedConfig, height: int, width: int) -> Tokens | 
     Nothing is measured here: compare the number of tokens with that of the states before use.
     """
     known = read_images(config)
-    layout = _LAYOUTS.get(known.family)
+    layout = _layout_of(known)
     if layout is None:
         return None
     registers = known.registers if layout.registers else 0
@@ -93,7 +101,7 @@ def image_tokens(config: PreTrainedConfig, height: int, width: int) -> Tokens | 
 
 def _check_size(model: Model, pixels: Float[Tensor, "image channel y x"]) -> None:
     known = read_images(model.config)
-    layout = _LAYOUTS.get(known.family)
+    layout = _layout_of(known)
     if layout is None:
         return
     assert known.size is not None  # as for all whose layout is known
@@ -118,6 +126,8 @@ def _check_size(model: Model, pixels: Float[Tensor, "image channel y x"]) -> Non
 def _count_tokens(model: Model, row: dict[str, Tensor]) -> int:
     """Run a model whose layout is not known once, to see how many tokens enter its first block."""
     with at_rest(model.network), torch.no_grad():
+        if isinstance(model.network, Bare):
+            return model.network.count_tokens(**row)
         output = model.network(**row, output_hidden_states=True)
     states = getattr(output, "hidden_states", None) or getattr(output, "encoder_hidden_states", None)
     if not states or states[0].ndim != 3:

@@ -5,6 +5,7 @@ No other module reads what a configuration says of a model (a house test): names
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -45,6 +46,20 @@ def number_of_heads(config: Any) -> int | None:
     """Read how many heads every block has; None where the configuration does not say, or says it layer by layer."""
     found = (getattr(each, "num_attention_heads", None) for each in (config, text_config(config)))
     return next((number for number in found if isinstance(number, int) and number), None)
+
+
+_HEAD_COUNTS = ("num_heads", "n_heads", "n_head", "nhead", "num_attention_heads")
+
+
+def heads_in(block: nn.Module) -> int | None:
+    """Read how many heads a block has from the first of its parts that says so, under the names in use."""
+    named = (getattr(part, name, None) for part in block.modules() for name in _HEAD_COUNTS)
+    return next((number for number in named if isinstance(number, int) and number > 0), None)
+
+
+def side_of(part: nn.Module) -> Any:
+    """Read the size of images that a part of a module names."""
+    return getattr(part, "image_size", None) or getattr(part, "img_size", None)
 
 
 _BLOCK_COUNTS = (
@@ -190,6 +205,9 @@ def tables_of(network: PreTrainedModel, what: str) -> list[nn.Embedding]:
 
 def forward_names(network: PreTrainedModel) -> frozenset[str] | None:
     """List the names of the inputs that a model's forward spells out; None where it takes anything."""
+    told: frozenset[str] | None = getattr(network, "takes", None)  # of a module that is not transformers' own
+    if told is not None:
+        return told
     parameters = inspect.signature(network.forward).parameters.values()
     names = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     return frozenset(names) or None
@@ -199,14 +217,84 @@ def reads_images(network: PreTrainedModel) -> bool:
     return getattr(network, "main_input_name", "input_ids") == "pixel_values"
 
 
+def reads_states(network: PreTrainedModel) -> bool:
+    """Whether a model is given the states of its tokens, and has no words or pixels to make them of."""
+    return getattr(network, "main_input_name", "input_ids") == "inputs_embeds"
+
+
+def fills_masks(config: Any) -> bool:
+    """Whether a module that is not transformers' own writes a word at the place of each."""
+    return bool(getattr(config, "fills_masks", False))
+
+
+def answers_last(config: Any) -> bool:
+    """Whether a model says how a text goes on behind its last token alone."""
+    return bool(getattr(config, "answers_last", False))
+
+
+def states_width(config: Any) -> int:
+    """Read how many numbers a state has."""
+    return number_of(text_config(config), "hidden_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a trial has found of a module without a configuration; None where it found nothing.
+
+    `width` is that of states, `n_words` and `n_places` count the rows of tables, `writes_words` says that its answers
+    are words, `fills_masks` that each stands at its own place, and `answers_last` that there is one behind the last
+    token alone. Of images, `prefix` counts the tokens before the patches.
+    """
+
+    width: int
+    n_blocks: int
+    n_heads: int | None
+    n_words: int | None = None
+    n_places: int | None = None
+    n_labels: int = 0
+    labels: Sequence[str] | None = None
+    writes_words: bool = False
+    fills_masks: bool = False
+    answers_last: bool = False
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    patch: tuple[int, int] | None = None
+    prefix: int | None = None
+
+
+def configured(traits: Traits) -> dict[str, Any]:
+    """Write traits under the names that configurations of transformers have for them."""
+    named: dict[str, Any] = {
+        "hidden_size": traits.width,
+        "num_hidden_layers": traits.n_blocks,
+        "num_attention_heads": traits.n_heads,
+        "vocab_size": traits.n_words,
+        "num_labels": traits.n_labels,
+        "fills_masks": traits.fills_masks,
+        "answers_last": traits.answers_last,
+    }
+    if traits.n_places is not None:
+        named["max_position_embeddings"] = traits.n_places
+    if traits.labels is not None:
+        named["id2label"] = dict(enumerate(map(str, traits.labels)))
+    if traits.size is not None:
+        named |= {"num_channels": traits.channels, "image_size": traits.size, "patch_size": traits.patch}
+        named["n_prefix"] = traits.prefix
+    return named
+
+
 class Images(NamedTuple):
-    """Images that a model was made for; sizes are heights and widths in pixels, None where none is named."""
+    """Images that a model was made for; sizes are heights and widths in pixels, None where none is named.
+
+    `prefix` counts the tokens before the patches, where a trial has found them.
+    """
 
     family: str
     channels: int
     size: tuple[int, int] | None
     patch: tuple[int, int] | None
     registers: int
+    prefix: int | None
 
 
 def read_images(config: Any) -> Images:
@@ -214,7 +302,8 @@ def read_images(config: Any) -> Images:
     config = getattr(config, "vision_config", None) or config
     size, patch = (height_and_width(getattr(config, name, None)) for name in ("image_size", "patch_size"))
     registers = getattr(config, "num_register_tokens", 0)
-    return Images(config.model_type, number_of(config, "num_channels", 3), size, patch, registers)
+    prefix = getattr(config, "n_prefix", None)
+    return Images(config.model_type, number_of(config, "num_channels", 3), size, patch, registers, prefix)
 
 
 def reads_grey(network: PreTrainedModel) -> bool:

@@ -6,13 +6,14 @@ What the model cannot do becomes one line that names it, whoever raised it.
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lignite.errors import LigniteError, ModelError
 from lignite.models.facts import attention_of, without_padding
@@ -238,6 +239,7 @@ def at_rest(network: nn.Module) -> Iterator[None]:
             for weight in learning:
                 weight.requires_grad_(False)
             with (
+                _fused_paths_off(modules),
                 seen_as("training", trained, False),
                 seen_as("_compiled_call_impl", compiled, None),
                 seen_as("pad_token_id", without_padding(getattr(network, "config", None)), -1),
@@ -248,6 +250,22 @@ def at_rest(network: nn.Module) -> Iterator[None]:
             for weight in learning:
                 weight.requires_grad_(True)
             _at_rest.remove(held)
+
+
+class _Watched(TorchFunctionMode):
+    """Does nothing; while somebody may be watching, torch's own layers take no short cut past their parts."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
+def _fused_paths_off(modules: Sequence[nn.Module]) -> AbstractContextManager[Any]:
+    """Keep torch's encoder layers, in this thread, from running as one fused kernel that has no derivatives and pads.
+
+    They do so in evaluation mode where no gradient is asked for.
+    """
+    fused = nn.MultiheadAttention | nn.TransformerEncoderLayer | nn.TransformerEncoder
+    return _Watched() if any(isinstance(module, fused) for module in modules) else nullcontext()
 
 
 def modules_of(network: nn.Module) -> list[nn.Module]:

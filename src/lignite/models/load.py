@@ -1,7 +1,7 @@
 """Load a model by name, or take one that is already loaded, in whatever people hold it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,8 +27,10 @@ from lignite.models.checkpoint import (
     read_weights,
 )
 from lignite.models.facts import declared_length, named_kernels, summarize_size, tables_of
+from lignite.models.modules import dress_module
 from lignite.models.shards import Stored, fits, stream_weights
 from lignite.models.stream import parts_within
+from lignite.models.trial import Told
 from lignite.wording import did_you_mean
 
 
@@ -36,13 +38,13 @@ from lignite.wording import did_you_mean
 class Held:
     """A network, and the tokenizer and image processor that were found beside it."""
 
-    network: PreTrainedModel
+    network: nn.Module
     tokenizer: Any = None
     image_processor: Any = None
 
 
 def unwrap(thing: object) -> Held:
-    """Find the transformers model in a wrapper that leaves its answer as it is.
+    """Find the model in a wrapper that leaves its answer as it is; a module of any other kind is the model itself.
 
     Those are `torch.compile` and `DataParallel`, adapters that sit in the model's own layers (LoRA), and what keeps a
     model beside its tokenizer: pipelines, trainers, cross-encoders.
@@ -62,7 +64,9 @@ def unwrap(thing: object) -> Held:
         tokenizer = getattr(keeper, "tokenizer", None) or getattr(keeper, "processing_class", None)
         within = unwrap(keeper.model)
         return Held(within.network, tokenizer, getattr(keeper, "image_processor", None))
-    raise ModelError(f"cannot wrap {_named(thing)}, expected a transformers PreTrainedModel: {_advice(thing)}.")
+    if isinstance(thing, nn.Module) and not _is_adapted(thing):
+        return Held(thing)
+    raise ModelError(f"cannot wrap {_named(thing)}, expected a transformers model or a module: {_advice(thing)}.")
 
 
 def _transparent(thing: object) -> object | None:
@@ -102,6 +106,7 @@ def _named(thing: object) -> str:
 
 
 def _advice(thing: object) -> str:
+    """Say what to give instead; empty of a module with no model inside it."""
     if isinstance(thing, str | Path):
         return f"load it with lignite.load({str(thing)[:80]!r})"
     if isinstance(thing, type):
@@ -113,9 +118,7 @@ def _advice(thing: object) -> str:
     place = _place_of_a_model(thing)
     if place:
         return f"give the model inside it ({place}), and a target= that makes of its output what this one does"
-    if isinstance(thing, torch.nn.Module):
-        return "give the transformers model inside it (.model, .module, [0].auto_model, …)"
-    return "load one with lignite.load(name)"
+    return "" if isinstance(thing, nn.Module) else "load one with lignite.load(name)"
 
 
 def _place_of_a_model(thing: object) -> str:
@@ -370,23 +373,76 @@ def wrap(
     *,
     image_processor: Any = None,
     name: str | None = None,
+    blocks: str | nn.Module | Sequence[str | nn.Module] | None = None,
+    embed: str | nn.Module | None = None,
+    labels: Sequence[str] | None = None,
+    causal: bool | None = None,
+    heads: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    patch_size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
 ) -> Model:
-    """Take a loaded transformers model as it is: it is not moved, cast or changed.
+    """Take a loaded transformers model, or any module with a stack of blocks, as it is: not moved, cast or changed.
 
     Without a tokenizer, inputs are given as tensors. Wrappers that leave a model's answer as it is are looked into
     (`torch.compile`, DataParallel, LoRA adapters), and so is what keeps a model beside its tokenizer (pipelines,
     trainers, cross-encoders), which is then taken from there.
 
+    A module that is not transformers' own is run a few times on an input of no meaning, to find its blocks, the table
+    of its words, its classes, and which tokens see which (docs/how-to/wrap.md). What is given is not looked for.
+
+    Parameters
+    ----------
+    tokenizer
+        Of transformers; for other modules also an object with `encode` and `decode`, these two functions as a tuple,
+        or a function that makes ids of a text.
+    image_processor
+        Of transformers; for other modules also a function that makes pixel values of a picture, as torchvision's and
+        timm's transforms.
+    name
+        What results call the model.
+    blocks
+        The list of blocks, or its name; or the blocks one by one, in the order of their calls. By default the longest
+        list of like modules that take states ``[row, token, d]`` (or tokens first) and return as many.
+    embed
+        What looks words up, or its name; by default the table that is asked for the ids themselves.
+    labels
+        Names of the classes, by their numbers.
+    causal
+        Whether no token sees a later one, so that padding behind a text changes nothing; by default it is tried.
+    heads
+        How many heads a block has, where no part of it says so (`num_heads`, `n_head`, …) and none are met.
+    image_size, patch_size
+        In pixels, where no part says so; one number for squares.
+    mean, std
+        Of each channel, of colours from 0 to 1: how pictures become pixel values without an image processor.
+
     Raises
     ------
     ModelError
-        If there is no transformers model in what was given, or it is not the whole of it; the message names its place.
+        If there is no model in what was given, or it is not the whole of it; the message names its place, or the lists
+        of modules that were found.
+    OptionError
+        If the tokenizer, the image processor or a part is of another kind.
     """
+    told = Told(
+        blocks=blocks, embed=embed, labels=labels, causal=causal, heads=heads, size=image_size, patch=patch_size,
+        mean=mean, std=std,
+    )  # fmt: skip
     if isinstance(network, Model):
         held = Held(network.network, network.tokenizer, network.image_processor)
     else:
         held = unwrap(network)
     _check_network(held.network)
+    if not isinstance(held.network, PreTrainedModel):
+        dressed = dress_module(held.network, told, tokenizer, image_processor, advice=_advice(held.network))
+        return Model(*dressed, name or type(held.network).__name__)
+    if told.says_anything():
+        raise OptionError(
+            f"the configuration of {type(held.network).__name__} says what a trial finds of modules that are not "
+            "transformers' own: leave out all but the tokenizer, image_processor= and name=."
+        )
     words = _first_given(_part(tokenizer, "tokenizer"), held.tokenizer, _part(image_processor, "tokenizer", own=False))
     pictures = _first_given(
         _part(image_processor, "image_processor"), held.image_processor, _part(tokenizer, "image_processor", own=False)
@@ -419,7 +475,7 @@ def _part(given: Any, name: str, *, own: bool = True) -> Any:
     return given if own else None
 
 
-def _check_network(network: PreTrainedModel) -> None:
+def _check_network(network: nn.Module) -> None:
     absent = next((key for key, weight in network.named_parameters() if weight.is_meta), None)
     if absent is not None:
         raise ModelError(

@@ -14,10 +14,12 @@ from transformers.models.auto import modeling_auto as auto
 from lignite.errors import InputError, ModelError, OptionError
 from lignite.inputs.tokens import Encoded
 from lignite.models.facts import (
+    answers_last,
     class_names,
     declared_labels,
     declared_problem,
     declared_vocabulary,
+    fills_masks,
     has_encoder_and_decoder,
     writes_words,
 )
@@ -168,7 +170,8 @@ def kind_of(model: Model, outputs: Any) -> str:
     if not writes_words(model.network) and name not in _LANGUAGE_MODELS:
         return "token-class"
     # Bart's head is listed among those for masked words, too; its decoder writes the next one.
-    return "masked" if name in _MASKED and not has_encoder_and_decoder(model.config) else "next"
+    masked = name in _MASKED and not has_encoder_and_decoder(model.config)
+    return "masked" if masked or fills_masks(model.config) else "next"
 
 
 def _check_logits(model: Model, outputs: Any, logits: Shaped[Tensor, "..."]) -> None:
@@ -306,6 +309,11 @@ def _position(model: Model, encoded: Encoded, kind: str, target: Target) -> int 
         place = target.token + len(tokens) if target.token < 0 else target.token
         if place not in kept:
             raise OptionError(f"token={target.token} is not in this input, whose tokens are {kept[0]} to {kept[-1]}.")
+        if answers_last(model.config) and place != kept[-1]:
+            raise OptionError(
+                f"{type(model.network).__name__} answers behind the last token alone ({kept[-1]}), not at "
+                f"token={target.token}: leave it out, or give the text up to there."
+            )
         return place
     if kind == "next":
         return kept[-1]

@@ -82,7 +82,7 @@ def explainable(model: Model, rows: Sequence[Row]) -> Iterator[tuple[Model, list
             yield wide, widened, "own"
             return
         own = float(predict(model, rows[:1]).value)
-        with intercepted(configurations(wide.network)):
+        with intercepted(wide.network):
             _check_definition(model, own, float(predict(wide, widened[:1]).value))
             yield wide, widened, "definition"
 
