@@ -111,6 +111,7 @@ def test_numbers_belong_to_the_language_of_their_example(tmp_path):
     alone = Languages(method="ca-lig", tol=0.05).answer(model, Sentence(0, "b", None, "it was"), {})
 
     assert found["language"].values.tolist() == ["a", "a", "b", "b"]
+    assert {path.name for path in tmp_path.iterdir()} == {"run.jsonl", "run-probed.jsonl", "run-words.jsonl"}
     xr.testing.assert_equal(found, again)
     xr.testing.assert_allclose(found["share"].sel(sentence="4", drop=True), alone["share"])
     report = report_languages(found)

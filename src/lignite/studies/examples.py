@@ -52,10 +52,10 @@ class OfExamples(Columns, Study):
         found = [
             evaluate(
                 model, list(examples) if few is None else draw(examples, few, run.seed), methods, metrics,
-                seed=run.seed, resume=None if run.resume is None else f"{run.resume}{number or ''}",
+                seed=run.seed, resume=(run if few is None else run.beside("probed")).resume,
                 progress=run.progress, **self.columns,
             )
-            for number, (few, metrics) in enumerate(asked)
+            for few, metrics in asked
         ]  # fmt: skip
         weights, keys = {"model": found[0].attrs["model_sha256"]}, [example.key for example in examples]
         skipped = [f"{row.id}: {row.reason}" for part in found for row in part.skipped.itertuples()]

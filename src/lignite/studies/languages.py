@@ -71,8 +71,7 @@ class Languages(OfExamples, name="languages"):
         asked = ((None, MEASURED), (self.probed, PROBED))
         found = self.measure(model, examples, f"{self.method}:tol={self.tol}", asked, run)
         sentences = [Sentence(place, one.id, None, one.text) for place, one in enumerate(examples)]
-        beside = replace(run, limit=None, resume=None if run.resume is None else f"{run.resume}.words")
-        told = ask_sentences(self, model, sentences, beside)
+        told = ask_sentences(self, model, sentences, replace(run.beside("words"), limit=None))
         told = told.reindex(sentence=found["sentence"])
         names = class_names(model.network.config, model.network.config.num_labels)
         true = [None if one.label is None else _name(one.label, names) for one in examples]

@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,7 @@ class Baselines(OfExamples, name="baselines"):
         asked: Asked = ((None, (*MEASURED, AGREED)), (self.probed, PROBED))
         found = self.measure(model, examples, methods, asked, run)
         with _unwarned():
-            beside = replace(run, resume=None if run.resume is None else f"{run.resume}.fixed")
-            cheap = self.measure(model, examples, fixed, ((None, CHEAP),), beside)
+            cheap = self.measure(model, examples, fixed, ((None, CHEAP),), run.beside("fixed"))
         fixed_cost = cheap["score"].drop_sel({"method": "random"}).reindex(measure=found["measure"])
         score = xr.concat([one.reset_coords(drop=True) for one in (found["score"], fixed_cost)], "method")
         return (

@@ -1,8 +1,9 @@
 """What a study is: a frozen record of its options that asks every sentence the same, found by its name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import xarray as xr
@@ -29,6 +30,13 @@ class Run:
     seed: int = 0
     resume: str | PathLike[str] | None = None
     progress: Progress | None = None
+
+    def beside(self, part: str) -> "Run":
+        """The same run for one part of a study, whose finished work is kept apart: in answers-PART.jsonl."""
+        if self.resume is None:
+            return self
+        path = Path(self.resume)
+        return replace(self, resume=path.with_stem(f"{path.stem}-{part}"))
 
 
 @dataclass(frozen=True, kw_only=True)
