@@ -14,7 +14,8 @@ import torch
 
 import lignite
 from clock import usual_seconds
-from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.layer import attribute_layer
+from lignite.attribution.layer_scores import MapOptions
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import Route, split_block

@@ -16,7 +16,8 @@ from tests.kit.definition import Definition, EagerBlock, eager_blocks, eager_net
 from torch import Tensor
 
 import lignite
-from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer
+from lignite.attribution.layer import attribute_layer
+from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import Route, split_block

@@ -8,7 +8,8 @@ from tests.kit.wide import mostly_wide
 
 import lignite
 from lignite.api.flow_options import MAPS
-from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.layer import attribute_layer
+from lignite.attribution.layer_scores import MapOptions
 from lignite.attribution.panels import Precision
 from lignite.blocks.replay import ROUNDING
 from lignite.errors import OptionError

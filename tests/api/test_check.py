@@ -18,7 +18,7 @@ from lignite.api import check as checks
 from lignite.api.flow_options import DETAILS, MAPS
 from lignite.apps import cli
 from lignite.apps.check_table import print_check
-from lignite.attribution.layer import LayerScores
+from lignite.attribution.layer_scores import LayerScores
 from lignite.errors import InputError, OptionError
 
 LENGTH = 6

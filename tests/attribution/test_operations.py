@@ -83,11 +83,11 @@ def test_a_layer_takes_few_operations_and_waits_little(maps, operations, launche
 
     A plain forward pass of one layer takes 39, of which 12 compute.
     """
-    one, three = (cost_of(monkeypatch, n_layers, maps=maps, tol=0.1) for n_layers in (1, 3))
+    two, four = (cost_of(monkeypatch, n_layers, maps=maps, tol=0.1) for n_layers in (2, 4))
 
-    assert (three.total - one.total) / 2 <= operations
-    assert (three.launched - one.launched) / 2 <= launches
-    assert (three.waits - one.waits) / 2 <= 4
+    assert (four.total - two.total) / 2 <= operations
+    assert (four.launched - two.launched) / 2 <= launches
+    assert (four.waits - two.waits) / 2 <= 4
 
 
 def peak_of(run) -> int:

@@ -13,7 +13,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 import lignite
-from lignite.attribution.layer import MapOptions, attribute_layer
+from lignite.attribution.layer import attribute_layer
+from lignite.attribution.layer_scores import MapOptions
 from lignite.attribution.panels import Precision
 from lignite.blocks.record import record
 from lignite.blocks.routes import BUILDERS, Route, split_block

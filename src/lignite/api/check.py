@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from lignite.api.flow_options import DETAILS, MAPS
 from lignite.attribution.integrals import NODES_PER_PANEL
-from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer, offered_maps
+from lignite.attribution.layer import attribute_layer
+from lignite.attribution.layer_scores import LayerScores, MapOptions
+from lignite.attribution.offer import offered_maps
 from lignite.attribution.panels import Precision
 from lignite.attribution.plan import Plan, choose_chunking, choose_plan
 from lignite.blocks.fitting import record_fitted

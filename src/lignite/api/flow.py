@@ -11,15 +11,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from lignite.api.arrays import Arrays
 from lignite.api.flow_options import FlowOptions
-from lignite.attribution.layer import LayerScores, MapOptions, attribute_layer, follow_layer
+from lignite.attribution.layer import attribute_layer, follow_layer
+from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.panels import Precision
 from lignite.attribution.paths import constant_baseline, given_baseline
 from lignite.blocks.fitting import chance_named, record_fitted
 from lignite.blocks.record import record_states
 from lignite.blocks.routes import Route, split_block
 from lignite.calls import Progress, public
-from lignite.errors import GapWarning, ModelError, NotFiniteError, OptionError, warn
+from lignite.errors import GapWarning, NotFiniteError, OptionError, warn
 from lignite.inputs.encode import encode, gives_several
 from lignite.inputs.fills import role_id, without_role
 from lignite.inputs.tokens import Encoded
@@ -30,7 +32,7 @@ from lignite.models.load import Model, as_model
 from lignite.options import gather, options_of, with_options
 from lignite.results.build import build_flow
 from lignite.results.certificate import certificates
-from lignite.results.schema import FLOW, PICTURE
+from lignite.results.schema import PICTURE
 from lignite.version import VERSION, versions
 from lignite.wording import quoted
 
@@ -128,16 +130,16 @@ def _flow_of_one(
 ) -> xr.Dataset:
     prepared = prepare(model, encoded, options, start)
     encoded, layers, targets = prepared.encoded, prepared.layers, prepared.targets
-    tokens, kept = encoded.tokens, prepared.kept
-    finished: list[LayerScores] = []
+    tokens = encoded.tokens
+    sources = prepared.kept.nonzero()[:, 0] if any(tokens.padding) else None
+    arrays, finished = Arrays(len(layers), sources, budget), list[LayerScores]()
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
     for done, layer in enumerate(layers):  # its block is gone before that of the next layer is made
-        finished.append(_attribute(*prepared.split(layer), places, options, budget, seed + layer))
+        finished.append(_attribute(*prepared.split(layer), places, options, budget, seed + layer, sources))
+        arrays.put(finished[-1].variables)
         if report:
             report(done + 1, len(layers))
-    variables = {
-        name: _stack([scores.variables[name] for scores in finished], name, kept) for name in finished[0].variables
-    }
+    variables = arrays.filled()
     if encoded.image is not None:
         variables[PICTURE] = encoded.image
     by_layer = {str(layer): scores for layer, scores in zip(layers, finished, strict=True)}
@@ -194,13 +196,19 @@ def seed_of(encoded: Encoded) -> int:
 
 
 def _attribute(
-    block: Route, baseline: Tensor | None, targets: Tensor, options: FlowOptions, budget: float, seed: int
+    block: Route,
+    baseline: Tensor | None,
+    targets: Tensor,
+    options: FlowOptions,
+    budget: float,
+    seed: int,
+    sources: Tensor | None,
 ) -> LayerScores:
     """One layer's maps; errors say which layer it is."""
     maps = MapOptions(**{item.name: getattr(options, item.name) for item in fields(MapOptions)})
     precision = Precision(options.tol, options.max_steps, options.n_steps)
     try:
-        return attribute_layer(block, baseline, targets, maps, precision, budget=budget, seed=seed)[1]
+        return attribute_layer(block, baseline, targets, maps, precision, budget=budget, seed=seed, sources=sources)[1]
     except (OptionError, NotFiniteError) as error:
         raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
 
@@ -258,20 +266,6 @@ def _baseline(
     if token_baselines is not None:
         return token_baselines[layer].to(block.states)
     return constant_baseline(options.baseline, block.states, kept)
-
-
-def _stack(layers: Sequence[Tensor], name: str, kept: Tensor) -> np.ndarray:
-    """Layers in the axes of the result's layout; engines have targets first. Padding is left out of the sources."""
-    if len({layer.shape for layer in layers}) > 1:
-        raise ModelError(
-            f"The chosen layers differ in their number of heads, so {name} fits no array; pass layers= of one kind."
-        )
-    dims = FLOW.variables[name]
-    ours = ("layer", "target", *(dim for dim in dims if dim not in ("layer", "target")))
-    stacked = torch.stack(list(layers)).permute([ours.index(dim) for dim in dims])
-    if "source" in dims:
-        stacked = stacked.index_select(dims.index("source"), kept.nonzero()[:, 0])
-    return stacked.cpu().numpy()
 
 
 def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress | None:

@@ -1,6 +1,7 @@
 """The options of `lignite.flow`."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -8,6 +9,7 @@ from typing import Any, Literal, get_args
 from lignite.calls import check_choice
 from lignite.errors import OptionError
 from lignite.options import COST, MOST_NODES, MOST_STEPS, Options, check_share, option, options_of
+from lignite.wording import quoted
 
 Map = Literal["attention", "mlp", "whole", "composed"]
 MAPS: tuple[str, ...] = get_args(Map)
@@ -76,6 +78,14 @@ class FlowOptions(Options):
         metavar="NAME",
     )
 
+    keep: str = option(
+        "full",
+        "What is kept of maps with sources: full, sum (over heads), top:K (the K strongest sources of each target, and "
+        "what the others come to) or stats (six numbers per target). Certificates are of all scores.",
+        panel=COST,
+        metavar="KEEP",
+    )
+
     def check(self) -> None:
         """Refuse maps that are none, and options that contradict each other."""
         if isinstance(self.baseline, str) or not hasattr(
@@ -85,6 +95,15 @@ class FlowOptions(Options):
         check_share("tol", self.tol, "the gap allowed per displacement")
         if not self.maps:
             raise OptionError(f"maps is empty; give some of {', '.join(MAPS)}.")
+        if not re.fullmatch(r"full|sum|stats|top:[1-9]\d{0,8}", self.keep):
+            raise OptionError(
+                f"keep={quoted(self.keep)} is not known; give full, sum, stats, or top: and a number, such as top:64."
+            )
+        if self.detail and self.keep != "full":
+            raise OptionError(
+                f"detail={', '.join(self.detail)} splits scores, of which keep={self.keep!r} keeps less. Leave "
+                "one of the two out."
+            )
         if self.self_term != "measured" and self.baseline_name != "target_token":
             raise OptionError(
                 f"self_term={self.self_term!r} completes the diagonal of baseline='target_token'; with "

@@ -1,7 +1,7 @@
 """All maps of one layer, from its block and the start of its path."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from math import isfinite
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, TargetHeads, Targets
 from lignite.attribution.black_box import AttentionByPaths, StraightPaths, map_to_output
-from lignite.attribution.block import Block, HeadedBlock, OpenBlock
+from lignite.attribution.block import Block, HeadedBlock
 from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
+from lignite.attribution.keep import Full, keep_named
+from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.maps import (
     AttentionMap,
     Chunking,
@@ -22,16 +24,16 @@ from lignite.attribution.maps import (
     MlpMap,
     ThroughPost,
     WholeMap,
-    complete_diagonal,
     compose,
-    own_share,
     together,
 )
+from lignite.attribution.offer import check_offered, offered_maps
 from lignite.attribution.panels import Goal, Precision, of_targets
 from lignite.attribution.paths import Path, Remembering
-from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading
+from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading, held_bytes
 from lignite.attribution.readout import READOUTS, Readout
 from lignite.attribution.rules import graded, panel_rule, started_rule
+from lignite.attribution.self_term import attention_on_self, complete_diagonal
 from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
 from lignite.tolerance import size_among_targets
@@ -43,45 +45,6 @@ Ready = tuple[Map, Readout, int]
 """A map that can be integrated, its readout, and the power by which its path is graded."""
 
 
-@dataclass(frozen=True)
-class MapOptions:
-    """These options say which maps of a layer are wanted and what their numbers mean (docs/notation.md, choices).
-
-    No `maps` are all that the block offers.
-    """
-
-    maps: tuple[str, ...]
-    detail: tuple[str, ...] = ()
-    readout: str = "displacement"
-    mlp_baseline: str = "attention_start"
-    self_term: str = "measured"
-    composition: str = "product"
-    plan: str = "auto"
-
-
-@dataclass
-class LayerScores:
-    """The scores of one layer are its maps by the names of the result layout, target first, and what to say about them.
-
-    `missed` are for each map the targets (rows) that did not converge, `n_nodes` the nodes a target needed on average,
-    `trial` how far its scores of one target at one node were from the definition, relative to the largest, `memory` the
-    bytes of the largest piece of work at most.
-    """
-
-    plan: str
-    variables: dict[str, Tensor] = field(default_factory=dict)
-    missed: dict[str, list[int]] = field(default_factory=dict)
-    n_nodes: dict[str, float] = field(default_factory=dict)
-    trial: dict[str, float] = field(default_factory=dict)
-    memory: int = 0
-
-    def keep(self, name: str, integral: Integral) -> None:
-        """Keep a map with its certificate, and how it divides."""
-        certificate = {"displacement": integral.displacement, "gap": integral.gap, "allowed": integral.allowed}
-        parts = certificate | {part: scores for part, scores in integral.scores.items() if part != "scores"}
-        self.variables |= {name: integral.scores["scores"], **{f"{name}_{part}": each for part, each in parts.items()}}
-
-
 def attribute_layer(
     block: Block,
     baseline: Float[Tensor, "token d"] | None,
@@ -91,6 +54,7 @@ def attribute_layer(
     *,
     budget: float,
     seed: int = 0,
+    sources: Targets | None = None,
 ) -> tuple[Block, LayerScores]:
     """Integrate every requested map of a block, by the cheapest plan that passes its trial.
 
@@ -110,6 +74,8 @@ def attribute_layer(
         Bytes that intermediate tensors may take.
     seed
         Whom and where a trial looks at.
+    sources
+        Tokens that are no padding, where less than all scores are kept; None for all.
 
     Raises
     ------
@@ -124,9 +90,9 @@ def attribute_layer(
     offered = options
     while True:
         options = offered if offered.maps else replace(offered, maps=offered_maps(block))
-        _check_available(block, options)
+        check_offered(block, options)
         plan = choose_plan(block, baseline, options.plan, without=failed)
-        work = _Layer(block, baseline, targets, options, precision, plan, budget)
+        work = _Layer(block, baseline, targets, options, precision, plan, budget, sources, seed)
         result, complaint = _tried(work, seed)
         if work.block is not block:  # a run from zero, for the self term, has already gone on by the next route
             block = work.block
@@ -169,34 +135,13 @@ def follow_layer(
 ) -> dict[str, Float[Tensor, "part target *head source"]]:  # fmt: skip
     """Give the scores of every map part by part: what is added between each two cuts of the path, from 0 to 1."""
     plan, precision = choose_plan(block, baseline, options.plan), Precision(n_steps=NODES_PER_PANEL)
-    work, found = _Layer(block, baseline, targets, options, precision, plan, budget), {}
+    work, found = _Layer(block, baseline, targets, options, precision, plan, budget, None, 0), {}
     for name in work.needed:
         integrand, _, power = work._mlp() if name == "mlp" else work._states_to(name)
         ends = pairwise(cut ** (1 / power) for cut in (0.0, *cuts, 1.0))
         rules = [panel_rule(work.n_nodes, *each, power, block.states.dtype, block.states.device) for each in ends]
         found[name] = torch.stack([integrand.scores(*rule, targets)["scores"] for rule in rules])
     return found
-
-
-def offered_maps(block: Block) -> tuple[str, ...]:
-    """List the maps that a block shows; `composed` follows from two of them."""
-    return ("attention", "mlp", "whole") if block.n_heads else ("whole",)
-
-
-def _check_available(block: Block, options: MapOptions) -> None:
-    why = f" ({block.refused[-1]})" if block.refused else ""
-    if not block.n_heads and set(options.maps) != {"whole"}:
-        raise OptionError(
-            f"This layer offers the map 'whole' alone, since its block could not be split at its heads{why}; asked for "
-            f"{', '.join(options.maps)}. Pass maps=('whole',)."
-        )
-    if "circuits" in options.detail and block.route != "interface":
-        raise OptionError(
-            "detail='circuits' needs a block on transformers' attention interface; this one bypasses it, or computes "
-            f"something beside it{why}. Leave circuits out; maps are offered all the same."
-        )
-    if "heads" in options.detail and not block.n_heads:
-        raise OptionError(f"detail='heads' needs a block with heads; this one offers none{why}. Leave detail out.")
 
 
 class _Layer:
@@ -211,9 +156,12 @@ class _Layer:
         precision: Precision,
         plan: Plan,
         budget: float,
+        sources: Targets | None,
+        seed: int,
     ):
         self.block, self.baseline, self.targets = block, baseline, targets
         self.options, self.precision, self.plan, self.budget = options, precision, plan, budget
+        self.keep, self.sources = keep_named(options.keep), sources
         self.everyone = len(targets) == len(block.states)
         self.numbers = list(range(len(targets))) if self.everyone else targets.tolist()
         self.integrands: dict[str, Map] = {}
@@ -221,6 +169,8 @@ class _Layer:
         self._heads_at_start: TargetHeads | None = None
         self.chunkings: dict[str, Chunking] = {}
         self.measured: tuple[Readout, Tensor, Tensor] | None = None
+        self.seed, self.own_shares = seed, dict[str, PerTarget]()
+        self.at_once = self._targets_at_once()
 
     @property
     def needed(self) -> list[str]:
@@ -231,34 +181,50 @@ class _Layer:
 
     def tried(self, drawn: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
         """Compute every map that was asked for, and try it. Devices are waited for twice, not map by map."""
+        n_targets = len(self.targets)
         if isinstance(self.plan.path, StraightPaths) or not self._fits_at_once:
             ready = {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
-            for integrand, _, _ in ready.values():
-                integrand.watch(drawn.row)
         else:
             ready = self._at_once(self.plan.path, drawn)
         self.integrands = {name: integrand for name, (integrand, _, _) in ready.items()}
-        opened = {name: self._open(*each) for name, each in ready.items()}
-        failing, shares = self._read(opened)
-        integrals = {name: self._complete(name, one.close(failing[name]), drawn) for name, one in opened.items()}
-        result = self._collect(integrals)
-        measured = Measured(self._trial(drawn, draw_nodes(shares, drawn.seed)))
+        result, verdicts = LayerScores(self.plan.name, memory=self.memory), dict[str, Verdict]()
+        pieces = [slice(first, min(first + self.at_once, n_targets)) for first in range(0, n_targets, self.at_once)]
+        pieces.sort(key=lambda rows: not rows.start <= drawn.row < rows.stop)  # what fails its trial fails first
+        for rows in pieces:
+            verdicts |= self._tried_some(ready, rows, drawn if rows == pieces[0] else None, result)
+        return result, verdicts
+
+    def _tried_some(
+        self, ready: dict[str, Ready], rows: slice, drawn: Draw | None, result: LayerScores
+    ) -> dict[str, Verdict]:
+        """Integrate the maps of some targets, add them to the result, and try them if the one drawn is among them."""
+        targets = self.targets if rows == slice(0, len(self.targets)) else self.targets[rows]
+        if drawn is not None:
+            for integrand in self.integrands.values():
+                integrand.watch(drawn.row - rows.start)
+        opened = {name: self._open(*each, rows, targets) for name, each in ready.items()}
+        failing, shares = self._read(opened, watched=drawn is not None)
+        integrals = {name: self._complete(name, one.close(failing[name]), rows) for name, one in opened.items()}
+        result.put(rows, len(self.targets), self._collect(integrals, targets))
+        measured = None if drawn is None else Measured(self._trial(drawn, draw_nodes(shares, drawn.seed)))
         refined = [name for name in opened if opened[name].refines and any(failing[name])]
         flags = [~integrals[name].converged for name in refined]
         sums = [integral.gap.flatten().sum(0, keepdim=True) for integral in integrals.values()]
-        n_rows, everything = len(measured.rows), torch.cat([measured.rows, *flags, *sums]).tolist()
-        verdicts, read = measured.verdicts(everything[:n_rows]), iter(everything[n_rows:])
+        n_rows = 0 if measured is None else len(measured.rows)
+        everything = torch.cat([*([] if measured is None else [measured.rows]), *flags, *sums]).tolist()
+        verdicts = {} if measured is None else measured.verdicts(everything[:n_rows])
+        read = iter(everything[n_rows:])
         for name, integral in integrals.items():
-            missing = [next(read) for _ in self.numbers] if name in refined else failing[name]
-            result.missed[name] = [row for row, missed in enumerate(missing) if missed]
-            result.n_nodes[name] = float(integral.n_nodes.double().mean()) if name in refined else float(self.n_nodes)
-            result.trial[name] = verdicts[name].error
+            missing = [bool(next(read)) for _ in failing[name]] if name in refined else failing[name]
+            n_nodes = float(integral.n_nodes.double().mean()) if name in refined else float(self.n_nodes)
+            result.note(name, rows, len(self.targets), missing, n_nodes)
+        result.trial |= {name: verdict.error for name, verdict in verdicts.items()}
         for name, total in zip(integrals, read, strict=True):
             if not isfinite(total):  # every score, every displacement is in the sum of gaps
                 raise NotFiniteError(
                     f"{name} of a layer contains NaN or infinity; load the model in float32 or float64."
                 )
-        return result, verdicts
+        return verdicts
 
     @property
     def _fits_at_once(self) -> bool:
@@ -305,44 +271,77 @@ class _Layer:
         """Nodes of the first panel."""
         return self.precision.n_steps or min(NODES_PER_PANEL, self.precision.max_steps)
 
-    def _open(self, integrand: Map, readout: Readout, power: int) -> Opened:
+    def _targets_at_once(self) -> int:
+        """Choose how many targets hold their scores at once: all, if these fit, else as many as half of the budget
+        holds, and the other half is for what is computed of them.
+        """
+        options, n_targets = self.options, len(self.targets)
+        self.held = held_bytes(self.block, self.needed, options.detail, composed="composed" in options.maps)
+        if n_targets * self.held <= self.budget:
+            return n_targets
+        self.budget /= 2
+        return max(1, int(self.budget // self.held))
+
+    def _open(self, integrand: Map, readout: Readout, power: int, rows: slice, targets: Targets) -> Opened:
         if self.measured is None or self.measured[0] is not readout:  # maps to the block's output may share theirs
             moved = of_targets(readout.displacement, self.targets)
             self.measured = readout, moved, size_among_targets(moved, moved.median())
         _, displacement, size = self.measured
-        return Opened(Bisecting(integrand, Goal(displacement, self.targets, size, self.precision, power)))
+        if targets is not self.targets:
+            displacement, size = displacement[rows], size[rows]
+        return Opened(Bisecting(integrand, Goal(displacement, targets, size, self.precision, power)))
 
-    def _read(self, opened: dict[str, Opened]) -> tuple[dict[str, list[bool]], dict[str, list[float]]]:
-        """Read which targets need more nodes, and each node's share of the watched target's scores, all at once."""
+    def _read(
+        self, opened: dict[str, Opened], *, watched: bool
+    ) -> tuple[dict[str, list[bool]], dict[str, list[float]]]:
+        """Read which targets need more nodes, and each node's share of a watched target's scores, all at once."""
         parts = [one.content for one in opened.values()]
-        for integrand in self.integrands.values():
+        for integrand in self.integrands.values() if watched else ():
             parts += [torch.linalg.vector_norm(row, ord=1, dim=tuple(range(1, row.ndim))) for row in integrand.seen]
         read = iter(torch.cat(parts).tolist())
-        failing = {name: [not next(read) for _ in self.numbers] for name in opened}
-        shares = {name: [next(read) for row in self.integrands[name].seen for _ in row] for name in opened}
-        return failing, shares
+        failing = {name: [not next(read) for _ in range(len(one.content))] for name, one in opened.items()}
+        if not watched:
+            return failing, {}
+        return failing, {name: [next(read) for row in self.integrands[name].seen for _ in row] for name in opened}
 
-    def _collect(self, integrals: dict[str, Integral]) -> LayerScores:
-        options, result = self.options, LayerScores(self.plan.name, memory=self.memory)
+    def _collect(self, integrals: dict[str, Integral], targets: Targets) -> dict[str, Tensor]:
+        """Take what is kept of the maps that were asked for, each with its certificate, and how it divides."""
+        options, found = self.options, dict[str, Tensor]()
         for name, integral in integrals.items():
             if name in options.maps:
-                result.keep(name, integral)
+                books = {part: getattr(integral, part) for part in ("displacement", "gap", "allowed")}
+                found |= self._kept(name, integral.scores["scores"], targets)
+                if f"{name}_sum" in found:
+                    found |= {f"{name}_sum_{part}": each.sum(1) for part, each in books.items()}
+                found |= {
+                    **{f"{name}_{part}": each for part, each in books.items()},
+                    **{f"{name}_{part}": each for part, each in integral.scores.items() if part != "scores"},
+                }
         if "composed" in options.maps:
             attention, mlp = integrals["attention"], integrals["mlp"]
             composed, total = compose(
                 attention.scores["scores"],
                 attention.displacement,
                 mlp.scores["scores"],
-                self.targets,
+                targets,
                 composition=options.composition,
             )
-            result.variables |= {
-                "composed": composed,
+            found |= self._kept("composed", composed, targets) | {
                 "composed_displacement": total,
                 "composed_gap": composed.sum(-1) - total,
                 "composed_allowed": self._allowed_in_composed(attention, mlp),
             }
-        return result
+        return found
+
+    def _kept(self, name: str, scores: Float[Tensor, "target *head source"], targets: Targets) -> dict[str, Tensor]:
+        if name == "mlp" or isinstance(self.keep, Full):
+            return {name: scores}
+        sources = self.sources
+        if sources is None:
+            sources = torch.arange(scores.shape[-1], device=scores.device)
+        elif len(sources) < scores.shape[-1]:
+            scores = scores[..., sources]
+        return {f"{name}{ending}": part for ending, part in self.keep.kept(scores, targets, sources).items()}
 
     def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:
         """Say what the gaps of all heads may come to where their scores are followed on."""
@@ -371,8 +370,9 @@ class _Layer:
     @property
     def memory(self) -> int:
         """Bytes of the largest piece of work: a map's largest chunk, or the trial's pass of the block."""
-        chunks = [self._chunking(name).taken(self.n_nodes, len(self.targets)) for name in self.needed]
-        return int(max(*chunks, self._pass_bytes))
+        chunks = [self._chunking(name).taken(self.n_nodes, self.at_once) for name in self.needed]
+        held = 0 if self.at_once == len(self.targets) else self.at_once * self.held
+        return int(max(held + max(chunks), self._pass_bytes))
 
     # Integrands
 
@@ -388,7 +388,7 @@ class _Layer:
     def _states_to(self, name: str) -> Ready:
         """Make the map from states to heads, or to the block's output."""
         block, path, chunking = self.block, self.plan.path, self._chunking(name)
-        if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, len(self.targets)):
+        if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, self.at_once):
             path = self.remembered = self.remembered or Remembering(path)  # all maps meet the same nodes
         if name == "attention":
             readout = self._readout(self.heads_at_start, cast(HeadedBlock, block).heads)
@@ -401,7 +401,7 @@ class _Layer:
     def _chunking(self, name: str) -> Chunking:
         if name not in self.chunkings:
             self.chunkings[name] = choose_chunking(
-                self.block, self.plan, name, len(self.targets), self.budget, n_nodes=self.n_nodes
+                self.block, self.plan, name, self.at_once, self.budget, n_nodes=self.n_nodes
             )
         return self.chunkings[name]
 
@@ -456,31 +456,24 @@ class _Layer:
         everyone[self.targets] = targets
         return everyone
 
-    def _complete(self, name: str, integral: Integral, drawn: Draw) -> Integral:
+    def _complete(self, name: str, integral: Integral, rows: slice) -> Integral:
         """Put the self term that was asked for on the diagonal of a target-token map."""
         if name == "mlp" or self.baseline is not None or self.options.self_term == "measured":
             return integral
-        if self.options.self_term == "map_ratio":
-            share = self._attention_on_self(by_head=name == "attention")
-        else:
-            options = replace(self.options, maps=(name,), self_term="measured", plan="auto")
-            zero = torch.zeros_like(self.block.states)
-            self.block, from_zero = attribute_layer(
-                self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=drawn.seed
-            )
-            share = own_share(from_zero.variables[name], self.targets)
-        scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets)}
+        if name not in self.own_shares:
+            self.own_shares[name] = self._own_share(name)
+        share = self.own_shares[name][rows]
+        scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets[rows])}
         return replace(integral, scores=scores)
 
-    def _attention_on_self(self, *, by_head: bool) -> PerTarget:
-        """Read how much each target attends to itself, by head or on average over heads."""
-        block, targets = self.block, self.targets
-        if block.route != "interface":
-            raise OptionError("self_term='map_ratio' needs attention weights, which this block does not show.")
-        shown = cast(OpenBlock, block)
-        with torch.no_grad():
-            query, key, _ = shown.projections
-            key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-            weights = shown.scoring.weights(query @ key.mT * shown.scoring.scale)[0]
-        own = weights.diagonal(dim1=-2, dim2=-1).T[targets]
-        return own if by_head else own.mean(-1)
+    def _own_share(self, name: str) -> PerTarget:
+        """Find the share of each target in itself: in the attention weights, or in a run from zero."""
+        if self.options.self_term == "map_ratio":
+            weights = attention_on_self(self.block, self.targets, self.at_once)
+            return weights if name == "attention" else weights.mean(-1)
+        options = replace(self.options, maps=(name,), self_term="measured", plan="auto", keep="own")
+        zero = torch.zeros_like(self.block.states)
+        self.block, from_zero = attribute_layer(
+            self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=self.seed
+        )
+        return from_zero.variables[f"{name}_own"].to(zero.device)

@@ -1,6 +1,6 @@
 """The set-to-set maps of a block as integrands: how each source's share of a target's readout grows along the path.
 
-Halves are joined (`compose`), and the diagonal of targets that are their own baseline is completed.
+Halves are joined (`compose`).
 """
 
 from abc import ABC, abstractmethod
@@ -367,29 +367,3 @@ def compose(
     rows = torch.arange(len(targets), device=targets.device)
     shares[rows, :, targets] = torch.where(resting, torch.ones_like(displacement), shares[rows, :, targets])
     return torch.einsum("mhs,mh->ms", shares, mlp), mlp.sum(-1)
-
-
-def own_share(scores: Float[Tensor, "target *head source"], targets: Targets) -> PerTarget:
-    """Divide what a target gives itself by its total; nothing where the total is nothing."""
-    rows = torch.arange(len(targets), device=targets.device)
-    own, total = scores[rows, ..., targets], scores.sum(-1)
-    return torch.where(total == 0, torch.zeros_like(own), own / total)
-
-
-def complete_diagonal(
-    scores: Float[Tensor, "target *head source"], share: PerTarget, targets: Targets
-) -> Float[Tensor, "target *head source"]:
-    """Give each target `share` of its own total and the other sources the rest, so that the total stays.
-
-    With ratio = share / (1 - share) this is the self term of :arxiv:`2606.21564`: self = ratio x others, then the
-    scores of the target are scaled back to their sum.
-
-    Examples
-    --------
-    >>> complete_diagonal(torch.tensor([[0.0, 4.0]]), torch.tensor([0.25]), torch.tensor([0]))
-    tensor([[1., 3.]])
-    """
-    rows = torch.arange(len(targets), device=targets.device)
-    completed = scores * (1 - share[..., None])
-    completed[rows, ..., targets] = share * scores.sum(-1)
-    return completed

@@ -46,6 +46,10 @@ LIVE_STATES = 6
 """Copies of all tokens' states that a path through a black box keeps next to the block's own graph: its slope, its
 points and the sum that makes them, what leaves the block, the gradient, and its product with the slope."""
 
+HELD = 4
+"""Copies of its scores that a target holds while its maps are integrated: as they are found and as they are refined, a
+piece of each, and what is made of them."""
+
 GRAPH_AND_GRADIENT = 2
 """A backward pass makes a gradient of the size of everything that the forward pass has kept."""
 
@@ -231,3 +235,13 @@ def choose_chunking(
     if bounded.holds(2 * n_nodes, n_targets):  # both halves of a bisected panel
         return bounded
     return replace(chunking, per_target=per_target + GRAPH_AND_GRADIENT * block.post_bytes())
+
+
+def held_bytes(block: Block, maps: Collection[str], detail: Collection[str], *, composed: bool) -> int:
+    """Bound the memory that one target's scores take while all of its maps are integrated."""
+    columns = {
+        "attention": block.n_heads,
+        "whole": 1 + 4 * ("circuits" in detail) + block.n_heads * ("heads" in detail),
+    }
+    per_source = sum(columns.get(name, 0) for name in maps) + composed
+    return max(1, HELD * per_source * len(block.states) * block.states.element_size())

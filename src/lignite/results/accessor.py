@@ -17,6 +17,7 @@ from lignite.errors import GridError, OptionError
 from lignite.late import find_late
 from lignite.results.classes import by_class, is_of_classes, join_classes
 from lignite.results.io import save
+from lignite.results.kept import check_every_source, fill
 from lignite.results.merge import merge_spans, merge_words, token_axes
 from lignite.results.schema import (
     CLASSES,
@@ -32,6 +33,7 @@ from lignite.results.schema import (
     position_name,
     validate,
 )
+from lignite.results.strongest import find_largest, find_strongest
 from lignite.wording import did_you_mean
 
 
@@ -53,46 +55,6 @@ class FlowPath:
 
     def __str__(self) -> str:
         return f"{self.sign * self.strength:+.3g}  {' → '.join(self.tokens)}"
-
-
-def find_largest(values: np.ndarray, k: int) -> np.ndarray:
-    """Places of the k largest values along the last axis, largest first; equal values in the order of their places."""
-    k = min(k, values.shape[-1])
-    places = np.sort(np.argpartition(-values, k - 1, axis=-1)[..., :k], axis=-1)
-    order = np.argsort(-np.take_along_axis(values, places, axis=-1), axis=-1, kind="stable")
-    return np.take_along_axis(places, order, axis=-1)
-
-
-def find_strongest(magnitudes: np.ndarray, weights: np.ndarray, k: int, ends: list[int] | None) -> list[list[int]]:
-    """Places of the k best paths, best first: one row of best products per token, carried from layer to layer.
-
-    `weights` are those of the tokens at the top.
-    """
-    n_tokens = magnitudes.shape[-1]
-    best = np.ones((n_tokens, 1))  # [token, rank]
-    back: list[tuple[np.ndarray, np.ndarray]] = []
-    for layer in magnitudes:
-        n_ranks = best.shape[1]
-        products = (layer[:, :, None] * best).reshape(n_tokens, -1)
-        kept = find_largest(products, k)
-        best = np.take_along_axis(products, kept, axis=-1)
-        back.append((kept // n_ranks, kept % n_ranks))
-    best = best * weights[:, None]
-    candidates = [
-        (-best[token, rank], token, rank)
-        for token in (range(n_tokens) if ends is None else ends)
-        for rank in range(best.shape[1])
-        if best[token, rank] > 0
-    ]
-    return [_trace(back, token, rank) for _, token, rank in sorted(candidates)[:k]]
-
-
-def _trace(back: list[tuple[np.ndarray, np.ndarray]], token: int, rank: int) -> list[int]:
-    places = [token]
-    for sources, ranks in reversed(back):
-        token, rank = int(sources[token, rank]), int(ranks[token, rank])
-        places.append(token)
-    return places[::-1]
 
 
 STILL = 1e-5
@@ -265,6 +227,14 @@ class LigniteAccessor:
                     scaled[member] = (variable * factor).transpose(*variable.dims).astype(variable.dtype)
         return dataset.assign(scaled).assign_attrs(normalized=by)
 
+    def fill(self) -> xr.Dataset:
+        """Give a flow with ``keep="top:…"`` every source, as views and questions need it: what was dropped is zero.
+
+        It takes the memory of a flow with ``keep="full"``. Displacement and gap speak of all scores as before, so that
+        rows miss what was dropped; the attribute `filled` records it.
+        """
+        return fill(self._valid())
+
     def chain(self, map: str | None = None, *, residual: float | None = None, cumulative: bool = False) -> xr.DataArray:
         """Flow through all layers: which share of each target at the top comes from each source at the bottom.
 
@@ -358,6 +328,7 @@ class LigniteAccessor:
         if dataset.attrs["kind"] in (*COMPARISONS, REPORT.kind, CLASSES.kind):
             made = "each of by_class()" if is_of_classes(dataset) else "the results that it was made of"
             raise OptionError(f"{layout_of(dataset).noun} answers no questions about its tokens: ask {made}.")
+        check_every_source(dataset, "this question asks for")
         return dataset
 
     def _each(self, change: Callable[[xr.Dataset], xr.Dataset]) -> xr.Dataset:

@@ -15,6 +15,7 @@ from lignite.results.schema import (
     OPTIONAL_CERTIFICATES,
     OPTIONAL_LABELS,
     PICTURE,
+    STATISTICS,
     TOKEN_AXIS,
     Layout,
     along,
@@ -60,6 +61,10 @@ def build_flow(
     coords |= along("source", labels) | along("target", {label: values[places] for label, values in labels.items()})
     if "whole_circuits" in variables:
         coords["circuit"] = ("circuit", np.asarray(CIRCUITS))
+    if n_ranks := _size_of("rank", FLOW, variables):
+        coords["rank"] = ("rank", np.arange(n_ranks, dtype=np.int64))
+    if _size_of("statistic", FLOW, variables):
+        coords["statistic"] = ("statistic", np.asarray(STATISTICS))
     return _assemble(FLOW, FLOW_ATTRS, coords, variables, attrs)
 
 
@@ -189,6 +194,8 @@ def _check_certificates(layout: Layout, name: str, variables: Mapping[str, np.nd
     needed = [partner] if partner in layout.others else []
     if name in layout.maps:
         needed = [other for other in layout.maps[name].certificates if other not in OPTIONAL_CERTIFICATES]
+        if f"{name}_source" in layout.positions:
+            needed += [f"{name}_source", *(f"{layout.maps[name].part_of}_dropped{part}" for part in ("", "_mass"))]
     missing = [other for other in needed if other not in variables]
     if missing:
         raise InputError(f"{name!r} travels without {' and '.join(missing)}: hand them over with it.")

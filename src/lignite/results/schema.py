@@ -71,6 +71,8 @@ class Layout:
     maps: Mapping[str, Map]
     others: Mapping[str, tuple[str, ...]]
     token_axes: tuple[str, ...]
+    positions: frozenset[str] = frozenset()
+    """Variables that hold whole numbers: positions of tokens."""
 
     @cached_property
     def variables(self) -> dict[str, tuple[str, ...]]:
@@ -96,26 +98,56 @@ def _certificates(maps: Mapping[str, Map]) -> dict[str, tuple[str, ...]]:
     }
 
 
-_FLOW_MAPS = _certified(
+STATISTICS = ("positive", "negative", "own", "strongest", "sources", "distance")
+"""What is told of a target whose scores are not kept: the sums of what is above and below zero, its own score, the
+one of largest magnitude; how many equal ones would be as concentrated; the mean distance, weighed by magnitude."""
+
+
+def kept_apart(maps: Mapping[str, Map]) -> dict[str, Map]:
+    """Of maps with sources, what stands in their place where less than all is kept."""
+    found: dict[str, Map] = {}
+    for name, entry in maps.items():
+        if "source" in entry.dims and not entry.part_of:
+            for ending, axis in (("top", "rank"), ("stats", "statistic")):
+                found[f"{name}_{ending}"] = Map((*entry.dims[:-1], axis), adds_over=None, part_of=name)
+    return found
+
+
+_SCORED = _certified(
     {
         "attention": Map(("layer", "head", "target", "source"), adds_over="source"),
         "mlp": Map(("layer", "target", "head"), adds_over="head"),
         "whole": Map(("layer", "target", "source"), adds_over="source"),
         "composed": Map(("layer", "target", "source"), adds_over="source"),
+        "attention_sum": Map(("layer", "target", "source"), adds_over="source"),
         "whole_heads": Map(("layer", "head", "target", "source"), adds_over=None, part_of="whole"),
         "whole_residual": Map(("layer", "target"), adds_over=None, part_of="whole"),
         "whole_circuits": Map(("circuit", "layer", "target", "source"), adds_over=None, part_of="whole"),
     }
 )
+_FLOW_MAPS = _SCORED | kept_apart({name: _SCORED[name] for name in ("attention", "whole", "composed")})
+_BESIDE_TOP = {name.removesuffix("_top"): entry.dims for name, entry in _FLOW_MAPS.items() if name.endswith("_top")}
 
 FLOW = Layout(
     kind="flow",
     noun="a flow",
     default_map="whole",
-    index={"layer": "i", "head": "i", "target": "i", "source": "i", "circuit": "U"},
+    index={
+        "layer": "i",
+        "head": "i",
+        "target": "i",
+        "source": "i",
+        "circuit": "U",
+        "rank": "i",
+        "statistic": "U",
+    },
     maps=_FLOW_MAPS,
-    others={PICTURE: ("y", "x", "channel")} | _certificates(_FLOW_MAPS),
+    others={PICTURE: ("y", "x", "channel")}
+    | _certificates(_FLOW_MAPS)
+    | {f"{name}_top_source": dims for name, dims in _BESIDE_TOP.items()}
+    | {f"{name}_dropped{ending}": dims[:-1] for name, dims in _BESIDE_TOP.items() for ending in ("", "_mass")},
     token_axes=("target", "source"),
+    positions=frozenset(f"{name}_top_source" for name in _BESIDE_TOP),
 )
 
 _EXPLAIN_MAPS = {
@@ -330,6 +362,9 @@ def _check_variable(name: str, variable: xr.DataArray, layout: Layout) -> None:
             raise InputError(
                 f"{name!r} holds {variable.dtype} of shape {variable.shape}, expected uint8 [y, x, 3]: keep it whole."
             )
+    elif name in layout.positions:
+        if variable.dtype.kind != "i":
+            raise InputError(f"{name!r} holds {variable.dtype}, expected positions of tokens: convert it with .astype.")
     elif variable.dtype.kind != "f":
         raise InputError(f"{name!r} holds {variable.dtype}, expected floating-point scores: convert it with .astype.")
 

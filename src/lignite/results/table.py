@@ -97,9 +97,30 @@ def _of_scores(dataset: xr.Dataset) -> pd.DataFrame:
             columns[dim] = dataset[dim].values[place]
             if dim in layout_of(dataset).token_axes:
                 columns[f"{dim}_token"] = dataset[label_name(dim, "token")].values[place]
+        if f"{name}_source" in dataset:
+            columns |= _named(dataset, dataset[f"{name}_source"].values.ravel())
         parts.append(pd.DataFrame(columns | {"score": scores.values.ravel()}))
-    order = ("map", "circuit", "layer", "head", "target", "target_token", "source", "source_token", "score")
+    order = (
+        "map",
+        "circuit",
+        "layer",
+        "head",
+        "target",
+        "target_token",
+        "rank",
+        "source",
+        "source_token",
+        "statistic",
+        "score",
+    )
     table = pd.concat(parts, ignore_index=True)
     table = table[[name for name in order if name in table]]
-    whole = [name for name in ("layer", "head", "target", "source") if name in table]
+    whole = [name for name in ("layer", "head", "target", "rank", "source") if name in table]
     return table.astype(dict.fromkeys(whole, "Int64"))  # a map without heads leaves the column empty, not 1.0
+
+
+def _named(dataset: xr.Dataset, positions: np.ndarray) -> dict[str, np.ndarray]:
+    """Sources that are named by position, with their tokens; where there is none, of no token."""
+    there, known = positions >= 0, dataset["source"].values
+    places = np.searchsorted(known, np.where(there, positions, known[0]))
+    return {"source": positions, "source_token": np.where(there, dataset["source_token"].values[places], "")}

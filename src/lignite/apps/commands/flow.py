@@ -1,10 +1,11 @@
 """`lignite flow`: tokens that give to tokens, inside every layer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lignite.api.flow_options import FlowOptions
 from lignite.apps.arguments import count_results, read_inputs
-from lignite.apps.outputs import Look, check_outputs, deliver, planned
+from lignite.apps.outputs import RESULTS, Look, check_outputs, deliver, planned
 from lignite.apps.shared import (
     BUNDLED,
     FlowLook,
@@ -64,6 +65,7 @@ def flow(
     outputs = output or []
     inputs = read_inputs(text, pair, file, model)
     check_outputs([name for name, _ in planned(outputs, count_results(inputs), explanations=False)])
+    check_keep(options.keep, [path.suffix.lower() for path in outputs])
     with loading.at_work(model, quiet=quiet) as (terminal, loaded):
         from lignite.models.facts import number_of_heads
 
@@ -90,6 +92,15 @@ def choose_map(map: str | None, head: int | None, present: Any) -> str | None:
             "--head needs a map that is split by head: --map attention, or whole_heads with --detail heads."
         )
     return map
+
+
+def check_keep(keep: str, endings: Sequence[str]) -> None:
+    """Refuse, before the work, to draw what is not kept."""
+    if keep not in ("full", "sum") and (drawn := [ending for ending in endings if ending not in RESULTS]):
+        raise OptionError(
+            f"-o {drawn[0]}: pages and pictures show every source of a target, and --keep {keep} keeps some. Write "
+            f"{', '.join(RESULTS)}, or leave --keep out."
+        )
 
 
 def check_head(head: int, n_heads: int) -> None:

@@ -12,6 +12,7 @@ from lignite.metrics.readings.agreement import agree
 from lignite.metrics.readings.alignment import AlignedRow
 from lignite.metrics.readings.changes import larger, moved
 from lignite.metrics.readings.comparison import How, intervals
+from lignite.results.kept import check_every_source
 from lignite.results.schema import FLOW, FLOW_COMPARISON, along
 
 COMPARED = ("whole", "composed", "attention")
@@ -63,6 +64,7 @@ def compare_flows(
 def _check(examples: Sequence[Sequence[xr.Dataset]], map: str) -> None:
     for sides in examples:
         for side in sides:
+            check_every_source(side, "a comparison shows")
             if map not in COMPARED or map not in side:
                 present = [name for name in COMPARED if name in side]
                 raise OptionError(

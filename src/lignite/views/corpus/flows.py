@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from lignite.metrics.readings.statistics import interval
+from lignite.results.kept import check_every_source
 from lignite.results.schema import FLOW
 from lignite.views.drawing import STYLE
 from lignite.views.study.report import COLOURS, RESAMPLES, Report, Table, draw_line, set_panel, spoken
@@ -55,6 +56,7 @@ _HEADS = "As `size`, for every head of `attention`; mean over targets, then over
 
 def measure_flow(flow: xr.Dataset, measures: Measures) -> None:
     """Measure one flow: how much, from where, and through which head."""
+    check_every_source(flow, "what is said of a corpus is read from")
     away = np.abs(flow["target"].values[:, None] - flow["source"].values)
     special = flow["source_special"].values
     for name in BETWEEN_TOKENS:

@@ -11,17 +11,19 @@ from lignite.calls import check_choice
 from lignite.errors import OptionError
 from lignite.results.accessor import moved
 from lignite.results.certificate import Certificate, certificate
+from lignite.results.kept import check_every_source
 from lignite.results.spelling import readable
 from lignite.views.attributes import from_json
 from lignite.views.labels import format_score, format_share, named_token
 from lignite.views.patches.facts import is_image
 from lignite.wording import counted
 
-MAPS = ("whole", "composed", "attention", "mlp", "whole_heads", "whole_circuits")
+MAPS = ("whole", "composed", "attention", "attention_sum", "mlp", "whole_heads", "whole_circuits")
 TITLES = {
     "whole": "whole block: states to states",
     "composed": "composed: attention then mlp",
     "attention": "attention: states to heads",
+    "attention_sum": "attention, heads added up: states to heads",
     "mlp": "mlp: heads to states",
     "whole_heads": "whole block, split by head",
     "whole_circuits": "whole block, split by circuit",
@@ -117,6 +119,7 @@ def token_axis(dataset: xr.Dataset) -> str:
 def choose_map(dataset: xr.Dataset, map: str | None) -> str:
     """`map` if the result holds it; its first map if none is asked for."""
     present = maps_in(dataset)
+    check_every_source(dataset, "views show")
     if not present:
         raise OptionError(f"This result holds no flow map (expected one of {', '.join(MAPS)}): compute it with flow().")
     if map is None:

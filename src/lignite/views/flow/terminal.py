@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lignite.metrics.readings.agreement import agreement
+from lignite.results.kept import is_kept_in_part, keep_of
 from lignite.views.attributes import model_name, options
 from lignite.views.flow.facts import (
     SPLITS,
@@ -30,6 +31,7 @@ from lignite.views.flow.facts import (
     token_axis,
     worst_gaps,
 )
+from lignite.views.flow.kept import choose_kept, share_kept, strongest_kept
 from lignite.views.labels import format_score, format_share
 from lignite.views.palette import WARM, sign_colour
 from lignite.views.writer import TOKEN_CELLS, Writer, facts_table, fold, plain_table
@@ -39,6 +41,7 @@ TOKENS_SHOWN = 64  # more would push the scores off the screen
 FLOWS_SHOWN = 72
 TOKEN_LEAST = 4
 LAYER_CELLS = 72  # width of one layer's table
+KEPT_AXES = ("layer", "statistic")
 AGREEMENT = ("r", "r\noff-diag.", "rank r\noff-diag.", "L2\nrelative")
 SPLIT_CELLS = 10  # more of it where flows are split by head or circuit
 
@@ -60,6 +63,12 @@ def print_flow(
     """
     console = console or Console()
     writer = Writer(console)
+    if is_kept_in_part(dataset):
+        facts = (_heading(dataset, writer), _tokens(dataset, writer), _certificate(dataset, writer))
+        for part in (_kept(dataset, map, k, writer), *facts):
+            console.print(part)
+            console.print()
+        return
     map = choose_map(dataset, map)
     dataset, ranked = arrange(dataset, tokens=tokens, special=special), special == "rank"
     layers = dataset.layer.values
@@ -74,6 +83,31 @@ def print_flow(
     ):
         console.print(part)
         console.print()
+
+
+def _kept(dataset: xr.Dataset, map: str | None, k: int | None, writer: Writer) -> RenderableType:
+    """What is known of a flow whose scores are not all kept: its strongest ones, or its statistics by layer."""
+    map = choose_kept(dataset, map)
+    title, table = Text(f"{TITLES[map]}, keep={keep_of(dataset)}", style="bold"), plain_table()
+    if f"{map}_stats" in dataset:
+        names = [str(name) for name in dataset["statistic"].values]
+        middle = dataset[f"{map}_stats"].median([dim for dim in dataset[f"{map}_stats"].dims if dim not in KEPT_AXES])
+        for column in ("layer", *names):
+            table.add_column(column, justify="right")
+        for layer in dataset.layer.values:
+            table.add_row(str(layer), *(f"{value:.3g}" for value in middle.sel(layer=layer).values))
+        return Group(title, Text("median over targets", style="dim"), table)
+    width = min(LAYER_CELLS + (SPLIT_CELLS if map in SPLITS else 0), writer.width)
+    kept = share_kept(dataset, map)
+    per_layer = k if k is not None else max(1, min(5, FLOWS_SHOWN // max(1, dataset.sizes["layer"])))
+    parts: list[RenderableType] = [title]
+    for layer in dataset.layer.values.tolist():
+        found = strongest_kept(dataset, map, layer, per_layer)
+        share = format_share(float(kept.sel(layer=layer)))
+        largest = max((abs(flow.score) for flow in found), default=1.0)
+        parts += [Text(f"layer {layer}: {share} of all magnitude is kept", style="dim")]
+        parts += [_layer_flows(found, map, layer, largest, width, writer)]
+    return Group(*parts)
 
 
 def _answer(dataset: xr.Dataset, map: str, writer: Writer, *, special: bool) -> RenderableType:
