@@ -59,7 +59,7 @@ PYTHON = {
     "flow": f'{SENTIMENT}lignite.flow(model, "{TEXT}", detail=("heads",))',
     "image flow": f"{DIGITS}lignite.flow(model, image)",
     "evaluation": f"{SENTIMENT}"
-    'lignite.evaluate(model, "reviews.jsonl", ["relevance-flow", "ig", "random"], target="label")',
+    'lignite.evaluate(model, "reviews.jsonl", ["relevance-flow", "ig", "random"], label="label")',
     "comparison": f'{SENTIMENT}lignite.compare("ca-lig.nc", "occlusion.nc")',
 }
 

@@ -1,6 +1,7 @@
 """What a designer sees in the gallery: legends that name both sides, nothing cut, nothing in a computer's words."""
 
 import io
+import json
 import re
 
 import numpy as np
@@ -8,12 +9,18 @@ import pytest
 from matplotlib.patches import Rectangle
 from rich.console import Console
 from tests.kit.pages import static
+from tests.kit.sample_evaluation import sample_evaluation
 from tests.kit.sample_explanation import sample_explanation
+from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation
 
+from lignite.views.evaluation.page import evaluation_html
+from lignite.views.evaluation.terminal import print_evaluation
+from lignite.views.explanation.message import absent
 from lignite.views.explanation.page import explanation_html
 from lignite.views.explanation.picture import draw_explanation
 from lignite.views.explanation.terminal import print_explanation
+from lignite.views.flow.page import flow_html
 from lignite.views.notebook import card_of
 
 
@@ -72,3 +79,81 @@ def test_a_narrow_terminal_has_fewer_columns_of_layers_and_cuts_none(width):
 def test_a_bar_too_short_to_tell_is_left_out():
     """Four blocks of the same length say that four numbers are the same."""
     assert "█" not in printed(sample_explanation(), width=40, color_system=None).split("by layer")[0]
+
+
+# Pages
+
+
+def continued() -> list:
+    """A text that goes on twice."""
+    texts = ["[CLS]", "a", "dull", "plot"], ["[CLS]", "a", "dull", "plot", "was"]
+    return [
+        sample_explanation(tokens=tokens, method="ig", label=label).assign(relevance=("token", scores))
+        for tokens, label, scores in zip(
+            texts, ("positive", "negative"), ([0.1, 0, 2, 0], [0.1, 0, 1, 0, 3]), strict=True
+        )
+    ]
+
+
+def test_a_continuation_opens_with_what_was_written_and_why_and_can_be_saved():
+    """A matrix alone is read by whoever knows what to look for."""
+    page = static(explanation_html(continued()))
+
+    first = page[: page.index("</section>")]
+    assert re.search(r'data-card="continuation"', first)
+    assert re.search(r'<h2 class="answer">The model goes on with \S+ \S+\.</h2>', first)
+    assert re.search(r'<p class="sides">Most is due, of \S+ to dull \+2\.00, of \S+ to was \+3\.00\.</p>', first)
+
+
+def test_the_settings_of_a_flow_stand_under_a_heading_and_not_before_its_answer():
+    """`attention_start` says nothing to whoever wants to know what moved what."""
+    page = static(flow_html(sample_flow()))
+
+    assert page.index("<h1>") < page.index("target_token")
+    assert page.index("<h1>") < page.index("worst gap")
+
+
+def test_a_flow_in_which_nothing_stands_out_says_so_beside_its_colours():
+    """The largest of equals would be as dark as a single cause."""
+    tokens = [f"w{number}" for number in range(12)]
+    even, one = (sample_flow(tokens=tokens, details=False) for _ in range(2))
+    even["whole"][:] = even["composed"][:] = 1.0
+    one["whole"][:] = one["composed"][:] = 0.01
+    one["whole"][..., 4] = one["composed"][..., 4] = 5.0
+
+    assert "spread evenly over 12 tokens: none stands out" in static(flow_html(even))
+    assert "none carries more than" in static(flow_html(even))
+    assert "spread evenly" not in static(flow_html(one))
+
+
+def test_an_evaluation_says_who_is_best_before_it_says_of_what():
+    """Checksums and seeds are for whoever doubts."""
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    print_evaluation(sample_evaluation(), console=console)
+
+    page = static(evaluation_html(sample_evaluation()))
+
+    assert console.file.getvalue().startswith("Best on seconds: ig 2.000.")
+    assert page.index("Best on seconds: ig 2.000.") < page.index("sha256")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda: static(explanation_html(sample_image_explanation())),
+        lambda: "\n".join(words_of(draw_explanation(sample_image_explanation()))),
+        lambda: printed(sample_image_explanation(), width=80, color_system=None),
+    ],
+    ids=["page", "picture", "terminal"],
+)
+def test_whoever_reads_the_name_of_a_patch_is_told_where_it_is(told):
+    """r2c5 is nobody's word."""
+    assert re.search(r"r2c5: the patch in row 2,\s+column 5", told())
+
+
+def test_a_start_of_average_words_is_told_in_words():
+    """`mean-embedding` is how an option spells it."""
+    dataset = sample_explanation()
+    dataset.attrs["request"] = json.dumps({"baseline": "mean-embedding", "orders": True})
+
+    assert absent(dataset) == "words read as the average word or deleted"

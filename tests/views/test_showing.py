@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 from tests.kit.pages import HOSTILE, Elements
+from tests.kit.sample_evaluation import sample_evaluation
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation
@@ -22,7 +23,7 @@ from tests.kit.sample_image_explanation import sample_image_explanation
 import lignite
 from lignite.errors import FileError, OptionError
 from lignite.results import notebook
-from lignite.results.evaluation import Evaluation, frame
+from lignite.results.evaluation import Evaluation
 from lignite.views.notebook import card_of
 from lignite.views.palette import sign_colour
 
@@ -35,31 +36,6 @@ MARKS = {
     "svg": b"<?xml",
     "pdf": b"%PDF",
 }
-
-
-def sample_evaluation() -> Evaluation:
-    """Two methods and chance, which costs nothing."""
-    rows = [
-        (method, "seconds", "", mean, mean, mean, 3) for method, mean in (("ig", 2.0), ("slow", 9.0), ("random", 0.1))
-    ]
-    curves = [
-        (method, curve, "probability", "mask", share, 1 - share, 1 - share, 1 - share, 3)
-        for method in ("ig", "slow") for curve in ("deletion", "insertion") for share in (0.0, 0.5, 1.0)
-    ]  # fmt: skip
-    given = {
-        "table": (["method", "metric", "fill", "mean", "low", "high", "n"], rows),
-        "scores": (["example", "id", "method", "metric", "fill", "value"], []),
-        "curves": (["method", "curve", "measure", "fill", "share", "mean", "low", "high", "n"], curves),
-        "tests": (["method", "reference", "metric", "fill", "difference", "low", "high", "p", "p_holm", "n"], []),
-        "skipped": (["example", "id", "method", "reason"], []),
-    }
-    attrs = {
-        "model": "sample", "revision": "", "model_sha256": "0", "data": "three.jsonl", "n_examples": 3,
-        "accuracy": 0.9, "target": "label", "fills": ["mask"], "neutral": [], "seed": 0, "lignite_version": "0.1.0",
-        "confidence": 0.95, "reference": "ig", "metrics": {"seconds": {"better": "lower", "meaning": "time"}},
-        "baselines": {}, "draws": 1, "steps": 3, "methods": {}, "versions": {},
-    }  # fmt: skip
-    return Evaluation(**{name: frame(rows, columns) for name, (columns, rows) in given.items()}, attrs=attrs)
 
 
 # Files

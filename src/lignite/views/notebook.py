@@ -18,7 +18,7 @@ from lignite.results.notebook import running_shell
 from lignite.results.schema import is_explanation
 from lignite.views.attributes import model_name
 from lignite.views.comparison.page import comparison_card
-from lignite.views.evaluation.facts import columns_of, facts, heading_of, written_number
+from lignite.views.evaluation.facts import answer_of, columns_of, facts, heading_of, written_number
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.explanation.facts import (
     arrange,
@@ -140,14 +140,8 @@ def _read(dataset: xr.Dataset, name: str) -> tuple[str, list[tuple[int, list[tup
 
 def _of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     columns = columns_of(evaluation)
-    best = [
-        f"{column.metric}{f' ({column.fill})' if column.fill else ''}: {method} {written_number(cell.mean)}"
-        for column in columns[:3]
-        for method, cell in column.cells.items()
-        if cell.best
-    ]
     return {
-        "answer": f"Best on {'; '.join(best)}." if best else "Nothing was measured.",
+        "answer": answer_of(columns),
         "columns": columns,
         "methods": list(dict.fromkeys(str(name) for name in evaluation.table["method"])),
         "number": written_number,

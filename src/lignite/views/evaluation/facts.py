@@ -1,6 +1,6 @@
 """What every view of an evaluation shows: its columns, its facts in words, its curves and their colours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,6 +156,23 @@ def heading_of(fill: str) -> str:
         return WITHOUT_REMOVAL
     return "removed tokens: neutral, the mean over the neutral fills" if fill == MEAN else f"removed tokens: {fill}"
 
+
+def answer_of(columns: Sequence[Column]) -> str:
+    """What every view of an evaluation says first: who is best on the first measures, and what chance would give."""
+    told = []
+    for column in columns[:FIRST]:
+        best = [(method, cell) for method, cell in column.cells.items() if cell.best]
+        chance = column.cells.get(RANDOM)
+        if best:
+            beside = f", chance {written_number(chance.mean)}" if chance and chance.n and column.fill else ""
+            where = f" ({column.fill})" if column.fill and column.fill != MEAN else ""
+            named = " and ".join(method for method, _ in best)
+            told.append(f"{column.metric}{where}: {named} {written_number(best[0][1].mean)}{beside}")
+    return f"Best on {'; '.join(told)}." if told else "Nothing was measured."
+
+
+FIRST = 3
+"""Measures that the first sentence names."""
 
 SHARES = "its baseline is this fill, or one of those averaged"
 """What a dagger behind a method says."""

@@ -12,6 +12,7 @@ from lignite.results.evaluation import Evaluation
 from lignite.views.drawing import ENDINGS, save_figure
 from lignite.views.evaluation.facts import (
     SHARES,
+    answer_of,
     columns_of,
     facts,
     heading_of,
@@ -45,6 +46,7 @@ def evaluation_html(evaluation: Evaluation) -> str:
     return render(
         "evaluate",
         title=shorten(f"{model_title(str(evaluation.attrs['model']))}: evaluation", 80),
+        answer=answer_of(columns),
         facts=facts(evaluation),
         percent=f"{100 * float(evaluation.attrs['confidence']):g} %",
         reference=one_line(str(evaluation.attrs["reference"])),

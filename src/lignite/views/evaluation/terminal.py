@@ -12,6 +12,7 @@ from lignite.views.evaluation.facts import (
     SHARES,
     Cell,
     Column,
+    answer_of,
     columns_of,
     facts,
     heading_of,
@@ -31,7 +32,7 @@ def print_evaluation(evaluation: Evaluation, *, console: Console | None = None) 
     """Print means with half the width of their intervals, the best of each column, and what could not be computed."""
     console = console or Console()
     writer = Writer(console)
-    console.print(facts_table(*((name, Text(writer.plain(value))) for name, value in facts(evaluation).items())))
+    console.print(Text(writer.plain(answer_of(columns_of(evaluation))), style="bold"))
     console.print()
     for some in _fitting(columns_of(evaluation), evaluation, console.width):
         console.print(_block(some, writer))
@@ -40,6 +41,8 @@ def print_evaluation(evaluation: Evaluation, *, console: Console | None = None) 
     if len(evaluation.skipped):
         console.print()
         console.print(_skipped(evaluation, writer))
+    console.print()
+    console.print(facts_table(*((name, Text(writer.plain(value))) for name, value in facts(evaluation).items())))
 
 
 def _fitting(columns: Sequence[Column], evaluation: Evaluation, width: int) -> Iterator[list[Column]]:

@@ -22,7 +22,8 @@ ABSENT = {
     "mask": "masked",
     "pad": "padded",
     "deleted": "deleted",
-    "mean": "set to the mean embedding",
+    "mean": "set to their mean",
+    "mean-embedding": "read as the average word",
     "zero": "set to zero",
 }
 SUMMED = 1e-2
@@ -179,7 +180,7 @@ def absent(dataset: xr.Dataset) -> str:
     given = request.get("baseline")
     names = [str(name) for name in (given if isinstance(given, list) else [given]) if name]
     image = is_image(dataset)
-    if request.get("orders") and not image and set(names) <= {"mask", "pad"}:
+    if request.get("orders") and not image and set(names) <= {"mask", "pad", "mean-embedding"}:
         names.append("deleted")
     if image and names == ["mean"]:
         return "every patch the mean patch"

@@ -11,6 +11,7 @@ from lignite.views.explanation.together import classes_of, continuation_of, with
 from lignite.views.explanation.written import write_entry
 from lignite.views.labels import format_score, model_title
 from lignite.views.markup import frame, render, write_page
+from lignite.views.patches.facts import PATCH_NAMES
 from lignite.views.payload import MAX_BYTES
 from lignite.wording import shorten
 
@@ -51,6 +52,7 @@ def explanation_html(
         layered=any(entry["opened"].tables for entry in entries),
         special=special,
         format_score=format_score,
+        patch_names=PATCH_NAMES,
         payload=payload,
     )
 

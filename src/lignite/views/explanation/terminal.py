@@ -33,7 +33,7 @@ from lignite.views.explanation.facts import (
 from lignite.views.explanation.message import Message, message, unit_of
 from lignite.views.labels import clipped_note, format_score, format_share, limit_of
 from lignite.views.palette import COLD, WARM, sign_colour
-from lignite.views.patches.facts import is_image, patches, placeless
+from lignite.views.patches.facts import PATCH_NAMES, is_image, patches, placeless
 from lignite.views.writer import Writer, facts_table, fold, plain_table
 from lignite.wording import counted, one_line, shorten
 
@@ -314,7 +314,7 @@ def patch_sign(share: float) -> str:
 def _patch_legend(values: Float[np.ndarray, " patch"], writer: Writer, shades: Shades | None) -> Text:
     """What the signs and colours of patches stand for."""
     meaning = f"+ for, - against, in tenths of {_short(limit_of(values))[1:]}; . is less than half a tenth"
-    notes = [meaning, "9 is all from 0.85", *filter(None, [clipped_note(values, "patch")])]
+    notes = [meaning, "9 is all from 0.85", PATCH_NAMES, *filter(None, [clipped_note(values, "patch")])]
     swatches = [Text.assemble(*((patch_sign(share), shade(share, shades)) for share in SWATCHES))] if shades else []
     return fold([*swatches, *(Text(note, style="dim") for note in notes)], writer.width)
 

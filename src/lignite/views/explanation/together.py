@@ -10,12 +10,14 @@ import numpy as np
 import xarray as xr
 
 from lignite.views.attributes import from_json
-from lignite.views.explanation.facts import arrange, question
-from lignite.views.labels import limit_of, visible_token
+from lignite.views.explanation.facts import arrange, question, strongest
+from lignite.views.labels import format_score, limit_of, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.views.tones import tone_of
 
 MOST_CLASSES = 12
+TOLD = 4
+"""Of a continuation, tokens whose reasons a sentence names."""
 SUBTRACTED = ("relevance", "layer_relevance", "layer_ig", "output_ig", "relevance_flow")
 CERTIFICATES = ("total", "", "output", "relevance_flow")
 """Of the maps that are subtracted: the names before displacement, gap and allowed."""
@@ -82,6 +84,19 @@ class Continuation:
     steps: list[tuple[int, str, float]]
     rows: list[tuple[str, list[tuple[str, float] | None]]]
     limit: float
+    strongest: list[str]
+
+    @property
+    def answer(self) -> str:
+        """What the model wrote, in a sentence."""
+        return f"The model goes on with {' '.join(name for _, name, _ in self.steps)}."
+
+    @property
+    def sides(self) -> str:
+        """Which token each of those written is due to most, the first of them."""
+        named = [f"{name} to {token}" for (_, name, _), token in zip(self.steps, self.strongest, strict=True) if token]
+        more = f"; {len(named) - TOLD} more below" if len(named) > TOLD else ""
+        return f"Most is due, of {', of '.join(named[:TOLD])}{more}." if named else ""
 
 
 def continuation_of(datasets: Sequence[xr.Dataset]) -> Continuation | None:
@@ -104,4 +119,5 @@ def continuation_of(datasets: Sequence[xr.Dataset]) -> Continuation | None:
         )
         for at, token in enumerate(shown[-1].token.values)
     ]
-    return Continuation(steps, rows, limit)
+    best = [strongest(dataset, 1, sign="for") for dataset in shown]
+    return Continuation(steps, rows, limit, [f"{of[0].token} {format_score(of[0].score)}" if of else "" for of in best])

@@ -9,10 +9,12 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.views.explanation.facts import pieces
+from lignite.views.explanation.message import EVEN
 from lignite.views.flow.facts import TITLES, maps_in, one_part, own_cells, reader_of, strongest, token_axis
 from lignite.views.labels import limit_of, named_token
 from lignite.views.patches.facts import is_image
 from lignite.views.tones import tone_of
+from lignite.wording import counted
 
 COLUMNS, NUMBERED = 48, 24
 PATHS, STRONGEST = 10, 2
@@ -45,6 +47,14 @@ class Look:
             return None
         row = dataset.lignite.chain().values[reader_of(dataset)].astype(np.float64)
         return row if np.isfinite(row).all() else None
+
+    @property
+    def spread(self) -> str:
+        """Said where no token stands out of what the reader holds; colours alone would make much of little."""
+        sizes = np.array([]) if self.held is None else np.abs(self.held[~self.dataset.source_special.values])
+        if sizes.size < 8 or not sizes.any() or sizes.max() >= EVEN * sizes.mean():
+            return ""
+        return f"spread evenly over {counted(sizes.size, self.unit)}: none stands out"
 
     @cached_property
     def text(self) -> list[tuple[str, int | None, str, float, bool]]:

@@ -29,6 +29,9 @@ DARKEST, LIGHTEST = 0.5, 0.96
 PLAIN = 0.86
 """Grey of the ground where the picture is not known."""
 
+PATCH_NAMES = "r2c5: the patch in row 2, column 5, counted from 0"
+"""How patches are called, for a reader who was never told."""
+
 
 @dataclass(frozen=True)
 class Patches:

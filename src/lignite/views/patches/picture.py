@@ -29,6 +29,7 @@ from lignite.views.explanation.heading import write_heading
 from lignite.views.labels import format_score, format_share, model_title, visible_token
 from lignite.views.palette import COLD, WARM
 from lignite.views.patches.facts import (
+    PATCH_NAMES,
     Patches,
     Placeless,
     enlarged,
@@ -168,7 +169,9 @@ class _ImageSheet(Sheet):
         listed = {sign: _strongest_patches(dataset, sign) for sign in SIGNS}
         self._number(axes, seen, [entry for some in listed.values() for entry in some], height)
         name = "" if known or not _file(dataset) else f"{_file(dataset)}: "
-        below = self._caption(left, start + height, width, f"{name}relevance, {_manner(smooth)}; numbers as listed")
+        below = self._caption(
+            left, start + height, width, f"{name}relevance, {_manner(smooth)}; numbers as listed; {PATCH_NAMES}"
+        )
         left += width + 0.1
         self._colour_bar(left, min(height, 2.2), limit)
         left += BAR

@@ -87,7 +87,7 @@ class ExplanationPage extends Page {
     const beyond = scores.shown(row).filter((score) => Math.abs(score) > limit).length;
     this.part("row-title").textContent = scores.rowTitle(state.row);
     this.part("ends").textContent = digits(limit);
-    this.part("beyond").textContent = beyond ? `; ${beyond} beyond` : "";
+    this.part("beyond").textContent = beyond ? `; ${beyond} ${beyond > 1 ? "lie" : "lies"} beyond` : "";
   }
 
   recolourLayer(line) {
