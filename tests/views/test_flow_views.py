@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.patches import PathPatch
 from rich.cells import cell_len
 from rich.console import Console
 from tests.kit.pages import BLINDNESS, HOSTILE, Elements, blocks_of, lab, linear, meta_of, scores_in, static
@@ -584,3 +585,12 @@ def test_save_page_writes_the_page(tmp_path):
 
     assert isinstance(path, Path)
     assert path.read_text(encoding="utf-8") == flow_html(dataset, tokens=True)
+
+
+def test_the_picture_of_a_flow_shows_the_way_through_all_layers_and_the_part_of_every_head():
+    """Heat maps answer questions that a reader has after this one: where does what is read come from?"""
+    whole, one = draw_flow(sample_flow()), draw_flow(sample_flow(), map="attention", head=1)
+
+    assert sum(isinstance(patch, PathPatch) for axes in whole.axes for patch in axes.patches) > 10
+    assert "part of each head, %" in {axes.get_title("left") for axes in whole.axes}
+    assert not any(isinstance(patch, PathPatch) for axes in one.axes for patch in axes.patches)

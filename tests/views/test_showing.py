@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from tests.kit.pages import HOSTILE, Elements
 from tests.kit.sample_evaluation import sample_evaluation
 from tests.kit.sample_explanation import sample_explanation
@@ -24,6 +26,7 @@ import lignite
 from lignite.errors import FileError, OptionError
 from lignite.results import notebook
 from lignite.results.evaluation import Evaluation
+from lignite.views.flow.graph import trace_reader
 from lignite.views.notebook import card_of
 from lignite.views.palette import sign_colour
 
@@ -132,17 +135,62 @@ def test_bars_stand_for_words_and_a_heat_map_for_the_chosen_layer():
     np.testing.assert_allclose(heat.images[0].get_array(), flow.whole.sel(layer=2), rtol=1e-6)
 
 
-def test_the_thickest_line_of_a_graph_is_its_strongest_score():
-    """From the source below to the target above, in the colour of its sign."""
+def test_the_thickest_line_of_a_flow_is_its_strongest_score():
+    """From the source on the left to the target on the right, in the colour of its sign."""
     flow = sample_flow(details=False)
     flow["whole"][:] = 0.5
     flow["whole"][1, 7, 2] = -0.9
 
-    drawn = flow.lignite.plot("graph", axes(), tokens=True)
+    drawn = flow.lignite.plot("flow", axes(), tokens=True, layer=1)
 
-    thickest = max(drawn.lines, key=lambda line: line.get_linewidth())
-    assert (list(thickest.get_xdata()), list(thickest.get_ydata())) == ([2, 7], [1, 2])
-    assert thickest.get_color() == sign_colour(-1.0)
+    thickest = max(drawn.patches, key=lambda line: line.get_linewidth())
+    assert [tuple(thickest.get_path().vertices[at]) for at in (0, -1)] == [(0, 2), (1, 7)]
+    assert thickest.get_edgecolor()[:3] == to_rgb(sign_colour(-1.0))
+
+
+def test_a_graph_is_followed_back_from_what_is_read():
+    """Shares multiplied from the top: what all lines into a level carry is what the reader holds, which is 1."""
+    flow = sample_flow(details=False)
+
+    passed = trace_reader(flow, "whole")
+
+    products = [flow.sel(layer=[layer]).lignite.chain("whole").values.astype("f8") for layer in flow.layer.values]
+    np.testing.assert_allclose(passed.sum((1, 2)), 1, rtol=1e-4)
+    np.testing.assert_allclose(passed[-1][0], products[-1][0], rtol=1e-6)
+    np.testing.assert_allclose(passed[0].sum(0), (products[2] @ products[1] @ products[0])[0], rtol=1e-4)
+
+
+def test_words_of_a_plot_stand_beside_each_other_whatever_the_layout():
+    """A layout engine moves the axes after the words were measured; then they covered each other."""
+    figure = Figure(figsize=(6, 3), dpi=100, layout="constrained")
+    drawn = sample_explanation(tokens=["unbelievably", "good", "acting"]).lignite.plot("text", figure.add_subplot())
+
+    figure.draw_without_rendering()
+    boxes = {text.get_text(): text.get_window_extent() for text in drawn.texts}
+
+    for first, second in (("unbelievably", "good"), ("good", "acting")):
+        assert 1 < boxes[second].x0 - boxes[first].x1 < 9  # pixels: a blank
+
+
+@pytest.mark.parametrize("kind", ["text", "bars", "layers", "heatmap"])
+def test_a_figure_of_its_own_names_both_sides(kind):
+    """It is cut out of its document before anything else."""
+    drawn = sample_explanation().lignite.plot(kind, axes())
+
+    told = [text.get_text() for text in drawn.findobj(Text)]
+    assert {"for positive", "against positive"} <= set(told)
+
+
+def test_the_highest_bars_of_a_long_text_carry_their_names():
+    """Of three hundred labels below them one in ten is written."""
+    tokens = [f"w{number}" for number in range(300)]
+    long = sample_explanation(tokens=tokens, method="ig")
+    scores = np.full(300, 0.01, dtype="float32")
+    scores[[17, 120, 121, 250]] = 3.0, 2.0, 1.9, -2.5
+
+    drawn = long.assign(relevance=("token", scores)).lignite.plot("bars", axes())
+
+    assert [text.get_text() for text in drawn.texts] == ["w17", "w250", "w120"]  # w121 would stand on w120
 
 
 # Notebooks

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch
 
 from lignite.calls import public
 from lignite.errors import OptionError
@@ -24,7 +24,7 @@ from lignite.views.comparison.scatter import scatter_of
 from lignite.views.drawing import STYLE, choose_ink, choose_step, fonts_for, on_scale
 from lignite.views.evaluation.facts import line_styles, shown_curves
 from lignite.views.evaluation.picture import draw_panel, share_label
-from lignite.views.explanation.facts import arrange, layer_map, layer_rows, pieces
+from lignite.views.explanation.facts import arrange, layer_map, layer_rows, pieces, question
 from lignite.views.explanation.message import message
 from lignite.views.explanation.picture import (
     LINE,
@@ -38,15 +38,14 @@ from lignite.views.explanation.picture import (
 from lignite.views.files import is_comparison
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import choose_map, own_cells, token_axis
+from lignite.views.flow.graph import EDGES, INK, draw_graph, has_ways, told_of, trace_reader
 from lignite.views.flow.picture import chosen_part, draw_map, scale_of
 from lignite.views.flow.picture import token_labels as flow_labels
 from lignite.views.labels import limit_of, visible_token
 from lignite.views.palette import sign_colour
 from lignite.views.patches.facts import is_image, overlaid
 from lignite.views.sheet import Sheet
-
-EDGES = 40
-"""Lines of each layer that a graph draws, unless `k` says otherwise."""
+from lignite.wording import shorten
 
 
 @dataclass(frozen=True)
@@ -128,47 +127,68 @@ def _flows(result: Any) -> bool:
 
 
 def _text(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
-    box = axes.get_window_extent()
     figure = axes.get_figure(root=True)
     assert figure is not None
-    width, height = box.width / figure.dpi, box.height / figure.dpi
-    everything = "".join(piece.text for piece in pieces(dataset))
-    families, undrawable = fonts_for(everything)
+    axes.set_axis_off()
+    axes.set_title(message(dataset).verdict, loc="left", fontsize=9, parse_math=False)
+    figure.draw_without_rendering()  # a layout engine has then found the width of the axes
+    width = axes.get_window_extent().width / figure.dpi
+    families, undrawable = fonts_for("".join(piece.text for piece in pieces(dataset)))
     ruler = Sheet(width, families=families, undrawable=undrawable, keep_characters=False)
     values = dataset.relevance.values.astype(np.float64)
     shares = np.clip(values / limit_of(values), -1, 1)
-    axes.set_axis_off()
-    for part in lay_out(pieces(dataset), ruler, width):
-        x, y = part.left / width, 1 - (part.line + 1) * LINE / height
+    placed = lay_out(pieces(dataset), ruler, width)
+    for part in placed:
         share = 0.0 if part.index is None else float(shares[part.index])
-        colour = on_scale(np.array(share))
-        if abs(share) >= 0.02:
-            size = (part.width / width, 0.82 * LINE / height)
-            axes.add_patch(
-                Rectangle((x, y - 0.2 * size[1]), *size, transform=axes.transAxes, facecolor=colour, linewidth=0)
-            )
-        how: dict[str, Any] = {"color": choose_ink(colour), "fontsize": TEXT_POINTS, "parse_math": False}
-        axes.text(x, y, part.text, transform=axes.transAxes, **how)
-    axes.set_title(message(dataset).verdict, loc="left", fontsize=9, parse_math=False)
+        colour = on_scale(np.array(share)) if abs(share) >= 0.02 else np.ones(4)
+        ground = {"facecolor": colour, "linewidth": 0, "boxstyle": "square,pad=0.12"} if abs(share) >= 0.02 else None
+        at = (72 * part.left, -72 * (part.line + 1) * LINE)  # points below the upper left corner
+        _say(axes, part.text, at, color=choose_ink(colour), fontsize=TEXT_POINTS, bbox=ground)
+    below = -72 * (max(part.line for part in placed) + 2) * LINE
+    left, name = 0.0, question(dataset).name
+    for side, share in (("for", 0.6), ("against", -0.6)):
+        ground = {"facecolor": on_scale(np.array(share)), "linewidth": 0, "boxstyle": "square,pad=0.12"}
+        _say(axes, f"{side} {name}", (left, below), color=INK, fontsize=8, bbox=ground)
+        left += 72 * ruler.inches(f"{side} {name}", 8) + 10
+
+
+def _say(axes: Axes, text: str, at: tuple[float, float], *, bbox: dict[str, Any] | None, **how: Any) -> None:
+    """Words so many points from the upper left corner, whatever becomes of the size of the axes; grounds lie below."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}
+    if bbox is not None:
+        axes.annotate(text, (0, 1), xytext=at, zorder=2, bbox=bbox, alpha=0, **place, **how)
+    axes.annotate(text, (0, 1), xytext=at, zorder=3, **place, **how)
 
 
 def _bars(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
-    draw_bars(axes, dataset.relevance.values.astype(np.float64))
-    _label(axes, token_labels(dataset))
-    axes.set_title(message(dataset).sides, loc="left", fontsize=8, parse_math=False)
+    labels = token_labels(dataset)
+    draw_bars(axes, dataset.relevance.values.astype(np.float64), labels)
+    _label(axes, labels)
+    _name_sides(axes, dataset)
+    axes.set_title(message(dataset).sides, loc="left", fontsize=8, parse_math=False, pad=17)
+
+
+def _name_sides(axes: Axes, dataset: xr.Dataset) -> None:
+    """Above the axes, below their title: which colour speaks for what."""
+    name = shorten(question(dataset).name, 40)
+    sides = [Patch(color=sign_colour(sign), label=f"{side} {name}") for side, sign in (("for", 1.0), ("against", -1.0))]
+    where: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.1}
+    axes.legend(handles=sides, ncols=2, frameon=False, fontsize=7, **where)
 
 
 def _layers(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     """What each layer says for and against, added up."""
     rows = layer_rows(dataset)
     places = range(len(rows))
-    axes.bar(places, [row.total_for for row in rows], color=sign_colour(1.0), label=message(dataset).for_title)
-    axes.bar(places, [row.total_against for row in rows], color=sign_colour(-1.0), label="Against")
+    axes.bar(places, [row.total_for for row in rows], color=sign_colour(1.0))
+    axes.bar(places, [row.total_against for row in rows], color=sign_colour(-1.0))
     axes.axhline(0, color="#1d1f23", linewidth=0.5)
     axes.set_xticks(places, [str(row.layer) for row in rows])
-    axes.set_xlabel("layer")
-    axes.set_ylabel("relevance, added up")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_xlabel("layer", fontsize=8)
+    axes.set_ylabel("relevance, added up", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    _name_sides(axes, dataset)
 
 
 def _heatmap(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
@@ -179,6 +199,7 @@ def _heatmap(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
         assert figure is not None
         draw_layers(axes, dataset, name, axes.get_window_extent().height / figure.dpi)
         _label(axes, token_labels(dataset))
+        _name_sides(axes, dataset)
         return
     name = choose_map(dataset, look.map)
     scores = chosen_part(dataset, name, look.head)
@@ -188,8 +209,12 @@ def _heatmap(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     draw_map(axes, values[at], scale_of(values, own=own))
     _label(axes, [str(head) for head in scores["head"].values] if heads else flow_labels(dataset, "source"))
     rows = flow_labels(dataset, "target")
-    axes.set_yticks(range(len(rows)), rows, parse_math=False, fontsize=6.5)
-    axes.set_title(f"{name}, layer {dataset.layer.values[at]}: rows receive, columns give", loc="left", fontsize=8)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    step = choose_step(len(rows), len(rows) * 0.12 * figure.dpi / axes.get_window_extent().height)
+    axes.set_yticks(range(0, len(rows), step), rows[::step], parse_math=False, fontsize=6.5)
+    told = f"{name}, layer {dataset.layer.values[at]}: rows receive, columns give; orange moves on, blue holds back"
+    axes.set_title(told, loc="left", fontsize=8)
 
 
 def _overlay(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
@@ -211,76 +236,58 @@ def _layer_place(dataset: xr.Dataset, look: Look) -> int:
     return layers.index(look.layer)
 
 
-def _edges_of(dataset: xr.Dataset, look: Look) -> tuple[Float[np.ndarray, "layer target source"], list[str]]:
-    """The scores between tokens that lines stand for, and how the tokens are called."""
+def _edges_of(dataset: xr.Dataset, look: Look) -> Float[np.ndarray, "layer target source"]:
+    """The scores between tokens that lines stand for."""
     name = "relevance_flow" if _explains(dataset) else choose_map(dataset, look.map)
     scores = dataset[name] if _explains(dataset) else chosen_part(dataset, name, look.head)
     if "source" not in scores.dims:
         raise OptionError(f"map={name!r} leads from heads, not from tokens: choose whole, composed or attention.")
     if scores.sizes["target"] != scores.sizes["source"]:
         raise OptionError("lines need every token as source and target: compute the flow with targets=None.")
-    labels = [visible_token(str(token)) for token in dataset["source_token"].values]
-    return scores.transpose("layer", "target", "source").values.astype(np.float64), labels
+    return scores.transpose("layer", "target", "source").values.astype(np.float64)
 
 
 def _flow(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
-    scores, labels = _edges_of(dataset, look)
+    """One layer: who gives on the left, who receives on the right."""
     at = _layer_place(dataset, look)
-    _draw_edges(axes, scores[at : at + 1], labels, [f"into layer {dataset.layer.values[at]}", "out of it"], look.k)
+    levels = [f"into layer {dataset.layer.values[at]}", "out of it"]
+    _draw_lines(axes, dataset, _edges_of(dataset, look)[at : at + 1], levels, look, traced=False)
 
 
 def _graph(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
-    scores, labels = _edges_of(dataset, look)
-    levels = [str(layer) for layer in dataset.layer.values]
-    _draw_edges(axes, scores, labels, [*levels, "out"], look.k)
+    """All layers: of a flow, followed back from the token that is read, unless a head is asked for."""
+    traced = _flows(dataset) and look.head is None and has_ways(dataset, choose_map(dataset, look.map))
+    scores = trace_reader(dataset, choose_map(dataset, look.map)) if traced else _edges_of(dataset, look)
+    levels = [*(f"into layer {layer}" for layer in dataset.layer.values), "out"]
+    _draw_lines(axes, dataset, scores, levels, look, traced=traced)
 
 
-def _draw_edges(
+def _draw_lines(
     axes: Axes,
+    dataset: xr.Dataset,
     scores: Float[np.ndarray, "layer target source"],
-    labels: Sequence[str],
     levels: Sequence[str],
-    k: int,
+    look: Look,
+    *,
+    traced: bool,
 ) -> None:
-    """Draw tokens as columns, levels upwards, and of every layer the `k` strongest scores as lines.
-
-    Lines are as thick as the score is large beside the others of all layers, in the colour of its sign.
-    """
-    limit, n_tokens = limit_of(scores), scores.shape[-1]
-    for layer, rows in enumerate(scores):
-        order = np.argsort(-np.abs(rows), axis=None, kind="stable")[:k]
-        for target, source in np.transpose(np.unravel_index(order[::-1], rows.shape)):
-            value = float(rows[target, source])
-            size = min(1.0, abs(value) / limit)
-            if size < 0.01:
-                continue
-            style: dict[str, Any] = {
-                "color": sign_colour(value),
-                "alpha": 0.25 + 0.75 * size,
-                "linewidth": 0.3 + 4 * size,
-            }
-            axes.plot([source, target], [layer, layer + 1], solid_capstyle="round", **style)
-    across, up = np.meshgrid(range(n_tokens), range(len(levels)))
-    axes.scatter(across, up, s=6, color="#1d1f23", zorder=3)
-    _label(axes, labels)
-    axes.set_yticks(range(len(levels)), levels)
-    axes.set_ylabel("states entering layer", fontsize=7)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.set_title(f"the {k} largest scores of a layer; thickness: size, orange: positive, blue: negative",
-                   loc="left", fontsize=7)  # fmt: skip
+    labels = [visible_token(str(token)) for token in dataset["source_token"].values]
+    draw_graph(axes, scores, labels, levels, k=look.k)
+    axes.set_title(told_of(dataset, traced=traced), loc="left", fontsize=8, parse_math=False)
 
 
 def _agreement(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     """How far attention followed by the mlp tells the same as the whole block, layer by layer."""
     compared = agreement(dataset, first="composed", second="whole", diagonal=False)
-    for number, name in enumerate(("pearson", "spearman")):
+    for number, (name, title) in enumerate((("pearson", "correlation"), ("spearman", "rank correlation"))):
         found = np.ravel(compared[name].values)
-        axes.plot(dataset.layer.values, found, "o-", color=sign_colour(1.0 - 2 * number), label=name)
-    axes.set_xlabel("layer")
-    axes.set_ylabel("agreement of composed with whole, off the diagonal", fontsize=8)
+        axes.plot(dataset.layer.values, found, "o-", color=sign_colour(1.0 - 2 * number), label=title)
+    axes.set_xlabel("layer", fontsize=8)
+    axes.set_title("how far attention, then mlp, tells the same as the whole layer", loc="left", fontsize=8)
     axes.set_ylim(top=1.02)
     axes.set_xticks(dataset.layer.values)
+    axes.tick_params(labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -293,8 +300,10 @@ def _scatter(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
 
 def _differences(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     side = _side_of(dataset, look)
-    draw_bars(axes, np.nan_to_num(dataset["difference"].transpose("side", "token").values[side].astype(np.float64)))
-    _label(axes, tokens_of(dataset))
+    labels = tokens_of(dataset)
+    values = dataset["difference"].transpose("side", "token").values[side].astype(np.float64)
+    draw_bars(axes, np.nan_to_num(values), labels)
+    _label(axes, labels)
     names = sides_of(dataset)
     axes.set_title(f"{names[side]} less {names[reference_of(dataset)]}", loc="left", fontsize=9, parse_math=False)
     axes.set_ylabel(scale_of_comparison(dataset), fontsize=8)

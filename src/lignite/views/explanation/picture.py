@@ -46,6 +46,12 @@ PITCH = 0.135  # inches per token in the panels: a 6.5 point label fits
 LABEL_POINTS = 6.5
 LABEL_CHARACTERS = 16
 BARS_HEIGHT = 1.1
+NAMED_FROM = 24
+"""Tokens from which the eye no longer finds the label of a bar below it, so that the highest carry their names."""
+
+PEAKS, PEAK = 10, 0.2
+"""So many bars carry names, none lower than this part of the highest."""
+
 ROW_HEIGHT = 0.17
 
 
@@ -172,7 +178,8 @@ class _TextSheet(Sheet):
         labels = [boxed(label, self.replaced) for label in labels]
         name = layer_map(dataset)
         axes = self.add_axes(self.panel_left, self.top, self.inner, BARS_HEIGHT)
-        draw_bars(axes, values)
+        axes.set_position((0, 0, self.inner / self.figure.get_figwidth(), 1))  # its width is known, its place not yet
+        draw_bars(axes, values, labels)
         self.top += BARS_HEIGHT
         if name is None:
             self._token_axis(axes, labels)
@@ -221,20 +228,43 @@ def label_tokens(axes: Axes, labels: Sequence[str], step: int) -> None:
         axes.set_xlabel(labelled_note(step), fontsize=LABEL_POINTS, color="#666")
 
 
-def draw_bars(axes: Axes, values: Float[np.ndarray, " token"]) -> None:
+def draw_bars(axes: Axes, values: Float[np.ndarray, " token"], labels: Sequence[str]) -> None:
+    """A bar for every token; in a long text the highest say what they are of."""
     limit = limit_of(values)
     colours = [sign_colour(value) for value in values]
     axes.bar(range(len(values)), np.nan_to_num(values), color=colours, width=0.8 if len(values) < 200 else 1.0)
     axes.axhline(0, color="#1d1f23", linewidth=0.5)
     axes.set_xlim(-0.5, len(values) - 0.5)
     low, high = min(0.0, float(np.nanmin(values))), max(0.0, float(np.nanmax(values)))
-    axes.set_ylim(low - 0.06 * limit, high + 0.06 * limit)
+    room = 0.06 * limit if len(values) < NAMED_FROM else 0.16 * max(limit, high - low)
+    axes.set_ylim(low - room, high + room)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
     axes.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
     axes.set_ylabel("relevance", fontsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    if len(values) >= NAMED_FROM:
+        _name_peaks(axes, values, labels)
+
+
+def _name_peaks(axes: Axes, values: Float[np.ndarray, " token"], labels: Sequence[str]) -> None:
+    """Names on the highest bars, as far as none covers another on its side."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    letter = len(values) * 0.0095 * LABEL_POINTS / (axes.get_position().width * figure.get_figwidth())  # in bars
+    taken: list[tuple[float, float, bool]] = []
+    for at in np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:PEAKS]:
+        value, half = float(values[at]), letter * (cell_len(labels[at]) + 1) / 2
+        if abs(value) < PEAK * np.nanmax(np.abs(values)):
+            return
+        middle = float(np.clip(at, half - 0.5, max(half - 0.5, len(values) - 0.5 - half)))
+        if any(above == (value > 0) and abs(middle - other) < half + width for other, width, above in taken):
+            continue
+        taken.append((middle, half, value > 0))
+        how: dict[str, Any] = {"ha": "center", "va": "bottom" if value > 0 else "top", "fontsize": LABEL_POINTS}
+        offset: dict[str, Any] = {"xytext": (0, 1.5 if value > 0 else -1.5), "textcoords": "offset points"}
+        axes.annotate(labels[at], (middle, value), parse_math=False, color="#333", **offset, **how)
 
 
 @dataclass(frozen=True)

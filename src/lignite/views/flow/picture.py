@@ -21,6 +21,7 @@ from lignite.views.drawing import (
     DIVERGING,
     STYLE,
     boxed,
+    choose_ink,
     choose_step,
     draw_colour_bar,
     fonts_for,
@@ -40,6 +41,8 @@ from lignite.views.flow.facts import (
     own_cells,
     token_axis,
 )
+from lignite.views.flow.graph import MANY, draw_graph, has_ways, told_of, trace_reader
+from lignite.views.flow.written import heads_of
 from lignite.views.labels import labelled_note, model_title, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_reading
@@ -52,6 +55,7 @@ LABEL_POINTS = 6.5
 LABEL_CHARACTERS = 14
 GAP = 0.3  # inches between panels
 TOP, RIGHT = 1.25, 1.25  # margins
+ROW, LEVEL, HEAD = 0.17, 1.35, 0.3  # inches of a graph: from token to token, from level to level; of a head in a table
 SETTINGS = ("baseline", "mlp_baseline", "self_term", "readout")
 
 
@@ -94,10 +98,10 @@ def draw_flow(
     if "source" in scores.dims and is_image(dataset, "source"):
         outside = np.flatnonzero(dataset.target_row.values < 0)
         reader = int(dataset.target.values[outside[0] if len(outside) else 0])
-        return draw_reading(
-            dataset, scores, target=reader, title=title, note=_chosen(dataset), keep_characters=keep_characters
-        )
-    return _draw_panels(dataset, scores, map, title, keep_characters=keep_characters)
+        said = " ".join(filter(None, [doubt(dataset), answer(dataset, map)]))
+        note = f"{title}; {_chosen(dataset)}"
+        return draw_reading(dataset, scores, target=reader, said=said, note=note, keep_characters=keep_characters)
+    return _draw_panels(dataset, scores, map, title, head=head, keep_characters=keep_characters)
 
 
 def save_picture(dataset: xr.Dataset, path: str | Path, *, dpi: int = 150, **what: Any) -> Path:
@@ -106,17 +110,22 @@ def save_picture(dataset: xr.Dataset, path: str | Path, *, dpi: int = 150, **wha
     return save_figure(draw_flow(dataset, **what, keep_characters=keep), Path(path), dpi=dpi)
 
 
-def _draw_panels(dataset: xr.Dataset, scores: xr.DataArray, map: str, title: str, *, keep_characters: bool) -> Figure:
+def _draw_panels(
+    dataset: xr.Dataset, scores: xr.DataArray, map: str, title: str, *, head: int | None, keep_characters: bool
+) -> Figure:
     heads = "source" not in scores.dims
     rows = token_labels(dataset, "target")
     columns = [str(head) for head in scores["head"].values] if heads else token_labels(dataset, "source")
     families, undrawable = fonts_for("".join([*rows, *columns, one_line(str(dataset.attrs.get("text", "")))]))
     values = np.asarray(scores.values, dtype="float64")
     scale = scale_of(values, own=np.zeros(values.shape[1:], dtype=bool) if heads else own_cells(dataset))
-    grid = _Grid(values.shape, rows=rows, columns=columns)
+    graph = _Graph.of(dataset, map, head) if not heads else None
+    grid = _Grid(values.shape, rows=rows, columns=columns, above=graph.height if graph else 0.0)
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = Sheet(grid.width, families=families, undrawable=undrawable, keep_characters=keep_characters)
         _inscribe(sheet, grid, dataset, map, title, columns="head" if heads else "source")
+        if graph:
+            graph.draw(sheet)
         labels = [[boxed(label, sheet.replaced) for label in some] for some in (rows, columns)]
         for index, layer in enumerate(dataset.layer.values):
             axes = sheet.add_axes(*grid.panel(index))
@@ -158,6 +167,64 @@ def token_labels(dataset: xr.Dataset, axis: str) -> list[str]:
     ]
 
 
+# The way through all layers
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """Nodes and lines that lead to what is read, and beside them the part of every head; in inches."""
+
+    dataset: xr.Dataset
+    map: str
+    heads: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset, map: str, head: int | None) -> "_Graph | None":
+        """Where the map leads through the layers."""
+        if head is not None or not has_ways(dataset, map) or dataset.sizes["layer"] < 2:
+            return None
+        return cls(dataset, map, heads_of(dataset))
+
+    @property
+    def lines(self) -> int:
+        return min(self.dataset.sizes["source"], MANY)
+
+    @property
+    def height(self) -> float:
+        return 0.75 + ROW * self.lines
+
+    def draw(self, sheet: Sheet) -> None:
+        """Draw below the heading."""
+        layers, labels = self.dataset.layer.values, token_labels(self.dataset, "source")
+        margin = 0.3 + 0.0098 * LABEL_POINTS * max(map(cell_len, labels))
+        room = sheet.width - 2 * margin - (0.8 + HEAD * len(self.heads["heads"]) if self.heads else 0.0)
+        sheet.top = TOP - 0.05
+        sheet.write(0.25, told_of(self.dataset, traced=True), 8.0, color="#333")
+        axes = sheet.add_axes(margin, TOP + 0.3, min(room, LEVEL * len(layers)), ROW * self.lines)
+        levels = [*(f"into layer {layer}" for layer in layers), "out"]
+        draw_graph(
+            axes, trace_reader(self.dataset, self.map), [boxed(label, sheet.replaced) for label in labels], levels
+        )
+        if self.heads:
+            self._draw_heads(sheet, sheet.width - 0.35 - HEAD * len(self.heads["heads"]))
+
+    def _draw_heads(self, sheet: Sheet, left: float) -> None:
+        """A table of layers by heads: which part of what its layer moves each one has."""
+        assert self.heads is not None
+        parts = np.array([[part for *_, part in cells] for _, _, cells in self.heads["rows"]])
+        axes = sheet.add_axes(left, TOP + 0.55, HEAD * parts.shape[1], 0.22 * len(parts))
+        axes.imshow(on_scale(parts / (parts.max() or 1.0)), aspect="auto", interpolation="none")
+        for (row, column), part in np.ndenumerate(parts):
+            ink = choose_ink(on_scale(np.array(part / (parts.max() or 1.0))))
+            axes.text(column, row, f"{100 * part:.0f}", fontsize=6.5, ha="center", va="center_baseline", color=ink)
+        axes.set_xticks(range(parts.shape[1]), [str(head) for head in self.heads["heads"]], fontsize=LABEL_POINTS)
+        axes.set_yticks(range(len(parts)), [str(layer) for _, layer, _ in self.heads["rows"]], fontsize=LABEL_POINTS)
+        axes.tick_params(length=1.5, width=0.4, pad=1.5)
+        axes.set_xlabel("head", fontsize=7)
+        axes.set_ylabel("layer", fontsize=7)
+        axes.set_title("part of each head, %", fontsize=7, loc="left", pad=4)
+
+
 # Colours
 
 
@@ -182,12 +249,12 @@ def scale_of(values: Float[np.ndarray, "layer target column"], *, own: Bool[np.n
 
 def _explain_colours(sheet: Sheet, grid: "_Grid", scale: Scale) -> None:
     """The colour bar, and beside it where colours end."""
-    height = min(2.4, grid.height - TOP - 0.3)
-    axes = sheet.add_axes(grid.left + grid.inner + 0.15, TOP, 0.13, height)
+    height = min(2.4, grid.height - grid.top - 0.3)
+    axes = sheet.add_axes(grid.left + grid.inner + 0.15, grid.top, 0.13, height)
     ticks = [place * scale.limit for place in (-1, -0.5, 0, 0.5, 1)]
     draw_colour_bar(axes, on_scale, ticks, [f"{tick:+.3g}" if tick else "0" for tick in ticks], size=7.0)
     ends = f"{100 * QUANTILE:g} % of magnitudes off the diagonal" if scale.quantile else "the largest magnitude"
-    note = f"score; colours end at {ends}"
+    note = f"orange moves the row on, blue holds it back; colours end at {ends}"
     if scale.beyond > 0:
         note += f", {100 * scale.beyond:.2g} % of cells lie beyond"
     axes.set_ylabel(textwrap.fill(note, max(24, int(height / 0.062))), fontsize=7, rotation=90, labelpad=4)
@@ -200,7 +267,8 @@ def _explain_colours(sheet: Sheet, grid: "_Grid", scale: Scale) -> None:
 class _Grid:
     """Where equal panels stand; everything is placed in inches, so that labels never shrink."""
 
-    def __init__(self, shape: tuple[int, ...], *, rows: list[str], columns: list[str]) -> None:
+    def __init__(self, shape: tuple[int, ...], *, rows: list[str], columns: list[str], above: float) -> None:
+        self.top = TOP + above
         self.n_panels, n_rows, n_columns = shape
         alone = self.n_panels == 1
         pitch = (1.3 if alone else 1.0) * PITCH
@@ -217,13 +285,13 @@ class _Grid:
         self.inner = self.across * (self.panel_size[0] + GAP) - GAP
         self.width = max(7.0, self.inner + self.left + RIGHT)
         down = -(-self.n_panels // self.across)
-        self.height = down * (self.panel_size[1] + GAP) - GAP + TOP + bottom
+        self.height = down * (self.panel_size[1] + GAP) - GAP + self.top + bottom
 
     def panel(self, index: int) -> tuple[float, float, float, float]:
         """Left, top, width and height of a panel."""
         row, column = divmod(index, self.across)
         width, height = self.panel_size
-        return self.left + column * (width + GAP), TOP + row * (height + GAP), width, height
+        return self.left + column * (width + GAP), self.top + row * (height + GAP), width, height
 
     def label(self, axes: Axes, index: int, rows: Sequence[str], columns: Sequence[str]) -> None:
         """Tokens stand on the left and below, where no other panel is in the way."""
@@ -254,9 +322,9 @@ def _inscribe(sheet: Sheet, grid: _Grid, dataset: xr.Dataset, map: str, title: s
         notes.append("□: no installed font has this character")
     for top, line, size, style in (
         (0.16, " ".join(filter(None, [doubt(dataset), answer(dataset, map)])), 11.0, {"weight": "bold"}),
-        (0.41, f"{title}; {model}: {text}" if text else f"{title}; {model}", 9.0, {"color": "#333"}),
-        (0.61, _chosen(dataset), 7.5, {"color": "#666"}),
-        (0.77, "; ".join(notes), 7.5, {"color": "#666"}),
+        (0.41, text or title, 9.0, {"color": "#333"}),
+        (0.61, f"{model}; {title}; {'; '.join(notes)}", 7.5, {"color": "#666"}),
+        (0.77, _chosen(dataset), 7.5, {"color": "#666"}),
     ):
         sheet.top = top
         sheet.write(0.25, shorten(line, int((sheet.width - 0.5) / (0.0086 * size))), size, va="top", **style)

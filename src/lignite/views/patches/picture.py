@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from lignite.results.accessor import STILL
 from lignite.results.certificate import largest_gap
 from lignite.views.drawing import STYLE, draw_colour_bar, fonts_for
 from lignite.views.explanation.facts import (
@@ -92,7 +93,7 @@ def draw_reading(
     scores: xr.DataArray,
     *,
     target: int,
-    title: str,
+    said: str,
     note: str,
     keep_characters: bool,
 ) -> Figure:
@@ -112,9 +113,9 @@ def draw_reading(
     with matplotlib.rc_context(STYLE | {"font.family": families}):
         sheet = _ImageSheet(WIDTH, families=families, undrawable=undrawable, keep_characters=keep_characters)
         model = model_title(str(dataset.attrs.get("model", "")))
-        sheet.line(" · ".join(filter(None, [model, _file(dataset)])), 11.0, weight="bold")
-        sheet.line(f"what {token} reads: {title}", 8.5, color="#333")
-        sheet.line(note, 7.5, color="#666")
+        sheet.line(said, 11.0, weight="bold")
+        sheet.line(f"what {token} reads, layer by layer: orange moves it on, blue holds it back", 8.5, color="#333")
+        sheet.line("; ".join(filter(None, [model, _file(dataset), note, PATCH_NAMES])), 7.5, color="#666")
         outside = _placeless_names(seen)
         under = f"; under it what it reads from patches, for and against{f', and from {outside}' if outside else ''}"
         sheet.line(f"{_manner(False)}, {_scales('shared')}, which ends at the largest patch but its own{under}", SMALL,
@@ -472,6 +473,7 @@ def _layer_lines(seen: _Seen, scores: Float[np.ndarray, "layer token"]) -> list[
         lines = [f"{format_score(float(shown[shown > 0].sum()))}  {format_score(float(shown[shown < 0].sum()))}"]
         if outside := seen.outside(some):
             name = outside[0].token if len(outside) == 1 else f"{len(outside)} special"
-            lines.append(f"{name} {format_score(sum(entry.score for entry in outside))}")
+            held = sum(entry.score for entry in outside)
+            lines.append(f"{name} {format_score(held if abs(held) > STILL * np.abs(some).max() else 0.0)}")
         found.append(lines)
     return found
