@@ -16,6 +16,7 @@ from lignite.attribution.attend import Scoring, heads_of
 from lignite.attribution.axes import PointHeads
 from lignite.attribution.block import Projections
 from lignite.blocks.functions import Function, functions_met
+from lignite.blocks.hooked import hooked_attention, hooks_met
 from lignite.models.bare import Bare
 from lignite.models.facts import nested_configs
 from lignite.models.hold import modules_of, seen_as
@@ -118,16 +119,18 @@ class OwnCall:
 
 def observed(module: nn.Module, see: Callable[[OwnCall], Tensor]) -> AbstractContextManager[None]:
     """Let `see` answer a block's first call of its own attention function; it can ask that function itself."""
-    return _asked_for(see) if configurations(module) else _called(see)
+    return _asked_for(see) if configurations(module) else _called(module, see)
 
 
-def _called(see: Callable[[OwnCall], Tensor], *, every: bool = False) -> AbstractContextManager[None]:
-    """Let `see` answer for torch's own attention function, in modules that ask no table for theirs."""
+def _called(
+    module: nn.Module, see: Callable[[OwnCall], Tensor], *, every: bool = False
+) -> AbstractContextManager[None]:
+    """Let `see` answer for torch's own attention function, or at hooked points, in modules that ask no table."""
 
     def answer(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         return see(OwnCall("sdpa", function, args, kwargs))
 
-    return functions_met(answer, every=every)
+    return hooks_met(module, answer, every=every) if hooked_attention(module) else functions_met(answer, every=every)
 
 
 @contextmanager
@@ -172,7 +175,7 @@ def intercepted(module: nn.Module, handler: Handler | None = None, *, every: boo
     """
     configs = configurations(module)
     if not configs:
-        with _called(lambda own: (handler or compute)(own.attended()), every=every):
+        with _called(module, lambda own: (handler or compute)(own.attended()), every=every):
             yield
         return
     answered = False

@@ -191,8 +191,8 @@ def _read_as_mean(stack: Stack, places: Bool[Tensor, "row token"]) -> Iterator[N
             return output
         return torch.where(later[..., None], vector, output) if torch.equal(read[:, 1:], ids[:, :-1]) else output
 
-    shared = [part for part in stack.network.modules() if getattr(part, "weight", None) is table.weight]
-    tables = [table, *(part for part in shared if isinstance(part, nn.Embedding) and part is not table)]
+    others = [part for part in stack.network.modules() if isinstance(part, nn.Embedding) and part is not table]
+    tables = [table, *(part for part in others if part.weight is getattr(table, "weight", None))]
     with after_each(tables, answer):
         yield
     if not answered:

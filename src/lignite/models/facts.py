@@ -177,6 +177,9 @@ def writes_words(network: nn.Module) -> bool:
 
 def vocabulary_size(network: PreTrainedModel) -> int | None:
     """Count how many tokens the model can read; None where ids are not looked up in a table."""
+    traits = getattr(network, "traits", None)
+    if isinstance(traits, Traits):
+        return traits.n_words
     try:
         embeddings = network.get_input_embeddings()
     except (NotImplementedError, AttributeError):  # byte and character models hash their ids instead

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from lignite.errors import ModelError
 from lignite.models.bare import Bare
 from lignite.models.facts import read_images
+from lignite.models.hooked import by_own_names
 from lignite.models.readers import as_tokenizer, as_transform
 from lignite.models.trial import Told, try_out
 
@@ -26,6 +27,7 @@ def dress_module(
     """
     beside = getattr(module, "tokenizer", None)
     words = as_tokenizer(tokenizer if tokenizer is not None else beside if _is_tokenizer(beside) else None)
+    told = by_own_names(module, told)
     pictured = image_processor is not None or told.mean is not None
     try:
         bare = try_out(module, told, reads_words=words is not None, reads_pictures=pictured)

@@ -33,6 +33,8 @@ class Told:
     patch: int | tuple[int, int] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    n_words: int | None = None
+    n_places: int | None = None
 
     def says_anything(self) -> bool:
         return any(getattr(self, item.name) is not None for item in fields(self))
@@ -148,6 +150,8 @@ class _Trial:
 
     def vocabulary(self) -> int:
         """Count the words of the table that looks them up; a few where it is not known."""
+        if self.told.n_words is not None:
+            return self.told.n_words
         tables = [part for part in self.module.modules() if isinstance(part, nn.Embedding)]
         if self.told.embed is not None:
             part = self.module.get_submodule(name_of(self.module, self.told.embed, "embed"))
@@ -309,7 +313,8 @@ class _Trial:
         logits, n_words = logits_of(self.first.outputs), None
         if self.reads == "input_ids":
             table = None if self.embed is None else self.module.get_submodule(self.embed)
-            n_words = self.vocabulary() if table is None or isinstance(table, nn.Embedding) else None
+            known = table is None or isinstance(table, nn.Embedding) or self.told.n_words is not None
+            n_words = self.vocabulary() if known else None
         if logits is None or logits.ndim not in (2, 3):
             return False, {"n_words": n_words}
         n_rows, n_tokens = self.first.given.shape[:2][:: -1 if tokens_first else 1]
@@ -329,6 +334,8 @@ class _Trial:
 
     def places(self) -> int | None:
         """Count the rows of the table that is asked for 0, 1, 2 and so on."""
+        if self.told.n_places is not None:
+            return self.told.n_places
         for name, asked in self.first.asked.items():
             if torch.equal(asked.flatten(), torch.arange(asked.numel(), device=asked.device)):
                 rows: Any = self.module.get_submodule(name)
