@@ -24,7 +24,7 @@ ROOMS = {
     "tolerance": set(),
     "token_labels": set(),
     "zoo": set(),
-    "attribution": {"tolerance"},
+    "attribution": {"memory", "tolerance"},
     "models": {"files", "memory", "zoo"},
     "inputs": {"files", "models"},
     "targets": {"options", "memory", "models", "inputs"},

@@ -1,9 +1,11 @@
 """How much memory a run may take for intermediate tensors."""
 
+import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 import psutil
 import torch
@@ -54,6 +56,48 @@ def budget_held(wanted: int | float | str) -> Iterator[None]:
         yield
     finally:
         _held.reset(before)
+
+
+Found = TypeVar("Found")
+
+LEAST = 2**16
+"""Bytes below which a budget is not halved any more: what did not fit was something else."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is that memory ran out: on a device torch has a class for it, on the CPU words alone."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def let_go() -> None:
+    """Give back what a failed piece of work held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def halving(compute: Callable[[float], Found], budget: float) -> Found:
+    """Compute within a budget; where memory runs out, within half of it, and so on: results do not depend on it.
+
+    Examples
+    --------
+    >>> def fit(budget):
+    ...     if budget > 2**20:
+    ...         raise MemoryError
+    ...     return budget
+    >>> halving(fit, 2**22) == 2**20
+    True
+    """
+    while True:
+        try:
+            return compute(budget)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or budget < LEAST:
+                raise
+        let_go()
+        budget /= 2
 
 
 def usual_budget(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Long inputs: some targets after others, and less than every score kept, are the numbers of the plain path."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,8 @@ from rich.console import Console
 from tests.kit.architectures import ARCHITECTURES
 
 import lignite
+from lignite.attribution import relevance_flow
+from lignite.attribution.integrals import Bisecting
 from lignite.errors import InputError, OptionError
 from lignite.inputs.tokens import Tokens
 from lignite.results.build import build_flow
@@ -302,3 +305,74 @@ def test_what_is_kept_grows_with_the_tokens_alone():
         grown.append(large / small)
 
     assert grown == [4, 4, 16]
+
+
+def out_of_memory(kind: str) -> Exception:
+    """What torch raises: a class of its own for devices, words for the computer's own memory, Python's own at times."""
+    told = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8"
+    known = {"device": torch.OutOfMemoryError("out of memory."), "cpu": RuntimeError(told), "python": MemoryError()}
+    return known[kind]
+
+
+def failing_at(monkeypatch, owner, name: str, kind: str, *, calls: range) -> list[int]:
+    """Let some calls of a method fail for want of memory; counts them all."""
+    inner, count = getattr(owner, name), []
+
+    def tried(*args, **kwargs):
+        count.append(1)
+        if len(count) in calls:
+            raise out_of_memory(kind)
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, tried)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory", "calls"),
+    [("cpu", None, range(1, 3)), ("device", ONE_BY_ONE * 200, range(3, 5)), ("python", None, range(2, 3))],
+)
+def test_a_flow_out_of_memory_goes_on_in_halves_with_the_same_numbers(kind, memory, calls, monkeypatch, plain):
+    """The first piece fails, or one in the middle: what was finished stays, and nothing of what failed does."""
+    count = failing_at(monkeypatch, Bisecting, "whole", kind, calls=calls)
+
+    found = flow_of("llama", memory=memory)
+
+    assert len(count) > calls.stop
+    assert json.loads(found.attrs["memory"])["halved"] == len(calls)
+    for each in found:
+        size = float(abs(plain["llama"][books_of(each)]).max())
+        np.testing.assert_allclose(found[each], plain["llama"][each], rtol=0, atol=1e-11 * size, err_msg=each)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "device", "python"])
+def test_an_explanation_out_of_memory_goes_on_in_halves_with_the_same_numbers(kind, monkeypatch):
+    """Fewer points run at once, to the same scores."""
+    model, text = lignite.load("tiny-sentiment", dtype="float64"), "A superb film, badly lit."
+    expected = lignite.explain(model, text, orders=False)
+    count = failing_at(monkeypatch, relevance_flow._PullBack, "scores", kind, calls=range(2, 4))
+
+    found = lignite.explain(model, text, orders=False)
+
+    assert len(count) > 4
+    size = float(abs(expected.relevance).max())
+    np.testing.assert_allclose(found.relevance, expected.relevance, rtol=0, atol=1e-11 * size)
+
+
+def test_memory_that_is_never_enough_is_an_error(monkeypatch):
+    """Halving ends where a piece cannot be what did not fit."""
+    failing_at(monkeypatch, Bisecting, "whole", "cpu", calls=range(1, 1000))
+
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        flow_of("bert")
+
+
+def test_other_errors_are_not_taken_for_memory(monkeypatch):
+    """An error in a model would be asked for a dozen times, and then be another one."""
+    count = failing_at(monkeypatch, Bisecting, "whole", "cpu", calls=range(0))
+    monkeypatch.setattr(Bisecting, "whole", lambda self: count.append(1) or 1 / torch.zeros(2, 3).mm(torch.zeros(2, 3)))
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        flow_of("bert")
+
+    assert len(count) == 1

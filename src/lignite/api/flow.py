@@ -133,9 +133,11 @@ def _flow_of_one(
     tokens = encoded.tokens
     sources = prepared.kept.nonzero()[:, 0] if any(tokens.padding) else None
     arrays, finished = Arrays(len(layers), sources, budget), list[LayerScores]()
+    left = budget  # where memory has run out, it would again
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
     for done, layer in enumerate(layers):  # its block is gone before that of the next layer is made
-        finished.append(_attribute(*prepared.split(layer), places, options, budget, seed + layer, sources))
+        finished.append(_attribute(*prepared.split(layer), places, options, left, seed + layer, sources))
+        left /= 2 ** finished[-1].halved
         arrays.put(finished[-1].variables)
         if report:
             report(done + 1, len(layers))
@@ -150,7 +152,7 @@ def _flow_of_one(
         "text": tokens.input,
         "request": options.to_json(),
         "plans": json.dumps({layer: scores.plan for layer, scores in by_layer.items()}),
-        "memory": json.dumps({"budget": int(budget), "taken": max(scores.memory for scores in finished)}),
+        "memory": json.dumps(_memory_taken(budget, finished)),
         "trials": json.dumps({layer: scores.trial for layer, scores in by_layer.items()}),
         "versions": json.dumps(versions("xarray")),
         "tol": options.tol,
@@ -158,6 +160,12 @@ def _flow_of_one(
     result = build_flow(tokens=tokens.keep(), layers=layers, targets=targets, variables=variables, attrs=attrs)
     missed.extend(missed_in(result))
     return result
+
+
+def _memory_taken(budget: float, finished: list[LayerScores]) -> dict[str, int]:
+    """Say what was allowed and taken, and how often that was halved where memory ran out."""
+    taken, halved = max(scores.memory for scores in finished), sum(scores.halved for scores in finished)
+    return {"budget": int(budget), "taken": taken} | ({"halved": halved} if halved else {})
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,11 @@
 """All maps of one layer, from its block and the start of its path."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from math import isfinite
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ from lignite.attribution.black_box import AttentionByPaths, StraightPaths, map_t
 from lignite.attribution.block import Block, HeadedBlock
 from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
 from lignite.attribution.keep import Full, keep_named
-from lignite.attribution.layer_scores import LayerScores, MapOptions
+from lignite.attribution.layer_scores import LayerScores, MapOptions, halves, in_pieces
 from lignite.attribution.maps import (
     AttentionMap,
     Chunking,
@@ -24,6 +24,7 @@ from lignite.attribution.maps import (
     MlpMap,
     ThroughPost,
     WholeMap,
+    allowed_in_composed,
     compose,
     together,
 )
@@ -36,10 +37,13 @@ from lignite.attribution.rules import graded, panel_rule, started_rule
 from lignite.attribution.self_term import attention_on_self, complete_diagonal
 from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
+from lignite.memory import LEAST, is_out_of_memory, let_go
 from lignite.tolerance import size_among_targets
 
 LIVE_WEIGHTS = 4
 """Tensors of the size of attention that a pass of a block keeps: logits, masked logits, weights, and their gradient."""
+
+Found = TypeVar("Found")
 
 Ready = tuple[Map, Readout, int]
 """A map that can be integrated, its readout, and the power by which its path is graded."""
@@ -169,30 +173,54 @@ class _Layer:
         self._heads_at_start: TargetHeads | None = None
         self.chunkings: dict[str, Chunking] = {}
         self.measured: tuple[Readout, Tensor, Tensor] | None = None
-        self.seed, self.own_shares = seed, dict[str, PerTarget]()
+        self.seed, self.own_shares, self.halved = seed, dict[str, PerTarget](), 0
         self.at_once = self._targets_at_once()
 
     @property
     def needed(self) -> list[str]:
         """The maps that are integrated: those that were asked for, and both halves of a composed one."""
-        maps = set(self.options.maps)
-        halves = {"attention", "mlp"} if "composed" in maps else set()
-        return [name for name in ("attention", "mlp", "whole") if name in maps | halves]
+        asked = {*self.options.maps, *(("attention", "mlp") if "composed" in self.options.maps else ())}
+        return [name for name in ("attention", "mlp", "whole") if name in asked]
 
     def tried(self, drawn: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
         """Compute every map that was asked for, and try it. Devices are waited for twice, not map by map."""
-        n_targets = len(self.targets)
-        if isinstance(self.plan.path, StraightPaths) or not self._fits_at_once:
-            ready = {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
-        else:
-            ready = self._at_once(self.plan.path, drawn)
+        while (ready := self._unless_full(partial(self._ready, drawn))) is None:
+            pass
         self.integrands = {name: integrand for name, (integrand, _, _) in ready.items()}
-        result, verdicts = LayerScores(self.plan.name, memory=self.memory), dict[str, Verdict]()
-        pieces = [slice(first, min(first + self.at_once, n_targets)) for first in range(0, n_targets, self.at_once)]
+        result, verdicts = LayerScores(self.plan.name), dict[str, Verdict]()
+        pieces = in_pieces(len(self.targets), self.at_once)
         pieces.sort(key=lambda rows: not rows.start <= drawn.row < rows.stop)  # what fails its trial fails first
-        for rows in pieces:
-            verdicts |= self._tried_some(ready, rows, drawn if rows == pieces[0] else None, result)
+        while pieces:
+            rows = pieces.pop(0)
+            own = drawn if rows.start <= drawn.row < rows.stop else None
+            found = self._unless_full(partial(self._tried_some, ready, rows, own, result))
+            pieces = [*halves(rows), *pieces] if found is None else pieces
+            verdicts |= found or {}
+        result.memory, result.halved = self.memory, self.halved
         return result, verdicts
+
+    def _ready(self, drawn: Draw) -> dict[str, Ready]:
+        """Make the maps, with the ends of their paths; where everything fits, with their first panels."""
+        if isinstance(self.plan.path, StraightPaths) or not self._fits_at_once:
+            return {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
+        return self._at_once(self.plan.path, drawn)
+
+    def _unless_full(self, compute: Callable[[], Found]) -> Found | None:
+        """Compute something; where memory runs out, let go of what was held, halve the budget, and give nothing."""
+        try:
+            return compute()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or self.budget < LEAST:
+                raise
+        self.budget /= 2
+        self.halved += 1
+        self.chunkings = {}
+        if self.remembered is not None:
+            self.remembered.last = None
+        for name, integrand in self.integrands.items():
+            integrand.start_again(self._chunking(name))
+        let_go()
+        return None
 
     def _tried_some(
         self, ready: dict[str, Ready], rows: slice, drawn: Draw | None, result: LayerScores
@@ -240,7 +268,7 @@ class _Layer:
         """
         block, targets, power = path.block, self.targets, self.plan.power
         states = block.states
-        path = Remembering(path)
+        path = self.remembered = Remembering(path)
         rule = panel_rule(self.n_nodes, 0.0, 1.0, power, states.dtype, states.device)
         started = started_rule(self.n_nodes, power, states.dtype, states.device)
         with torch.no_grad():
@@ -272,9 +300,7 @@ class _Layer:
         return self.precision.n_steps or min(NODES_PER_PANEL, self.precision.max_steps)
 
     def _targets_at_once(self) -> int:
-        """Choose how many targets hold their scores at once: all, if these fit, else as many as half of the budget
-        holds, and the other half is for what is computed of them.
-        """
+        """Let all targets hold their scores, if these fit; else as many as half of the budget holds."""
         options, n_targets = self.options, len(self.targets)
         self.held = held_bytes(self.block, self.needed, options.detail, composed="composed" in options.maps)
         if n_targets * self.held <= self.budget:
@@ -329,7 +355,9 @@ class _Layer:
             found |= self._kept("composed", composed, targets) | {
                 "composed_displacement": total,
                 "composed_gap": composed.sum(-1) - total,
-                "composed_allowed": self._allowed_in_composed(attention, mlp),
+                "composed_allowed": allowed_in_composed(
+                    attention.allowed, attention.displacement, mlp.scores["scores"], composition=options.composition
+                ),
             }
         return found
 
@@ -342,13 +370,6 @@ class _Layer:
         elif len(sources) < scores.shape[-1]:
             scores = scores[..., sources]
         return {f"{name}{ending}": part for ending, part in self.keep.kept(scores, targets, sources).items()}
-
-    def _allowed_in_composed(self, attention: Integral, mlp: Integral) -> Float[Tensor, " target"]:
-        """Say what the gaps of all heads may come to where their scores are followed on."""
-        allowed = attention.allowed
-        if self.options.composition != "product":
-            allowed = torch.where(attention.displacement == 0, 0, allowed / attention.displacement)
-        return (allowed * mlp.scores["scores"].abs()).sum(-1)
 
     def _trial(self, drawn: Draw, nodes: dict[str, int]) -> Trial:
         n_nodes = self.n_nodes

@@ -30,7 +30,7 @@ class LayerScores:
 
     `missed` are for each map the targets (rows) that did not converge, `n_nodes` the nodes a target needed on average,
     `trial` how far its scores of one target at one node were from the definition, relative to the largest, `memory` the
-    bytes of the largest piece of work at most.
+    bytes of the largest piece of work at most, `halved` how often the budget was, because memory ran out.
     """
 
     plan: str
@@ -39,6 +39,7 @@ class LayerScores:
     n_nodes: dict[str, float] = field(default_factory=dict)
     trial: dict[str, float] = field(default_factory=dict)
     memory: int = 0
+    halved: int = 0
 
     def put(self, rows: slice, n_targets: int, variables: Mapping[str, Tensor]) -> None:
         """Take what was found of some targets; where these are all, as it is, else in the computer's own memory."""
@@ -55,3 +56,14 @@ class LayerScores:
         self.missed.setdefault(name, []).extend(rows.start + row for row, missed in enumerate(missing) if missed)
         share = (rows.stop - rows.start) / n_targets
         self.n_nodes[name] = self.n_nodes.get(name, 0.0) + share * n_nodes
+
+
+def in_pieces(n_rows: int, at_once: int) -> list[slice]:
+    """Cut rows into pieces of so many."""
+    return [slice(first, min(first + at_once, n_rows)) for first in range(0, n_rows, at_once)]
+
+
+def halves(rows: slice) -> list[slice]:
+    """Cut some rows into two; a single one stays."""
+    middle = (rows.start + rows.stop) // 2
+    return [each for each in (slice(rows.start, middle), slice(middle, rows.stop)) if each.start < each.stop]

@@ -66,6 +66,10 @@ class Map(ABC):
         """Look at one target, given by its place in the first call of `scores`."""
         self._watched = place
 
+    def start_again(self, chunking: Chunking) -> None:
+        """Forget what the first call has found, and compute smaller pieces from now on."""
+        self.chunking, self.seen, self._ready, self._watched = chunking, [], None, None
+
     def have_ready(self, scores: Scores, *, started: bool) -> None:
         """Answer the first call with scores that were computed together with those of other maps.
 
@@ -367,3 +371,16 @@ def compose(
     rows = torch.arange(len(targets), device=targets.device)
     shares[rows, :, targets] = torch.where(resting, torch.ones_like(displacement), shares[rows, :, targets])
     return torch.einsum("mhs,mh->ms", shares, mlp), mlp.sum(-1)
+
+
+def allowed_in_composed(
+    allowed: Float[Tensor, "target head"],
+    displacement: Float[Tensor, "target head"],
+    mlp: Float[Tensor, "target head"],
+    *,
+    composition: str,
+) -> Float[Tensor, " target"]:
+    """Say what the gaps of all heads may come to where their scores are followed on."""
+    if composition != "product":
+        allowed = torch.where(displacement == 0, 0, allowed / displacement)
+    return (allowed * mlp.abs()).sum(-1)

@@ -41,6 +41,7 @@ from lignite.blocks.replay import (
     tells_points_apart,
 )
 from lignite.errors import SplitError
+from lignite.memory import is_out_of_memory
 from lignite.models.facts import number_of_heads
 from lignite.models.hold import FOREIGN, first_line
 from lignite.models.load import Model
@@ -286,6 +287,8 @@ def _build(found: Replay, refused: tuple[str, ...], after: str | None = None) ->
             try:
                 return BUILDERS[name](found, refused)
             except (SplitError, *FOREIGN) as why:
+                if is_out_of_memory(why):
+                    raise
                 refused = (*refused, f"{name}: {first_line(why)}")
     raise SplitError(
         f"Layer {found.call.layer} ({found.call.name}) cannot be replayed, so nothing said about it could be trusted. "

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ from lignite.calls import Progress
 from lignite.errors import BypassError, LigniteError, NotFiniteError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
-from lignite.memory import memory_budget
+from lignite.memory import halving, memory_budget
 from lignite.methods.gradients import IntegratedGradients
 from lignite.methods.method import Explanation, FromBaseline, Method, from_one
 from lignite.methods.options import record
@@ -96,7 +97,8 @@ def explain_rows(
     """Explanations of rows, labelled, each by the method from its own baseline or the usual ones of the model."""
     method = settle(method, model)
     with explainable(model, rows) as (model, rows, attention):
-        found = explain_or_advise(method, model, rows, memory_budget(model.device, memory))
+        explain, budget = partial(explain_or_advise, method, model, rows), memory_budget(model.device, memory)
+        found = halving(explain, budget)
         answers = _answers(model, rows, found, memory)
     results = []
     for row, explanation, value in zip(rows, found, answers, strict=True):
