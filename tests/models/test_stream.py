@@ -10,7 +10,7 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.headed_models import headed
 from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import word_piece
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
@@ -44,9 +44,9 @@ def two_ways(folder, **options):
     return (lignite.load(folder, stream=stream, **options) for stream in (False, True))
 
 
-def same(one: xr.Dataset, other: xr.Dataset) -> bool:
+def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
     """To the bit, in every variable."""
-    return one.drop_attrs().identical(other.drop_attrs())
+    xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
 
 
 def reads_of(model, ask) -> list[int]:
@@ -75,8 +75,8 @@ def test_a_streamed_model_is_explained_as_the_whole_one_is(name, tmp_path):
         for model in (whole, streamed)
     ]
 
-    assert same(*flows)
-    assert same(*whys)
+    assert_same(*flows)
+    assert_same(*whys)
 
 
 def _last(outputs) -> Tensor:
@@ -91,7 +91,7 @@ def test_every_way_through_the_layers_gives_the_same(method, tmp_path):
 
     one, other = (lignite.explain(model, IDS, method=method) for model in (whole, streamed))
 
-    assert same(one, other)
+    assert_same(one, other)
 
 
 def test_tied_tables_and_a_head_stay_in_memory(tmp_path):
@@ -127,6 +127,35 @@ def test_three_blocks_are_in_memory_at_most(tmp_path, monkeypatch):
     assert len(parts) == 5
     assert len(most) == 8
     assert max(most) <= 3
+
+
+class Halves(nn.Module):
+    """Work with the second half of the weight, turned."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 3))
+
+    def forward(self, states: Tensor) -> Tensor:
+        return (states @ self.weight[3:].T).tanh()
+
+
+def test_views_of_a_weight_come_back_as_they_were():
+    """A graph that is run backwards after the weight has gone gets the same rows, in the same order."""
+    torch.manual_seed(0)
+    whole = nn.Module()
+    whole.layers = nn.ModuleList(Halves() for _ in range(4))
+    streamed = streamed_copy(whole, lambda _, weight: weight, lambda weight: weight)
+    states = torch.randn(2, 3, requires_grad=True)
+
+    gradients = []
+    for network in (whole, streamed):
+        value = states
+        for layer in network.layers:
+            value = layer(value)
+        gradients.append(torch.autograd.grad(value.sum(), states)[0])
+
+    assert torch.equal(*gradients)
 
 
 def test_a_flow_reads_each_block_twice(tmp_path):
@@ -172,8 +201,8 @@ def test_a_model_streamed_in_half_precision_is_explained_in_float32(tmp_path):
     pairs = [lignite.explain(model, IDS, method="ca-lig") for model in (whole, streamed)]
     flows = [lignite.flow(model, IDS) for model in (whole, streamed)]
 
-    assert same(*pairs)
-    assert same(*flows)
+    assert_same(*pairs)
+    assert_same(*flows)
 
 
 @FEW_NODES
@@ -191,8 +220,69 @@ def test_where_a_float32_copy_would_be_large_one_block_is_widened_at_a_time(name
     found = lignite.explain(model, "the plot was thin", method="ca-lig", n_steps=4)
 
     assert made
-    assert same(found, expected)
+    assert_same(found, expected)
     before.assert_equal(snapshot(model.network))
+
+
+MAPS = {
+    "some blocks on the disk": {"model.layers.1": "disk", "model.layers.3": "disk"},
+    "everything on the disk": {"model.embed_tokens": "disk", "lm_head": "disk", "model.layers": "disk"},
+}
+
+
+@FEW_NODES
+@pytest.mark.parametrize("tied", [False, True], ids=["", "tied"])
+@pytest.mark.parametrize("where", MAPS)
+def test_a_model_that_is_offloaded_to_the_disk_is_explained_as_the_whole_one_is(where, tied, tmp_path):
+    """Accelerate brings weights module by module; here they come block by block, and go before the next."""
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    config = LlamaConfig(**{**LLAMA.to_dict(), "tie_word_embeddings": tied})
+    folder = saved(tmp_path, config, dtype=torch.float32)
+    places = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    places |= {f"model.layers.{layer}": "cpu" for layer in range(5)} | MAPS[where]
+    if "model.layers" in MAPS[where]:
+        places = {name: place for name, place in places.items() if not name.startswith("model.layers.")}
+    network = LlamaForCausalLM.from_pretrained(folder, device_map=places, offload_folder=tmp_path / "off")
+    assert any(weight.is_meta for weight in network.parameters())
+    before = {name: weight.is_meta for name, weight in network.named_parameters()}
+
+    offloaded, whole = lignite.wrap(network), lignite.wrap(LlamaForCausalLM.from_pretrained(folder))
+
+    assert_same(*(lignite.flow(model, IDS) for model in (whole, offloaded)))
+    assert_same(*(lignite.explain(model, IDS, method="ca-lig") for model in (whole, offloaded)))
+    assert {name: weight.is_meta for name, weight in network.named_parameters()} == before
+    head, table = offloaded.network.lm_head.weight, offloaded.network.model.embed_tokens.weight
+    assert (head is table) is tied
+
+
+@FEW_NODES
+def test_a_model_that_is_offloaded_to_another_memory_stays_tied(tmp_path):
+    """Offloaded, a table that is also the head stands in two places; the mean of its words has to be read in both."""
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
+    folder = saved(tmp_path, LlamaConfig(**{**LLAMA.to_dict(), "tie_word_embeddings": True}), dtype=torch.float32)
+    whole, network = (LlamaForCausalLM.from_pretrained(folder) for _ in range(2))
+    offloaded = lignite.wrap(accelerate.cpu_offload(network, torch.device("cpu")))
+
+    assert offloaded.network.lm_head.weight is offloaded.network.model.embed_tokens.weight
+    assert_same(*(lignite.explain(model, IDS, method="ig") for model in (lignite.wrap(whole), offloaded)))
+
+
+def test_weights_that_are_nowhere_are_refused():
+    """A skeleton on the meta device has no numbers to explain."""
+    with torch.device("meta"):
+        network = LlamaForCausalLM(LLAMA)
+
+    with pytest.raises(ModelError, match="not in memory"):
+        lignite.wrap(network)
+
+
+def test_quantised_weights_that_do_not_say_their_numbers_are_refused():
+    """Bytes taken for numbers would be explained as if they were the weights."""
+    network = LlamaForCausalLM(LLAMA)
+    network.is_quantized, network.config.quantization_config = True, {"quant_method": "bitsandbytes"}
+
+    with pytest.raises(ModelError, match=r"quantised \(bitsandbytes\).*dequantize\(\)"):
+        lignite.wrap(network)
 
 
 def test_weights_that_do_not_fit_are_streamed_and_it_is_said(tmp_path, monkeypatch):
@@ -241,5 +331,6 @@ def test_a_trained_classifier_is_explained_the_same_when_streamed():
 
     pairs = zip(*(lignite.explain(model, texts) for model in (whole, streamed)), strict=True)
 
-    assert all(same(one, other) for one, other in pairs)
-    assert same(*(lignite.flow(model, texts[0]) for model in (whole, streamed)))
+    for one, other in pairs:
+        assert_same(one, other)
+    assert_same(*(lignite.flow(model, texts[0]) for model in (whole, streamed)))

@@ -29,6 +29,7 @@ from lignite.models.checkpoint import (
 from lignite.models.facts import declared_length, named_kernels, summarize_size, tables_of
 from lignite.models.modules import dress_module
 from lignite.models.shards import Stored, fits, stream_weights
+from lignite.models.spread import gathered
 from lignite.models.stream import parts_within
 from lignite.models.trial import Told
 from lignite.models.unwrap import Held, advice_on, unwrap
@@ -286,6 +287,9 @@ def wrap(
 ) -> Model:
     """Take a loaded transformers model, or any module with a stack of blocks, as it is: not moved, cast or changed.
 
+    Of one that is spread over devices, offloaded by accelerate, or quantised by torchao, the weights of two blocks at a
+    time are brought to the device of the first, as plain numbers.
+
     Without a tokenizer, inputs are given as tensors. Wrappers that leave a model's answer as it is are looked into
     (`torch.compile`, DataParallel, LoRA adapters), and so is what keeps a model beside its tokenizer (pipelines,
     trainers, cross-encoders), which is then taken from there.
@@ -336,12 +340,13 @@ def wrap(
     else:
         held = unwrap(network)
     _check_network(held.network)
-    if not isinstance(held.network, PreTrainedModel):
-        dressed = dress_module(held.network, told, tokenizer, image_processor, advice=advice_on(held.network))
-        return Model(*dressed, name or type(held.network).__name__)
+    network = held.network if parts_within(held.network) else gathered(held.network)
+    if not isinstance(network, PreTrainedModel):
+        dressed = dress_module(network, told, tokenizer, image_processor, advice=advice_on(network))
+        return Model(*dressed, name or type(network).__name__)
     if told.says_anything():
         raise OptionError(
-            f"the configuration of {type(held.network).__name__} says what a trial finds of modules that are not "
+            f"the configuration of {type(network).__name__} says what a trial finds of modules that are not "
             "transformers' own: leave out all but the tokenizer, image_processor= and name=."
         )
     words = _first_given(_part(tokenizer, "tokenizer"), held.tokenizer, _part(image_processor, "tokenizer", own=False))
@@ -356,7 +361,7 @@ def wrap(
     if pictures is not None and not callable(pictures):
         raise OptionError(f"image_processor is a {type(pictures).__name__}, expected a transformers image processor.")
     origin = name or getattr(held.network.config, "_name_or_path", "") or type(held.network).__name__
-    return Model(held.network, words, pictures, origin, getattr(held.network.config, "_commit_hash", None))
+    return Model(network, words, pictures, origin, getattr(held.network.config, "_commit_hash", None))
 
 
 def as_model(given: object) -> Model:
@@ -377,11 +382,6 @@ def _part(given: Any, name: str, *, own: bool = True) -> Any:
 
 
 def _check_network(network: nn.Module) -> None:
-    absent = next((key for key, weight in network.named_parameters() if weight.is_meta), None)
-    if absent is not None:
-        raise ModelError(
-            f"the weights of {type(network).__name__} are not in memory ({absent} is on 'meta'): load them."
-        )
     if any(weight.is_inference() for weight in network.parameters()):
         raise ModelError(
             f"the weights of {type(network).__name__} were made inside torch.inference_mode, where nothing can be "

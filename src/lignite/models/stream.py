@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial, update_wrapper
@@ -224,11 +224,16 @@ def parts_within(module: nn.Module) -> list[Part]:
     return list(dict.fromkeys(part for part in found if part is not None))
 
 
-def weights_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Give a module's weights and buffers by their names, in their order; of one that is streamed, read for it."""
-    for key, tensor in sorted(module.state_dict(prefix=f"{name}." if name else "", keep_vars=True).items()):
-        part = getattr(tensor, "streamed_with", None)
-        yield key, tensor if part is None else part.stream.weights(part)[key]
+def weights_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Give a network's weights and buffers by their names, in their order."""
+    for name, tensor in sorted(network.state_dict(keep_vars=True).items()):
+        yield name, weight_of(name, tensor)
+
+
+def weight_of(name: str, tensor: Shaped[Tensor, "..."]) -> Tensor:
+    """Give the numbers of a weight of that name in the network: its own, or read for it where it is streamed."""
+    part: Part | None = getattr(tensor, "streamed_with", None)
+    return tensor if part is None else part.stream.weights(part)[name]
 
 
 def in_memory(module: nn.Module) -> nn.Module:
@@ -247,44 +252,50 @@ def in_memory(module: nn.Module) -> nn.Module:
 
 
 def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
-    """Copy a module but for what is known, and for what streams it."""
-    forwards = [each.__dict__["forward"] for each in module.modules() if "forward" in each.__dict__]
-    known |= {id(each): _STREAMED for each in forwards if isinstance(each, Streamed)}
+    """Copy a module but for what is known and what brings weights when it runs: a stream, or accelerate's hooks."""
+    brought = [each.__dict__[name] for each in module.modules() for name in _BRINGING if _brings(each, name)]
+    known |= {id(each): _NOTHING for each in brought}
     copied = copy.deepcopy(module, known)
     for each in copied.modules():
-        if each.__dict__.get("forward") is _STREAMED:
-            del each.__dict__["forward"]
+        for name in [name for name, value in each.__dict__.items() if value is _NOTHING]:
+            del each.__dict__[name]
     return copied
 
 
-_STREAMED = object()
+_NOTHING = object()
+
+_BRINGING = ("forward", "_hf_hook", "_old_forward", "to", "cuda")
 
 
-def streamed_copy(
-    network: nn.Module, read: Callable[[nn.Module, str], Iterable[tuple[str, Tensor]]], change: Change
-) -> Any:
+def _brings(module: nn.Module, name: str) -> bool:
+    held = module.__dict__
+    return name in held and (isinstance(held[name], Streamed) or "_hf_hook" in held or "hf_device_map" in held)
+
+
+def streamed_copy(network: nn.Module, find: Callable[[str, Tensor], Tensor], change: Change) -> Any:
     """Copy a network with all numbers changed, those of its blocks when they run.
 
     Parameters
     ----------
-    read
-        Gives the weights of one of the network's own modules, of which its name is told, too.
+    find
+        Gives the numbers of one of the network's own weights, by its name and what stands in its place.
     change
-        Makes of a tensor the one that stands in the copy.
+        Makes of them those that stand in the copy.
     """
     parts = parts_of(network)
-    known = changed_tensors(network, change, parts.weights)
-    copied = _copied(network, known)
+    copied = _copied(network, changed_tensors(network, find, change, parts.weights))
 
     def read_part(part: Part) -> dict[str, Tensor]:
-        found = read(network.get_submodule(part.name), part.name)
-        return {key: change(weight.detach()) for key, weight in found if key in part.blanks}
+        own = network.get_submodule(part.name).named_parameters(prefix=part.name)
+        return {key: change(find(key, weight).detach()) for key, weight in own if key in part.blanks}
 
     Stream(copied, parts, read_part)
     return copied
 
 
-def changed_tensors(network: nn.Module, change: Change, blank: frozenset[str] = frozenset()) -> dict[int, Any]:
+def changed_tensors(
+    network: nn.Module, find: Callable[[str, Tensor], Tensor], change: Change, blank: frozenset[str] = frozenset()
+) -> dict[int, Any]:
     """List what stands for a network's tensors in a changed copy, by their identity; what is shared stays shared.
 
     Tensors that modules hold beside their parameters and buffers are changed, too: a product of two precisions fails.
@@ -294,14 +305,13 @@ def changed_tensors(network: nn.Module, change: Change, blank: frozenset[str] = 
         if name in blank:
             dtype = change(torch.empty(0, dtype=weight.dtype)).dtype
             known[id(weight)] = nn.Parameter(blank_of(weight, dtype), requires_grad=False)
+        else:
+            known[id(weight)] = nn.Parameter(change(find(name, weight).detach()), weight.requires_grad)
+    for name, buffer in network.named_buffers():
+        if buffer.is_meta:
+            known[id(buffer)] = change(find(name, buffer))
     for module in network.modules():
-        for tensor in (*module._parameters.values(), *module._buffers.values(), *vars(module).values()):
-            if not isinstance(tensor, Tensor) or id(tensor) in known:
-                continue
-            given = tensor.detach()
-            other = change(given)
-            if isinstance(tensor, nn.Parameter):
-                known[id(tensor)] = nn.Parameter(other, tensor.requires_grad)
-            elif other is not given:
+        for tensor in (*module._buffers.values(), *vars(module).values()):
+            if isinstance(tensor, Tensor) and id(tensor) not in known and (other := change(tensor)) is not tensor:
                 known[id(tensor)] = other
     return known

@@ -16,7 +16,7 @@ from lignite.memory import free_memory
 from lignite.models.facts import attention_of
 from lignite.models.hold import FOREIGN, after_each, at_rest
 from lignite.models.load import Model
-from lignite.models.stream import changed_tensors, parts_within, streamed_copy, weights_of
+from lignite.models.stream import changed_tensors, parts_within, streamed_copy, weight_of
 from lignite.targets.ask import predict
 from lignite.targets.objective import values
 from lignite.targets.rows import Row, run
@@ -43,8 +43,8 @@ def _widened(network: nn.Module) -> Any:
     What is shared stays shared, and no half-precision copy is made.
     """
     if parts_within(network) or not _has_room(network):
-        return streamed_copy(network, lambda module, name: weights_of(module, name), in_full)
-    return copy.deepcopy(network, changed_tensors(network, in_full))
+        return streamed_copy(network, weight_of, in_full)
+    return copy.deepcopy(network, changed_tensors(network, weight_of, in_full))
 
 
 def _has_room(network: nn.Module) -> bool:

@@ -1,0 +1,130 @@
+"""Explain a checkpoint that is larger than the memory it gets: `python bench/large.py --folder /tmp/large`.
+
+A random Llama-shaped model of 6.7 billion parameters (with `--layers`, of fewer blocks) is written as bfloat16 shards,
+explained in a process of its own for each question, and deleted.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig
+
+import lignite
+from lignite.models.stream import parts_within
+
+WIDTH, INNER, HEADS, VOCABULARY, LAYERS, N_TOKENS = 4096, 11008, 32, 32000, 32, 64
+PER_SHARD = 4
+QUESTIONS = ("flow", "relevance-flow", "ca-lig")
+
+
+def write_checkpoint(folder: Path, n_layers: int) -> int:
+    """Write a model with random weights, block by block, and count its parameters."""
+    folder.mkdir(parents=True)
+    config = LlamaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=INNER,
+        num_hidden_layers=n_layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=2048,
+        architectures=["LlamaForCausalLM"],
+        dtype="bfloat16",
+    )
+    config.save_pretrained(folder)
+    generator = torch.Generator().manual_seed(0)
+
+    def matrix(n_out: int, n_in: int) -> torch.Tensor:
+        return torch.empty(n_out, n_in, dtype=torch.bfloat16).normal_(std=n_in**-0.5, generator=generator)
+
+    def norm() -> torch.Tensor:
+        return torch.empty(WIDTH, dtype=torch.bfloat16).uniform_(0.75, 1.25, generator=generator)
+
+    where, count = {}, 0
+
+    def save(name: str, weights: dict[str, torch.Tensor]) -> None:
+        nonlocal count
+        save_file(weights, folder / name)
+        where.update(dict.fromkeys(weights, name))
+        count += sum(weight.numel() for weight in weights.values())
+
+    table = torch.empty(VOCABULARY, WIDTH, dtype=torch.bfloat16).normal_(generator=generator)
+    ends = {
+        "model.embed_tokens.weight": table,
+        "model.norm.weight": norm(),
+        "lm_head.weight": matrix(VOCABULARY, WIDTH),
+    }
+    save("model-ends.safetensors", ends)
+    for first in range(0, n_layers, PER_SHARD):
+        shard: dict[str, torch.Tensor] = {}
+        for layer in range(first, min(first + PER_SHARD, n_layers)):
+            block = f"model.layers.{layer}."
+            shard |= {f"{block}self_attn.{name}_proj.weight": matrix(WIDTH, WIDTH) for name in "qkvo"}
+            shard |= {f"{block}mlp.{name}_proj.weight": matrix(INNER, WIDTH) for name in ("gate", "up")}
+            shard[f"{block}mlp.down_proj.weight"] = matrix(WIDTH, INNER)
+            shard |= {f"{block}{name}_layernorm.weight": norm() for name in ("input", "post_attention")}
+        save(f"model-{first:02}.safetensors", shard)
+    index = {"metadata": {"total_size": 2 * count}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return count
+
+
+def ask(folder: Path, question: str) -> dict[str, float]:
+    """Answer one question about the model, and say what that took of this process."""
+    started = time.perf_counter()
+    model = lignite.load(folder, stream=True, device="cpu")
+    loaded = time.perf_counter()
+    generator = torch.Generator().manual_seed(3)
+    tokens = {"input_ids": torch.randint(5, VOCABULARY, (1, N_TOKENS), generator=generator)}
+    if question == "flow":
+        found = lignite.flow(model, tokens)
+        missed = float((abs(found.whole_gap) / found.whole_displacement).max())
+    else:
+        options = {"orders": False} if question == "relevance-flow" else {}
+        why = lignite.explain(model, tokens, method=question, **options)
+        missed = float((abs(why.gap) / abs(why.displacement)).max())
+    reads = [part.n_reads for part in parts_within(model.network)]
+    return {
+        "load": loaded - started,
+        "seconds": time.perf_counter() - loaded,
+        "CPU seconds": time.process_time(),
+        "GiB at most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "reads of a block": sum(reads) / len(reads),
+        "reads at most": max(reads),
+        "largest gap": missed,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("questions", nargs="*", default=list(QUESTIONS), help=", ".join(QUESTIONS))
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/lignite-large"))
+    parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)  # of the process that is measured
+    args = parser.parse_args()
+    if args.answer:
+        print(json.dumps(ask(args.folder, args.questions[0])))
+        return
+    try:
+        started = time.perf_counter()
+        count = write_checkpoint(args.folder, args.layers)
+        print(f"{count / 1e9:.2f} billion parameters, written in {time.perf_counter() - started:.0f} s", flush=True)
+        for question in args.questions:
+            command = [sys.executable, __file__, question, "--folder", str(args.folder), "--answer"]
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            found = json.loads(said.splitlines()[-1])
+            print(question, ", ".join(f"{name} {value:.3g}" for name, value in found.items()), flush=True)
+    finally:
+        shutil.rmtree(args.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
