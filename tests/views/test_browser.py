@@ -32,6 +32,7 @@ PAGES = {
     "texts": lambda: explanation_html(
         [sample_explanation(), sample_explanation(method="ig", tokens=["another", "text"])]
     ),
+    "long": lambda: explanation_html(sample_explanation(tokens=[f"word{at}" for at in range(40)])),
     "image": lambda: explanation_html(sample_image_explanation(method="relevance-flow")),
     "flow": lambda: flow_html(sample_flow()),
     "image flow": lambda: flow_html(sample_image_flow()),
@@ -115,6 +116,37 @@ def test_nothing_serious_bars_anybody_from_a_page(visit, name, scheme):
         for node in one["nodes"]
     ]
     assert serious == []
+
+
+@pytest.mark.parametrize("name", ["long", "flow"])
+def test_paper_cuts_no_column(visit, name):
+    """Nothing scrolls on paper: what is wider than its box, or than the sheet, is lost."""
+    page = visit(name, viewport={"width": 718, "height": 1000})  # A4 between margins of a centimetre
+
+    page.emulate_media(media="print")
+
+    lost = page.evaluate(
+        """() => [...document.querySelectorAll("body *")]
+          .filter((each) => each.checkVisibility() && each.getBoundingClientRect().right > 718.5)
+          .map((each) => each.outerHTML.slice(0, 100))"""
+    )
+    assert lost == []
+
+
+@pytest.mark.parametrize(("name", "within"), [("classes", ".text"), ("classes", "body"), ("flow", "body")])
+def test_a_page_is_scrolled_by_its_keys(visit, name, within):
+    """Up and down walk inside the graph alone; anywhere else they are the page's."""
+    page = visit(name)
+
+    taken = page.evaluate(
+        """(within) => ["ArrowUp", "ArrowDown", "PageDown", "End"].filter((key) => {
+          const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+          [...document.querySelectorAll(within)].find((each) => each.checkVisibility()).dispatchEvent(event);
+          return event.defaultPrevented;
+        })""",
+        within,
+    )
+    assert taken == []
 
 
 @pytest.mark.parametrize("name", FEW)

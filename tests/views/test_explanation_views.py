@@ -658,6 +658,7 @@ def test_a_flow_too_large_for_the_page_is_left_out_with_a_word():
     np.testing.assert_array_equal(flow, dataset.relevance_flow)
     assert "0-tokens-flow" not in blocks_of(without)
     assert "Relevance flows are left out" in without
+    assert "max_bytes" not in without  # no option that a reader of the page could raise
     assert "left out" not in re.sub(r"<script.*?</script>", "", with_flow, flags=re.DOTALL)
 
 

@@ -475,6 +475,7 @@ def test_a_large_result_fits_its_budget_and_says_what_it_gave_up():
     assert "heads of attention are added up" in page
     assert "map whole_heads is left out" in page
     assert "map whole_circuits is left out" in page
+    assert "max_bytes" not in page  # no option that a reader of the page could raise
     np.testing.assert_allclose(maps["attention"], laid_out(dataset.attention.sum("head")), rtol=1e-5, atol=1e-6)
 
 

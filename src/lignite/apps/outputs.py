@@ -135,7 +135,24 @@ def deliver(
         terminal.note(f"wrote {path}")
     if terminal.quiet:
         return
+    if len(results) > 1 and explanations and _show_steps(results, look, terminal.out):
+        return
     for number, result in enumerate(results, start=1):
         if len(results) > 1:
             terminal.out.rule(f"{number} of {len(results)}", align="left", characters="-")
         show(result, look, terminal.out)
+
+
+def _show_steps(results: Sequence["xr.Dataset"], look: Look, console: "Console") -> bool:
+    """Print a text that a model goes on with, if the results are one."""
+    from lignite.results.classes import is_of_classes
+    from lignite.views.explanation.steps import print_steps
+    from lignite.views.explanation.terminal import TOP
+    from lignite.views.explanation.together import continuation_of
+
+    if any(is_of_classes(result) for result in results):
+        return False
+    continuation = continuation_of(results)
+    if continuation is not None:
+        print_steps(continuation, results, console=console, k=look.top or TOP)
+    return continuation is not None

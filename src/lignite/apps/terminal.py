@@ -1,6 +1,7 @@
 """How the command line talks: results to standard output, everything else to standard error."""
 
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -119,13 +120,21 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.3g}/s")
 
 
+def _console(**how: Any) -> Console:
+    """A console as wide as its terminal; Rich takes every terminal that says it is dumb for one of 80 columns."""
+    console = Console(**how)
+    if console.is_dumb_terminal:
+        console.size = ConsoleDimensions(*shutil.get_terminal_size())
+    return console
+
+
 class Terminal:
     """Where a command prints. `out` carries results, `err` the rest; both are silent under --quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
-        self.out = Console(quiet=quiet, highlight=False)
-        self.err = Console(quiet=quiet, highlight=False, stderr=True)
+        self.out = _console(quiet=quiet, highlight=False)
+        self.err = _console(quiet=quiet, highlight=False, stderr=True)
 
     def note(self, message: str) -> None:
         """Tell what was done, on standard error."""

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lignite.views.labels import format_share, visible_token
+from lignite.views.palette import sign_colour
 from lignite.wording import harmless
 
 TOKEN_CELLS = 14
@@ -23,7 +24,14 @@ class Writer:
         self.arrow = self.encodable("→", "->")
         self.bar = self.encodable("█", "#")
         self.half_bar = self.encodable("▌", "")
+        sixteen = console.color_system == "standard"
+        self.signs = ("yellow", "cyan") if sixteen else (sign_colour(1.0), sign_colour(-1.0))
+        self.alarm = "bold red" if sixteen else f"bold {sign_colour(1.0)}"
         self.overflow: OverflowMethod = "ellipsis" if self.encodable("…", "") else "crop"
+
+    def sign_style(self, value: float) -> str:
+        """The colour of what speaks for, or against: by name where there are sixteen, whose nearest may be a grey."""
+        return self.signs[0 if value > 0 else 1]
 
     def encodable(self, character: str, substitute: str) -> str:
         try:

@@ -8,7 +8,6 @@ from rich.text import Text
 from lignite.views.comparison.facts import others_of, reference_of, sides_of, written
 from lignite.views.comparison.flows import MEASURED, edges, flow_verdict, heads, means
 from lignite.views.labels import format_share
-from lignite.views.palette import sign_colour
 from lignite.views.writer import Writer, plain_table
 
 LISTED, NAMED = 8, 3
@@ -54,7 +53,7 @@ def _edges(dataset: xr.Dataset, side: int, writer: Writer) -> RenderableType | N
             (f"layer {edge.layer}  ", "dim"),
             f"{writer.token(edge.source)} {writer.arrow} {writer.token(edge.target)}  ",
         )
-        line.append(writer.number(format_share(edge.share)), style=sign_colour(edge.difference))
+        line.append(writer.number(format_share(edge.share)), style=writer.sign_style(edge.difference))
         line.append(writer.number(f" instead of {format_share(edge.beside)}"), style="dim")
         lines.append(line)
     return Group(Text("scores that changed most, of all that the word receives", style="bold"), *lines)

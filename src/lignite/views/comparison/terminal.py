@@ -39,7 +39,6 @@ from lignite.views.comparison.facts import (
 )
 from lignite.views.comparison.flow_terminal import print_flow_comparison
 from lignite.views.explanation.terminal import Shades, shade, shades_of
-from lignite.views.palette import WARM
 from lignite.views.writer import Writer, facts_table, fold, plain_table
 from lignite.wording import counted, shorten
 
@@ -74,7 +73,7 @@ def print_comparison(dataset: xr.Dataset, *, console: Console | None = None, k: 
 
 
 def _said(dataset: xr.Dataset, writer: Writer) -> RenderableType:
-    warned = [Text(writer.number(doubt(dataset)), style=f"bold {WARM[2]}")] if doubt(dataset) else []
+    warned = [Text(writer.number(doubt(dataset)), style=writer.alarm)] if doubt(dataset) else []
     told = [*apart(dataset), *answers(dataset)]
     answer = Text(writer.number(verdict(dataset)), style="bold")
     return Group(*warned, answer, *(Text(writer.number(one)) for one in told))
@@ -130,6 +129,8 @@ def _tables(dataset: xr.Dataset, writer: Writer, shades: Shades | None, k: int) 
     ]
     room = max(1, (writer.width - min(TOKEN_CELLS, writer.width // 3) - 2) // (NUMBER_CELLS + 2))
     for first in range(0, len(columns), room):
+        if first:
+            yield Text()
         yield _table(dataset, rows, columns[first : first + room], writer, shades)
     if len(rows) < dataset.sizes["token"]:
         yield Text(f"the {len(rows)} of {dataset.sizes['token']} {noun_of(dataset)} that differ most", style="dim")

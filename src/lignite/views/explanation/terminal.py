@@ -32,7 +32,7 @@ from lignite.views.explanation.facts import (
 )
 from lignite.views.explanation.message import Message, message, unit_of
 from lignite.views.labels import clipped_note, format_score, format_share, limit_of
-from lignite.views.palette import COLD, WARM, sign_colour
+from lignite.views.palette import COLD, WARM
 from lignite.views.patches.facts import PATCH_NAMES, is_image, patches, placeless
 from lignite.views.writer import Writer, facts_table, fold, plain_table
 from lignite.wording import counted, one_line, shorten
@@ -116,7 +116,7 @@ def _message(said: Message, writer: Writer) -> RenderableType:
     """The answer, and the sum that leads to it as bars."""
     parts: list[RenderableType] = []
     if said.doubt:
-        parts.append(Text(writer.plain(said.doubt), style=f"bold {WARM[2]}"))
+        parts.append(Text(writer.plain(said.doubt), style=writer.alarm))
     parts += [Text(writer.plain(said.verdict), style="bold"), Text(writer.plain(said.sides))]
     if not said.steps:
         return Group(*parts)
@@ -130,7 +130,7 @@ def _message(said: Message, writer: Writer) -> RenderableType:
         table.add_column(width=bar, no_wrap=True)
     table.add_column(overflow="fold")
     for step, value in zip(said.steps, values, strict=True):
-        colour = {"for": WARM[2], "against": COLD[2]}.get(step.kind, "")
+        colour = {"for": writer.signs[0], "against": writer.signs[1]}.get(step.kind, "")
         left, right = round(step.left * bar), round(step.right * bar)
         drawn = Text(" " * left + writer.bar * max(1, right - left), style=colour or "dim")
         table.add_row(Text(value, style=colour), *([drawn] if bar else []), Text(writer.plain(step.label), style="dim"))
@@ -167,7 +167,7 @@ def _facts(dataset: xr.Dataset, writer: Writer, special: str) -> RenderableType:
     if cut := seams(dataset):
         facts.add_row("read in", Text(writer.plain(cut)))
     kept = all(entry.kept for entry in certificates(dataset))
-    facts.add_row("certificate", Text(certificate_text(dataset), style="" if kept else f"bold {WARM[2]}"))
+    facts.add_row("certificate", Text(certificate_text(dataset), style="" if kept else writer.alarm))
     return facts
 
 
@@ -270,7 +270,7 @@ def _patches(dataset: xr.Dataset, writer: Writer, shades: Shades | None) -> Rend
         parts.append(Text(f"a place stands for {side} by {side} patches and shows the strongest", style="dim"))
     if outside := placeless(dataset, values):
         named = [
-            Text.assemble(writer.token(entry.token), " ", (format_score(entry.score), sign_colour(entry.score)))
+            Text.assemble(writer.token(entry.token), " ", (format_score(entry.score), writer.sign_style(entry.score)))
             for entry in outside
         ]
         parts.append(Group(Text("outside the picture", style="bold"), fold(named, writer.width)))
@@ -364,7 +364,7 @@ def _list(found: list[Ranked], limit: float, width: int, writer: Writer) -> Rend
     if bar:
         table.add_column(no_wrap=True, width=bar)
     for entry in found:
-        colour = sign_colour(entry.score)
+        colour = writer.sign_style(entry.score)
         table.add_row(
             str(entry.position),
             Text(writer.token(entry.token, room)),
@@ -439,5 +439,5 @@ def _named(row: LayerRow, room: int, writer: Writer) -> Text:
         if text and text.cell_len + 2 + cell_len(token) + len(number) > room:
             break
         text.append("  " if text else "").append(token)
-        text.append(number, style=sign_colour(entry.score))
+        text.append(number, style=writer.sign_style(entry.score))
     return text or Text("every score is zero", style="italic dim")

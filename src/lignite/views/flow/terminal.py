@@ -33,7 +33,6 @@ from lignite.views.flow.facts import (
 )
 from lignite.views.flow.kept import choose_kept, share_kept, strongest_kept
 from lignite.views.labels import format_score, format_share
-from lignite.views.palette import WARM, sign_colour
 from lignite.views.writer import TOKEN_CELLS, Writer, facts_table, fold, plain_table
 from lignite.wording import one_line, shorten
 
@@ -42,7 +41,8 @@ FLOWS_SHOWN = 72
 TOKEN_LEAST = 4
 LAYER_CELLS = 72  # width of one layer's table
 KEPT_AXES = ("layer", "statistic")
-AGREEMENT = ("r", "r\noff-diag.", "rank r\noff-diag.", "L2\nrelative")
+WIDE = 60  # from here on there is room for bars, and for all columns beside each other
+AGREEMENT = ("r", "r off\ndiag.", "rank r\noff d.", "L2\nrelative")
 SPLIT_CELLS = 10  # more of it where flows are split by head or circuit
 
 
@@ -112,7 +112,7 @@ def _kept(dataset: xr.Dataset, map: str | None, k: int | None, writer: Writer) -
 
 def _answer(dataset: xr.Dataset, map: str, writer: Writer, *, special: bool) -> RenderableType:
     said = Text(writer.plain(answer(dataset, map, special=special)).replace("\\u2192", writer.arrow), style="bold")
-    return Group(*([Text(writer.plain(unsure), style=f"bold {WARM[2]}")] if (unsure := doubt(dataset)) else []), said)
+    return Group(*([Text(writer.plain(unsure), style=writer.alarm)] if (unsure := doubt(dataset)) else []), said)
 
 
 def _heading(dataset: xr.Dataset, writer: Writer) -> RenderableType:
@@ -185,31 +185,36 @@ def _flows(dataset: xr.Dataset, map: str, k: int, writer: Writer, *, special: bo
     return Group(title, note, *(Padding(table, (0, 0, 1, 0)) for table in tables))
 
 
-def _layer_flows(flows: list[Score], map: str, layer: int, largest: float, width: int, writer: Writer) -> Table:
+def _layer_flows(
+    flows: list[Score], map: str, layer: int, largest: float, width: int, writer: Writer
+) -> RenderableType:
+    """The strongest flows of a layer; its number stands above them where there is no room beside."""
     table = Table.grid(padding=(0, 1))
-    table.width = width
+    table.width, wide = width, width >= WIDE
     split = SPLITS.get(map)
-    table.add_column(width=9, style="dim")
+    if wide:
+        table.add_column(width=9, style="dim")
     table.add_column(ratio=1, no_wrap=True, overflow=writer.overflow)
     if split is not None:
         table.add_column(width=8 if split == "circuit" else 7, no_wrap=True, style="dim")
     table.add_column(justify="right", no_wrap=True, width=9)
     table.add_column(justify="right", no_wrap=True, width=9)
-    table.add_column(width=8 if width >= 60 else 1, no_wrap=True, overflow="crop")
+    if wide:
+        table.add_column(width=8, no_wrap=True, overflow="crop")
     room = width - sum(column.width + 1 for column in table.columns if column.width)
     for rank, flow in enumerate(flows):
-        colour = sign_colour(flow.score)
+        colour = writer.sign_style(flow.score)
         table.add_row(
-            f"layer {layer}" if rank == 0 else "",
+            *([f"layer {layer}" if rank == 0 else ""] if wide else []),
             _arrow(flow, room, writer),
             *([str(flow.circuit) if split == "circuit" else f"head {flow.head}"] if split is not None else []),
             Text(format_score(flow.score), style=f"bold {colour}"),
             Text(format_share(flow.share) if flow.share == flow.share else "", style="dim"),
-            Text(writer.measure(abs(flow.score) / largest, 8) if width >= 60 else "", style=colour),
+            *([Text(writer.measure(abs(flow.score) / largest, 8), style=colour)] if wide else []),
         )
     if not flows:
-        table.add_row(f"layer {layer}", Text("every score is zero", style="italic dim"))
-    return table
+        table.add_row(*([f"layer {layer}"] if wide else []), Text("every score is zero", style="italic dim"))
+    return table if wide else Group(Text(f"layer {layer}", style="dim"), table)
 
 
 def _arrow(flow: Score, room: int, writer: Writer) -> Text:
@@ -229,23 +234,39 @@ def _layers(dataset: xr.Dataset, map: str, writer: Writer) -> RenderableType:
     known: dict[str, tuple[xr.DataArray | None, Callable[[float], str]]] = {
         "displacement": (_over_targets("median", displacement_of(dataset, map)), "{:.3g}".format),
         "diagonal": (own_share(dataset, map), writer.share),
-        "worst gap": (_over_targets("max", relative_gaps(dataset, map)), writer.share),
+        "worst\ngap": (_over_targets("max", relative_gaps(dataset, map)), writer.share),
     }
     columns = {title: (values, write) for title, (values, write) in known.items() if values is not None}
     compared = agreement(dataset, first="composed", second="whole") if {"composed", "whole"} <= set(dataset) else None
-    table = plain_table()
-    for title in ("layer", *columns, *(() if compared is None else AGREEMENT)):
-        table.add_column(title, justify="right")
-    for layer in dataset.layer.values:
-        row = [write(float(values.sel(layer=layer))) for values, write in columns.values()]
-        table.add_row(str(layer), *row, *([] if compared is None else _agreement(compared.sel(layer=layer))))
-    if compared is not None and dataset.sizes["layer"] > 1:
-        table.add_row("mean", *([""] * len(columns)), *_agreement(compared, prefix="mean_"), style="bold")
+    numbers = [str(layer) for layer in dataset.layer.values]
+    cells = {
+        title: [write(float(values.sel(layer=layer))) for layer in dataset.layer.values]
+        for title, (values, write) in columns.items()
+    }
+    agreed: dict[str, list[str]] = {}
+    if compared is not None:
+        rows = [_agreement(compared.sel(layer=layer)) for layer in dataset.layer.values]
+        rows += [_agreement(compared, prefix="mean_")] if len(numbers) > 1 else []
+        agreed = {title: list(column) for title, column in zip(AGREEMENT, zip(*rows, strict=True), strict=True)}
+    beside = writer.width >= WIDE
+    tables = [_columns(numbers, cells | agreed)] if beside else [_columns(numbers, cells)]
+    tables += [_columns(numbers, agreed)] if agreed and not beside else []
     title = Text(f"{map} by layer", style="bold")
     note = "displacement: median over targets; diagonal: share of all magnitude that a token gives itself"
     if compared is not None:
         note += "; r, L2: agreement of composed with whole"
-    return Group(title, Text(writer.plain(note), style="dim"), table)
+    return Group(title, Text(writer.plain(note), style="dim"), *tables)
+
+
+def _columns(numbers: list[str], columns: dict[str, list[str]]) -> Table:
+    """A row for each layer, and their mean where a column has one more."""
+    table = plain_table()
+    for title in ("layer", *columns):
+        table.add_column(title, justify="right", no_wrap=True)
+    for at in range(max(map(len, columns.values()), default=0)):
+        named, mean = (numbers[at], "") if at < len(numbers) else ("mean", "bold")
+        table.add_row(named, *(column[at] if at < len(column) else "" for column in columns.values()), style=mean)
+    return table
 
 
 def _over_targets(how: str, values: xr.DataArray | None) -> xr.DataArray | None:
@@ -263,10 +284,11 @@ def _agreement(compared: xr.Dataset, *, prefix: str = "") -> list[str]:
 def _certificate(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     tol = float(dataset.attrs.get("tol", 1e-3))
     table = plain_table()
-    table.add_column("map")
-    table.add_column("worst gap", justify="right")
+    blank = " " if writer.width >= WIDE else "\n"
+    table.add_column("map", no_wrap=True)
+    table.add_column(f"worst{blank}gap", justify="right", no_wrap=True)
     table.add_column("at", overflow="fold")
-    table.add_column(f"within {100 * tol:.2g} %", justify="right")
+    table.add_column(f"within{blank}{100 * tol:.2g} %", justify="right", no_wrap=True)
     for worst in worst_gaps(dataset):
         head = f", head {worst.head}" if worst.head is not None else ""
         kept = worst.within == worst.total
@@ -274,7 +296,7 @@ def _certificate(dataset: xr.Dataset, writer: Writer) -> RenderableType:
             worst.map,
             writer.share(worst.relative),
             Text(f"layer {worst.layer}{head}, target {worst.target} {writer.token(worst.target_token)}"),
-            Text(f"{worst.within:,} of {worst.total:,}", style="" if kept else f"bold {WARM[2]}"),
+            Text(f"{worst.within:,} of {worst.total:,}", style="" if kept else writer.alarm),
         )
     if not table.rows:
         return Text("This result stores no gaps: nothing certifies its scores.", style="italic")

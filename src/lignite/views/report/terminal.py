@@ -7,7 +7,6 @@ from rich.style import Style
 from rich.text import Text
 
 from lignite.views.explanation.terminal import shade, shades_of
-from lignite.views.palette import sign_colour
 from lignite.views.report.facts import (
     LIMITS,
     changes,
@@ -35,12 +34,12 @@ def print_report(report: xr.Dataset, *, console: Console | None = None) -> None:
 
     def heading(text: str) -> None:
         console.print()
-        console.print(Text(writer.plain(text), style="bold"))
+        say(text, "bold")
 
     def say(text: str, style: str = "") -> None:
         console.print(Text(writer.number(text), style=style))
 
-    heading(title_of(report))
+    say(title_of(report), "bold")
     for line in decided(report):
         say(line)
     heading("What speaks for it, and against")
@@ -82,7 +81,7 @@ def _sides(report: xr.Dataset, writer: Writer, console: Console) -> None:
         for each in found:
             token = writer.token(each.token, 18)
             line = Text(f"  {token}{' ' * max(1, 19 - len(token))}")
-            line.append(writer.measure(each.share, BAR), style=sign_colour(sign))
+            line.append(writer.measure(each.share, BAR), style=writer.sign_style(sign))
             line.append(f" {each.strength}", style="dim")
             console.print(line)
         if not found:
