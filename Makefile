@@ -17,20 +17,19 @@ export MKL_NUM_THREADS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-wide check bench setup picture tables measure changelog clean
+.PHONY: help demo test test-wide check bench setup picture gallery tables measure changelog clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## explain a sentence and a picture with the bundled models: summary, page, picture, data
 	@mkdir -p out
+	$(BIN)/lignite flow "$(SENTENCE)" --detail heads --quiet -o out/flow.html -o out/flow.png -o out/flow.nc
+	$(BIN)/lignite explain --model tiny-digits --quiet -o out/digit.html -o out/digit.png -o out/digit.nc
 	$(BIN)/lignite explain "$(SENTENCE)" -o out/explain.html -o out/explain.png -o out/explain.nc
 	@echo
-	$(BIN)/lignite flow "$(SENTENCE)" -o out/flow.html -o out/flow.png -o out/flow.nc
-	@echo
-	$(BIN)/lignite explain --model tiny-digits -o out/digit.html -o out/digit.png -o out/digit.nc
-	@echo
-	@echo "Open out/explain.html, out/flow.html and out/digit.html in a browser; the .png are pictures, the .nc the numbers."
+	@echo "More: out/flow.html (inside the layers) and out/digit.html (a picture); .png are pictures, .nc the numbers."
+	@echo "Open this in a browser: out/explain.html"
 
 test: $(READY) ## run the tests (minutes)
 	$(BIN)/python -m pytest -q -n 2
@@ -64,11 +63,16 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 picture: $(READY) ## redraw the pictures of the README
-	$(BIN)/lignite explain "$(SENTENCE)" --quiet -o docs/images/explain.png
-	$(BIN)/lignite flow "$(SENTENCE)" --quiet -o docs/images/flow.png
+	@mkdir -p out
+	$(BIN)/lignite explain "$(SENTENCE)" --quiet -o out/explain.html
+	$(BIN)/lignite flow "$(SENTENCE)" --detail heads --quiet -o docs/images/flow.png
 	$(BIN)/lignite explain --model tiny-digits --quiet -o docs/images/explain-image.png
+	@$(BIN)/python docs/photograph.py out/explain.html docs/images/page.png || echo "(screenshots need playwright and Chromium)"
 	@$(BIN)/python docs/dashboard.py || echo "(the dashboard of the README needs playwright and Chromium)"
-	@$(BIN)/python docs/notebook.py || echo "(the notebook of the README needs nbconvert, ipykernel and Chromium)"
+	@$(BIN)/python docs/notebook.py || echo "(the notebook of the README needs nbconvert, ipykernel, playwright and Chromium)"
+
+gallery: $(READY) ## draw every view of every kind of result into out/gallery
+	$(BIN)/python docs/gallery.py -o out/gallery
 
 tables: $(READY) ## train the study models and measure every method again (hours; needs ../shared)
 	$(BIN)/python recipes/data.py

@@ -274,6 +274,7 @@ def draw_dashboard(browser: Any, cell: Cell) -> None:
     """The dashboard in every room, after the clicks that lead to the cell."""
     for room in ROOMS:
         page = open_page(browser, dashboard(), room, height=1500)
+        page.frame_locator("iframe").first.locator("h2.answer").first.wait_for()  # what is done before may be lost
         STEPS[cell.column](page)
         page.get_by_text("Running...").wait_for(state="detached")
         page.wait_for_timeout(2500)  # frames take the height of what is in them

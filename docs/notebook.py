@@ -1,14 +1,13 @@
 """Draw `docs/images/notebook.png`: a real notebook, run and photographed.
 
-Needs nbconvert and ipykernel beside lignite, and Chromium: `python docs/notebook.py`.
+Needs nbconvert and ipykernel beside lignite, playwright and Chromium: `python docs/notebook.py`.
 """
 
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from photograph import Room, open_browser, photograph
 
 CELLS = (
     'import lignite\n\nmodel = lignite.load("tiny-sentiment")\n'
@@ -16,7 +15,6 @@ CELLS = (
     'lignite.flow(model, "A superb film.")',
 )
 PICTURE = Path(__file__).parent / "images" / "notebook.png"
-SIZE = "980,760"
 
 
 def main() -> None:
@@ -25,18 +23,14 @@ def main() -> None:
     from nbconvert import HTMLExporter
     from nbconvert.preprocessors import ExecutePreprocessor
 
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        sys.exit("neither chromium nor google-chrome is installed: install one of them.")
     os.environ["PYTHONWARNINGS"] = "ignore"  # of libraries that look for widgets
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     ExecutePreprocessor(timeout=600).preprocess(notebook)
     page, _ = HTMLExporter().from_notebook_node(notebook)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         path = Path(folder) / "notebook.html"
         path.write_text(page, encoding="utf-8")
-        window = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={SIZE}"]
-        subprocess.run([browser, *window, f"--screenshot={PICTURE}", path.as_uri()], check=True, capture_output=True)
+        photograph(browser, path.as_uri(), PICTURE, Room("", 980), height=700)
 
 
 if __name__ == "__main__":

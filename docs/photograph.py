@@ -1,5 +1,10 @@
-"""Photographs of pages for the documents, in the Chromium or Chrome that is installed."""
+"""Photographs of pages for the documents, in the Chromium or Chrome that is installed.
 
+`python docs/photograph.py PAGE FILE [--dark] [--width 1280]` needs playwright beside it.
+"""
+
+import argparse
+import os
 import re
 import shutil
 import socket
@@ -82,8 +87,6 @@ def photograph(browser: Any, address: str, path: Path, room: Room, *, within: st
 @contextmanager
 def served(*command: object, answers: str, **environment: str) -> Iterator[None]:
     """A server of its own, until it is no longer needed."""
-    import os
-
     with subprocess.Popen(
         [sys.executable, *map(str, command)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment},
@@ -118,3 +121,19 @@ def terminal_page(printed: str, columns: int, *, dark: bool, title: str) -> str:
     drawn = console.export_svg(title=title, theme=MONOKAI if dark else DEFAULT_TERMINAL_THEME)
     drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # from a server far away
     return f'<!doctype html><meta charset="utf-8"><body style="margin:0">{drawn}</body>'
+
+
+def main() -> None:
+    """Photograph one page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--width", type=int, default=WIDE)
+    asked = parser.parse_args()
+    with open_browser() as browser:
+        photograph(browser, asked.page.resolve().as_uri(), asked.file, Room("", asked.width, asked.dark))
+
+
+if __name__ == "__main__":
+    main()

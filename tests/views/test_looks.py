@@ -3,9 +3,13 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray as xr
+from fontTools.fontBuilder import FontBuilder
+from fontTools.ttLib.tables._g_l_y_f import Glyph
 from matplotlib.patches import Rectangle
 from rich.console import Console
 from tests.kit.pages import static
@@ -14,11 +18,15 @@ from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation
 
+import lignite
+from lignite.results.notebook import html_of_several
+from lignite.views import drawing
+from lignite.views.drawing import fonts_for
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.terminal import print_evaluation
 from lignite.views.explanation.message import absent
 from lignite.views.explanation.page import explanation_html
-from lignite.views.explanation.picture import draw_explanation
+from lignite.views.explanation.picture import draw_explanation, save_explanation_picture
 from lignite.views.explanation.terminal import print_explanation
 from lignite.views.flow.page import flow_html
 from lignite.views.notebook import card_of
@@ -157,3 +165,93 @@ def test_a_start_of_average_words_is_told_in_words():
     dataset.attrs["request"] = json.dumps({"baseline": "mean-embedding", "orders": True})
 
     assert absent(dataset) == "words read as the average word or deleted"
+
+
+# Notebooks
+
+
+def test_a_list_of_results_is_shown_as_their_answers_and_any_other_list_as_a_list():
+    """A continuation is a list; its text was four screens of coordinates."""
+    told = html_of_several(continued())
+
+    assert "The model goes on with" in told
+    assert told.count('class="lignite-card"') == 3
+    assert "and 2 more" in html_of_several([sample_explanation()] * 10)
+    assert html_of_several([1, 2]) is html_of_several([]) is html_of_several([xr.Dataset()]) is None
+
+
+def test_a_cell_shows_of_many_tokens_those_that_give_most():
+    """The first of two hundred patches are the sky."""
+    flow = sample_flow(tokens=[f"w{number}" for number in range(40)], details=False)
+    flow["whole"][:, -1, 33] = 9.0
+
+    card = card_of(flow)
+
+    assert "<th>w33</th>" in card
+    assert card.count("<th>w") == 16
+    assert "24 that give less are left out" in card
+
+
+# Pictures
+
+
+def test_a_font_that_was_installed_since_matplotlib_looked_is_found(tmp_path, monkeypatch):
+    """Its list of fonts is written once; a reader of Gothic who installs a font would go on seeing boxes."""
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "ahsa"])
+    builder.setupCharacterMap({0x10330: "ahsa"})
+    builder.setupGlyf({".notdef": Glyph(), "ahsa": Glyph()})
+    builder.setupHorizontalMetrics({".notdef": (500, 0), "ahsa": (500, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Sans of a test", "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=800, usWeightClass=400)
+    builder.setupPost()
+    builder.save(tmp_path / "new.ttf")
+    monkeypatch.setattr(drawing.fontManager, "ttflist", list(drawing.fontManager.ttflist))
+    monkeypatch.setattr(drawing, "findSystemFonts", lambda: [str(tmp_path / "new.ttf")])
+    drawing._installed.cache_clear()
+
+    try:
+        families, missing = fonts_for("a\U00010330")
+    finally:
+        drawing._installed.cache_clear()
+
+    assert families[-1] == "Sans of a test"
+    assert missing == frozenset()
+
+
+def test_letters_of_a_pdf_are_a_font_and_not_drawings(tmp_path):
+    """Publishers refuse Type 3, and nobody finds a word in it."""
+    save_explanation_picture(sample_explanation(), tmp_path / "why.pdf")
+
+    written = (tmp_path / "why.pdf").read_bytes()
+
+    assert b"/Subtype /Type3" not in written
+    assert b"/FontFile2" in written
+
+
+def test_the_number_of_a_word_that_is_read_from_the_right_stays_behind_it():
+    """In a sentence from the left; else `+2.00` stands before its word, its sign behind."""
+    words = words_of(draw_explanation(sample_explanation(tokens=["جدا", "رائعا"], method="ig")))
+
+    (sides,) = [text for text in words if text.startswith("For positive")]
+    assert re.search("جدا\u200e [+-]", sides)
+    assert "جدا" in words  # the word of the text itself is left as it is
+
+
+def test_a_comparison_goes_into_a_tracker_as_its_picture_and_its_agreement(tmp_path):
+    """Two checkpoints of one training are what a tracker is for."""
+    one, other = (sample_explanation(seed=seed, method="ig") for seed in (0, 1))
+    given = {"text": [], "image": [], "scalar": []}
+    writer = SimpleNamespace(
+        add_histogram=None,
+        add_text=lambda name, text, step: given["text"].append(text),
+        add_image=lambda name, pixels, step, dataformats: given["image"].append(pixels.shape),
+        add_scalar=lambda name, value, step: given["scalar"].append(name),
+    )
+
+    lignite.log(lignite.compare(one, other, names=["one", "other"]), writer)
+
+    assert given["text"][0].startswith("one and other")
+    assert len(given["image"]) == 1
+    assert "lignite/one, other/rank correlation" in given["scalar"]

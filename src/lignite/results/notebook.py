@@ -14,7 +14,9 @@ def register() -> None:
     """From now on, where this runs inside IPython; nothing happens elsewhere."""
     shell = running_shell()
     if shell is not None:
-        shell.display_formatter.formatters["text/html"].for_type(xr.Dataset, html_of)
+        formatter = shell.display_formatter.formatters["text/html"]
+        formatter.for_type(xr.Dataset, html_of)
+        formatter.for_type(list, html_of_several)
 
 
 def running_shell() -> Any:
@@ -32,3 +34,16 @@ def html_of(dataset: xr.Dataset) -> str:
         except LigniteError:
             pass  # a selection or a sum may have left too little to tell of
     return dataset._repr_html_()
+
+
+def html_of_several(listed: list[Any]) -> str | None:
+    """A list of results, as of a continuation, as their answers; None, which leaves it to Python, of any other list."""
+    known = [each for each in listed if isinstance(each, xr.Dataset) and each.attrs.get("kind") in LAYOUTS]
+    if not known or len(known) < len(listed):
+        return None
+    try:
+        for each in known:
+            validate(each)
+        return find_late("lignite.views.notebook.cards_of")(known)
+    except LigniteError:
+        return None

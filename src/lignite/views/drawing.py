@@ -1,5 +1,6 @@
 """What pictures share: colours, fonts that draw the text, and files that are the same for the same result."""
 
+import contextlib
 import io
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager
 from matplotlib.ft2font import FT2Font
 
 from lignite.errors import FileError
@@ -30,6 +31,7 @@ ROUND = (1, 2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 200, 256, 500, 1000)
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched, and the reader's fonts draw what ours cannot
     "svg.hashsalt": "lignite",
+    "pdf.fonttype": 42,  # TrueType, which publishers take; outlines drawn one by one cannot be searched
     "font.family": ["DejaVu Sans"],
     "axes.linewidth": 0.5,
 }
@@ -125,7 +127,15 @@ def fonts_for(text: str) -> tuple[list[str], frozenset[str]]:
 
 @cache
 def _installed() -> tuple[tuple[str, frozenset[int]], ...]:
-    """Fonts of this machine, plain sans-serif ones first, with the characters each one draws."""
+    """Fonts of this machine, plain sans-serif ones first, with the characters each one draws.
+
+    Looked for anew: matplotlib keeps a list of its own, in which what was installed since is missing.
+    """
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in findSystemFonts():
+        if path not in known:
+            with contextlib.suppress(OSError, RuntimeError):  # no font, whatever its name says
+                fontManager.addfont(path)
     plain = [entry for entry in fontManager.ttflist if entry.style == "normal" and entry.weight in (400, "normal")]
     found: dict[str, frozenset[int]] = {}
     for entry in sorted(plain, key=lambda entry: ("Sans" not in entry.name, entry.name, entry.fname)):

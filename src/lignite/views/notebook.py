@@ -3,6 +3,7 @@
 import base64
 import tempfile
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import xarray as xr
 from jaxtyping import Float
 
 from lignite.errors import FileError
-from lignite.results.accessor import STILL
 from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.notebook import running_shell
@@ -30,17 +30,24 @@ from lignite.views.explanation.facts import (
     strongest,
 )
 from lignite.views.explanation.message import message, unit_of
+from lignite.views.explanation.together import continuation_of
 from lignite.views.files import is_comparison, is_report, page_of
 from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores
-from lignite.views.labels import clipped_note, format_score, limit_of, visible_token
+from lignite.views.labels import clipped_note, format_cell, format_score, limit_of, visible_token
 from lignite.views.markup import frame, render_part
 from lignite.views.patches.facts import enlarged, is_image, overlaid, png
 from lignite.views.report.page import report_card
 from lignite.views.tones import tone_of
 
 LISTED = 8
+MOST_CARDS = 8
+"""Of a list of results."""
+
+COLUMNS = 16
+"""Of a table of what the reading token receives, those of the strongest."""
+
 WIDE = 320  # pixels of an image
 
 
@@ -73,6 +80,15 @@ def card_of(result: xr.Dataset | Evaluation) -> str:
     return render_part("card.html.j2", kind="flow", **_of_flow(arrange_flow(result)))
 
 
+def cards_of(results: Sequence[xr.Dataset]) -> str:
+    """Results that belong together: how a text goes on as one table, then each of them, the first `MOST_CARDS`."""
+    together = continuation_of(results) if all(map(is_explanation, results)) else None
+    first = [render_part("card.html.j2", kind="continuation", continuation=together)] if together else []
+    rest = len(results) - MOST_CARDS
+    more = [f"<p>and {rest} more: take them from the list one by one</p>"] if rest > 0 else []
+    return "\n".join([*first, *map(card_of, results[:MOST_CARDS]), *more])
+
+
 def _of_explanation(dataset: xr.Dataset) -> dict[str, Any]:
     values = dataset.relevance.values.astype(np.float64)
     shown = values[dataset.row.values >= 0] if is_image(dataset) else values
@@ -99,14 +115,15 @@ def _of_explanation(dataset: xr.Dataset) -> dict[str, Any]:
 
 def _of_flow(dataset: xr.Dataset) -> dict[str, Any]:
     name = choose_map(dataset, None)
-    reader, rows = _read(dataset, name)
+    reader, tokens, rows = _read(dataset, name)
     return {
         "doubt": doubt(dataset),
         "answer": answer(dataset, name),
         "text": str(dataset.attrs.get("text", "")),
         "title": TITLES[name],
         "reader": reader,
-        "tokens": [visible_token(str(token)) for token in dataset["source_token"].values] if rows else [],
+        "tokens": tokens,
+        "left_out": dataset.sizes.get("source", 0) - len(tokens) if rows else 0,
         "rows": rows,
         "strongest": [
             (int(layer), strongest_scores(dataset, map=name, layer=int(layer), k=3)) for layer in dataset.layer.values
@@ -116,26 +133,22 @@ def _of_flow(dataset: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _read(dataset: xr.Dataset, name: str) -> tuple[str, list[tuple[int, list[tuple[str, str]]]]]:
-    """What the first token, from which classifiers read, or the last of a decoder receives, layer by layer."""
+def _read(dataset: xr.Dataset, name: str) -> tuple[str, list[str], list[tuple[int, list[tuple[str, str]]]]]:
+    """Who reads (the first token, or of a decoder the last), from which tokens most, and what, layer by layer."""
     if "source" not in dataset[name].dims:
-        return "", []
+        return "", [], []
     scores: Float[np.ndarray, "layer target source"] = one_part(dataset, name)[0].values.astype(np.float64)
     place = reader_of(dataset)
     read = scores[:, place].copy()
     own = dataset.source.values == dataset.target.values[place]
     limit = limit_of(read[:, ~own])
+    kept = np.sort(np.argsort(-np.abs(np.nan_to_num(read)).max(0), kind="stable")[:COLUMNS])
+    tokens = [visible_token(str(token)) for token in dataset.source_token.values[kept]]
     rows = [
-        (
-            int(layer),
-            [
-                (tone_of(share), format_score(share * limit) if abs(share) > STILL else "·")
-                for share in (row / limit).tolist()
-            ],
-        )
+        (int(layer), [(tone_of(score / limit), format_cell(score, limit)) for score in row[kept].tolist()])
         for layer, row in zip(dataset.layer.values, read, strict=True)
     ]
-    return visible_token(str(dataset.target_token.values[place])), rows
+    return visible_token(str(dataset.target_token.values[place])), tokens, rows
 
 
 def _of_evaluation(evaluation: Evaluation) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A figure that grows downwards, line by line and panel by panel."""
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,7 @@ class Sheet:
         self.axes: list[tuple[Axes, float, float, float, float]] = []
 
     def write(self, left: float, text: str, size: float, **how: Any) -> None:
-        text = boxed(text, self.replaced)
+        text = _keep_apart(boxed(text, self.replaced))
         self.items.append(("text", {"left": left, "top": self.top, "text": text, "size": size, **how}))
 
     def box(self, left: float, width: float, height: float, colour: Any) -> None:
@@ -111,6 +112,15 @@ class Sheet:
                 how = {"va": "baseline", "zorder": 2, **item}
                 self.figure.text(x, y, text, fontsize=size, parse_math=False, **how)
         return self.figure
+
+
+def _keep_apart(text: str) -> str:
+    """Words read from the right end with a mark that is not seen, or they would take the number behind along."""
+    return _FROM_THE_RIGHT.sub("\\g<0>\u200e", text) if _STARTS_FROM_THE_LEFT.match(text) else text
+
+
+_FROM_THE_RIGHT = re.compile(r"[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc](?![\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc])")
+_STARTS_FROM_THE_LEFT = re.compile(r"[^\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]*[A-Za-z]")
 
 
 def evenly(count: int, most: int) -> int:

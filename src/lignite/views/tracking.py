@@ -16,10 +16,14 @@ from lignite.results.certificate import largest_gap
 from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.schema import FLOW, layout_of, validate
+from lignite.views.comparison.facts import TITLES, apart, is_of_flows, pairs, verdict
+from lignite.views.comparison.flows import flow_verdict
+from lignite.views.comparison.picture import draw_comparison
 from lignite.views.evaluation.picture import draw_curves
 from lignite.views.explanation import facts as explained
 from lignite.views.explanation.message import message
 from lignite.views.explanation.picture import draw_explanation
+from lignite.views.files import is_comparison
 from lignite.views.flow import facts as flowing
 from lignite.views.flow.picture import draw_flow
 
@@ -54,7 +58,7 @@ class Entry:
 
 @public
 def log(results: Any, tracker: Any, *, step: int | None = None, name: str = "lignite") -> None:
-    """Write explanations, flows or an evaluation into a tracker of experiments, beside a training's other numbers.
+    """Write results or an evaluation into a tracker of experiments, beside a training's other numbers.
 
     TensorBoard gets numbers, the picture, what the result says as text, and the scores of each layer as a histogram;
     trackers of accelerate get the numbers, and the picture where they take pictures.
@@ -62,7 +66,7 @@ def log(results: Any, tracker: Any, *, step: int | None = None, name: str = "lig
     Parameters
     ----------
     results
-        A result of `lignite.explain` or `lignite.flow`, a list of them, or an Evaluation.
+        A result of `lignite.explain`, `lignite.flow` or `lignite.compare`, a list of them, or an Evaluation.
     tracker
         A `torch.utils.tensorboard.SummaryWriter`, a tracker of accelerate (Weights & Biases, MLflow, Aim, Trackio, …),
         or an `Accelerator`, for all of its trackers.
@@ -138,6 +142,8 @@ def _entry(result: Any) -> Entry:
     if isinstance(result, Evaluation):
         return _of_evaluation(result)
     validate(result)
+    if is_comparison(result):
+        return _of_comparison(result)
     return _of_flow(result) if layout_of(result).kind == FLOW.kind else _of_explanation(result)
 
 
@@ -167,6 +173,17 @@ def _of_flow(dataset: xr.Dataset) -> Entry:
     if own is not None:
         numbers |= {f"own share/layer {layer}": float(own.sel(layer=layer)) for layer in own.layer.values}
     return Entry(_known(numbers), _paragraphs(lines), _by_layer(dataset[map]), draw_flow(dataset))
+
+
+def _of_comparison(dataset: xr.Dataset) -> Entry:
+    if is_of_flows(dataset):
+        return Entry({}, flow_verdict(dataset), {}, draw_comparison(dataset))
+    numbers = {
+        f"{pair.first}, {pair.second}/{TITLES[name]}": float(getattr(pair, name)[0])
+        for pair in pairs(dataset)
+        for name in TITLES
+    }
+    return Entry(_known(numbers), _paragraphs([verdict(dataset), *apart(dataset)]), {}, draw_comparison(dataset))
 
 
 def _of_evaluation(evaluation: Evaluation) -> Entry:
