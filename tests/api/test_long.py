@@ -11,6 +11,7 @@ from rich.console import Console
 from tests.kit.architectures import ARCHITECTURES
 
 import lignite
+from lignite.api import estimate as estimates
 from lignite.attribution import relevance_flow
 from lignite.attribution.integrals import Bisecting
 from lignite.errors import InputError, OptionError
@@ -38,6 +39,12 @@ def flow_of(name, dtype=torch.float64, **options) -> xr.Dataset:
 @pytest.fixture(scope="module")
 def plain():
     return {name: flow_of(name) for name in ("bert", "llama")}
+
+
+def longer_llama(n_layers: int = 2):
+    """One that reads more than forty tokens."""
+    llama = ARCHITECTURES["llama"]
+    return replace(llama, config={**llama.config, "max_position_embeddings": 256, "num_hidden_layers": n_layers})
 
 
 def books_of(name: str) -> str:
@@ -296,8 +303,8 @@ def tokens_of(found: xr.Dataset):
 
 def test_what_is_kept_grows_with_the_tokens_alone():
     """Four times as many tokens take four times the memory, where all scores take sixteen."""
-    llama = ARCHITECTURES["llama"]
-    model = replace(llama, config={**llama.config, "max_position_embeddings": 256, "num_hidden_layers": 1}).build()
+    llama = longer_llama(n_layers=1)
+    model = llama.build()
     grown = []
     for keep, part in (("top:8", "attention_top"), ("stats", "attention_stats"), ("full", "attention")):
         options = {"keep": keep, "maps": "attention", "tol": 0.5}
@@ -376,3 +383,32 @@ def test_other_errors_are_not_taken_for_memory(monkeypatch):
         flow_of("bert")
 
     assert len(count) == 1
+
+
+@pytest.mark.parametrize("keep", ["full", "top:2"])
+def test_a_long_run_says_what_it_takes_before_it_begins(keep, monkeypatch):
+    """Whoever waits knows for how long, and whether the result will fit: its size is known to the byte."""
+    monkeypatch.setattr(estimates, "LONG", 1)
+    llama, said, begun = longer_llama(), [], []
+    model, inputs = lignite.wrap(llama.build(dtype=torch.float32)), llama.inputs(length=45)
+
+    found = lignite.flow(
+        model, inputs, keep=keep, layers=[0, 1], say=said.append, progress=lambda *_: begun.append(len(said))
+    )
+
+    expected = json.loads(found.attrs["estimate"])
+    assert expected["size"] == sum(found[name].nbytes for name in found)
+    assert expected["memory"] > expected["size"]
+    assert begun[0] == len(said) == 1
+    assert "MiB for its result" in said[0]
+
+
+def test_a_short_run_says_nothing_and_a_run_that_nobody_hears_estimates_nothing(monkeypatch):
+    """An estimate costs a few targets' time, and its numbers differ from run to run."""
+    said: list[str] = []
+
+    assert "estimate" not in flow_of("llama", say=said.append).attrs
+    assert said == []
+    monkeypatch.setattr(estimates, "LONG", 1)
+    llama = longer_llama()
+    assert "estimate" not in lignite.flow(llama.build(), llama.inputs(length=45), layers=0).attrs

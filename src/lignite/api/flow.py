@@ -12,6 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from lignite.api.arrays import Arrays
+from lignite.api.estimate import Estimate, estimate, is_long
 from lignite.api.flow_options import FlowOptions
 from lignite.attribution.layer import attribute_layer, follow_layer
 from lignite.attribution.layer_scores import LayerScores, MapOptions
@@ -46,6 +47,7 @@ def flow(
     request: FlowOptions | None = None,
     memory: int | float | str | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Any:
     """Set-to-set integrated gradients inside the layers of a transformer (:arxiv:`2606.21564`; docs/method.md).
@@ -64,6 +66,9 @@ def flow(
         For intermediate tensors: bytes or a text such as ``"2 GiB"``; results do not depend on it.
     progress
         Called with the layers finished and their number.
+    say
+        Called before a long run with a sentence on the time, the memory and the size that it is expected to take, which
+        the attribute ``estimate`` keeps; a few targets are computed for it.
     **options
         The options below; others are refused.
 
@@ -93,7 +98,7 @@ def flow(
     >>> result.whole.sel(layer=1, target=2).dims
     ('source',)
     """
-    chosen = gather("flow()", FlowOptions, request, options, beside=("request", "memory", "progress"))
+    chosen = gather("flow()", FlowOptions, request, options, beside=("request", "memory", "progress", "say"))
     model = as_model(model)
     budget = memory_budget(model.device, memory)
     missed: list[str] = []
@@ -104,7 +109,7 @@ def flow(
         for number, item in enumerate(encoded):
             report = _report(progress, number, len(encoded))
             with switches_undone(model.network), chance_named(model, item):
-                results.append(_flow_of_one(model, item, chosen, start, budget, report, missed))
+                results.append(_flow_of_one(model, item, chosen, start, budget, report, missed, say))
     if missed:
         warn(_gap_message(missed, chosen, experts=has_experts(model.config)), GapWarning)
     return results[0] if len(results) == 1 and not gives_several(model, inputs) else results
@@ -127,6 +132,7 @@ def _flow_of_one(
     budget: float,
     report: Progress | None,
     missed: list[str],
+    say: Callable[[str], None] | None = None,
 ) -> xr.Dataset:
     prepared = prepare(model, encoded, options, start)
     encoded, layers, targets = prepared.encoded, prepared.layers, prepared.targets
@@ -135,6 +141,9 @@ def _flow_of_one(
     arrays, finished = Arrays(len(layers), sources, budget), list[LayerScores]()
     left = budget  # where memory has run out, it would again
     places, seed = torch.tensor(targets, device=model.device), seed_of(encoded)
+    expected = _expected(prepared, places, options, budget, sources) if say else None
+    if say and expected:
+        say(str(expected))
     for done, layer in enumerate(layers):  # its block is gone before that of the next layer is made
         finished.append(_attribute(*prepared.split(layer), places, options, left, seed + layer, sources))
         left /= 2 ** finished[-1].halved
@@ -157,9 +166,24 @@ def _flow_of_one(
         "versions": json.dumps(versions("xarray")),
         "tol": options.tol,
     }
+    if expected:
+        attrs["estimate"] = expected.to_json()
     result = build_flow(tokens=tokens.keep(), layers=layers, targets=targets, variables=variables, attrs=attrs)
     missed.extend(missed_in(result))
     return result
+
+
+def _expected(
+    prepared: "Prepared", targets: Tensor, options: FlowOptions, budget: float, sources: Tensor | None
+) -> Estimate | None:
+    """Estimate a long run from some targets of its first layer; nothing of a short one."""
+    first, n_layers = prepared.layers[0], len(prepared.layers)
+    block, baseline = prepared.split(first)
+    if not is_long(n_layers, len(targets), len(block.states), block.n_heads):
+        return None
+    return estimate(
+        lambda some: _attribute(block, baseline, some, options, budget, first, sources), targets, n_layers, budget
+    )
 
 
 def _memory_taken(budget: float, finished: list[LayerScores]) -> dict[str, int]:

@@ -75,7 +75,7 @@ def flow(
         with terminal.working("flow through layers") as progress:
             from lignite.api.flow import flow as compute
 
-            results = compute(loaded, inputs, request=options, memory=memory, progress=progress)
+            results = compute(loaded, inputs, request=options, memory=memory, progress=progress, say=terminal.note)
         deliver(terminal, results, outputs, Look(flow=shown, token=token, top=top))
 
 
