@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import xarray as xr
+from numpy.testing import assert_allclose
 from tests.kit.architectures import ARCHITECTURES
 from tests.kit.headed_models import headed
 from tests.kit.snapshots import snapshot
@@ -177,6 +178,28 @@ def test_an_answer_and_its_gradient_read_each_block_once_on_the_way_up_and_once_
         torch.autograd.grad(logits.sum(), network.model.embed_tokens.weight)
 
     assert reads_of(model, ask) == [2, 2, 2, 1, 1]
+
+
+@FEW_NODES
+@pytest.mark.parametrize(
+    ("method", "most"),
+    [("ca-lig:path=input,n_steps=8", 11), ("relevance-flow:orders=False,n_steps=8", 7)],
+    ids=["path=input", "relevance-flow"],
+)
+def test_however_little_fits_at_once_blocks_are_read_no_more_often(method, most, tmp_path):
+    """All nodes go through a block before it makes room for the next: one way up, one down, and the checks."""
+    folder = saved(tmp_path)
+    whole, streamed = two_ways(folder)
+    found = []
+
+    reads = reads_of(
+        streamed, lambda: found.append(lignite.explain(streamed, IDS, method=method, memory="20 KB", baseline="mean"))
+    )
+
+    expected = lignite.explain(whole, IDS, method=method, memory="20 KB", baseline="mean")
+    for name in ("relevance", "layer_relevance"):
+        assert_allclose(found[0][name], expected[name], rtol=0, atol=1e-5 * float(abs(expected[name]).max()))
+    assert max(reads) <= most
 
 
 def test_numbers_are_widened_as_they_are_read(tmp_path):

@@ -35,12 +35,14 @@ class LayerIG:
 class Following(Precision):
     """A batch is followed with a precision, and `max_points` copies of its rows are run at once.
 
-    Where it is `stochastic`, `n_steps` nodes are drawn at random, from `seed`.
+    Where it is `stochastic`, `n_steps` nodes are drawn at random, from `seed`. With `by_block` all points go through
+    one block before they go through the next, where that can be.
     """
 
     max_points: int = 64
     stochastic: bool = False
     seed: int = 0
+    by_block: bool = False
 
 
 def along_each_layer(
@@ -80,7 +82,8 @@ def along_input(
     they are replayed.
     """
     power = power_of(layers, 0, start)
-    return _integrated(TracedPath(layers, start, base, precision.max_points, power, images), precision, power)
+    path = TracedPath(layers, start, base, precision.max_points, power, images, precision.by_block)
+    return _integrated(path, precision, power)
 
 
 def _integrated(path: Lines | TracedPath, precision: Following, power: int) -> LayerIG:

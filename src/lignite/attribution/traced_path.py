@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lignite.attribution.axes import Nodes, PerPoint, PointRows, PointStates, RowStates
 from lignite.attribution.integrals import Samples
-from lignite.attribution.lines import Layers, Points
+from lignite.attribution.lines import Layers, Points, gradient_at, gradient_of
 from lignite.attribution.panels import Scores
 from lignite.attribution.rules import Family, derivative_inside, differentiation
 
@@ -38,7 +38,8 @@ class TracedPath(Points):
     (docs/method.md). Single nodes have no such polynomial; there the direction is computed in forward mode.
 
     `base` is F where the line starts, and `images` its states at every layer there, if the model itself has said;
-    otherwise they are replayed.
+    otherwise they are replayed. All nodes go through one block before they go through the next if they go `by_block`,
+    which runs every block once more and keeps no graph of several.
     """
 
     n_nodes = NODES_TRACED
@@ -51,8 +52,10 @@ class TracedPath(Points):
         max_points: int,
         power: int,
         images: Sequence[RowStates] | None = None,
+        by_block: bool = False,
     ):
         super().__init__(start, layers.states[0], max_points)
+        self.by_block = by_block
         self.layers, self.power, self.images, self.value = layers, power, images, layers.value
         rows = torch.arange(len(self.value), device=self.value.device)
         self.base = self.values(self._run, 0.0, rows) if base is None else base
@@ -125,6 +128,8 @@ class TracedPath(Points):
 
     def traced(self, nodes: Nodes, rows: Int[Tensor, " row"]) -> tuple[LayerStates, LayerStates]:
         """Follow nodes through all layers, as many at once as fit: states and gradients of each layer."""
+        if self.by_block:
+            return self._traced_by_block(nodes, rows)
         states: list[list[Tensor]] = []
         gradients: list[list[Tensor]] = []
         for some in nodes.split(max(1, self.max_points // len(rows))):
@@ -132,6 +137,22 @@ class TracedPath(Points):
             states.append([each.unflatten(0, (len(some), len(rows))) for each in found])
             gradients.append([each.unflatten(0, (len(some), len(rows))) for each in parts])
         return _joined(states), _joined(gradients)
+
+    def _traced_by_block(self, nodes: Nodes, rows: Int[Tensor, " row"]) -> tuple[LayerStates, LayerStates]:
+        """Follow all nodes up through one block after the other, and their gradients down."""
+        layers, index = self.layers, rows.repeat(len(nodes))
+        pieces = torch.arange(len(index), device=index.device).split(self.max_points)
+        states = [self.states(nodes, rows)]
+        with torch.no_grad():
+            for layer in range(layers.n_layers):
+                states.append(torch.cat([layers.block(layer, states[-1][some], index[some]) for some in pieces]))
+        ends = [gradient_at(layers, layers.n_layers, states[-1][some], index[some]) for some in pieces]
+        gradients = [torch.cat(ends)]
+        for layer in range(layers.n_layers - 1, -1, -1):
+            below = [_pulled(layers, layer, states[layer][some], index[some], gradients[0][some]) for some in pieces]
+            gradients.insert(0, torch.cat(below))
+        shape = (len(nodes), len(rows))
+        return [each.unflatten(0, shape) for each in states], [each.unflatten(0, shape) for each in gradients]
 
     def _derivative(self, nodes: Nodes) -> Float[Tensor, "node node"]:
         """Make the matrix of d/da at the nodes, of a polynomial in t, where a = t ** power."""
@@ -173,6 +194,11 @@ class TracedSamples(Samples):
     def keep(self, chosen: Bool[Tensor, " row"]) -> None:
         super().keep(chosen)
         self.ends = [[each[:, chosen] for each in end] for end in self.ends]
+
+
+def _pulled(layers: Layers, layer: int, states: PointStates, index: PointRows, above: PointStates) -> PointStates:
+    """Take the gradient with respect to what leaves a block to what enters it."""
+    return gradient_of(lambda leaf, rows: (layers.block(layer, leaf, rows) * above).sum((1, 2)), states, index)
 
 
 def _joined(parts: Sequence[Sequence[Tensor]]) -> list[Float[Tensor, "node row token d"]]:

@@ -14,6 +14,7 @@ from lignite.blocks.shared import SharedStack
 from lignite.blocks.stack import LengthError, Stack, Start
 from lignite.methods.method import Declared, DrawnNodes, Explanation, FromBaseline, Integrated, from_one
 from lignite.models.load import Model
+from lignite.models.stream import parts_within
 from lignite.results.schema import EXPLAIN
 from lignite.targets.ask import check_said_again
 from lignite.targets.objective import chances
@@ -160,6 +161,7 @@ def precision_of(stack: Stack, options: Integrated, budget: float) -> Following:
         max_points=points_at_once(stack, budget, gradient=True),
         stochastic=isinstance(options, DrawnNodes) and options.nodes == "stochastic",
         seed=options.seed if isinstance(options, DrawnNodes) else 0,
+        by_block=bool(parts_within(stack.network)),
     )
 
 
