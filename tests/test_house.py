@@ -65,7 +65,7 @@ ROOMS = {
         "metrics.asking",
         "data",
     },
-    "runs": {"files"},
+    "runs": {"files", "late"},
     "views": {"files", "methods", "results", "metrics.readings"},
     "api": {
         "files",

@@ -10,7 +10,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from tests.kit.corpora import content, write_corpus
+from tests.kit.corpora import TWELVE, VERBS, clean_runs, content
+from tests.kit.deaths import DEADLY, DeadlyText
 from tests.kit.wide import mostly_wide
 
 import lignite
@@ -22,19 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 
-WORDS = ("a", "superb", "dull", "film", "not", "bad", "long", "honest", "funny", "sad")
-ROWS = [
-    {
-        "id": f"r{number}",
-        "text": " ".join(random.Random(number).choices(WORDS, k=3 + number % 5)) if number != 3 else "",
-    }
-    for number in range(12)
-]
-VERBS = {
-    "explain": {"method": "gradient-x-input", "shard": 2},
-    "flow": {"maps": "whole", "layers": [0], "shard": 2},
-    "evaluate": {"methods": "saliency", "metrics": "sufficiency", "fills": "mask", "shard": 2},
-}
 TABLE = {"explain": "tokens", "flow": "flows", "evaluate": "scores"}
 
 
@@ -46,13 +34,7 @@ def model():
 @pytest.fixture(scope="module")
 def clean(model, tmp_path_factory):
     """The corpus, and by verb what a run leaves that nothing has stopped."""
-    place = tmp_path_factory.mktemp("clean")
-    corpus = write_corpus(place / "corpus.jsonl", ROWS)
-    found = {}
-    for verb, options in VERBS.items():
-        lignite.run(verb, data=corpus, model=model, out=place / verb, **options)
-        found[verb] = content(place / verb)
-    return corpus, found
+    return clean_runs(tmp_path_factory.mktemp("clean"), model)
 
 
 def begun(verb, corpus, model, out, before=lambda: None):
@@ -254,3 +236,18 @@ def test_two_workers_one_of_which_is_killed_leave_the_bytes_of_one(clean, tmp_pa
         )
 
     assert content(tmp_path / "out") == ends[verb]
+
+
+@pytest.mark.wide
+def test_a_row_that_ends_every_worker_is_left_out_by_name(tmp_path):
+    """All others have what they would have without it; the folder says which it was."""
+    texts = [row["text"] for row in TWELVE if row["text"]]
+    options = {"model": "tiny-sentiment", "workers": 2, "method": "gradient-x-input", "shard": 4}
+
+    with pytest.warns(UserWarning, match="a worker died|end every worker|1 of 12 rows failed"):
+        found = lignite.run("explain", data=[DeadlyText(DEADLY), *texts], out=tmp_path / "out", **options)
+
+    failures = found.examples.set_index("text")["failure"].dropna()
+    assert list(failures.index) == [DEADLY]
+    assert "every worker that computed this row died" in failures[DEADLY]
+    assert sorted(found.examples["text"][found.examples["failure"].isna()]) == sorted(texts)

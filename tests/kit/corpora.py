@@ -1,6 +1,9 @@
 """A small corpus, runs over it, and what they leave in their folder."""
 
 import json
+import random
+
+import lignite
 
 ROWS = [
     {"id": "a", "text": "A superb film."},
@@ -10,6 +13,21 @@ ROWS = [
     {"id": "d", "text": "Great."},
     {"id": "e", "text": "What a waste of time, really."},
 ]
+WORDS = ("a", "superb", "dull", "film", "not", "bad", "long", "honest", "funny", "sad")
+TWELVE = [
+    {
+        "id": f"r{number}",
+        "text": " ".join(random.Random(number).choices(WORDS, k=3 + number % 5)) if number != 3 else "",
+    }
+    for number in range(12)
+]
+VERBS = {
+    "explain": {"method": "gradient-x-input", "shard": 2},
+    "flow": {"maps": "whole", "layers": [0], "shard": 2},
+    "evaluate": {"methods": "saliency", "metrics": "sufficiency", "fills": "mask", "shard": 2},
+}
+"""What is asked of the twelve rows, by verb."""
+
 TIMES = "log.jsonl"
 
 
@@ -22,3 +40,13 @@ def content(folder):
     """The bytes of every file of a run but the one that keeps times."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != TIMES)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def clean_runs(place, model):
+    """Twelve rows as a file, and by verb what a run over them leaves that nothing has stopped."""
+    corpus = write_corpus(place / "corpus.jsonl", TWELVE)
+    found = {}
+    for verb, options in VERBS.items():
+        lignite.run(verb, data=corpus, model=model, out=place / verb, **options)
+        found[verb] = content(place / verb)
+    return corpus, found

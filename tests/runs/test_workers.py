@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from tests.kit.command_line import started
-from tests.kit.deaths import dies, dies_once
+from tests.kit.deaths import Numbers, dies, dies_once
 
 from lignite.errors import LigniteError
-from lignite.runs.workers import DEATHS, in_processes
+from lignite.runs.workers import in_processes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such signals")
 
@@ -28,11 +28,21 @@ def test_a_worker_that_dies_is_replaced_and_every_call_answered_once(tmp_path):
     assert sorted(brought) == [(number, 3**number) for number in range(6)]
 
 
-def test_work_that_ends_every_worker_is_given_up():
+def test_parts_that_end_every_worker_are_left_out():
+    """All others are computed together as they would be without them, and the calls beside them as ever."""
+    calls = [Numbers((1, 2), frozenset()), Numbers((3, 4, 5, 6, 7), frozenset({4, 7})), Numbers((8,), frozenset())]
+
+    with pytest.warns(UserWarning, match="a worker died|2 parts of piece 2 end every worker"):
+        brought = dict(in_processes(calls, 2))
+
+    assert brought == {0: ((1, 2), ()), 1: ((3, 5, 6), (4, 7)), 2: ((8,), ())}
+
+
+def test_work_that_ends_every_worker_and_has_no_parts_is_given_up():
     """It would go on for ever; the error says which it was."""
     with (
         pytest.warns(UserWarning, match="a worker died"),
-        pytest.raises(LigniteError, match=rf"died {DEATHS} times over the same piece of work \(number .*2"),
+        pytest.raises(LigniteError, match=r"every time over the same piece of work \(number 2\)"),
     ):
         list(in_processes([partial(pow, 3, 1), dies], 1))
 

@@ -14,8 +14,7 @@ from lignite.api.requests import ExplainRequest, FlowRequest, Request
 from lignite.api.run_evaluate import EvaluateRequest
 from lignite.api.run_options import RowOptions, RunOptions
 from lignite.api.run_teller import Say, Teller
-from lignite.api.shards import Job, Shard, Source, forget, probed, take
-from lignite.api.units import hash_weights
+from lignite.api.shards import Job, Shard, Source, about, forget, probed, take
 from lignite.calls import Progress, public
 from lignite.data.columns import OF_IMAGES, OF_TEXTS
 from lignite.data.corpus import Entry, digest_of, read_entries, shards_of
@@ -26,9 +25,10 @@ from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.options import options_of, with_options
 from lignite.results.folder import FORMAT, JOURNAL, MANIFEST, SUMMARY, VERSION, open_folder
-from lignite.runs.unit import Journal, Unit, file_digest
+from lignite.runs.cluster import on_ray
+from lignite.runs.unit import Crew, Journal, Unit, file_digest
 from lignite.runs.unit import run as run_units
-from lignite.version import versions
+from lignite.runs.workers import in_processes
 
 LOG = "log.jsonl"
 """Where times are kept, apart from all that is the same in every run."""
@@ -104,7 +104,7 @@ def run(
     known = options_of(RunOptions)
     asked = RunOptions(**{name: options.pop(name) for name in list(options) if name in known})
     request: Request = REQUESTS[verb](**options)
-    source = Source.of(model, loading, asked.workers)
+    source = Source.of(model, loading, elsewhere=asked.elsewhere)
     loaded = source.read()
     images = reads_images(loaded.network)
     request.rows.check_kind(loaded.name, images=images)
@@ -115,10 +115,11 @@ def run(
     given = Source("", given=loaded)
     job = Job(
         secrets.token_hex(8),
-        given if asked.workers == 1 else source,
+        source if asked.elsewhere else given,
         request,
-        tuple(entry for entry in entries if entry.input is not None)[:PROBED],
+        _first(entries),
         budget,
+        about(loaded),
     )
     shards = shards_of(entries, asked.shard, request.characters)
     units = [_unit(job, number, shard) for number, shard in enumerate(shards)]
@@ -133,7 +134,7 @@ def run(
         if waiting:
             probed(here)
             teller.begin()
-        run_units(units, journal, progress, workers=workers, begin=partial(take, job), tell=teller.tell)
+        run_units(units, journal, progress, crew=_crew(asked, workers, job, loaded), tell=teller.tell)
         keys = [key for unit in units for key in unit.keys]
         journal.settle(keys)
         summary = _summary([journal.finished[key] for key in keys])
@@ -160,9 +161,7 @@ def _manifest(
         "request": request.record(),
         "name": model.name,
         "revision": model.revision or "",
-        "model": hash_weights(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": model.device.type,
+        **about(model),
         "memory": memory,
         "source": str(data) if named else type(data).__name__,
         "file": file_digest(Path(data)) if named and Path(data).is_file() else None,
@@ -172,7 +171,6 @@ def _manifest(
         "seed": rows.seed,
         "shard": asked.shard,
         "rows": len(entries),
-        "versions": versions("xarray", "numpy"),
     }
 
 
@@ -189,6 +187,20 @@ def _make_folder(folder: Path, request: Request) -> Path:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(errors="backslashreplace"))
+
+
+def _first(entries: list[Entry]) -> tuple[Entry, ...]:
+    """Some of the first rows, the shortest before the others: it is the least likely to end the process."""
+    readable = [entry for entry in entries if not entry.failure][:PROBED]
+    return tuple(sorted(readable, key=lambda entry: (not entry.text, len(entry.text))))
+
+
+def _crew(asked: RunOptions, workers: int, job: Job, model: Model) -> Crew | None:
+    """Who computes; None is this process."""
+    if asked.engine == "ray":
+        gpus = 1 if model.device.type == "cuda" else 0
+        return partial(on_ray, workers=workers, begin=partial(take, job), gpus=gpus)
+    return partial(in_processes, workers=workers, begin=partial(take, job)) if asked.elsewhere else None
 
 
 @contextmanager

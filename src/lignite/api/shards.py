@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -12,13 +12,18 @@ from typing import Any
 import torch
 
 from lignite.api.requests import Request
+from lignite.api.units import hash_weights
 from lignite.data.corpus import Entry
 from lignite.errors import InputError, LigniteError, LigniteWarning, ModelError, OptionError
 from lignite.memory import budget_held
 from lignite.models.load import Model, as_model, load
 from lignite.results.parquet import Explained
 from lignite.runs.unit import FILES, Done, Tick
+from lignite.version import versions
 from lignite.wording import one_line, shorten
+
+LOST = "every worker that computed this row died, perhaps for lack of memory; it was left out"
+"""Why there is nothing of such a row."""
 
 LONGEST_REASON = 500
 """Characters of why a row failed."""
@@ -33,13 +38,13 @@ class Source:
     given: Model | None = None
 
     @classmethod
-    def of(cls, model: Any, options: Mapping[str, Any] | None, workers: int) -> "Source":
+    def of(cls, model: Any, options: Mapping[str, Any] | None, *, elsewhere: bool) -> "Source":
         if isinstance(model, str) or hasattr(model, "__fspath__"):
             return cls(str(model), tuple(sorted((options or {}).items())))
         if options:
             raise OptionError("loading= is for a model that is named; this one is loaded already.")
-        if workers > 1:
-            raise OptionError(f"workers={workers} load the model each by itself: give its name or folder.")
+        if elsewhere:
+            raise OptionError("workers load the model each by itself: give its name or folder.")
         return cls("", given=as_model(model))
 
     def load(self) -> Model:
@@ -68,6 +73,8 @@ class Job:
         Rows of which one is computed before all others, in every process.
     memory
         For intermediate tensors.
+    about
+        The model and what it runs on, which must be the same in every process.
     """
 
     id: str
@@ -75,6 +82,33 @@ class Job:
     request: Request
     first: tuple[Entry, ...]
     memory: int | float | str
+    about: Mapping[str, Any]
+
+
+def about(model: Model) -> dict[str, Any]:
+    """What numbers depend on beside what is asked."""
+    return {
+        "model": hash_weights(model),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "versions": versions("xarray", "numpy"),
+    }
+
+
+def check_same(job: Job, model: Model) -> None:
+    """Refuse a worker whose numbers would not mean the same as those of the others.
+
+    Raises
+    ------
+    ModelError
+        If its model, its device or its libraries are not those of the run.
+    """
+    for name, here in about(model).items():
+        if here != job.about[name]:
+            raise ModelError(
+                f"a worker has {name}={here!r}, and the run was begun with {job.about[name]!r}. Give all machines the "
+                "same."
+            )
 
 
 @dataclass(frozen=True)
@@ -131,6 +165,8 @@ def forget(job: Job) -> None:
 def probed(job: Job) -> Any:
     """What `probe` found, once by each process."""
     if job.id not in _probes:
+        if job.source.given is None:
+            check_same(job, job.source.load())
         _probes[job.id] = probe(job)
     return _probes[job.id]
 
@@ -161,11 +197,28 @@ class Shard:
         }
         return Done({self.name: piece}, tuple(timings), files)
 
+    @property
+    def _readable(self) -> list[Entry]:
+        return [entry for entry in self.entries if not entry.failure]
+
+    def divide(self) -> list["Shard"]:
+        """Half of the rows, and the others; nothing where there is but one."""
+        rows = tuple(self._readable)
+        if len(rows) < 2:
+            return []
+        return [replace(self, entries=half) for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
+
+    def leave_out(self, parts: Sequence["Shard"]) -> "Shard":
+        """The same shard, these rows of it told as lost."""
+        lost = {entry.number for part in parts for entry in part.entries}
+        entries = (replace(entry, failure=LOST) if entry.number in lost else entry for entry in self.entries)
+        return replace(self, entries=tuple(entries))
+
     def _compute(self, request: Request, model: Model, tick: Tick) -> tuple[list[Explained], list[Timing]]:
-        found = {entry.number: _failed(entry, entry.failure) for entry in self.entries if entry.input is None}
+        found = {entry.number: _failed(entry, entry.failure) for entry in self.entries if entry.failure}
         tick(len(found))
         timings: list[Timing] = []
-        readable = [entry for entry in self.entries if entry.input is not None]
+        readable = self._readable
         for first in range(0, len(readable), request.together):
             some = readable[first : first + request.together]
             found |= {one.number: one for one in _attempt(request, model, some, timings)}

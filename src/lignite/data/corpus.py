@@ -30,7 +30,7 @@ class Entry:
     input
         What a model is given; None where the row cannot be read.
     failure
-        Why it cannot be read.
+        Why it cannot be read, or has to be left out.
     example
         The row with what people said of it; None where it cannot be read.
     """

@@ -3,10 +3,9 @@
 import io
 import json
 import os
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import Any
 from lignite.calls import Progress
 from lignite.errors import FileError, warn
 from lignite.files import as_json, check_place, from_json, lock, open_file, parse_json, remove_parts, write_whole
-from lignite.runs.workers import in_processes
+from lignite.runs.spare import Divisible
 
 FORMAT = "lignite evaluation run"
 VERSION = 1
@@ -267,21 +266,23 @@ Tell = Callable[[Unit, Done], None]
 """Called with every unit that was computed in this run, and what came of it, once that is kept."""
 
 
+Crew = Callable[[Sequence[Callable[[], Done]]], Iterator[tuple[int, Done]]]
+"""What calls bring, each behind its place, as they are finished in other processes."""
+
+
 def run(
     units: Sequence[Unit],
     journal: Journal,
     progress: Progress | None = None,
     *,
-    workers: int = 1,
-    begin: Callable[[], None] | None = None,
+    crew: Crew | None = None,
     tell: Tell | None = None,
 ) -> list[Any]:
     """Compute what the journal does not hold yet; afterwards it holds every piece that could be computed.
 
     A unit is written whole when it is finished, so that a run that is stopped at any unit, however, goes on to the same
-    numbers: what is computed together is computed together again. With several `workers` units are computed in so many
-    processes, whose number leaves no trace in what is kept but the order of its lines; each of them makes the call
-    `begin` first.
+    numbers: what is computed together is computed together again. With a `crew` units are computed in other processes,
+    which leaves no trace in what is kept but the order of its lines.
 
     Returns
     -------
@@ -295,7 +296,7 @@ def run(
             waiting.append((unit, missing))
         count.tick(_size_of(unit) - (_left(unit, missing) if missing else 0))
     notes: list[Any] = []
-    with closing(_compute(waiting, count) if workers == 1 else _share(waiting, workers, begin, count)) as computed:
+    with closing(_compute(waiting, count) if crew is None else _share(waiting, crew, count)) as computed:
         for unit, done in computed:
             journal.write(done.pieces, done.files)
             notes.extend(done.notes)
@@ -315,18 +316,29 @@ def _compute(waiting: Sequence[Waiting], count: "_Count") -> Generator[tuple[Uni
         count.tick(end - count.done)
 
 
-def _share(
-    waiting: Sequence[Waiting], workers: int, begin: Callable[[], None] | None, count: "_Count"
-) -> Generator[tuple[Unit, Done]]:
-    calls = [partial(_untold, unit.compute, missing) for unit, missing in waiting]
-    for place, done in in_processes(calls, workers, begin):
+def _share(waiting: Sequence[Waiting], crew: Crew, count: "_Count") -> Generator[tuple[Unit, Done]]:
+    for place, done in crew([_Call(unit.compute, missing) for unit, missing in waiting]):
         yield waiting[place][0], done
         count.tick(_left(*waiting[place]))
 
 
-def _untold(compute: Callable[[Collection[str], Tick], Done], missing: Collection[str]) -> Done:
+@dataclass(frozen=True, eq=False)
+class _Call:
     """What a unit brings, in another process: nobody there waits for ticks."""
-    return compute(missing, lambda _: None)
+
+    compute: Callable[[Collection[str], Tick], Done]
+    missing: Collection[str]
+
+    def __call__(self) -> Done:
+        return self.compute(self.missing, lambda _: None)
+
+    def divide(self) -> Sequence["_Call"]:
+        halves: Sequence[Any] = self.compute.divide() if isinstance(self.compute, Divisible) else ()
+        return [replace(self, compute=half) for half in halves]
+
+    def leave_out(self, parts: Sequence["_Call"]) -> "_Call":
+        assert isinstance(self.compute, Divisible)
+        return replace(self, compute=self.compute.leave_out([part.compute for part in parts]))
 
 
 def _size_of(unit: Unit) -> int:

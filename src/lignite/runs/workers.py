@@ -10,15 +10,13 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
-from lignite.errors import LigniteError, warn
+from lignite.errors import warn
+from lignite.runs.spare import DEATHS, Died, make_alone
 
 Brought = TypeVar("Brought")
 
 WAITING = 2
 """Calls handed out for each process: one that it works on and one that it finds when it is done with it."""
-
-DEATHS = 3
-"""A call that was under way so often when a process died is not tried again."""
 
 
 def in_processes(
@@ -27,37 +25,32 @@ def in_processes(
     """What calls bring, each behind its place, as they are finished, computed in so many processes.
 
     Processes begin anew, each with the call `begin`, so that all calls must be picklable. When one dies, others take
-    its place and all calls that were under way are made again. No process outlives this one, however it ends.
+    its place and all calls that were under way are made again, those that were so twice alone, and without the parts
+    that end every process. No process outlives this one, however it ends.
 
     Raises
     ------
     LigniteError
-        If processes died again and again over the same calls; whatever a call raises.
+        If a call ends every process and has no part that is to blame; whatever a call raises.
     """
     left, deaths = list(range(len(calls))), [0] * len(calls)
+
+    def make(call: Callable[[], Brought]) -> Brought:
+        ((_, brought),) = _until_one_dies([call], [0], 1, begin)
+        return brought
+
     while left:
         try:
             for place, brought in _until_one_dies(calls, left, workers, begin):
                 left.remove(place)
                 yield place, brought
-        except _Died as died:
+        except Died as died:
+            warn("a worker died; another one takes its place, and what it was working on is computed again.")
             for place in died.under_way:
                 deaths[place] += 1
-            if max(deaths) >= DEATHS:
-                raise LigniteError(
-                    f"a worker died {DEATHS} times over the same piece of work ({_numbered(deaths)}), perhaps for lack "
-                    "of memory. Give fewer workers or a lower memory; what is finished is kept."
-                ) from died.__cause__
-            warn("a worker died; another one takes its place, and what it was working on is computed again.")
-
-
-def _numbered(deaths: Sequence[int]) -> str:
-    return "number " + " or ".join(str(place + 1) for place, count in enumerate(deaths) if count >= DEATHS)
-
-
-class _Died(Exception):
-    def __init__(self, under_way: Sequence[int]) -> None:
-        self.under_way = under_way
+                if deaths[place] >= DEATHS:
+                    left.remove(place)
+                    yield place, make_alone(calls[place], make, place)
 
 
 def _until_one_dies(
@@ -75,7 +68,7 @@ def _until_one_dies(
                 brought = future.result()
                 yield under_way.pop(future), brought
     except BrokenProcessPool as error:
-        raise _Died(list(under_way.values())) from error
+        raise Died(list(under_way.values())) from error
     finally:
         for process in (pool._processes or {}).values():  # what they work on is not wanted any more
             process.kill()
