@@ -26,13 +26,18 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def cluster():
     """Two places for workers on this machine; processes of the cluster are children of this one."""
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    try:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except Exception as error:  # its own clocks run out on a machine that is busy
-        pytest.skip(f"no Ray cluster begins here: {str(error).splitlines()[0]}")
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for left in reversed(range(3)):
+            try:
+                ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+                break
+            except Exception as error:  # its own clocks run out on a machine that is busy
+                ray.shutdown()
+                if not left:
+                    pytest.skip(f"no Ray cluster begins here: {str(error).splitlines()[0]}")
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")

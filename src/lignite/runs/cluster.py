@@ -48,13 +48,17 @@ def on_ray(
     """
     ray = load("ray")
     with _cluster(ray):
-        kind = ray.remote(_Worker).options(num_cpus=1, num_gpus=gpus)
-        given = (pickle.dumps(begin), str(Path.cwd()))
-        lost: list[int] = []
-        yield from _shared(ray, kind, given, calls, workers, lost)
+        given, lost = (pickle.dumps(begin), str(Path.cwd())), list[int]()
+
+        def actor(deaths: int) -> Any:
+            """One that is restarted, and whose calls are made again, after all deaths but the last of so many."""
+            again = {"max_restarts": -1 if deaths > 1 else 0, "max_task_retries": deaths - 1}
+            return ray.remote(num_cpus=1, num_gpus=gpus, **again)(_Worker).remote(*given)
+
+        yield from _shared(ray, [actor(DEATHS) for _ in range(min(workers, len(calls)))], calls, lost)
 
         def make(call: Callable[[], Brought]) -> Brought:
-            alone = kind.options(max_restarts=0, max_task_retries=0).remote(*given)
+            alone = actor(1)
             try:
                 return _opened(ray.get(alone.make.remote(pickle.dumps(call))))
             except _ends(ray) as error:
@@ -67,21 +71,15 @@ def on_ray(
             yield place, make_alone(calls[place], make, place)
 
 
-def _shared(
-    ray: Any, kind: Any, given: tuple[Any, ...], calls: Sequence[Any], workers: int, lost: list[int]
-) -> Iterator[tuple[int, Any]]:
+def _shared(ray: Any, actors: Sequence[Any], calls: Sequence[Any], lost: list[int]) -> Iterator[tuple[int, Any]]:
     """What calls bring whose actor is not lost again and again; places of the others go into `lost`."""
-    actors = [
-        kind.options(max_restarts=-1, max_task_retries=DEATHS - 1).remote(*given)
-        for _ in range(min(workers, len(calls)))
-    ]
     waiting, under_way = iter(range(len(calls))), dict[Any, tuple[int, Any]]()
 
     def send(actor: Any) -> None:
         if (place := next(waiting, None)) is not None:
             under_way[actor.make.remote(pickle.dumps(calls[place]))] = place, actor
 
-    for actor in actors * WAITING:
+    for actor in [*actors] * WAITING:
         send(actor)
     while under_way:
         (ready,), _ = ray.wait(list(under_way), num_returns=1)
