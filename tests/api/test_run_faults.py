@@ -5,11 +5,14 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+import weakref
 from contextlib import contextmanager
 
 import pytest
+from tests.kit.command_line import started
 from tests.kit.corpora import TWELVE, VERBS, clean_runs, content
 from tests.kit.deaths import DEADLY, DeadlyText
 from tests.kit.wide import mostly_wide
@@ -251,3 +254,98 @@ def test_a_row_that_ends_every_worker_is_left_out_by_name(tmp_path):
     assert list(failures.index) == [DEADLY]
     assert "every worker that computed this row died" in failures[DEADLY]
     assert sorted(found.examples["text"][found.examples["failure"].isna()]) == sorted(texts)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own of a few kilobytes, and what makes it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True)
+
+    if mount("size=16k").returncode:
+        pytest.skip("only root may mount a disk")
+    yield place, lambda size: mount(f"remount,size={size}").check_returncode()
+    subprocess.run(["umount", "--lazy", place], check=True)  # flows are open until nobody has them
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_disk_that_is_full_keeps_what_is_finished_and_grows_on_to_the_same_bytes(
+    model, clean, monkeypatch, small_disk, verb
+):
+    """Whatever finds no room, it is told in one line: journal, shard and store, each a little further than before."""
+    corpus, ends = clean
+    place, grow = small_disk
+    needed = sum(len(each) // 4096 * 4 + 4 for each in ends[verb].values())  # in pages of 4 KiB
+    for size in (16, needed // 3, 2 * needed // 3):
+        grow(f"{size}k")
+        with pytest.raises(FileError, match=r"there is no room|Free some space"):
+            lignite.run(verb, data=corpus, model=model, out=place / "out", **VERBS[verb])
+        assert not list(place.rglob("*.part"))
+
+    grow("64m")
+    assert finished(place / "out")
+    goes_on(verb, corpus, model, place / "out", ends[verb], monkeypatch)
+
+
+@pytest.mark.wide
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interruption_says_how_to_go_on(model, clean, tmp_path, monkeypatch, workers):
+    """Ctrl-C, with one process and with several: no shard is half, and nobody is left behind."""
+    corpus, ends = clean
+    out = tmp_path / "out"
+    command = ["-m", "lignite", "run", "explain", "--data", corpus, "-o", out, "--workers", workers]
+    options = [part for name, value in VERBS["explain"].items() for part in (f"--{name}", value)]
+    with started(*command, *options) as process:
+        while process.poll() is None and not finished(out):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=120)
+
+    assert process.returncode == 130
+    assert "interrupted; what is finished is kept in" in " ".join(told.decode().split())
+    goes_on("explain", corpus, model, out, ends["explain"], monkeypatch)
+
+
+def test_a_long_corpus_takes_the_memory_of_one_shard(model, tmp_path, monkeypatch):
+    """What is written is forgotten: of a million rows as of a hundred, no more results are held than a shard has."""
+    from lignite.api import requests
+
+    one = lignite.explain(model, "A superb film.", method="gradient-x-input")
+    made, held = [], []
+
+    def explain(model, inputs, **options):
+        held.append(sum(each() is not None for each in made))
+        results = [one.copy() for _ in inputs]
+        made.extend(map(weakref.ref, results))
+        return results
+
+    monkeypatch.setattr(requests, "explain", explain)
+
+    lignite.run("explain", data=["A film."] * 100, model=model, out=tmp_path / "out", shard=10)
+
+    assert len(made) > 100
+    assert max(held) <= 10 + 1  # and that of the first row, whose columns all have
+
+
+def test_a_slow_row_is_named(model, tmp_path, monkeypatch):
+    """While the run goes on, and in its log; rows that are long are no slower than their length."""
+    from lignite.api import requests
+
+    def explain(model, inputs, **options):
+        time.sleep(1.3 if "slow" in inputs[0] else 0.01)
+        return [one.copy() for _ in inputs]
+
+    one, told = lignite.explain(model, "A superb film.", method="gradient-x-input"), []
+    monkeypatch.setattr(requests, "explain", explain)
+    rows = [{"id": f"r{number}", "text": "a film" + " again" * number} for number in range(8)]
+    rows.append({"id": "this one", "text": "a slow" + " again" * 8})
+
+    lignite.run("explain", data=rows, model=model, out=tmp_path / "out", shard=1, say=told.append)
+
+    assert [line for line in told if line.startswith("slow")] == ["slow: 'this one' took 1.3 s"]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [name for line in lines for name in line["slow"]] == ["this one"]
