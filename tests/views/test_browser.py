@@ -32,7 +32,9 @@ PAGES = {
     "texts": lambda: explanation_html(
         [sample_explanation(), sample_explanation(method="ig", tokens=["another", "text"])]
     ),
-    "long": lambda: explanation_html(sample_explanation(tokens=[f"word{at}" for at in range(40)])),
+    "long": lambda: explanation_html(
+        sample_explanation(method="relevance-flow", tokens=[f"word{at}" for at in range(70)])
+    ),
     "image": lambda: explanation_html(sample_image_explanation(method="relevance-flow")),
     "flow": lambda: flow_html(sample_flow()),
     "image flow": lambda: flow_html(sample_image_flow()),
@@ -179,6 +181,37 @@ def test_a_click_on_a_layer_colours_text_lists_and_bars_by_it(visit):
     assert page.locator(".text").first.inner_html() != before[1]
     assert "layer relevance, layer 1" in seen(page, ".key")
     assert page.locator(f'.text:not([hidden]) [data-i="{best}"]').get_attribute("class").startswith("f")
+
+
+def test_a_click_on_a_layer_leaves_the_table_of_layers_alone(visit):
+    """It colours the text anew: of twelve layers of 512 tokens, thousands of cells would be written again."""
+    page = visit("long")
+    page.evaluate(
+        """() => {
+          window.seen = [];
+          const note = (all) => window.seen.push(...all.map((one) => one.attributeName ?? "text"));
+          const everything = { subtree: true, attributes: true, childList: true, characterData: true };
+          new MutationObserver(note).observe(document.querySelector(".grid"), everything);
+        }"""
+    )
+
+    page.locator(".grid th button").nth(2).click()
+
+    assert page.locator(".grid th button").nth(2).get_attribute("aria-pressed") == "true"
+    assert set(page.evaluate("window.seen")) == {"aria-pressed"}
+
+
+def test_a_node_from_which_nothing_comes_can_be_left_again(visit):
+    """A long text shows tokens with a line alone; the one that was chosen stays, so that it can be chosen again."""
+    page = visit("long")
+    nodes = page.locator(".node").locator("visible=true")
+    before = nodes.count()
+
+    nodes.first.dispatch_event("click")  # an embedding: nothing is below it
+    assert nodes.count() > 0
+    page.locator(".node.on").first.dispatch_event("click")
+
+    assert nodes.count() == before
 
 
 def test_a_chip_shows_another_class_and_the_difference_of_both(visit):

@@ -46,7 +46,7 @@ class ExplanationPage extends Page {
     const differ = (...names) => again || names.some((name) => state[name] !== before[name]), looked = differ("entry", "units", "special", "row", "map", "scale");
     if (looked) {
       this.show();
-      this.recolour();
+      this.recolour(differ("entry", "units", "special", "map", "scale"));
     }
     if (looked || differ("token")) this.drawLists();
     this.mark();
@@ -76,14 +76,17 @@ class ExplanationPage extends Page {
     }
   }
 
-  /** Text, overview and table of layers in the tones of their scores. */
-  recolour() {
+  /** The text in the tones of the chosen row, and, where they are others than before, the layers in those of theirs. */
+  recolour(layers) {
     const { state, scores } = this, row = scores.row(state.row), limit = scores.limit(state.row);
     for (const span of this.all(".text:not([hidden]) [data-i]", this.article)) {
       paint(span, row[span.dataset.i] / limit);
       span.title = signed(row[span.dataset.i]);
     }
-    for (const line of this.all("[data-map]:not([hidden]) [data-row]", this.article)) this.recolourLayer(line);
+    for (const line of this.all("[data-map]:not([hidden]) [data-row]", this.article)) {
+      line.querySelector("button").setAttribute("aria-pressed", String(Number(line.dataset.row) === state.row));
+      if (layers) this.recolourLayer(line);
+    }
     const beyond = scores.shown(row).filter((score) => Math.abs(score) > limit).length;
     this.part("row-title").textContent = scores.rowTitle(state.row);
     this.part("ends").textContent = digits(limit);
@@ -91,8 +94,7 @@ class ExplanationPage extends Page {
   }
 
   recolourLayer(line) {
-    const { state, scores } = this, at = Number(line.dataset.row), values = scores.row(at), limit = scores.limit(at), seen = scores.tokens();
-    line.querySelector("button").setAttribute("aria-pressed", String(at === state.row));
+    const { scores } = this, at = Number(line.dataset.row), values = scores.row(at), limit = scores.limit(at), seen = scores.tokens();
     for (const cell of line.querySelectorAll("[data-i]")) {
       paint(cell, values[cell.dataset.i] / limit);
       cell.textContent = cellText(values[cell.dataset.i], limit);
@@ -147,7 +149,7 @@ class ExplanationPage extends Page {
       }));
     }
     const tree = scores.tree(), { most } = scores, lines = strongestLines(tree.edges, state.lines, entry.layers.length);
-    const touched = new Set(lines.flatMap(({ source, target }) => [source, target])), kept = [...view.tokens.keys()].filter((index) => view.tokens.length <= MANY || touched.has(index));
+    const touched = new Set([...lines.flatMap(({ source, target }) => [source, target]), Number(state.node.split(",")[1] ?? -1)]), kept = [...view.tokens.keys()].filter((index) => view.tokens.length <= MANY || touched.has(index));
     const name = (level) => (level < entry.layers.length ? String(entry.layers[level]) : "out"), items = kept.map((id) => ({ id, label: view.tokens[id] }));
     this.graphs.get(state.entry).draw({
       columns: [...Array(entry.layers.length + 1).keys()].map((level) => ({ name: name(level), items })),
