@@ -80,12 +80,12 @@ export class Scores {
     const shares = (layer) => this.remember(`${view.key}-${layer}-shares`, () => sharesOf(this.flowOf(layer), targets, STILL));
     const whole = this.remember(`${view.key}-tree`, () => {
       const out = this.flowOf(top - 1), start = Float64Array.from(targets, (target) => out.subarray(target * n, (target + 1) * n).reduce((sum, value) => sum + value, 0));
-      return grownBack({ targets, shares, counts: () => true }, top, start);
+      return grownBack({ targets, shares }, top, start);
     });
     if (!state.node) return whole;
     const [level, token] = state.node.split(",").map(Number), start = new Float64Array(n);
     start[token] = whole.levels[level]?.[token] ?? 0;
-    return this.remember(`${view.key}-tree-${state.node}`, () => grownBack({ targets, shares, counts: () => true }, level, start));
+    return this.remember(`${view.key}-tree-${state.node}`, () => grownBack({ targets, shares }, level, start));
   }
 
   /** The largest of what nodes hold, for their size. */

@@ -92,6 +92,6 @@ export class Scores {
     start[token] = 1;
     const shares = (layer) => this.remember(`${map.name}/${layer}/shares`, () => sharesOf(this.of(map, layer), view.targets, meta.still));
     return this.remember(`${map.name}/${level},${token}/${state.special}/tree`, () => (
-      { level, token, ...grownBack({ targets: view.targets, shares, counts: (target, source) => this.counts(target, source) }, level, start) }));
+      { level, token, ...grownBack({ targets: view.targets, shares, counts: state.special && ((target, source) => this.counts(target, source)) }, level, start) }));
   }
 }

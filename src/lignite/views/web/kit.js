@@ -72,18 +72,28 @@ export function limitOf(values) {
   return (common > 0 ? Math.min(most, 4 * common) : most) || 1;
 }
 
-/** Places of the few largest of many by size, largest first; of equals the one that comes first. */
-export function largestPlaces(count, most, sizeOf) {
-  const kept = [];
-  for (let place = 0; place < count; place += 1) {
-    const size = sizeOf(place);
-    if (!(size > 0) || (kept.length === most && size <= kept[most - 1][0])) continue;
+/** Keeps the few largest of what it is given, largest first; of equals the first. What is no larger than `least` need not be given. */
+export class Largest {
+  constructor(most) { Object.assign(this, { most, least: 0, kept: [] }); }
+
+  add(size, what) {
+    const { kept, most } = this;
     let at = kept.length;
     while (at > 0 && kept[at - 1][0] < size) at -= 1;
-    kept.splice(at, 0, [size, place]);
+    kept.splice(at, 0, [size, what]);
     if (kept.length > most) kept.pop();
+    if (kept.length === most) this.least = kept[most - 1][0];
   }
-  return kept.map(([, place]) => place);
+}
+
+/** Places of the few largest of many by size. */
+export function largestPlaces(count, most, sizeOf) {
+  const largest = new Largest(most);
+  for (let place = 0; place < count; place += 1) {
+    const size = sizeOf(place);
+    if (size > largest.least) largest.add(size, place);
+  }
+  return largest.kept.map(([, place]) => place);
 }
 
 /** Scores from bytes, `lines` rows of them: float32, or rounded, a step for each row and then a byte for each score, −128 for none. */

@@ -1,5 +1,5 @@
 /** Ways through the layers: what a target's scores are shares of, and the tree of all that leads to a node. */
-import { largestPlaces } from "./kit.js";
+import { Largest } from "./kit.js";
 
 const MOST = 400; // lines of a layer, the strongest: more cannot be looked at
 
@@ -21,22 +21,24 @@ export function sharesOf(values, targets, still) {
 }
 
 /** What leads to the `start` (a value for every token) at a level: what every node below holds of it, and the lines that carry it.
- * `shares(layer)` are rows of `targets`; `counts(target, source)` says which steps are looked at. */
+ * `shares(layer)` are rows of `targets`; `counts(target, source)`, if given, says which steps are looked at. */
 export function grownBack({ targets, shares, counts }, level, start) {
   const levels = [], edges = [], n = start.length;
   levels[level] = start;
   for (let layer = level - 1; layer >= 0; layer -= 1) {
-    const above = levels[layer + 1], below = new Float64Array(n), parts = shares(layer), carried = new Float64Array(targets.length * n);
+    const above = levels[layer + 1], below = new Float64Array(n), parts = shares(layer), largest = new Largest(MOST);
     targets.forEach((target, row) => {
-      if (!above[target]) return;
+      const held = above[target];
+      if (!held) return;
       for (let source = 0, at = row * n; source < n; source += 1, at += 1) {
-        const value = above[target] * parts[at];
-        if (!value || !counts(target, source)) continue;
+        const value = held * parts[at];
+        if (!value || (counts && !counts(target, source))) continue;
         below[source] += value;
-        carried[at] = value;
+        const size = Math.abs(value);
+        if (size > largest.least) largest.add(size, { layer, target, source, value });
       }
     });
-    for (const at of largestPlaces(carried.length, MOST, (place) => Math.abs(carried[place]))) edges.push({ layer, target: targets[Math.floor(at / n)], source: at % n, value: carried[at] });
+    edges.push(...largest.kept.map(([, edge]) => edge));
     levels[layer] = below;
   }
   return { levels, edges: edges.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)) };
