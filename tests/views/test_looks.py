@@ -23,6 +23,7 @@ from lignite.results.notebook import html_of_several
 from lignite.views import drawing
 from lignite.views.drawing import fonts_for
 from lignite.views.evaluation.page import evaluation_html
+from lignite.views.evaluation.picture import draw_curves
 from lignite.views.evaluation.terminal import print_evaluation
 from lignite.views.explanation.message import absent
 from lignite.views.explanation.page import explanation_html
@@ -143,6 +144,7 @@ def test_an_evaluation_says_who_is_best_before_it_says_of_what():
 
     assert console.file.getvalue().startswith("Best on seconds: ig 2.000.")
     assert page.index("Best on seconds: ig 2.000.") < page.index("sha256")
+    assert any(text.startswith("Best on seconds: ig 2.000.") for text in words_of(draw_curves(sample_evaluation())))
 
 
 @pytest.mark.parametrize(

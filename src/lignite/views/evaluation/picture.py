@@ -1,5 +1,6 @@
 """Deletion and insertion curves of an evaluation as a picture."""
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from lignite.errors import InputError
 from lignite.results.evaluation import Evaluation
 from lignite.views.drawing import STYLE
-from lignite.views.evaluation.facts import line_styles, shown_curves
+from lignite.views.evaluation.facts import answer_of, columns_of, line_styles, shown_curves
 from lignite.views.labels import model_title
 from lignite.wording import one_line, shorten
 
@@ -29,7 +30,7 @@ def draw_curves(evaluation: Evaluation, *, measure: str = "probability") -> Figu
     styles = line_styles(evaluation)
     with matplotlib.rc_context(STYLE):
         figure = Figure(
-            figsize=(4.1 * len(names) + 2.6, 3.4 * len(fills) + 0.5), facecolor="white", layout="constrained"
+            figsize=(4.1 * len(names) + 0.4, 2.9 * len(fills) + 1.0), facecolor="white", layout="constrained"
         )
         axes = figure.subplots(len(fills), len(names), squeeze=False, sharex=True)
         for (row, column), panel in np.ndenumerate(axes):
@@ -44,14 +45,18 @@ def draw_curves(evaluation: Evaluation, *, measure: str = "probability") -> Figu
             if row == len(fills) - 1:
                 panel.set_xlabel(share_label(str(names[column])), fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        legend = figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False, handlelength=3)
+        where: dict[str, Any] = {"loc": "outside lower left", "ncols": 4, "frameon": False}
+        legend = figure.legend(handles, labels, fontsize=7, handlelength=3, **where)
         for label in legend.get_texts():
             label.set_parse_math(False)
         n = int(some["n"].max())
-        title = (
+        told = (
             f"{model_title(str(evaluation.attrs['model']))}, {n} examples of {Path(str(evaluation.attrs['data'])).name}"
         )
-        figure.suptitle(shorten(one_line(title), 90), fontsize=9, x=0.01, ha="left").set_parse_math(False)
+        bands = "; bands: intervals over examples" if len(styles) <= BANDS else ""
+        width = max(40, int(14 * figure.get_figwidth()))
+        title = f"{textwrap.fill(answer_of(columns_of(evaluation)), width)}\n{shorten(one_line(told), 90)}{bands}"
+        figure.suptitle(title, fontsize=9, x=0.01, ha="left").set_parse_math(False)
     return figure
 
 
