@@ -299,6 +299,53 @@ def test_weights_that_are_nowhere_are_refused():
         lignite.wrap(network)
 
 
+class Packed(Tensor):
+    """A weight in eight bits, as torchao keeps them: it says what its numbers are."""
+
+    @staticmethod
+    def __new__(cls, bits: Tensor, scale: Tensor):
+        return Tensor._make_wrapper_subclass(cls, bits.shape, dtype=scale.dtype)
+
+    def __init__(self, bits: Tensor, scale: Tensor):
+        self.bits, self.scale = bits, scale
+
+    def __tensor_flatten__(self):
+        return ["bits", "scale"], None
+
+    @classmethod
+    def __tensor_unflatten__(cls, inner, meta, size, stride):
+        return cls(inner["bits"], inner["scale"])
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0].bits, args[0].scale)
+        raise NotImplementedError(f"{func} of packed weights")
+
+    def dequantize(self) -> Tensor:
+        return self.bits * self.scale
+
+
+@FEW_NODES
+def test_packed_weights_are_explained_as_the_numbers_they_stand_for():
+    """The reference is a plain model of these numbers; the packed one can do nothing but say them."""
+    torch.manual_seed(0)
+    packed, plain = (LlamaForCausalLM(LLAMA).eval() for _ in range(2))
+    plain.load_state_dict(packed.state_dict())
+    for name in ("mlp.up_proj", "self_attn.o_proj"):
+        for layer in range(5):
+            one, other = (network.get_submodule(f"model.layers.{layer}.{name}") for network in (packed, plain))
+            scale = one.weight.detach().abs().amax(1, keepdim=True) / 127
+            weight = Packed((one.weight.detach() / scale).round().to(torch.int8), scale)
+            one.weight = nn.Parameter(weight, requires_grad=False)
+            other.weight.data = weight.dequantize()
+
+    pairs = [lignite.explain(lignite.wrap(network), IDS, method="ca-lig") for network in (packed, plain)]
+
+    assert_same(*pairs)
+    assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Packed)
+
+
 def test_quantised_weights_that_do_not_say_their_numbers_are_refused():
     """Bytes taken for numbers would be explained as if they were the weights."""
     network = LlamaForCausalLM(LLAMA)
