@@ -334,7 +334,7 @@ def type_pair(page: Any) -> None:
     """A question and its answer."""
     if page.viewport_size["width"] < 700:
         page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_text("What is asked").click()
+    page.get_by_test_id("stExpander").filter(has_text="What is asked").locator("summary").click()
     page.get_by_label("Second text").fill("Thin, but the acting was superb.")
     page.get_by_label("Second text").press("Control+Enter")
     if page.viewport_size["width"] < 700:
