@@ -1,7 +1,9 @@
 """On a Ray cluster a run is what it is here, whoever is lost meanwhile."""
 
+import gc
 import os
 import signal
+import warnings
 
 import psutil
 import pytest
@@ -28,16 +30,28 @@ def cluster():
     """Two places for workers on this machine; processes of the cluster are children of this one."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        for left in reversed(range(3)):
+        reason = ""
+        for _ in range(3):
             try:
                 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-                break
             except Exception as error:  # its own clocks run out on a machine that is busy
-                ray.shutdown()
-                if not left:
-                    pytest.skip(f"no Ray cluster begins here: {str(error).splitlines()[0]}")
+                reason = str(error).splitlines()[0]
+            else:
+                reason = ""
+                break
+            end()
+        if reason:
+            pytest.skip(f"no Ray cluster begins here: {reason}")
         yield
-        ray.shutdown()
+        end()
+
+
+def end():
+    """Ray leaves its processes to the garbage, which would complain of them at the end of all tests."""
+    ray.shutdown()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
