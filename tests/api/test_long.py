@@ -12,7 +12,7 @@ from tests.kit.architectures import ARCHITECTURES
 
 import lignite
 from lignite.api import estimate as estimates
-from lignite.attribution import relevance_flow
+from lignite.attribution import attend, relevance_flow
 from lignite.attribution.integrals import Bisecting
 from lignite.errors import InputError, OptionError
 from lignite.inputs.tokens import Tokens
@@ -80,6 +80,25 @@ def test_self_terms_do_not_depend_on_how_many_targets_are_computed_at_once(name,
 
     for each in ("attention", "whole"):
         np.testing.assert_allclose(found[each], expected[each], rtol=0, atol=1e-9 * float(abs(expected[each]).max()))
+
+
+def test_heads_at_a_shared_start_are_computed_in_pieces(monkeypatch):
+    """Attention of a whole long input, of all heads, would be the largest array of a run from zero."""
+    expected, sizes = flow_of("gemma2", baseline="zero", maps="attention"), []
+    inner = attend.Scoring.weights
+
+    def noted(self, logits, targets=None):
+        sizes.append(logits.shape[-2])
+        return inner(self, logits, targets)
+
+    monkeypatch.setattr(attend, "WEIGHTS_AT_ONCE", 2000)
+    monkeypatch.setattr(attend.Scoring, "weights", noted)
+    found = flow_of("gemma2", baseline="zero", maps="attention")
+
+    assert min(sizes) <= LENGTH // 2  # the trial of a closed form and the block's own run have ten and eleven
+    np.testing.assert_allclose(
+        found.attention, expected.attention, rtol=0, atol=1e-11 * float(expected.attention.max())
+    )
 
 
 @pytest.mark.parametrize("name", ["llama", *WIDE])

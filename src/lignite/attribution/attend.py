@@ -9,6 +9,9 @@ from torch import Tensor
 
 from lignite.attribution.axes import HeadVectors, NodeStates, Pairs, TargetPointHeads, Targets
 
+WEIGHTS_AT_ONCE = 2**27
+"""Bytes of attention weights made at once where nothing is differentiated: those of 1,448 tokens and 16 heads."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
@@ -50,10 +53,19 @@ def heads_of(
     value: Float[Tensor, "point kv source d_value"],
     scoring: Scoring,
 ) -> TargetPointHeads:
-    """Compute every head's output before the output projection."""
+    """Compute every head's output before the output projection; of long inputs, some targets after others."""
     key, value = repeat_groups(key, query.shape[1]), repeat_groups(value, query.shape[1])
-    weights = scoring.weights(query @ key.mT * scoring.scale)
-    return (weights @ value).transpose(1, 2)
+    row = query.shape[:2].numel() * key.shape[2] * query.element_size()
+    at_once = max(1, WEIGHTS_AT_ONCE // row)
+    shared = scoring.bias is None or scoring.bias.ndim == 3
+    if torch.is_grad_enabled() or at_once >= query.shape[2] or not shared:
+        weights = scoring.weights(query @ key.mT * scoring.scale)
+        return (weights @ value).transpose(1, 2)
+    everyone = torch.arange(query.shape[2], device=query.device)
+    pieces = [
+        scoring.weights(query[:, :, some] @ key.mT * scoring.scale, some) @ value for some in everyone.split(at_once)
+    ]
+    return torch.cat(pieces, 2).transpose(1, 2)
 
 
 def repeat_groups(tensor: Float[Tensor, "point kv *any"], n_heads: int) -> Float[Tensor, "point head *any"]:

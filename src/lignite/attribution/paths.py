@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 import torch.autograd.forward_ad as forward
@@ -100,8 +100,12 @@ class SharedPath(Path):
         return SharedPoint(values, slopes, scale, targets, states[:, targets], self.slope[targets])
 
     def heads_at_start(self, targets: Targets) -> TargetHeads:
+        return self._start[targets]
+
+    @cached_property
+    def _start(self) -> Float[Tensor, "token head d_value"]:
         with torch.no_grad():
-            return self.block.attention(self.baseline[None])[0, targets]
+            return self.block.attention(self.baseline[None])[0]
 
 
 def slope_of(block: OpenBlock, states: PointStates, slope: PointStates) -> tuple[Projections, Projections]:
