@@ -71,6 +71,15 @@ test("what the answer is made of holds at every level what the layers hold", () 
   for (let at = 1; at < edges.length; at += 1) assert.ok(Math.abs(edges[at].value) <= Math.abs(edges[at - 1].value));
 });
 
+test("of the lines that lead to a node the strongest are kept, and every one counts", () => {
+  const n = 30, targets = [...Array(n).keys()], parts = Float64Array.from({ length: n * n }, (_, at) => (((at * 7919) % 901) - 450) / 450);
+  const { levels, edges } = ways.grownBack({ targets, shares: () => parts }, 1, new Float64Array(n).fill(1));
+  const sizes = [...parts].map(Math.abs).sort((a, b) => b - a);
+  assert.deepEqual(edges.map(({ value }) => Math.abs(value)), sizes.slice(0, 400));
+  assert.ok(edges.every(({ target, source, value }) => parts[target * n + source] === value));
+  assert.ok(Math.abs(levels[0][4] - targets.reduce((sum, target) => sum + parts[target * n + 4], 0)) < 1e-9);
+});
+
 test("a layer keeps as many lines as there is room for, the strongest", () => {
   const edges = [5, 4, 3, 2, 1].flatMap((value) => [{ layer: 0, value }, { layer: 1, value: value / 10 }]);
   assert.deepEqual(ways.strongestLines(edges, 4, 2).map(({ layer, value }) => [layer, value]), [[0, 5], [1, 0.5], [0, 4], [1, 0.4]]);
