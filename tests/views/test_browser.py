@@ -316,3 +316,18 @@ def test_no_page_names_the_folders_of_the_machine_that_made_it(make):
     assert "best" in static(page)
     assert "/home" not in page
     assert "someone" not in page
+
+
+def test_a_telephone_breaks_no_word_in_the_lists_and_paper_cuts_no_number(visit):
+    """Half a word is another word, 0.0003 without its end another number."""
+    tall = "e => e.getBoundingClientRect().height"
+    page = visit("layers", viewport={"width": 390, "height": 800})
+    heights = page.evaluate(f"[...document.querySelectorAll('.ranks tbody th')].map({tall}).filter(Boolean)")
+    page.set_viewport_size({"width": 794, "height": 1000})
+    page.emulate_media(media="print")
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.grid .n')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    )
+
+    assert max(heights) < 1.5 * min(heights)
+    assert cut == 0
