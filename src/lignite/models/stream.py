@@ -1,6 +1,8 @@
 """Stream the weights of a network: a block's are in memory while it runs, and are read again when it runs again."""
 
 import copy
+import ctypes
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -200,6 +202,7 @@ class Stream:
                 part.put(None)
         for part in [part for part in self._ahead if part not in kept]:
             self._ahead.pop(part).cancel()
+        _hand_back()
 
     def _read_ahead(self, part: Part) -> None:
         if part.held is None and part not in self._ahead:
@@ -216,6 +219,13 @@ class Stream:
                 "for it; load the model with stream=False."
             )
         return weights
+
+
+def _hand_back() -> None:
+    """Give freed pages back to the system, which glibc keeps where small results lie between what was freed."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def parts_within(module: nn.Module) -> list[Part]:
