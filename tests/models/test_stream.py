@@ -348,7 +348,7 @@ def test_packed_weights_are_explained_as_the_numbers_they_stand_for():
 
 def test_quantised_weights_that_do_not_say_their_numbers_are_refused():
     """Bytes taken for numbers would be explained as if they were the weights."""
-    network = LlamaForCausalLM(LLAMA)
+    network = LlamaForCausalLM(copy.deepcopy(LLAMA))  # whose configuration is changed
     network.is_quantized, network.config.quantization_config = True, {"quant_method": "bitsandbytes"}
 
     with pytest.raises(ModelError, match=r"quantised \(bitsandbytes\).*dequantize\(\)"):

@@ -315,7 +315,7 @@ def _inscribe(sheet: Sheet, grid: _Grid, dataset: xr.Dataset, map: str, title: s
     """What is drawn, above the panels; what does not fit into its line is cut."""
     model = model_title(str(dataset.attrs.get("model", "")))
     text = one_line(str(dataset.attrs.get("text", "")))
-    notes = [f"rows: target, which receives; columns: {columns}, which gives"]
+    notes = [f"rows receive, columns ({columns}) give"]
     if note := labelled_note(max(grid.step)):
         notes.append(note)
     if set("".join(token_labels(dataset, token_axis(dataset))) + text) & sheet.replaced:
