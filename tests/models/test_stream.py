@@ -1,6 +1,7 @@
 """A streamed model says what the model with all its weights in memory says, to the bit, and holds two blocks of it."""
 
 import copy
+import gc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
 import lignite
+from lignite.blocks.replay import saved_bytes
 from lignite.errors import LigniteWarning, ModelError
 from lignite.methods.scoring import precision
 from lignite.models import shards
@@ -157,6 +159,20 @@ def test_views_of_a_weight_come_back_as_they_were():
         gradients.append(torch.autograd.grad(value.sum(), states)[0])
 
     assert torch.equal(*gradients)
+
+
+def test_a_run_that_is_measured_leaves_nothing_behind():
+    """An operation that saves its own output must not hold itself, and with it the weights of the block, for good."""
+    module = nn.Linear(3, 3)
+    states = torch.randn(2, 3, requires_grad=True)
+    stored = StorageWeakRef(module.weight.untyped_storage())
+    gc.disable()
+    try:
+        assert saved_bytes(lambda: module(states).exp().sin(), module) == 2 * states.nbytes
+        del module
+        assert stored.expired()
+    finally:
+        gc.enable()
 
 
 def test_a_flow_reads_each_block_twice(tmp_path):

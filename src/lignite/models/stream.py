@@ -121,7 +121,7 @@ class Streamed:
         """Keep where a weight is to be had in its place; other tensors are kept as they are."""
         key = found.get(tensor.untyped_storage().data_ptr())
         if key is None or tensor.dtype != self.part.blanks[key].dtype:
-            return tensor
+            return tensor.detach()  # a graph that keeps the very tensors it has made holds itself
         return _LeftOut(self.part, key, tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
