@@ -136,16 +136,14 @@ def saved_bytes(run: Callable[[], Tensor], module: nn.Module) -> int:
     weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
     kept: dict[int, int] = {}
 
-    def note(tensor: Shaped[Tensor, "..."]) -> None:
+    def note(tensor: Shaped[Tensor, "..."]) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
+        # a graph that kept the tensors it has made would hold itself; one that kept none would use their places again
+        return tensor.detach()
 
-    def recall(_: None) -> Tensor:
-        raise AssertionError("a run that is measured is not run backwards")
-
-    # a graph that is given back the very tensors it has made would hold itself, and never go
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, recall):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         run()
     return sum(kept.values())
 
