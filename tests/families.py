@@ -389,14 +389,13 @@ class _Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     states: Tensor
+    row_axis: int = 0
 
     def whole(self, states: Tensor) -> Tensor:
         args, kwargs = self.args, self.kwargs
-        if args:
-            output = self.module(states[None], *args[1:], **kwargs)
-        else:
-            output = self.module(**{**kwargs, "hidden_states": states[None]})
-        return (output if isinstance(output, Tensor) else output[0])[0]
+        rows = states.unsqueeze(self.row_axis)
+        output = self.module(rows, *args[1:], **kwargs) if args else self.module(**{**kwargs, "hidden_states": rows})
+        return (output if isinstance(output, Tensor) else output[0]).squeeze(self.row_axis)
 
 
 def flowed(network: Any, inputs: Mapping[str, Tensor]) -> Verdict:
@@ -436,9 +435,10 @@ def block_calls(network: Any, inputs: Mapping[str, Tensor]) -> list[_Call]:
         def note(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any, name: str = name) -> None:
             states = args[0] if args else kwargs.get("hidden_states")
             result = output if isinstance(output, Tensor) else output[0]
-            keeps = isinstance(states, Tensor) and states.ndim == 3 and len(states) == 1
+            keeps = isinstance(states, Tensor) and states.ndim == 3 and 1 in states.shape[:2]
             if keeps and states.shape == result.shape:  # where tokens are merged, the stack ends
-                calls[name].append(_Call(module, args, _without_caches(kwargs), states[0].clone()))
+                axis = states.shape.index(1)
+                calls[name].append(_Call(module, args, _without_caches(kwargs), states.squeeze(axis).clone(), axis))
 
         handles += [block.register_forward_hook(note, with_kwargs=True) for block in blocks]
     options = {"use_cache": False} if "use_cache" in inspect.signature(network.forward).parameters else {}

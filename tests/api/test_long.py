@@ -64,6 +64,7 @@ def books_of(name: str) -> str:
         pytest.param("mpnet", {"maps": "whole"}, marks=pytest.mark.wide),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Scores miss.*experts are chosen anew:lignite.errors.GapWarning")
 def test_targets_that_are_computed_some_after_others_have_the_same_scores(name, options):
     """Memory decides how many targets hold their scores at once, and nothing else: median and allowance are of all."""
     expected = flow_of(name, **options)
@@ -105,6 +106,7 @@ def test_heads_at_a_shared_start_are_computed_in_pieces(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["llama", *WIDE])
+@pytest.mark.filterwarnings("ignore:Scores miss.*experts are chosen anew:lignite.errors.GapWarning")
 def test_in_float32_blocks_of_targets_agree_as_far_as_it_reaches(name):
     """The promise of the library: results do not depend on memory beyond 1e-5."""
     expected, found = (flow_of(name, torch.float32, memory=memory) for memory in (None, ONE_BY_ONE))
