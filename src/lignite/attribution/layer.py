@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TypeVar, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, TargetHeads, Targets
@@ -58,7 +58,7 @@ def attribute_layer(
     *,
     budget: float,
     seed: int = 0,
-    sources: Targets | None = None,
+    sources: Int[Tensor, " source"] | None = None,
 ) -> tuple[Block, LayerScores]:
     """Integrate every requested map of a block, by the cheapest plan that passes its trial.
 
@@ -160,7 +160,7 @@ class _Layer:
         precision: Precision,
         plan: Plan,
         budget: float,
-        sources: Targets | None,
+        sources: Int[Tensor, " source"] | None,
         seed: int,
     ):
         self.block, self.baseline, self.targets = block, baseline, targets

@@ -1,7 +1,7 @@
 """Work that ends its process: made alone, and where it does so again, without the parts that do it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from lignite.errors import LigniteError, warn
 
@@ -23,10 +23,10 @@ class Died(Exception):
 class Divisible(Protocol):
     """A call whose parts can be made alone."""
 
-    def divide(self) -> Sequence[Self]:
+    def divide(self) -> Sequence["Divisible"]:
         """Its halves; nothing where it is one part."""
 
-    def leave_out(self, parts: Sequence[Self]) -> Self:
+    def leave_out(self, parts: Sequence[Any]) -> "Divisible":
         """The same call without these parts, which are told in what it brings."""
 
     def __call__(self) -> Any:
