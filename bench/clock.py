@@ -1,5 +1,6 @@
-"""How long calls take."""
+"""How long calls take, and how much memory the process has held."""
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -23,6 +24,11 @@ def wall_seconds(run: Callable[[], object], repetitions: int = 5, warm_up: int =
     for _ in range(warm_up):
         run()
     return statistics.median(_seconds(run, repetitions, clock=_wall))
+
+
+def peak_memory() -> float:
+    """The most this process ever held, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _wall() -> float:

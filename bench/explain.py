@@ -21,8 +21,7 @@ import torch
 from torch import nn
 
 import lignite
-from clock import seconds_of
-from flow import peak_memory
+from clock import peak_memory, seconds_of
 from lignite.blocks.answers import another_input, one_by_one, swept
 from lignite.blocks.stack import Stack
 from lignite.inputs.encode import encode

@@ -5,7 +5,6 @@ python bench/flow.py budget | scaling | llama | memory
 
 import argparse
 import platform
-import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 import torch
 
 import lignite
-from clock import usual_seconds
+from clock import peak_memory, usual_seconds
 from lignite.attribution.layer import attribute_layer
 from lignite.attribution.layer_scores import MapOptions
 from lignite.attribution.panels import Precision
@@ -89,11 +88,6 @@ def per_node(block: Route, targets: torch.Tensor, *, maps: tuple[str, ...], plan
         lambda: attribute_layer(block, None, targets, options, precision, budget=budget), 3 if many else 1
     )
     return seconds / (precision.n_steps or 1)
-
-
-def peak_memory() -> float:
-    """The most this process ever held, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def memory() -> None:

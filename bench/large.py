@@ -6,7 +6,6 @@ explained in a process of its own for each question, and deleted.
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 import lignite
+from clock import peak_memory
 from lignite.models.stream import parts_within
 
 WIDTH, INNER, HEADS, VOCABULARY, LAYERS, N_TOKENS = 4096, 11008, 32, 32000, 32, 64
@@ -96,7 +96,7 @@ def ask(folder: Path, question: str) -> dict[str, float]:
         "load": loaded - started,
         "seconds": time.perf_counter() - loaded,
         "CPU seconds": time.process_time(),
-        "GiB at most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "GiB at most": peak_memory(),
         "reads of a block": sum(reads) / len(reads),
         "reads at most": max(reads),
         "largest gap": missed,
