@@ -335,19 +335,19 @@ def type_pair(page: Any) -> None:
     if page.viewport_size["width"] < 700:
         page.get_by_test_id("stExpandSidebarButton").click()
     page.get_by_test_id("stExpander").filter(has_text="What is asked").locator("summary").click()
-    page.get_by_label("Second text").fill("Thin, but the acting was superb.")
-    page.get_by_label("Second text").press("Control+Enter")
+    page.get_by_role("textbox", name="Second text").fill("Thin, but the acting was superb.")
+    page.get_by_role("textbox", name="Second text").press("Control+Enter")
     if page.viewport_size["width"] < 700:
         page.get_by_test_id("stSidebarCollapseButton").click()
-    page.get_by_label("Text", exact=True).fill("How was the plot?")
-    page.get_by_label("Text", exact=True).press("Control+Enter")
+    page.get_by_role("textbox", name="Text", exact=True).fill("How was the plot?")
+    page.get_by_role("textbox", name="Text", exact=True).press("Control+Enter")
 
 
 def type_beginning(page: Any) -> None:
     """A text to go on with."""
     choose(page, "Model", "./writer")
-    page.get_by_label("Text", exact=True).fill("The plot was thin, but the acting was")
-    page.get_by_label("Text", exact=True).press("Control+Enter")
+    page.get_by_role("textbox", name="Text", exact=True).fill("The plot was thin, but the acting was")
+    page.get_by_role("textbox", name="Text", exact=True).press("Control+Enter")
 
 
 def measure(page: Any) -> None:

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from tests.kit.browsers import launch, needs_browser
 from tests.kit.pages import static
 from tests.kit.sample_explanation import sample_explanation
@@ -13,6 +15,8 @@ from tests.kit.sample_image_explanation import sample_image_explanation, sample_
 
 from lignite.views.explanation.page import explanation_html
 from lignite.views.flow.page import flow_html
+from lignite.views.study.page import report_html
+from lignite.views.study.report import Report, Table
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install --group browser: nothing drives a browser")
 pytestmark = needs_browser
@@ -24,6 +28,14 @@ def two_classes():
         sample_explanation(method="relevance-flow", label=label, seed=at)
         for at, label in enumerate(("positive", "negative"))
     ]
+
+
+def study():
+    """A study with a figure and a table."""
+    figure = Figure(figsize=(8, 2))
+    figure.subplots().set_title("a figure")
+    table = Table("Table", "What `mean` means.", pd.DataFrame({"layer": [0], "mean": [0.5]}))
+    return Report("A study", "A question?", ("A finding.",), {"table": table}, {"figure": figure})
 
 
 PAGES = {
@@ -38,6 +50,7 @@ PAGES = {
     "image": lambda: explanation_html(sample_image_explanation(method="relevance-flow")),
     "flow": lambda: flow_html(sample_flow()),
     "image flow": lambda: flow_html(sample_image_flow()),
+    "study": lambda: report_html(study(), {}, {}),
 }
 
 
@@ -77,7 +90,7 @@ def visit(browser, written):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.goto(written(name) + link)
-        if how.get("java_script_enabled", True):
+        if how.get("java_script_enabled", True) and page.locator("script").count():
             page.wait_for_selector("body.live")
         return page
 
@@ -118,6 +131,16 @@ def test_nothing_serious_bars_anybody_from_a_page(visit, name, scheme):
         for node in one["nodes"]
     ]
     assert serious == []
+
+
+def test_a_figure_is_read_in_a_dark_room_and_on_a_telephone(visit):
+    """Its ground stays white, so its words stay dark; eight inches of it shrunk into four centimetres say nothing."""
+    page = visit("study", viewport={"width": 390, "height": 800}, color_scheme="dark")
+
+    inks = page.locator(".drawn text").evaluate_all("texts => texts.map(text => getComputedStyle(text).fill)")
+    assert set(inks) == {"rgb(29, 31, 35)"}
+    assert page.locator(".drawn svg").bounding_box()["width"] == pytest.approx(8 * 96, abs=1)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("name", ["long", "flow"])

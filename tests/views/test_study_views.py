@@ -12,8 +12,8 @@ from lignite.errors import FileError, OptionError
 from lignite.metrics.readings.agreement import MEASURES
 from lignite.studies.asking import report, write
 from lignite.views.study.consistency import report_consistency
-from lignite.views.study.page import latex, study_html
-from lignite.views.study.report import Table
+from lignite.views.study.page import latex, report_html, study_html
+from lignite.views.study.report import Report, Table
 
 AXES = {
     "sentence": ["a", "b", "c"],
@@ -88,6 +88,28 @@ def test_a_page_escapes_what_others_wrote_and_says_what_was_left_out(compared):
     assert re.search(r"<dt>left out</dt><dd>1</dd>", page)
     assert "<image" not in page  # the page's policy shows no pictures that are not drawn in it
     assert "<script" not in page
+
+
+def small(frame: pd.DataFrame, *findings: str) -> str:
+    """A page with this table."""
+    return report_html(Report("A study", "A `column`?", findings, {"a": Table("Table", "", frame)}, {}), {}, {})
+
+
+def test_a_page_sets_columns_of_numbers_to_the_right_and_words_to_the_left_with_their_heads():
+    """2-4 before is the name of a place, not a number; a mean that nobody knows is a dash, as everywhere."""
+    page = small(pd.DataFrame({"measure": ["2-4 before", "itself"], "mean": [-0.5, np.nan]}))
+
+    assert '<th class="word">measure</th><th>mean</th>' in page
+    assert '<td class="word">2-4 before</td><td>−0.500</td>' in page
+    assert '<td class="word">itself</td><td>–</td>' in page
+
+
+def test_a_page_writes_findings_as_sentences():
+    """A minus as long as a plus, inside brackets too, and no marks of a docstring."""
+    page = small(pd.DataFrame({"mean": [1.0]}), "By -0.106 [-0.198, -0.035] of `whole`.")
+
+    assert "By −0.106 [−0.198, −0.035] of <code>whole</code>." in page
+    assert "A <code>column</code>?" in page
 
 
 def test_latex_keeps_three_digits_and_no_negative_nothing():

@@ -67,9 +67,14 @@ _RIGHT_TO_LEFT = re.compile(
 
 def _sentence(text: str) -> Markup:
     """Words and numbers side by side: numbers as elsewhere, words that are read from the right kept by themselves."""
-    escaped = str(escape(harmless(re.sub(r"(?<=\s)-(?=\d)", "−", text))))
+    escaped = str(escape(harmless(re.sub(r"(?<=[\s\[(])-(?=\d)", "−", text))))
     escaped = re.sub(r"(?<=\d) %", "&nbsp;%", escaped)  # no line begins with the sign
     return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", escaped))  # escaped above
+
+
+def _noted(text: str) -> Markup:
+    """A sentence in which names of columns stand between backquotes, as in a docstring."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(_sentence(text))))  # escaped there
 
 
 def render_part(template: str, **values: Any) -> str:
@@ -141,6 +146,7 @@ def _environment() -> Environment:
     environment.filters["cell"] = format_cell
     environment.filters["token"] = named_token
     environment.filters["sentence"] = _sentence
+    environment.filters["noted"] = _noted
     environment.filters["measure"] = _measure
     return environment
 

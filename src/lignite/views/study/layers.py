@@ -7,7 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from lignite.views.drawing import STYLE
-from lignite.views.study.report import COLOURS, Report, Table, draw_line, set_panel, spoken, summarize
+from lignite.views.study.report import COLOURS, Report, Table, draw_line, set_panel, spoken, spoken_change, summarize
+from lignite.wording import counted
 
 TYPE_COLOURS = ("#33608c", "#b5651d", "#4c8a52", "#8a4c7d", "#c9a227", "#c9c9c9", "#5a5a5a")
 SETTLED = 0.9
@@ -73,15 +74,16 @@ def _tell(
         against = frame[frame["side"] == "against"].set_index("layer")
         first, last = against.index[0], against.index[-1]
         n = classes[name].sizes["sentence"]
+        called = "All predictions" if name == "all" else f"Prediction {name}"
         told.append(
-            f"Prediction {name} ({n} sentences): {spoken(against.loc[first])} of relevance speaks against it in layer "
-            f"{first}, {spoken(against.loc[last])} in layer {last}; by sentence the second is larger by "
-            f"{spoken(_risen(classes[name]))}."
+            f"{called} ({counted(n, 'sentence')}): {spoken(against.loc[first])} of relevance speaks against in layer "
+            f"{first}, {spoken(against.loc[last])} in layer {last}; by sentence the second is "
+            f"{spoken_change(_risen(classes[name]))}."
         )
     whole = evidence[next(iter(evidence))]
     for layer in (whole["layer"].min(), whole["layer"].max()):
         here = whole[(whole["layer"] == layer) & (whole["side"] == "for")].sort_values("mean", ascending=False)
-        listed = ", ".join(f"{row['type']} {spoken(row)}" for _, row in here.head(3).iterrows())
+        listed = ", ".join(f"{row['type']} {spoken(row)}" for _, row in here[here["mean"] > 0].head(3).iterrows())
         told.append(f"In layer {layer} most of what speaks for the prediction is on: {listed}.")
     settled = likeness[likeness["measure"] == "settled"]
     never = settled[settled["mean"] < SETTLED]["layer"].max()
@@ -106,6 +108,8 @@ def _draw(evidence: dict[str, pd.DataFrame], classes: dict[str, xr.Dataset], lik
     """A panel for each class: what speaks for it above zero, what against it below; and how alike layers are."""
     shown = {name: frame for name, frame in evidence.items() if name != "all" or len(evidence) == 1}
     against = [frame[frame["side"] == "against"].groupby("layer")["mean"].sum().max() for frame in shown.values()]
+    every = pd.concat(shown.values()).groupby("type")["mean"].max()
+    kinds = set(every[every > 0].index)  # a corpus without parts of speech has one kind of word
     lowest = -max(0.1, 1.15 * max(against))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.0 + 2.7 * len(shown), 3.2), facecolor="white", layout="constrained")
@@ -117,6 +121,8 @@ def _draw(evidence: dict[str, pd.DataFrame], classes: dict[str, xr.Dataset], lik
                 )
                 below = np.zeros(len(means))
                 for kind, colour in zip(means.columns, TYPE_COLOURS, strict=True):
+                    if kind not in kinds:
+                        continue
                     panel.bar(
                         means.index, sign * means[kind], bottom=sign * below, color=colour, width=0.82,
                         label=kind if sign > 0 else None,
@@ -125,8 +131,8 @@ def _draw(evidence: dict[str, pd.DataFrame], classes: dict[str, xr.Dataset], lik
             panel.axhline(0, color="#222222", linewidth=0.7)
             panel.set_xticks(list(means.index))
             panel.set_ylim(lowest, 1)
-            title = f"prediction {name} ({classes[name].sizes['sentence']} sentences)"
-            set_panel(panel, title, "layer", "against     share     for" if panel is panels[0] else "")
+            title = f"prediction {name} ({counted(classes[name].sizes['sentence'], 'sentence')})"
+            set_panel(panel, title, "layer", "share (against: below 0)" if panel is panels[0] else "")
         for name, colour in zip(("settled", "inherited"), COLOURS, strict=False):
             label = "with the highest layer" if name == "settled" else "with the lowest layer"
             draw_line(panels[-1], likeness[likeness["measure"] == name], "layer", label, colour)

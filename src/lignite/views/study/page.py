@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 from markupsafe import Markup
@@ -80,10 +81,7 @@ def report_html(report: Report, facts: Mapping[str, str], settings: Mapping[str,
         facts=facts,
         findings=report.findings,
         figures={name: Markup(_svg(figure)) for name, figure in report.figures.items()},  # ours: text is escaped in it
-        tables=[
-            (table.title, table.note, list(table.frame.columns), _typeset(_rows(table.frame)))
-            for table in report.tables.values()
-        ],
+        tables=[(table.title, table.note, *_set(table.frame)) for table in report.tables.values()],
         settings=settings,
     )
 
@@ -114,10 +112,19 @@ def _rows(frame: pd.DataFrame) -> list[list[str]]:
     return [[_written(value) for value in row] for row in frame.itertuples(index=False)]
 
 
-def _typeset(rows: list[list[str]]) -> list[list[str]]:
-    """Numbers as pages set them, words as they are."""
-    return [[typeset(cell) if re.fullmatch(r"-?[\d.]+", cell) else cell for cell in row] for row in rows]
+_NUMBER = re.compile(r"-?[\d.]+( \[.+\])?|–")
+"""A number, with its interval where it has one, or the dash of one that is not known."""
+
+
+def _set(frame: pd.DataFrame) -> tuple[list[tuple[str, bool]], list[list[str]]]:
+    """Columns with whether they hold numbers alone, and rows: numbers as pages set them, words as they are."""
+    rows = _rows(frame)
+    numbers = [all(map(_NUMBER.fullmatch, cells)) for cells in zip(*rows, strict=True)] or [False] * frame.shape[1]
+    shown = [[typeset(cell) if number else cell for cell, number in zip(row, numbers, strict=True)] for row in rows]
+    return list(zip(map(str, frame.columns), numbers, strict=True)), shown
 
 
 def _written(value: object) -> str:
-    return f"{value + 0.0:.3f}".replace("-0.000", "0.000") if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if np.isnan(value) else f"{value + 0.0:.3f}".replace("-0.000", "0.000")

@@ -53,6 +53,19 @@ def spoken(found: Any) -> str:
     return f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if np.isfinite(found["low"]) else "")
 
 
+def spoken_change(found: Any) -> str:
+    """How a mean grew or shrank, with its interval: no sentence has something larger by less than nothing.
+
+    Examples
+    --------
+    >>> spoken_change({"mean": -0.5, "low": -0.75, "high": 0.25}), spoken_change({"mean": 0.5, "low": 0.25, "high": 1})
+    ('smaller by 0.500 [-0.250, 0.750]', 'larger by 0.500 [0.250, 1.000]')
+    """
+    if found["mean"] >= 0:
+        return f"larger by {spoken(found)}"
+    return f"smaller by {spoken({'mean': -found['mean'], 'low': -found['high'], 'high': -found['low']})}"
+
+
 def summarize(values: xr.DataArray, *, seed: int = 0) -> pd.DataFrame:
     """Tabulate means over sentences with their intervals: a row for each place along the other axes."""
     axes = [str(dim) for dim in values.dims if dim != "sentence"]

@@ -321,6 +321,10 @@ def _draw_depth(arcs: pd.DataFrame, sources: pd.DataFrame, circuits: pd.DataFram
                 here = arcs[(arcs["relation"] == relation) & (arcs["control"] == control)]
                 draw_line(panels[0, 0], here, "layer", relation if control == PLAIN else "_", colour, style)
         panels[0, 0].axhline(0, color="#444444", linewidth=0.6)
+        related = arcs["mean"].notna().any()
+        if not related:
+            panels[0, 0].text(0.5, 0.6, "the corpus has no dependencies", transform=panels[0, 0].transAxes,
+                              fontsize=7, color="#666666", ha="center")  # fmt: skip
         set_panel(panels[0, 0], "relations, beyond distance", "layer", "share of flow")
         for (control, style), colour in zip(styles.items(), COLOURS, strict=False):
             draw_line(panels[0, 1], sources[sources["control"] == control], "layer", control, colour, style)
@@ -332,7 +336,7 @@ def _draw_depth(arcs: pd.DataFrame, sources: pd.DataFrame, circuits: pd.DataFram
         set_panel(panels[1, 0], "circuits", "layer", "share of sizes")
         for panel in panels.flat:
             panel.set_xticks(sorted(set(sources["layer"])))
-            if panel is not panels[1, 1]:
+            if panel is not panels[1, 1] and (related or panel is not panels[0, 0]):
                 panel.legend(fontsize=6.5, frameon=False)
     return figure
 
