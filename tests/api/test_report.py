@@ -8,7 +8,7 @@ from tests.kit.tiny_tokenizers import byte_level
 
 import lignite
 from lignite.errors import FileError, InputError, OptionError
-from lignite.views.report.facts import changes, checks, decided, evidence, singly, unchanged
+from lignite.views.report.facts import changes, checks, decided, evidence, singly, text_of, unchanged
 from lignite.views.report.page import report_html
 from lignite.zoo.samples import digit_scene
 
@@ -57,6 +57,17 @@ def test_of_a_pair_the_text_that_a_word_stands_in_is_changed(model):
         assert float(torch.softmax(logits, -1).max()) == pytest.approx(float(found.probability_after[at]), abs=1e-5)
 
 
+def test_two_texts_are_told_apart_wherever_they_are_shown(model):
+    """Run together they are a text that nobody wrote."""
+    found = lignite.report(model, ("A superb film.", "The plot was dull."))
+
+    assert "read these two texts" in decided(found)[0]
+    assert "".join(piece for piece, _ in text_of(found)).strip() == "A superb film.\nThe plot was dull."
+    for change in changes(found):
+        assert "".join(piece for piece, _ in change.before).count("\n") == 1
+        assert "".join(piece for piece, _ in change.after).count("\n") == 1
+
+
 def test_what_a_word_does_alone_is_what_the_model_says_without_it(model, told):
     """The number in the appendix is asked, not estimated."""
     place = told.token.values.tolist().index("superb")
@@ -82,9 +93,9 @@ def test_words_say_what_numbers_are(told):
     """The decision, its probability, the strongest word: in sentences."""
     assert decided(told)[:2] == [
         "The model tiny-sentiment read this text and says: negative.",
-        "It gives negative 56.9 %: it is hardly decided.",
+        "It gives 56.9 % to negative: it is hardly decided.",
     ]
-    assert evidence(told).startswith("For negative speaks thin; against it speak superb")
+    assert evidence(told).startswith("“thin” speaks for negative; “superb” and “plot” speak against it.")
     assert changes(told)[0].told == "Without “thin”, the model says positive."
     assert "“thin”" in singly(told)
     assert unchanged(told) == ""
@@ -98,8 +109,8 @@ def test_where_nothing_flips_it_says_so(model):
     _, shares = said(model, "A.")
 
     assert unchanged(found) == (
-        "Even without “superb” and “film” the model decides the same: it still gives positive "
-        f"{100 * float(shares[1]):.1f} %."
+        "Even without “superb” and “film” the model decides the same: it still gives "
+        f"{100 * float(shares[1]):.1f} % to positive."
     )
     assert "change" not in found.dims
 
@@ -148,6 +159,7 @@ def test_patches_are_covered_where_words_would_be_taken_out():
     assert "change" in found.dims
     assert found.gone.values.sum() >= 1
     assert "patches covered" in changes(found)[0].told
+    assert evidence(found).startswith("Row 3 column 6, row 2 column 6 and row 2 column 7 speak for 3;")
     assert 'src="data:image/png' in report_html(found)
 
 

@@ -51,6 +51,14 @@ def test_the_answer_stands_first_with_who_speaks_for_and_against_it():
     assert printed(scored(SPEAKING)).startswith("The model says positive (70.0 %).\nFor positive: unbelievable")
 
 
+def test_a_full_stop_that_speaks_ends_no_sentence():
+    """Against: acting -1.20, , -0.792 is read as a fault."""
+    dataset = sample_explanation(method="ig", tokens=["bored", ",", "."], dtype="float64")
+    dataset["relevance"][:] = [-1.2, -0.79, 2.0]
+
+    assert message(dataset).sides == "For positive: “.” +2.00. Against: bored -1.20, “,” -0.790."
+
+
 def test_start_for_against_and_end_add_up():
     """Whoever sees an answer of 2.5 beside "for +12" must see where the rest went."""
     steps = message(arrange(scored(SPEAKING))).steps

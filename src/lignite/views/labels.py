@@ -43,6 +43,18 @@ def named_token(token: str) -> str:
     return shorten(visible_token(token[: 2 * NAMED] if len(token) > 2 * NAMED else token), NAMED)
 
 
+def token_in_words(token: str) -> str:
+    """A token inside a sentence: quoted where it has no letter or digit, or it would end the sentence.
+
+    Examples
+    --------
+    >>> token_in_words("superb"), token_in_words(",")
+    ('superb', '“,”')
+    """
+    named = named_token(token)
+    return named if any(map(str.isalnum, named)) else f"“{named}”"
+
+
 def _visible_character(character: str) -> str:
     return " " if character == " " else _CONTROL_PICTURES.get(character, written_out(character))
 

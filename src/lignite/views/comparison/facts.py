@@ -10,7 +10,7 @@ from jaxtyping import Float
 from lignite.results.schema import COMPARISON
 from lignite.views.attributes import from_json
 from lignite.views.explanation.facts import Piece, pieces, share_text
-from lignite.views.labels import format_score, format_share, limit_of, visible_token
+from lignite.views.labels import format_score, format_share, limit_of, token_in_words, visible_token
 from lignite.wording import listed, one_line, shorten
 
 NAMED, WORTH = 3, 0.25
@@ -221,9 +221,9 @@ def _told(dataset: xr.Dataset, found: Outlier, side: int, write: Callable[[float
     own, others = (str(dataset["side_token"].values[at, found.index]) for at in (side, reference_of(dataset)))
     if not own or not others:
         which = sides_of(dataset)[side if own else reference_of(dataset)]
-        return f"{visible_token(own or others)} {write(found.score if own else found.beside)}, which only {which} has"
-    instead = "" if own.casefold() == others.casefold() else f"{visible_token(others)} "
-    name = visible_token(own) if instead else found.token
+        return f"{token_in_words(own or others)} {write(found.score if own else found.beside)}, which only {which} has"
+    instead = "" if own.casefold() == others.casefold() else f"{token_in_words(others)} "
+    name = token_in_words(own if instead else found.token)
     return f"{name} {write(found.score)} instead of {instead}{write(found.beside)}"
 
 

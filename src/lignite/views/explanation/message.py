@@ -8,7 +8,7 @@ import xarray as xr
 from lignite.results.certificate import certificates, largest_gap
 from lignite.views.attributes import from_json
 from lignite.views.explanation.facts import Question, Ranked, question, share_text, strongest
-from lignite.views.labels import format_score, format_share
+from lignite.views.labels import format_score, format_share, token_in_words
 from lignite.views.patches.facts import is_image
 from lignite.wording import counted, shorten
 
@@ -61,7 +61,7 @@ class Message:
             return self.even
         against = "Against" if self.strongest_for else f"Against{self.for_title.removeprefix('For')}"
         named = [
-            f"{title}: {', '.join(f'{entry.token} {format_score(entry.score)}' for entry in some)}."
+            f"{title}: {', '.join(f'{token_in_words(entry.token)} {format_score(entry.score)}' for entry in some)}."
             for title, some in ((self.for_title, self.strongest_for), (against, self.strongest_against))
             if some
         ]

@@ -11,7 +11,7 @@ import xarray as xr
 
 from lignite.views.attributes import from_json
 from lignite.views.explanation.facts import arrange, question, strongest
-from lignite.views.labels import format_score, limit_of, visible_token
+from lignite.views.labels import format_score, limit_of, token_in_words, visible_token
 from lignite.views.patches.facts import is_image
 from lignite.views.tones import tone_of
 
@@ -120,4 +120,6 @@ def continuation_of(datasets: Sequence[xr.Dataset]) -> Continuation | None:
         for at, token in enumerate(shown[-1].token.values)
     ]
     best = [strongest(dataset, 1, sign="for") for dataset in shown]
-    return Continuation(steps, rows, limit, [f"{of[0].token} {format_score(of[0].score)}" if of else "" for of in best])
+    return Continuation(
+        steps, rows, limit, [f"{token_in_words(of[0].token)} {format_score(of[0].score)}" if of else "" for of in best]
+    )

@@ -14,7 +14,7 @@ from lignite.results.certificate import Certificate, certificate
 from lignite.results.kept import check_every_source
 from lignite.results.spelling import readable
 from lignite.views.attributes import from_json
-from lignite.views.labels import format_score, format_share, named_token
+from lignite.views.labels import format_score, format_share, token_in_words
 from lignite.views.patches.facts import is_image
 from lignite.wording import counted
 
@@ -82,13 +82,13 @@ def answer(dataset: xr.Dataset, map: str, *, special: bool = False) -> str:
     if not best:
         return "No token gives anything to another one."
     score = max(best, key=lambda found: abs(found.score))
-    given = f"head {score.head}" if score.source is None else named_token(score.source_token or "")
+    given = f"head {score.head}" if score.source is None else token_in_words(score.source_token or "")
     share = f", {format_share(score.share)} of what moves it" if np.isfinite(score.share) else ""
     counts = np.abs(dataset[map].values[np.isfinite(dataset[map].values)])
     if counts.size >= 64 and abs(score.score) < 2 * counts[counts > 0].mean():
         return f"Spread evenly over {counted(dataset.sizes[token_axis(dataset)], 'token')}: no score stands out."
     return (
-        f"Strongest: {given} → {named_token(score.target_token)} in layer {score.layer}, "
+        f"Strongest: {given} → {token_in_words(score.target_token)} in layer {score.layer}, "
         f"{format_score(score.score)}{share}."
     )
 

@@ -82,13 +82,12 @@ def probability_of(report: xr.Dataset) -> float:
 def decided(report: xr.Dataset) -> list[str]:
     """The decision in sentences: what, how sure, and what else it might have been."""
     likely = probability_of(report)
-    word = "picture" if "row" in report.coords else "text"
-    told = [
-        f"The model {model_title(str(report.attrs.get('model', '')))} read this {word} and says: {decision_of(report)}."
-    ]
+    two = "segment" in report.coords and len(np.unique(report.segment.values[~report.special.values])) > 1
+    word = "this picture" if "row" in report.coords else "these two texts" if two else "this text"
+    told = [f"The model {model_title(str(report.attrs.get('model', '')))} read {word} and says: {decision_of(report)}."]
     if np.isfinite(likely):
         sure = next((words for least, words in SURE if likely >= least), UNSURE)
-        told.append(f"It gives {decision_of(report)} {format_share(likely)}: {sure}.")
+        told.append(f"It gives {format_share(likely)} to {decision_of(report)}: {sure}.")
     if others := _others(report):
         told.append(f"What else it considered: {others}.")
     told.append("How sure a model is of itself says nothing about whether it is right.")
@@ -119,7 +118,7 @@ def spoken(report: xr.Dataset, sign: Literal["for", "against"]) -> list[Spoken]:
 def name_of(report: xr.Dataset, at: int) -> str:
     """A word as it reads, a patch by its row and column, counted from 1."""
     if "row" in report.coords and int(report.row.values[at]) >= 0:
-        return f"row {int(report.row.values[at]) + 1}, column {int(report.col.values[at]) + 1}"
+        return f"row {int(report.row.values[at]) + 1} column {int(report.col.values[at]) + 1}"
     return visible_token(str(report.token.values[at]))
 
 
@@ -130,11 +129,12 @@ def _strength(share: float) -> str:
 def evidence(report: xr.Dataset) -> str:
     """The strongest evidence in one sentence."""
     told = []
+    around = "{}" if "row" in report.coords else "“{}”"
     for title, sign in ((f"for {decision_of(report)}", 1), ("against it", -1)):
         found = spoken(report, "for" if sign > 0 else "against")
-        named = list(dict.fromkeys(each.token for each in found if each.share >= MODERATE))[:3]
+        named = list(dict.fromkeys(around.format(each.token) for each in found if each.share >= MODERATE))[:3]
         if named:
-            told.append(f"{title} speak{'s' if len(named) == 1 else ''} {listed(named)}")
+            told.append(f"{listed(named)} speak{'s' if len(named) == 1 else ''} {title}")
         elif found:
             told.append(f"nothing speaks more than weakly {title}")
     joined = "; ".join(told)
@@ -145,12 +145,27 @@ def text_of(report: xr.Dataset) -> list[tuple[str, float | None]]:
     """The text in reading order, its words with their part of the strongest."""
     values = report.relevance.values.astype(np.float64)
     limit = limit_of(values)
-    found: list[Piece] = pieces(report)
     return [
-        (piece.text, None if piece.index is None else float(values[piece.index] / limit))
-        for piece in found
-        if piece.index is None or not report.special.values[piece.index]
+        (piece.text, None if piece.index is None else float(values[piece.index] / limit)) for piece in _written(report)
     ]
+
+
+def _written(report: xr.Dataset) -> list[Piece]:
+    """The text without special tokens; of two texts each begins a line of its own."""
+    special = report.special.values
+    segments = report.segment.values if "segment" in report.coords else np.zeros_like(report.start.values)
+    found: list[Piece] = []
+    reached = None
+    for piece in pieces(report):
+        if piece.index is None or not special[piece.index]:
+            segment = reached if piece.index is None else segments[piece.index]
+            if reached is not None and segment != reached:
+                while found[-1].text.isspace():
+                    found.pop()
+                found.append(Piece("\n"))
+            reached = segment
+            found.append(piece)
+    return found
 
 
 # How sure
@@ -196,7 +211,7 @@ def _removal(report: xr.Dataset) -> Check | None:
     title = "Does the model need what the explanation names?"
     count, decision = int(report["strongest"].values.sum()), decision_of(report)
     which = f"the strongest {noun_of(report, 1)}" if count == 1 else f"the {count} strongest {noun_of(report)}"
-    taken = f"without {which} it gives {decision} {format_share(own)} instead of {format_share(likely)}"
+    taken = f"without {which} it gives {format_share(own)} to {decision} instead of {format_share(likely)}"
     if not np.isfinite(lot):
         mark: Mark = "yes" if own < likely else "no"
         return Check(mark, title, f"{ANSWERS[mark]}: {taken}; too few others are left to compare.")
@@ -231,8 +246,7 @@ def _change(report: xr.Dataset, at: int) -> Change:
         done = f"without {len(words)} words"
     before = [] if image else [
         (piece.text, piece.index is not None and bool(gone[piece.index]))
-        for piece in pieces(report)
-        if piece.index is None or not report.special.values[piece.index]
+        for piece in _written(report)
     ]  # fmt: skip
     return Change(
         f"{done[:1].upper()}{done[1:]}, the model says {decision}.",
@@ -248,7 +262,7 @@ def _after(report: xr.Dataset, text: str, new: str, place: int) -> list[tuple[st
     """The text that was asked, with the new word told apart where it is known to stand there."""
     start = int(report.start.values[place])
     if not new or "segment" in report.coords or text[start : start + len(new)] != new:
-        return [(one_line(text), False)] if text else []
+        return [("\n".join(map(one_line, text.split("\n"))), False)] if text else []
     return [(text[:start], False), (new, True), (text[start + len(new) :], False)]
 
 
@@ -263,7 +277,7 @@ def unchanged(report: xr.Dataset) -> str:
         taken = f"without {listed([f'“{name_of(report, int(at))}”' for at in gone])}"
     else:
         taken = f"without {'' if len(gone) == 1 else 'any of '}the {counted(len(gone), noun_of(report, 1))} for it"
-    known = f": it still gives {decision_of(report)} {format_share(left)}" if np.isfinite(left) else ""
+    known = f": it still gives {format_share(left)} to {decision_of(report)}" if np.isfinite(left) else ""
     return f"Even {taken} the model decides the same{known}."
 
 
@@ -278,7 +292,7 @@ def singly(report: xr.Dataset) -> str:
         return f"No {noun_of(report, 1)} by itself makes a difference worth naming."
     return (
         f"The {noun_of(report, 1)} that matters most by itself is “{word}”: without it the model gives "
-        f"{decision_of(report)} {format_share(float(alone[least]))} instead of {format_share(likely)}."
+        f"{format_share(float(alone[least]))} to {decision_of(report)} instead of {format_share(likely)}."
     )
 
 

@@ -54,7 +54,7 @@ def print_report(report: xr.Dataset, *, console: Console | None = None) -> None:
     for line in filter(None, [singly(report), unchanged(report)]):
         say(f"- {line}")
     for change in changes(report):
-        say(f"- {change.told} It gives that {change.probability}, and {decision_of(report)} {change.left}.")
+        say(f"- {change.told} It gives {change.probability} to that, {change.left} to {decision_of(report)}.")
         if change.after:
             console.print(
                 Padding(Text(writer.plain("".join(piece for piece, _ in change.after)), style="italic"), (0, 0, 0, 4))
