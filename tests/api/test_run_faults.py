@@ -18,7 +18,7 @@ from tests.kit.deaths import DEADLY, DeadlyText
 from tests.kit.wide import mostly_wide
 
 import lignite
-from lignite.errors import FileError
+from lignite.errors import FileError, ModelError
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="has no such signals and limits"),
@@ -310,6 +310,17 @@ def test_an_interruption_says_how_to_go_on(model, clean, tmp_path, monkeypatch, 
     assert process.returncode == 130
     assert "interrupted; what is finished is kept in" in " ".join(told.decode().split())
     goes_on("explain", corpus, model, out, ends["explain"], monkeypatch)
+
+
+def test_a_worker_with_another_model_is_refused(model, monkeypatch):
+    """On whatever machine it is: its numbers would stand among the others unseen."""
+    from lignite.api import shards
+
+    job = shards.Job("it", shards.Source("tiny-sentiment"), None, (), 1, {**shards.about(model), "model": "another"})
+    monkeypatch.setitem(shards._taken, job.id, job)
+
+    with pytest.raises(ModelError, match=r"a worker has model='.*', and the run was begun with 'another'"):
+        shards.Shard(job.id, "000000", ())((), lambda _: None)
 
 
 def test_a_long_corpus_takes_the_memory_of_one_shard(model, tmp_path, monkeypatch):

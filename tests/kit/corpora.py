@@ -50,3 +50,11 @@ def clean_runs(place, model):
         lignite.run(verb, data=corpus, model=model, out=place / verb, **options)
         found[verb] = content(place / verb)
     return corpus, found
+
+
+def keep_lines(folder, most):
+    """Cut a run's journal as if it had been stopped after so many shards; how many are left to compute."""
+    journal = folder / "journal.jsonl"
+    header, *lines, _ = journal.read_bytes().split(b"\n")
+    journal.write_bytes(b"\n".join([header, *lines[:most], b""]))
+    return len(lines) - most
