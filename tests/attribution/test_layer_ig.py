@@ -1,5 +1,6 @@
 """Layer-wise integrated gradients against closed forms, against captum and against the definition of an image path."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -258,6 +259,27 @@ def test_how_many_points_run_at_once_changes_nothing(max_points, path, n_steps):
     few, many = run(max_points), run(1000)
     assert_close(few.scores, many.scores, **ROUNDED)
     assert_close(few.gap, many.gap, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("above", [0.0, 0.4])
+def test_a_sweep_holds_what_its_points_take_above_where_they_enter(above):
+    """A point that enters the last block keeps one block's graph, not all: many of them fit where few whole ones do."""
+    model, _ = linear_model()
+    sweeps, run = [], model.run_entering
+
+    def noted(entry, states, index):
+        if torch.is_grad_enabled():
+            sweeps.append(entry.tolist())
+        return run(entry, states, index)
+
+    model.run_entering = noted
+    precision = Following(n_steps=8, max_points=6, above=above)
+    along_each_layer(model, model.trace(starts(model, 7), torch.arange(ROWS))[0], precision, wanted=range(4))
+
+    costs = [[above + (1 - above) * (3 - entry + 1) / 4 for entry in sweep] for sweep in sweeps]
+    assert [entry for sweep in sweeps for entry in sweep] == [layer for layer in range(4) for _ in range(8 * ROWS)]
+    assert all(sum(each) <= 6 + 1e-9 for each in costs)
+    assert all(sum(each) + following[0] > 6 - 1e-9 for each, following in pairwise(costs))
 
 
 def test_padding_scores_nothing():

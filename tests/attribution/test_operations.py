@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.kit.architectures import ARCHITECTURES
+from tests.kit.headed_models import headed
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -88,6 +89,24 @@ def test_a_layer_takes_few_operations_and_waits_little(maps, operations, launche
     assert (four.total - two.total) / 2 <= operations
     assert (four.launched - two.launched) / 2 <= launches
     assert (four.waits - two.waits) / 2 <= 4
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes: how many are needed is not the question
+@pytest.mark.parametrize(("name", "head"), [("bert", "BertForSequenceClassification"), ("llama", "LlamaForCausalLM")])
+def test_lines_of_all_layers_take_one_sweep(name, head, monkeypatch):
+    """A point enters at its own block: a layer more is one block more up and one down, not one more for every layer."""
+    launched, waits = [], set()
+    for n_layers in (2, 4, 6):
+        model = headed(name, head, num_hidden_layers=n_layers)
+        text, options = "the plot was thin", {"path": "layer", "baseline": "mask", "n_steps": 5}
+        lignite.explain(model, text, method="ca-lig", **options)
+        with counting(monkeypatch) as counted:
+            lignite.explain(model, text, method="ca-lig", **options)
+        launched.append(counted.launched)
+        waits.add(counted.waits)
+
+    assert len(waits) == 1
+    assert launched[2] - launched[1] == launched[1] - launched[0]
 
 
 def peak_of(run) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lignite.attribution.axes import RowStates
 from lignite.attribution.integrals import Bisecting, Integral, Nesting, integrate
-from lignite.attribution.lines import Layers, Lines, power_of
+from lignite.attribution.lines import Layers, Lines, powers_of
 from lignite.attribution.panels import Goal, Precision
 from lignite.attribution.traced_path import TracedPath
 from lignite.tolerance import size_among_predictions
@@ -35,11 +35,13 @@ class LayerIG:
 class Following(Precision):
     """A batch is followed with a precision, and `max_points` copies of its rows are run at once.
 
-    Where it is `stochastic`, `n_steps` nodes are drawn at random, from `seed`. With `by_block` all points go through
-    one block before they go through the next, where that can be.
+    What stands above the last block takes the share `above` of a copy's memory. Where it is `stochastic`, `n_steps`
+    nodes are drawn at random, from `seed`. With `by_block` all points go through one block before they go through the
+    next, where that can be.
     """
 
     max_points: int = 64
+    above: float = 0.0
     stochastic: bool = False
     seed: int = 0
     by_block: bool = False
@@ -59,11 +61,13 @@ def along_each_layer(
     itself has said; otherwise it is replayed.
     """
     by_power: dict[int, list[int]] = {}
-    for layer in wanted:
-        by_power.setdefault(power_of(layers, layer, start[layer]), []).append(layer)
+    for layer, power in zip(wanted, powers_of(layers, wanted, [start[layer] for layer in wanted]), strict=True):
+        by_power.setdefault(power, []).append(layer)
     found: dict[int, LayerIG] = {}
     for power, some in by_power.items():
-        together = _integrated(Lines(layers, some, start, base, precision.max_points), precision, power)
+        together = _integrated(
+            Lines(layers, some, start, base, precision.max_points, precision.above), precision, power
+        )
         found |= dict(zip(some, _by_layer(together, len(layers.value)), strict=True))
     return _joined([found[layer] for layer in wanted], dim=1)
 
@@ -81,7 +85,7 @@ def along_input(
     `base` is F where it starts, and `images` its states at every layer there, if the model itself has said; otherwise
     they are replayed.
     """
-    power = power_of(layers, 0, start)
+    (power,) = powers_of(layers, [0], [start])
     path = TracedPath(layers, start, base, precision.max_points, power, images, precision.by_block)
     return _integrated(path, precision, power)
 

@@ -71,7 +71,8 @@ class Lines(Points):
     """Straight lines in the states of some layers, those of all rows: scores ``[line, 1, token]``.
 
     Lines of the first layer come first; line n is that of row ``n mod rows``. `base` is F where lines start, if the
-    model itself has said; otherwise it is replayed.
+    model itself has said; otherwise it is replayed. Of what a point of the first layer takes of memory, blocks take
+    all but the share `above`.
     """
 
     n_nodes = NODES_PER_PANEL
@@ -84,6 +85,7 @@ class Lines(Points):
         start: Sequence[RowStates],
         base: Float[Tensor, " row"] | None,
         max_points: int,
+        above: float = 0.0,
     ):
         first, last = (torch.cat([states[layer] for layer in wanted]) for states in (start, layers.states))
         super().__init__(first, last, max_points)
@@ -91,6 +93,7 @@ class Lines(Points):
         rows = every_row(layers)
         self.row = rows.repeat(len(wanted))
         self.entry = torch.tensor(list(wanted), device=rows.device).repeat_interleave(len(rows))
+        self.above = above
         self.value = layers.value[self.row]
         lines = torch.arange(len(self.row), device=rows.device)
         self.base = self.values(self._run, 0.0, lines) if base is None else base[self.row]
@@ -108,17 +111,26 @@ class Lines(Points):
         return {"scores": torch.einsum("n,nrlt->rlt", weights.to(rates), rates)}
 
     def rates(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "node line 1 token"]:
-        """Compute scores per length of path at every node."""
-        found = []
-        for rows in self.pieces(len(nodes), lines):
-            parts = []
-            for some in nodes.split(max(1, self.max_points // len(rows))):
-                gradient = gradient_of(self._run, self.states(some, rows), rows.repeat(len(some)))
-                kept = self.layers.kept[self.row[rows]]
-                along = gradient.unflatten(0, (len(some), len(rows)))
-                parts.append(torch.einsum("nrtd,rtd->nrt", along, self.slope[rows]) * kept)
-            found.append(torch.cat(parts))
-        return torch.cat(found, 1)[:, :, None]
+        """Compute scores per length of path at every node: points in the order of layers, as many at once as fit."""
+        found, index, places = [], lines.repeat_interleave(len(nodes)), nodes.repeat(len(lines))
+        for some in self._sweeps(self.entry[index].tolist()):
+            own = index[some]
+            slope = self.slope[own]
+            states = torch.addcmul(self.start[own], places[some, None, None], slope)
+            gradient = gradient_of(self._run, states, own)
+            found.append(torch.einsum("ptd,ptd->pt", gradient, slope) * self.layers.kept[self.row[own]])
+        return torch.cat(found).unflatten(0, (len(lines), len(nodes))).transpose(0, 1)[:, :, None]
+
+    def _sweeps(self, entries: Sequence[int]) -> Iterator[slice]:
+        """Cut points into pieces by what each takes: those above it of the L blocks, and as much as one for itself."""
+        n_layers, start, taken = self.layers.n_layers, 0, 0.0
+        for place, entry in enumerate(entries):
+            cost = self.above + (1 - self.above) * (n_layers - entry + 1) / (n_layers + 1)
+            if place > start and taken + cost > self.max_points:
+                yield slice(start, place)
+                start, taken = place, 0.0
+            taken += cost
+        yield slice(start, len(entries))
 
     def level(self, point: float, targets: Int[Tensor, " line"]) -> Float[Tensor, "line 1"]:
         return (self.values(self._run, point, targets) - self.base[targets])[:, None]
@@ -155,10 +167,13 @@ def gradient_at(layers: Layers, layer: int, states: PointStates, index: PointRow
     return gradient_of(partial(layers.run, layer), states, index)
 
 
-def power_of(layers: Layers, layer: int, start: RowStates) -> int:
-    """Choose how paths are graded: those of tokens that start at nothing are; padding does not count."""
-    from_nothing = ~start.any(-1) & layers.states[layer].any(-1) & layers.kept
-    return GRADED_POWER if bool(from_nothing.any()) else 1
+def powers_of(layers: Layers, wanted: Sequence[int], start: Sequence[RowStates]) -> list[int]:
+    """Choose how paths of some layers are graded: those of tokens that start at nothing are; padding does not count."""
+    from_nothing = [
+        (~states.any(-1) & layers.states[layer].any(-1) & layers.kept).any()
+        for layer, states in zip(wanted, start, strict=True)
+    ]
+    return [GRADED_POWER if graded else 1 for graded in torch.stack(from_nothing).tolist()]
 
 
 def every_row(layers: Layers) -> Int[Tensor, " row"]:

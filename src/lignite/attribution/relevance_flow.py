@@ -12,7 +12,7 @@ from lignite.attribution.black_box import map_to_output
 from lignite.attribution.block import Block
 from lignite.attribution.integrals import Bisecting, Integral, integrate
 from lignite.attribution.layer_ig import Following
-from lignite.attribution.lines import Layers, OfPoints, Points, every_row, gradient_of, power_of
+from lignite.attribution.lines import Layers, OfPoints, Points, every_row, gradient_of, powers_of
 from lignite.attribution.panels import Goal, Precision, Scores
 from lignite.attribution.plan import choose_chunking, choose_plan
 from lignite.attribution.readout import Weighed
@@ -58,6 +58,7 @@ def pull_back(
     displacement = layers.value - base
     size = size_among_predictions(displacement, layers.value, base)
     scale = torch.maximum(layers.value.abs(), base.abs())
+    powers = powers_of(layers, range(n_layers + 1), start)
     vectors: list[Tensor] = []
     sums: list[Tensor] = []
     nodes: list[Tensor] = []
@@ -69,7 +70,7 @@ def pull_back(
             moved = _block(layers, layer, start[layer + 1], vectors[0])
         left = size - (change - displacement).abs() / precision.tol  # gaps of the layers add up
         share = torch.maximum(left / (layer + 1), size / (n_layers + 1))
-        goal = Goal(change, rows, share, precision, power_of(layers, layer, start[layer]), scale)
+        goal = Goal(change, rows, share, precision, powers[layer], scale)
         path = _PullBack(start[layer], layers.states[layer], layers.kept, moved, precision.max_points)
         found = integrate(Bisecting(path, goal, NODES))
         vectors.insert(0, found.scores["vectors"])

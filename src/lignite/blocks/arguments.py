@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -138,8 +138,8 @@ class UnclearError(Exception):
     """An argument does not say which of its axes holds the points."""
 
 
-def pick_points(arguments: Any, known: Sequence[Any], some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Any:
-    """Pick the arguments of some points: an axis that grew with the points is theirs.
+def pick_points(arguments: Any, known: Sequence[Any], some: slice, n_rows: int, n_points: int) -> Any:
+    """Pick the arguments of some points, of which no copy is made: an axis that grew with the points is theirs.
 
     `known` are the sizes (`sizes_of`) of the same arguments for `n_rows` rows.
 
@@ -158,7 +158,7 @@ def pick_points(arguments: Any, known: Sequence[Any], some: Int[Tensor, " some"]
     return pytree.tree_unflatten(picked, spec)
 
 
-def put_points(whole: Any, part: Any, some: Int[Tensor, " some"], n_points: int) -> Any:
+def put_points(whole: Any, part: Any, some: slice, n_points: int) -> Any:
     """Put what a block returned for some points among what stands in for the others."""
     kept, spec = pytree.tree_flatten(whole)
     new, _ = pytree.tree_flatten(part)
@@ -171,20 +171,29 @@ def put_points(whole: Any, part: Any, some: Int[Tensor, " some"], n_points: int)
     return pytree.tree_unflatten(merged, spec)
 
 
-def _picked(leaf: Shaped[Tensor, "..."], known: Any, some: Int[Tensor, " some"], n_rows: int, n_points: int) -> Tensor:
+def _picked(leaf: Shaped[Tensor, "..."], known: Any, some: slice, n_rows: int, n_points: int) -> Tensor:
     if known is None:
         raise UnclearError
     found = _axis_of_points(known, leaf.shape, n_rows, n_points)
-    return leaf if found is None else leaf.index_select(found[0], _places(some, found[1]))
+    if found is None:
+        return leaf
+    axis, times = found
+    return leaf.narrow(axis, some.start * times, (some.stop - some.start) * times)
 
 
-def _put(
-    before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."], some: Int[Tensor, " some"], n_points: int
-) -> Tensor:
-    if after.ndim and after.shape[0] == 1 < len(some) and before.shape[0] == n_points:  # the same for all points
-        after = after.expand(len(some), *after.shape[1:])
-    found = _axis_of_points(after.shape, before.shape, len(some), n_points)
-    return after if found is None else before.index_copy(found[0], _places(some, found[1]), after.to(before.dtype))
+def _put(before: Shaped[Tensor, "..."], after: Shaped[Tensor, "..."], some: slice, n_points: int) -> Tensor:
+    n_some = some.stop - some.start
+    if after.ndim and after.shape[0] == 1 < n_some and before.shape[0] == n_points:  # the same for all points
+        after = after.expand(n_some, *after.shape[1:])
+    if n_some == n_points:
+        return after
+    found = _axis_of_points(after.shape, before.shape, n_some, n_points)
+    if found is None:
+        return after
+    axis, times = found
+    first, last = some.start * times, some.stop * times
+    parts = before.narrow(axis, 0, first), after.to(before.dtype), before.narrow(axis, last, n_points * times - last)
+    return torch.cat([part for part in parts if part.shape[axis]], axis)
 
 
 def _axis_of_points(known: Sequence[int], shape: Sequence[int], n_rows: int, n_points: int) -> tuple[int, int] | None:
@@ -203,9 +212,3 @@ def _axis_of_points(known: Sequence[int], shape: Sequence[int], n_rows: int, n_p
     if more or known[axis] % n_rows or known[axis] // n_rows * n_points != shape[axis]:
         raise UnclearError
     return axis, known[axis] // n_rows
-
-
-def _places(some: Int[Tensor, " some"], times: int) -> Int[Tensor, " place"]:
-    if times == 1:
-        return some
-    return (some[:, None] * times + torch.arange(times, device=some.device)).flatten()

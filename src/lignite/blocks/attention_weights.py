@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lignite.attribution.attend import repeat_groups
 from lignite.blocks.attention import AttendCall, compute, intercepted
-from lignite.blocks.stack import Stack
+from lignite.blocks.stack import EVERYONE, Stack
 from lignite.errors import OptionError
 from lignite.models.outputs import part_of
 from lignite.targets.objective import values
@@ -81,7 +81,7 @@ def _weights_returned(stack: Stack) -> tuple[list[Tensor], Tensor] | None:
         carried = [states]
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-            args, kwargs = stack.handed(number, carried, args, kwargs, lambda _: True)
+            args, kwargs = stack.handed(number, carried, args, kwargs, lambda _: EVERYONE)
             return forward(*args, **kwargs)
 
         with stack.answering(answer):

@@ -115,13 +115,13 @@ class SharedStack(Stack):
         if n_passing or not self.sweeps:
             return super().run_entering(entry, states, index, n_passing=n_passing)
         same = Same.of(states, self._first[index] * (self.n_layers + 1) + entry)
-        together = self._run_together
+        entries = entry[same.first].tolist()
         try:
             return self._of_all(
-                same, states, index, lambda distinct, rows: together(entry[same.first], distinct, rows, 0)
+                same, states, index, lambda distinct, rows: self._run_together(entries, distinct, rows, 0)
             )
         except UnclearError:
-            return self._run_apart(entry, states, index)
+            return self._run_apart(entry.tolist(), states, index)
 
     def block(self, layer: int, states: PointStates, index: PointRows) -> PointStates:
         same = Same.of(states, self._first[index])

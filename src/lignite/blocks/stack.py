@@ -1,8 +1,11 @@
 """The stack of blocks as a function: from the states that enter any layer to the number that is explained."""
 
+import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -44,6 +47,9 @@ class LengthError(BypassError):
 
 Answer = Callable[[int, nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 """What a block does when it is called: number of the call, module, its own forward, the arguments."""
+
+EVERYONE = sys.maxsize
+"""As many points as there are."""
 
 Parts = list[Tensor]
 """A layer's states, one tensor ``[point, token, d]`` per stream, each with a width of its own."""
@@ -196,7 +202,7 @@ class Stack:
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if number < layer:
                 return self._stand_in(number, parts, index)
-            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda before: before >= layer)
+            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda before: EVERYONE * (before >= layer))
             return forward(*args, **kwargs)
 
         return self._run_rows(answer, index)
@@ -211,49 +217,42 @@ class Stack:
     ) -> PerPoint:
         """Compute F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
 
-        The network is run once for all of them: a block works on those points alone that have entered, so that points
-        spread evenly over L layers cost half of what they would if all entered at the first. The first `n_passing`
-        points run one block and no more, and are answered by anything. Differentiable.
+        Points come in the order of their layers. The network is run once for all of them: a block works on those points
+        alone that have entered, so that points spread evenly over L layers cost half of what they would if all entered
+        at the first. The first `n_passing` points run one block and no more, and are answered by anything.
+        Differentiable.
         """
+        entries = entry.tolist()
         if not self.sweeps:
-            return self._run_apart(entry, states, index)
+            return self._run_apart(entries, states, index)
         try:
-            return self._run_together(entry, states, index, n_passing)
+            return self._run_together(entries, states, index, n_passing)
         except UnclearError:  # which axis of an argument holds the points cannot be told from its size
-            return self._run_apart(entry, states, index)
+            return self._run_apart(entries, states, index)
 
-    def _run_apart(self, entry: PointRows, states: PointStates, index: PointRows) -> Tensor:
-        found = []
-        places = []
-        for layer in entry.unique().tolist():
-            some = (entry == layer).nonzero()[:, 0]
-            found.append(self.run(layer, states[some], index[some]))
-            places.append(some)
-        return torch.cat(found)[torch.cat(places).argsort()]
+    def _run_apart(self, entries: Sequence[int], states: PointStates, index: PointRows) -> Tensor:
+        ends = {layer: bisect_right(entries, layer) for layer in sorted(set(entries))}
+        pieces = zip(ends, [slice(*each) for each in pairwise([0, *ends.values()])], strict=True)
+        return torch.cat([self.run(layer, states[some], index[some]) for layer, some in pieces])
 
-    def _run_together(
-        self,
-        entry: PointRows,
-        states: PointStates,
-        index: PointRows,
-        n_passing: int,
-    ) -> Tensor:
+    def _run_together(self, entries: Sequence[int], states: PointStates, index: PointRows, n_passing: int) -> Tensor:
+        n_points, n_rows = len(entries), len(self.rows)
+        first, last = entries[0], entries[-1]
         parts = self._parts(states, index)
         carried = list(parts)
-        first, last = int(entry.min()), int(entry.max())
+
+        def entered(number: int) -> int:
+            return bisect_right(entries, number)
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if number < first:
                 return self._stand_in(number, parts, index)
-            made = (lambda before: before >= first) if first == last else (lambda before: entry <= before)
-            args, kwargs = self.handed(number, carried, args, kwargs, made)
+            args, kwargs = self.handed(number, carried, args, kwargs, entered)
             if number >= last and not n_passing:
                 return forward(*args, **kwargs)
-            runs = entry <= number
-            runs[:n_passing] &= entry[:n_passing] == number
-            some = runs.nonzero()[:, 0]
-            args, kwargs = pick_points((args, kwargs), self._shapes[number], some, len(self.rows), len(index))
-            return put_points(self._stand_in(number, parts, index), forward(*args, **kwargs), some, len(index))
+            some = slice(n_passing if number else 0, entered(number))
+            args, kwargs = pick_points((args, kwargs), self._shapes[number], some, n_rows, n_points)
+            return put_points(self._stand_in(number, parts, index), forward(*args, **kwargs), some, n_points)
 
         return self._run_rows(answer, index)
 
@@ -265,10 +264,10 @@ class Stack:
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             layer = states
             if number:
-                layer = self._joined(self._entering(number, carried, args, kwargs, lambda _: True), index)
+                layer = self._joined(self._entering(number, carried, args, kwargs, lambda _: EVERYONE), index)
             found.append(layer)
             carried[:] = self._parts(layer, index)
-            args, kwargs = self.handed(number, carried, args, kwargs, lambda _: False)
+            args, kwargs = self.handed(number, carried, args, kwargs, lambda _: 0)
             output = forward(*args, **kwargs)
             if number < self.n_layers - 1:
                 return output
@@ -317,9 +316,11 @@ class Stack:
             if number < layer:
                 return self._stand_in(number, parts, index)
             if number > layer:
-                entering = self._entering(number, carried, args, kwargs, made=lambda before: before >= layer)
+                entering = self._entering(
+                    number, carried, args, kwargs, made=lambda before: EVERYONE * (before >= layer)
+                )
                 raise Captured(self._joined(entering, index))
-            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda _: False)
+            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda _: 0)
             output = forward(*args, **kwargs)
             if number == self.n_layers - 1:
                 raise Captured(self._leaving(carried, output, index))
@@ -341,7 +342,7 @@ class Stack:
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if states is not None:
-                args, kwargs = self.handed(number, carried, args, kwargs, lambda _: True)
+                args, kwargs = self.handed(number, carried, args, kwargs, lambda _: EVERYONE)
             found.append((args, kwargs))
             return forward(*args, **kwargs)
 
@@ -375,25 +376,23 @@ class Stack:
         order = order.argsort(1) if back else order
         return part.gather(1, order[..., None].expand_as(part))
 
-    def _entering(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]) -> Parts:
+    def _entering(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], int]) -> Parts:
         """Find the states of every stream at a call: what the model hands the block where it is made anew, or
         what is carried.
 
-        `made` says of the call that wrote a stream last whether its points have run it.
+        `made` says of the call that wrote a stream last how many points have run it; these are the first ones.
         """
         entering = []
         for stream, part in zip(self.structure.streams, carried, strict=True):
             before = stream.made_by.get(number)
-            fresh = before is not None and made(before)
-            if isinstance(fresh, Tensor):
+            fresh = 0 if before is None else made(before)
+            if fresh:
                 given = stream.layout.given(args, kwargs, stream.reads[number][0])
-                part = torch.where(fresh[:, None, None], given, part)
-            elif fresh:
-                part = stream.layout.given(args, kwargs, stream.reads[number][0])
+                part = given if fresh >= len(part) else torch.cat([given[:fresh], part[fresh:]])
             entering.append(part)
         return entering
 
-    def handed(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], Any]) -> Arguments:
+    def handed(self, number: int, carried: Parts, args: Any, kwargs: Any, made: Callable[[int], int]) -> Arguments:
         """Put every stream's states into the arguments of a call; what stays to be read is carried on."""
         carried[:] = self._entering(number, carried, args, kwargs, made)
         for place, stream in enumerate(self.structure.streams):
@@ -426,10 +425,10 @@ class Stack:
     # Answers
 
     def _run_rows(self, answer: Answer, index: PointRows) -> Tensor:
-        n_rows = len(self.rows)
-        whole = len(index) == n_rows and bool((index == torch.arange(n_rows, device=index.device)).all())
+        rows = index.tolist()
+        whole = rows == list(range(len(self.rows)))
         tensors = self.tensors if whole else {name: each[index] for name, each in self.tensors.items()}
-        objectives = [self.objectives[row] for row in index.tolist()]
+        objectives = [self.objectives[row] for row in rows]
         with self.answering(answer):
             return values(run(self.network, tensors), objectives)
 

@@ -171,9 +171,12 @@ def run(network: nn.Module, tensors: Mapping[str, Tensor], **options: Any) -> An
         return network(**tensors, **options)
 
 
-def bytes_per_token(model: Model, *, gradient: bool) -> float:
-    """Estimate the memory of a forward pass per token: of one layer at a time, or of all where gradients are kept."""
+def bytes_per_token(model: Model, *, gradient: bool, n_blocks: int | None = None) -> float:
+    """Estimate the memory of a forward pass per token: of one layer at a time, or of all where gradients are kept.
+
+    With `n_blocks` of so many below what stands above them all.
+    """
     widths, size = read_widths(model.config), torch.finfo(model.dtype).bits // 8
-    layers = widths.layers if gradient else 1
+    layers = n_blocks if n_blocks is not None else widths.layers if gradient else 1
     vocabulary = widths.vocabulary if writes_words(model.network) else 0
     return float(size * (layers * (12 * widths.states + 3 * widths.inner) + (3 if gradient else 2) * vocabulary))

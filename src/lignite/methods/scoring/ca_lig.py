@@ -24,7 +24,7 @@ from lignite.methods.options import choose
 from lignite.methods.scoring.attention import reading
 from lignite.methods.scoring.ends import beside, ends_of
 from lignite.methods.scoring.precision import explainable
-from lignite.methods.scoring.stacks import by_stack, of_rows, precision_of, without_padding
+from lignite.methods.scoring.stacks import NODES, by_stack, of_rows, precision_of, without_padding
 from lignite.metrics.asking.faithfulness import faithfulness
 from lignite.models.facts import reads_images
 from lignite.models.load import Model, as_model
@@ -90,7 +90,7 @@ def parts_of(options: CaLig, model: Model, rows: Sequence[Row], budget: float) -
         readers = [without_padding(one, ("token",), kept) for one, kept in zip(reader, stack.kept, strict=True)]
         return list(map(Parts, of_rows(stack, variables, n_nodes), readers))
 
-    return by_stack(model, rows, budget, of_stack)
+    return by_stack(model, rows, budget, of_stack, points=NODES)
 
 
 def _finished(options: CaLig, parts: Parts, share: float) -> Explanation:

@@ -19,6 +19,7 @@ from lignite.late import load_optional
 from lignite.methods.gradients import AttnLRP, DeepLift, GradientTimesInput, IntegratedGradients, Saliency
 from lignite.methods.method import Explanation
 from lignite.methods.scoring.stacks import (
+    NODES,
     averaged,
     by_stack,
     explain_stacks,
@@ -48,7 +49,7 @@ def ig(options: IntegratedGradients, model: Model, rows: Sequence[Row], budget: 
         }
         return of_rows(stack, variables, line.n_nodes[:, :1])
 
-    return by_stack(model, rows, budget, along)
+    return by_stack(model, rows, budget, along, points=NODES)
 
 
 def gradient_x_input(

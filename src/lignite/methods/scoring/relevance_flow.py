@@ -23,7 +23,7 @@ from lignite.methods.scoring.ends import (
     in_both_orders_of_deletion,
     orders_of,
 )
-from lignite.methods.scoring.stacks import averaged, by_stack, of_rows, precision_of
+from lignite.methods.scoring.stacks import NODES, averaged, by_stack, of_rows, precision_of
 from lignite.models.hold import switches_undone
 from lignite.models.load import Model
 from lignite.targets.rows import Row
@@ -59,7 +59,7 @@ def _over_baselines(options: RelevanceFlow, model: Model, rows: Sequence[Row], b
                 for place, one in enumerate(explained)
             ]
 
-    return by_stack(model, rows, budget, of_stack)
+    return by_stack(model, rows, budget, of_stack, points=NODES)
 
 
 def _beside(found: Explanation, one: np.ndarray, other: np.ndarray) -> Explanation:

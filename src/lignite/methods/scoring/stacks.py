@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.layer_ig import Following
+from lignite.attribution.rules import FIRST_NESTED
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
 from lignite.blocks.shared import SharedStack
@@ -26,14 +27,19 @@ Scored = Callable[[Declared, Model, Sequence[Row], float], list[Explanation]]
 """What computes a method that starts at baselines."""
 
 
+NODES = FIRST_NESTED
+"""Points of a row whose path is followed: where those of some rows fill the memory, more rows bring nothing but padding
+(a list of 40 sentences in one stack, all as long as the longest, took a quarter more than one after the other)."""
+
+
 def in_stacks(
-    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True
+    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True, points: int = 1
 ) -> Iterator[tuple[list[int], Stack]]:
-    """Numbers of the rows that are run together, and their stack.
+    """Numbers of the rows that are run together, and their stack, in which each row is run at so many `points`.
 
     What several rows ask of one input is `shared`, unless whoever looks inside the model must find every row there.
     """
-    for numbers in batches(model, rows, budget / bytes_per_token(model, gradient=True)):
+    for numbers in batches(model, rows, budget / points / bytes_per_token(model, gradient=True)):
         stack = _stacked(model, [rows[number] for number in numbers], shared)
         check_said_again(model, stack.rows, stack.answers())
         yield numbers, stack
@@ -69,10 +75,11 @@ def by_stack(
     explain: Callable[[Stack], Sequence[Found]],
     *,
     shared: bool = True,
+    points: int = 1,
 ) -> list[Found]:
     """What is found of all rows, a stack at a time."""
     found: dict[int, Found] = {}
-    for numbers, stack in in_stacks(model, rows, budget, shared=shared):
+    for numbers, stack in in_stacks(model, rows, budget, shared=shared, points=points):
         found |= zip(numbers, explain(stack), strict=True)
     return [found[number] for number in range(len(rows))]
 
@@ -159,6 +166,7 @@ def precision_of(stack: Stack, options: Integrated, budget: float) -> Following:
         max_steps=options.max_steps,
         n_steps=options.n_steps,
         max_points=points_at_once(stack, budget, gradient=True),
+        above=bytes_per_token(stack.model, gradient=True, n_blocks=0) / bytes_per_token(stack.model, gradient=True),
         stochastic=isinstance(options, DrawnNodes) and options.nodes == "stochastic",
         seed=options.seed if isinstance(options, DrawnNodes) else 0,
         by_block=bool(parts_within(stack.network)),
