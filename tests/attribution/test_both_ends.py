@@ -21,8 +21,10 @@ from lignite.blocks.baselines import hold_against_another_input, starts_of
 from lignite.blocks.record import find_blocks, layout_of
 from lignite.blocks.stack import Stack
 from lignite.errors import BypassError, ModelError
+from lignite.memory import budget_held
 from lignite.models.hold import at_rest
 from lignite.targets.ask import ask
+from lignite.targets.rows import bytes_per_token
 
 TEXT = "the plot was thin"
 TEXTS = [TEXT, "people says nothing at all", "it"]
@@ -532,3 +534,36 @@ def test_a_check_costs_one_call_of_every_block():
         answers.swept(stack, end, range(6))
 
     assert sizes == [2, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("most", [2, 3, 4])
+def test_a_check_of_many_layers_stays_within_the_memory_asked_for(most):
+    """At the last block all layers' states are there at once: 24 of them took more than everything else together."""
+    model = headed("bert", "BertForSequenceClassification", num_hidden_layers=5)
+    sizes: list[int] = []
+    for block in model.network.bert.encoder.layer:
+        block.attention.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    with at_rest(model.network):
+        stack = Stack(model, ask(model, TEXT, 1))
+        end = answers.another_input(stack)
+        sizes.clear()
+        with budget_held((most + 0.5) * stack.kept.shape[1] * bytes_per_token(model, gradient=False)):
+            found = answers.swept(stack, end, range(6))
+
+    assert max(sizes) <= most  # the row's own states run one block and no more
+    assert_close(found, end.value[:, None].expand_as(found), **ROUNDED)
+
+
+@pytest.mark.parametrize("most", [2, 3, 100])
+def test_what_an_earlier_run_of_the_check_left_behind_answers_for_nothing(most):
+    """A fourth block reads what the second has kept on itself: right for the end's states if they went there last."""
+    model = headed("bert", "BertForSequenceClassification", num_hidden_layers=5)
+    _, second, _, fourth, _ = model.network.bert.encoder.layer
+    kept: list[Tensor] = []
+    second.intermediate.register_forward_pre_hook(lambda _, args: kept.__setitem__(slice(None), args))
+    fourth.intermediate.register_forward_hook(lambda _, args, output: output + kept[0].mean((1, 2), keepdim=True))
+    with at_rest(model.network):
+        stack = Stack(model, ask(model, TEXT, 1))
+        with budget_held((most + 0.5) * stack.kept.shape[1] * bytes_per_token(model, gradient=False)):
+            with pytest.raises(BypassError, match="read more than the states"):
+                hold_against_another_input(stack)

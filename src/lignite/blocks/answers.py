@@ -123,22 +123,33 @@ def _rows(stack: Stack) -> Int[Tensor, " row"]:
 
 
 def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
-    """Compute F of the end's states entering every layer, all in one run.
+    """Compute F of the end's states entering every layer: all in one run, or as many layers as fit, from the top down.
 
-    The rows' own states enter the first block, too: what a block leaves behind for a later one, past all arguments, is
-    then never that of a single point, which would fit all that enter above.
+    The rows' own states enter the first block of a run, too: what a block leaves behind for a later one, past all
+    arguments, is then never that of a single point, which would fit all that enter above. Of several runs, none is
+    answered by what a run below has left behind.
     """
-    room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
     rows = _rows(stack)
-    entry = torch.tensor([0, *layers], device=rows.device)
-    found = []
+    room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
+    at_once = max(1, int(room) // len(rows))
     with torch.no_grad():
-        for some in rows.split(max(1, int(room) // len(entry))):
-            states = [stack.states[0][some], *(end.states[layer][some] for layer in layers)]
-            values = stack.run_entering(
-                entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)), n_passing=len(some)
-            )
-            found.append(values.unflatten(0, (len(entry), len(some)))[1:].T)
+        if at_once < len(layers):
+            stack.run(0, stack.states[0], rows)
+        ends = range(len(layers), 0, -at_once)
+        found = [_entering(stack, end, layers[max(0, last - at_once) : last], int(room)) for last in ends]
+    return torch.cat(found[::-1], 1)
+
+
+def _entering(stack: Stack, end: Seen, layers: Sequence[int], room: int) -> Float[Tensor, "row layer"]:
+    """Compute F of the end's states entering some layers in one run, of all rows or of as many as there is room for."""
+    entry = torch.tensor([layers[0], *layers], device=stack.kept.device)
+    found = []
+    for some in _rows(stack).split(max(1, room // len(entry))):
+        states = [stack.states[layers[0]][some], *(end.states[layer][some] for layer in layers)]
+        values = stack.run_entering(
+            entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)), n_passing=len(some)
+        )
+        found.append(values.unflatten(0, (len(entry), len(some)))[1:].T)
     return torch.cat(found)
 
 

@@ -15,7 +15,7 @@ from lignite.calls import Progress
 from lignite.errors import BypassError, LigniteError, NotFiniteError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
-from lignite.memory import halving, memory_budget
+from lignite.memory import budget_held, halving, memory_budget
 from lignite.methods.gradients import IntegratedGradients
 from lignite.methods.method import Explanation, FromBaseline, Method, from_one
 from lignite.methods.options import record
@@ -97,8 +97,7 @@ def explain_rows(
     """Explanations of rows, labelled, each by the method from its own baseline or the usual ones of the model."""
     method = settle(method, model)
     with explainable(model, rows) as (model, rows, attention):
-        explain, budget = partial(explain_or_advise, method, model, rows), memory_budget(model.device, memory)
-        found = halving(explain, budget)
+        found = halving(partial(explain_or_advise, method, model, rows), memory_budget(model.device, memory))
         answers = _answers(model, rows, found, memory)
     results = []
     for row, explanation, value in zip(rows, found, answers, strict=True):
@@ -182,7 +181,8 @@ def explain_or_advise(method: Method, model: Model, rows: Sequence[Row], budget:
         If the stack is no bypassed one, but of a model that does not repeat itself.
     """
     try:
-        return method.explain(model, rows, budget)
+        with budget_held(budget):
+            return method.explain(model, rows, budget)
     except BypassError as error:
         row = error.row if isinstance(error.row, Row) else rows[0]
         check_repeats(model, row)  # what is said by chance is not replayed, either
