@@ -564,6 +564,6 @@ def test_what_an_earlier_run_of_the_check_left_behind_answers_for_nothing(most):
     fourth.intermediate.register_forward_hook(lambda _, args, output: output + kept[0].mean((1, 2), keepdim=True))
     with at_rest(model.network):
         stack = Stack(model, ask(model, TEXT, 1))
-        with budget_held((most + 0.5) * stack.kept.shape[1] * bytes_per_token(model, gradient=False)):
-            with pytest.raises(BypassError, match="read more than the states"):
-                hold_against_another_input(stack)
+        memory = (most + 0.5) * stack.kept.shape[1] * bytes_per_token(model, gradient=False)
+        with budget_held(memory), pytest.raises(BypassError, match="read more than the states"):
+            hold_against_another_input(stack)
