@@ -239,7 +239,7 @@ def test_what_is_kept_is_saved_and_read_back_unchanged(keep, ending, tmp_path):
 def test_what_is_kept_goes_through_a_zarr_store(keep, tmp_path):
     """Stores of corpora hold such flows as any other."""
     found = flow_of("bert", torch.float32, keep=keep)
-    (tmp_path / "flows.zarr.zip").write_bytes(write_store({"0": found}, {}))
+    (tmp_path / "flows.zarr.zip").write_bytes(write_store([("0", found)], {}))
 
     with open_store(tmp_path / "flows.zarr.zip") as tree:
         again = tree["0"].to_dataset().load()

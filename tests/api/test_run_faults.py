@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import weakref
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from tests.kit.command_line import started
 from tests.kit.corpora import TWELVE, VERBS, clean_runs, content
@@ -344,17 +346,38 @@ def test_a_long_corpus_takes_the_memory_of_one_shard(model, tmp_path, monkeypatc
     assert max(held) <= 10 + 1  # and that of the first row, whose columns all have
 
 
+def test_a_long_flow_is_held_once(model, tmp_path, monkeypatch):
+    """The first row of all, which is tried before, is forgotten; and what is written makes room for its bytes."""
+    from lignite.api import requests
+
+    one, size = lignite.flow(model, "A film.", layers=[0], maps="whole"), 16 << 20
+    draw = np.random.default_rng(0).integers
+
+    def flow(model, inputs, *, request):
+        return [one.assign(noise=("byte", draw(0, 256, size, dtype=np.uint8))) for _ in inputs]
+
+    monkeypatch.setattr(requests, "flow", flow)
+    tracemalloc.start()
+    try:
+        lignite.run("flow", data=["A film."], model=model, out=tmp_path / "out", layers=[0], maps="whole")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert size < most < 1.4 * size
+
+
 def test_a_slow_row_is_named(model, tmp_path, monkeypatch):
     """While the run goes on, and in its log; rows that are long are no slower than their length."""
     from lignite.api import requests
 
     def explain(model, inputs, **options):
-        time.sleep(1.3 if "slow" in inputs[0] else 0.01)
+        time.sleep(1.3 if "slow" in inputs[0] else 1.2 if len(inputs[0]) > 1000 else 0.01)
         return [one.copy() for _ in inputs]
 
     one, told = lignite.explain(model, "A superb film.", method="gradient-x-input"), []
     monkeypatch.setattr(requests, "explain", explain)
-    rows = [{"id": f"r{number}", "text": "a film" + " again" * number} for number in range(8)]
+    rows = [{"id": f"r{number}", "text": "a film" + " again" * number} for number in (*range(8), 1000)]
     rows.append({"id": "this one", "text": "a slow" + " again" * 8})
 
     lignite.run("explain", data=rows, model=model, out=tmp_path / "out", shard=1, say=told.append)

@@ -1,7 +1,7 @@
 """What is asked of every row of a corpus, and into which files it goes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -61,9 +61,13 @@ class Request(ABC):
         """Whether a result misses more than its tolerance."""
         return not all(each.kept for each in certificates(result))
 
+    def like(self, result: Any) -> Any:
+        """What files of other rows need to know of this result."""
+        return result
+
     @abstractmethod
-    def files(self, name: str, some: Sequence[Explained], like: Any) -> dict[str, bytes]:
-        """What a shard of this name writes, by file; `like` is the result of another row."""
+    def files(self, name: str, some: list[Explained], like: Any) -> dict[str, bytes]:
+        """What a shard of this name writes, by file; `like` is of the result of another row. It may empty the list."""
 
 
 def read_row_options(options: dict[str, Any]) -> RowOptions:
@@ -129,7 +133,7 @@ class ExplainRequest(Request):
         )
         return results
 
-    def files(self, name: str, some: Sequence[Explained], like: Any) -> dict[str, bytes]:
+    def files(self, name: str, some: list[Explained], like: Any) -> dict[str, bytes]:
         return {f"{table}/{name}.parquet": content for table, content in write_tables(some, like).items()}
 
 
@@ -164,8 +168,19 @@ class FlowRequest(Request):
         results: Sequence[xr.Dataset] = flow(model, [entry.input for entry in entries], request=self.options)
         return results
 
-    def files(self, name: str, some: Sequence[Explained], like: Any) -> dict[str, bytes]:
-        flows = {f"{one.number:08d}": one.result for one in some if one.result is not None}
+    def like(self, result: Any) -> None:
+        return None
+
+    def files(self, name: str, some: list[Explained], like: Any) -> dict[str, bytes]:
         failed = {f"{one.number:08d}": one.failure for one in some if one.result is None}
         ids = {f"{one.number:08d}": one.id for one in some}
-        return {f"{FLOWS}/{name}{ENDING}": write_store(flows, {"ids": ids, "failures": failed})}
+        return {f"{FLOWS}/{name}{ENDING}": write_store(_taken_out(some), {"ids": ids, "failures": failed})}
+
+
+def _taken_out(some: list[Explained]) -> Iterator[tuple[str, xr.Dataset]]:
+    """Flows, each taken out of the list before the next: all of them together may be as large as the memory."""
+    some.reverse()
+    while some:
+        one = some.pop()
+        if one.result is not None:
+            yield f"{one.number:08d}", one.result

@@ -148,7 +148,8 @@ def probe(job: Job) -> Any:
 
 _taken: dict[str, Job] = {}
 _probes: dict[str, Any] = {}
-"""Of the jobs that this process works for, by what tells one from others: the job, and the result of its first row."""
+"""Of the jobs that this process works for, by what tells one from others: the job, and what is known of the result of
+its first row."""
 
 
 def take(job: Job) -> None:
@@ -163,11 +164,11 @@ def forget(job: Job) -> None:
 
 
 def probed(job: Job) -> Any:
-    """What `probe` found, once by each process."""
+    """What is to be known of the result that `probe` found, once by each process."""
     if job.id not in _probes:
         if job.source.given is None:
             check_same(job, job.source.load())
-        _probes[job.id] = probe(job)
+        _probes[job.id] = job.request.like(probe(job))
     return _probes[job.id]
 
 
@@ -187,14 +188,13 @@ class Shard:
             like, model = probed(job), job.source.load()
             with _alone(job):
                 found, timings = self._compute(job.request, model, tick)
-        files = job.request.files(self.name, found, like)
-        missed = sum(one.result is not None and job.request.misses(one.result) for one in found)
-        piece = {
-            FILES: {name: sha256(content).hexdigest() for name, content in files.items()},
+        counts = {
             "rows": len(found),
             "failures": sum(one.result is None for one in found),
-            "missed": missed,
+            "missed": sum(one.result is not None and job.request.misses(one.result) for one in found),
         }
+        files = job.request.files(self.name, found, like)
+        piece = {FILES: {name: sha256(content).hexdigest() for name, content in files.items()}, **counts}
         return Done({self.name: piece}, tuple(timings), files)
 
     @property

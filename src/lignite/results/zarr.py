@@ -1,11 +1,12 @@
 """Flows as a Zarr store in one file, a group for each, and back as a tree whose arrays are read when asked for."""
 
-import io
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import xarray as xr
 
@@ -22,18 +23,59 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 load = partial(import_extra, extra="zarr", what="stores of flows")
 
 
-def write_store(flows: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> bytes:
-    """The store that holds each of these flows as the group of its name, and `attrs` at its root."""
-    memory = load("zarr.storage").MemoryStore()
-    load("zarr").open_group(memory, mode="w", zarr_format=_FORMAT, attributes=dict(attrs))
-    for name, flow in flows.items():
-        flow.drop_encoding().to_zarr(memory, group=name, zarr_format=_FORMAT, consolidated=False)
-    load("zarr").consolidate_metadata(memory, zarr_format=_FORMAT)
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as file:
-        for key, content in sorted(memory._store_dict.items()):
-            file.writestr(zipfile.ZipInfo(key, _DATE), content.to_bytes())
-    return written.getvalue()
+class _Poured(dict[str, Any]):
+    """What describes a store stays here; its chunks go into a file as they come."""
+
+    def __init__(self, file: zipfile.ZipFile) -> None:
+        self.file = file
+
+    def __setitem__(self, key: str, content: Any) -> None:
+        if key.rpartition("/")[2].startswith(".z"):  # written again and again
+            super().__setitem__(key, content)
+        else:
+            self.file.writestr(zipfile.ZipInfo(key, _DATE), content.to_bytes())
+
+    def end(self) -> None:
+        """Write what describes the store, too."""
+        for key, content in sorted(self.items()):
+            self.file.writestr(zipfile.ZipInfo(key, _DATE), content.to_bytes())
+
+
+def write_store(flows: Iterable[tuple[str, xr.Dataset]], attrs: Mapping[str, Any]) -> bytes:
+    """The store that holds each of these flows as the group of its name, and `attrs` at its root.
+
+    Flows are asked for one by one, and written to a temporary file chunk by chunk: whoever lets go of what was asked
+    for never holds a flow twice.
+    """
+    zarr = load("zarr")
+    with _temporary() as written:
+        with (
+            zipfile.ZipFile(written, "w") as file,
+            zarr.config.set({"async.concurrency": 1}),
+        ):  # chunks keep their order
+            poured = _Poured(file)
+            memory = load("zarr.storage").MemoryStore(poured)
+            zarr.open_group(memory, mode="w", zarr_format=_FORMAT, attributes=dict(attrs))
+            for name, flow in flows:
+                flow.drop_encoding().to_zarr(memory, group=name, zarr_format=_FORMAT, consolidated=False)
+                del flow
+            zarr.consolidate_metadata(memory, zarr_format=_FORMAT)
+            poured.end()
+        written.seek(0)
+        return written.read()
+
+
+@contextmanager
+def _temporary() -> Iterator[IO[bytes]]:
+    """A file that goes with the last who has it open."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield file
+    except OSError as error:
+        raise FileError(
+            f"{tempfile.gettempdir()}: a store of flows is written there first, and cannot be "
+            f"({error.strerror or error}). Free some space, or name another folder by TMPDIR."
+        ) from error
 
 
 def open_store(path: Path) -> xr.DataTree:
