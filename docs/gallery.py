@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -136,6 +137,7 @@ def lignite(command: str) -> None:
 
     from lignite.apps.cli import app
 
+    sys.argv[1:] = shlex.split(command)[1:]  # which results keep
     with terminal():
         typer.main.get_command(app).main(shlex.split(command)[1:], prog_name="lignite", standalone_mode=False)
 
@@ -370,17 +372,26 @@ STEPS: dict[str, Callable[[Any], None]] = {
 
 def draw_report(browser: Any, cell: Cell) -> None:
     """The page of plain words, in every room."""
+    import lignite as library
+
     page = Path(shlex.split(cell.made_by)[-1])
-    if not page.exists():
-        lignite(f"{cell.made_by} -q")
+    found = page.with_suffix(".nc")
+    if not found.exists():
+        lignite(f"{cell.made_by} -q -o {found}")
+    library.save(library.open(found), page)
     photograph_in(browser, cell, page, (*ROOMS, *STILL))
 
 
 def draw_study(browser: Any, cell: Cell) -> None:
     """The page of a study, in every room."""
+    import xarray as xr
+
+    from lignite.studies.asking import write
+
     folder = Path(shlex.split(cell.made_by)[-1])
     if not folder.exists():
         lignite(f"{cell.made_by} -q")
+    write(xr.load_dataset(folder / f"{folder.name.removeprefix('study-')}.nc"), folder)
     photograph_in(browser, cell, folder / "index.html", (*ROOMS, *STILL))
 
 

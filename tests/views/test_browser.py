@@ -1,6 +1,7 @@
 """Whole pages in a real browser: what stands there without a script, what a click changes, what a link restores."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 from matplotlib.figure import Figure
 from tests.kit.browsers import launch, needs_browser
 from tests.kit.pages import static
+from tests.kit.sample_evaluation import sample_evaluation
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
 from tests.kit.sample_image_explanation import sample_image_explanation, sample_image_flow
 
+from lignite.results.evaluation import frame
+from lignite.views.evaluation.page import evaluation_html
 from lignite.views.explanation.page import explanation_html
 from lignite.views.flow.page import flow_html
 from lignite.views.study.page import report_html
@@ -28,6 +32,20 @@ def two_classes():
         sample_explanation(method="relevance-flow", label=label, seed=at)
         for at, label in enumerate(("positive", "negative"))
     ]
+
+
+def evaluation():
+    """Eight metrics of three methods under one fill, as `lignite evaluate` measures them by itself."""
+    metrics = ("insertion-minus-deletion", "deletion", "insertion", "comprehensiveness", "sufficiency", "log-odds",
+               "decision-flip", "area-between")  # fmt: skip
+    rows = [(method, metric, "mask", -1.2, -1.9, -0.4, 6) for method in METHODS for metric in metrics]
+    sample = sample_evaluation()
+    table = frame(rows, list(sample.table.columns))
+    attrs = {**sample.attrs, "metrics": {name: {"better": "lower", "meaning": "a measure"} for name in metrics}}
+    return replace(sample, table=table, attrs=attrs)
+
+
+METHODS = ("relevance-flow", "ig", "slow", "random")
 
 
 def study():
@@ -50,6 +68,7 @@ PAGES = {
     "image": lambda: explanation_html(sample_image_explanation(method="relevance-flow")),
     "flow": lambda: flow_html(sample_flow()),
     "image flow": lambda: flow_html(sample_image_flow()),
+    "evaluation": lambda: evaluation_html(evaluation()),
     "study": lambda: report_html(study(), {}, {}),
 }
 
@@ -131,6 +150,18 @@ def test_nothing_serious_bars_anybody_from_a_page(visit, name, scheme):
         for node in one["nodes"]
     ]
     assert serious == []
+
+
+def test_a_laptop_shows_all_metrics_of_an_evaluation_and_its_curves_side_by_side(visit):
+    """The eighth was cut in two, the curves were five screens of one large picture after the other."""
+    page = visit("evaluation", viewport={"width": 1280, "height": 900})
+
+    widths = page.locator(".wide").first.evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert widths[0] <= widths[1]
+    plots = page.locator(".plots figure").evaluate_all("all => all.map(one => one.getBoundingClientRect().top)")
+    assert len(plots) == 2
+    assert len(set(plots)) == 1
+    assert page.locator(".plots figure").first.bounding_box()["width"] < 400
 
 
 def test_a_figure_is_read_in_a_dark_room_and_on_a_telephone(visit):

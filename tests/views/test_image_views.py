@@ -304,7 +304,7 @@ def test_listed_patches_carry_their_positions_in_the_picture():
         row, col = divmod(int(number) - 1, 3)
         np.testing.assert_allclose((x + 0.5, y + 0.5), ((col + 0.5) * width / 3, (row + 0.5) * height / 2))
     written = texts(figure)
-    assert written[written.index("5 r1c1") + 1] == "-4.00"
+    assert written[written.index("5 r1c1") + 1] == "−4.00"
 
 
 def test_sums_and_special_tokens_are_bars_on_one_scale():
@@ -313,6 +313,16 @@ def test_sums_and_special_tokens_are_bars_on_one_scale():
 
     bars = [artist.get_width() for artist in figure.artists if isinstance(artist, Rectangle)]
     np.testing.assert_allclose(np.array(bars) / max(bars), [4 / 8, 8 / 8, 2 / 8])
+
+
+def test_a_bar_under_a_sum_covers_none_of_its_words():
+    """One that ends behind half a word reads as a mark on it."""
+    figure = draw_explanation(scored(small(), [2, 3, 0, -2, 1, -6, 0]))
+    figure.canvas.draw()
+
+    lines = [text.get_window_extent() for text in figure.texts if text.get_weight() == "bold"]
+    for bar in (artist.get_window_extent() for artist in figure.artists if isinstance(artist, Rectangle)):
+        assert not any(bar.overlaps(line) for line in lines)
 
 
 @pytest.mark.parametrize(("special", "said"), [("hide", "hidden"), ("share", "shared among the patches")])

@@ -3,9 +3,11 @@
 import io
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from fontTools.fontBuilder import FontBuilder
@@ -30,6 +32,7 @@ from lignite.views.explanation.page import explanation_html
 from lignite.views.explanation.picture import draw_explanation, save_explanation_picture
 from lignite.views.explanation.terminal import print_explanation
 from lignite.views.flow.page import flow_html
+from lignite.views.flow.picture import draw_flow
 from lignite.views.notebook import card_of
 
 
@@ -239,6 +242,51 @@ def test_the_number_of_a_word_that_is_read_from_the_right_stays_behind_it():
     (sides,) = [text for text in words if text.startswith("For positive")]
     assert re.search("جدا\u200e [+-]", sides)
     assert "جدا" in words  # the word of the text itself is left as it is
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        lambda: draw_explanation(sample_explanation(tokens=["-5", "degrees"], method="ig")),
+        lambda: draw_explanation(sample_image_explanation()),
+        lambda: draw_flow(sample_flow()),
+        lambda: draw_curves(sample_evaluation()),
+        lambda: (
+            lignite.compare(*(sample_explanation(seed=at, method="ig") for at in (0, 1)))
+            .lignite.plot("differences")
+            .figure
+        ),
+    ],
+    ids=["text", "image", "flow", "evaluation", "differences"],
+)
+def test_a_picture_sets_every_minus_of_a_number_as_long_as_a_plus_and_leaves_the_text_alone(figure):
+    """-0.926 beside +1.70 looks like a mistake on a slide; what somebody wrote is not ours to set."""
+    drawn = figure()
+    drawn.canvas.draw()
+
+    words = words_of(drawn)
+    assert [word for word in words if re.search(r"(?<![\w])-\d", word) and not word.startswith("-5")] == []
+    assert ("-5" in words) == any("degrees" in word for word in words)
+
+
+def test_panels_of_one_measure_share_its_scale():
+    """A curve that falls lower has to end lower, in whatever row it stands."""
+    sample = sample_evaluation()
+    lower = sample.curves.assign(fill="pad", **{name: sample.curves[name] / 4 for name in ("mean", "low", "high")})
+
+    figure = draw_curves(replace(sample, curves=pd.concat([sample.curves, lower])))
+
+    assert len(figure.axes) == 4
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert figure.legends[0].get_title().get_text().startswith("sample, 3 examples of three.jsonl")
+
+
+def test_an_overlay_says_what_its_colours_speak_for():
+    """Alone in a paper it has no page around it."""
+    axes = sample_image_explanation().lignite.plot("overlay")
+
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told == ["for positive", "against positive"]
 
 
 def test_a_comparison_goes_into_a_tracker_as_its_picture_and_its_agreement(tmp_path):

@@ -62,7 +62,7 @@ def test_an_explanation_is_read_back_from_the_event_file(why, tmp_path):
     text = found.Tensors("lignite/text_summary")[0].tensor_proto.string_val[0].decode()
     assert text.startswith("The model says negative")
     assert "For positive: superb +" in text
-    assert "\n- thin: -" in text
+    assert "\n- thin: −1.30" in text
 
 
 def test_the_picture_is_the_one_that_a_file_holds(why, tmp_path):

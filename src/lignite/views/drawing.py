@@ -22,6 +22,7 @@ from matplotlib.ft2font import FT2Font
 
 from lignite.errors import FileError
 from lignite.files import write_whole
+from lignite.views.labels import with_minus
 from lignite.views.palette import diverging
 
 ENDINGS = (".png", ".svg", ".pdf")
@@ -69,7 +70,7 @@ def draw_colour_bar(
     axes.imshow(image, extent=extent, aspect="auto", interpolation="none")
     along, across = (axes.xaxis, axes.yaxis) if lying else (axes.yaxis, axes.xaxis)
     across.set_ticks([])
-    along.set_ticks(ticks, labels, parse_math=False)
+    along.set_ticks(ticks, [with_minus(label) for label in labels], parse_math=False)
     axes.tick_params(length=2, width=0.4, pad=1.5 if lying else 2, labelsize=size)
     if lying:
         first, *_, last = axes.get_xticklabels()

@@ -111,6 +111,17 @@ def typeset(number: str) -> str:
     return re.sub(r"e\+?(−?)0*(\d)", r"e\1\2", number.replace("-", "−")).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
+def with_minus(line: str) -> str:
+    """A line as a page or a picture sets it: every minus before a number as long as a plus.
+
+    Examples
+    --------
+    >>> with_minus("superb -0.926 [-1, 2], ca-lig 1e-05")
+    'superb −0.926 [−1, 2], ca-lig 1e-05'
+    """
+    return re.sub(r"(?<![^\s\[(])-(?=\d)", "−", line)
+
+
 def format_cell(value: float, limit: float) -> str:
     """A number in a coloured cell, set for a page and as fine as the colours, which end at `limit`.
 

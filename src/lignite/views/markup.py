@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from lignite.errors import FileError
 from lignite.files import write_whole
-from lignite.views.labels import format_cell, format_score, format_share, named_token, typeset
+from lignite.views.labels import format_cell, format_score, format_share, named_token, typeset, with_minus
 from lignite.views.payload import Payload
 from lignite.views.tones import TONES
 from lignite.wording import harmless
@@ -67,7 +67,7 @@ _RIGHT_TO_LEFT = re.compile(
 
 def _sentence(text: str) -> Markup:
     """Words and numbers side by side: numbers as elsewhere, words that are read from the right kept by themselves."""
-    escaped = str(escape(harmless(re.sub(r"(?<=[\s\[(])-(?=\d)", "−", text))))
+    escaped = str(escape(harmless(with_minus(text))))
     escaped = re.sub(r"(?<=\d) %", "&nbsp;%", escaped)  # no line begins with the sign
     return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", escaped))  # escaped above
 

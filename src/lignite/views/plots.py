@@ -41,7 +41,7 @@ from lignite.views.flow.facts import choose_map, own_cells, token_axis
 from lignite.views.flow.graph import EDGES, INK, draw_graph, has_ways, told_of, trace_reader
 from lignite.views.flow.picture import chosen_part, draw_map, scale_of
 from lignite.views.flow.picture import token_labels as flow_labels
-from lignite.views.labels import limit_of, visible_token
+from lignite.views.labels import limit_of, visible_token, with_minus
 from lignite.views.palette import sign_colour
 from lignite.views.patches.facts import is_image, overlaid
 from lignite.views.sheet import Sheet
@@ -165,7 +165,7 @@ def _bars(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     draw_bars(axes, dataset.relevance.values.astype(np.float64), labels)
     _label(axes, labels)
     _name_sides(axes, dataset)
-    axes.set_title(message(dataset).sides, loc="left", fontsize=8, parse_math=False, pad=17)
+    axes.set_title(with_minus(message(dataset).sides), loc="left", fontsize=8, parse_math=False, pad=17)
 
 
 def _name_sides(axes: Axes, dataset: xr.Dataset) -> None:
@@ -220,7 +220,8 @@ def _heatmap(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
 def _overlay(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
     axes.imshow(overlaid(dataset, smooth=look.smooth), interpolation="none")
     axes.set_axis_off()
-    axes.set_title(message(dataset).verdict, loc="left", fontsize=9, parse_math=False)
+    _name_sides(axes, dataset)
+    axes.set_title(message(dataset).verdict, loc="left", fontsize=9, parse_math=False, pad=17)
 
 
 # Flows

@@ -12,6 +12,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 
 from lignite.views.drawing import boxed
+from lignite.views.labels import with_minus
 from lignite.wording import one_line
 
 MARGIN = 0.35
@@ -35,8 +36,9 @@ class Sheet:
         self.items: list[tuple[str, dict[str, Any]]] = []
         self.axes: list[tuple[Axes, float, float, float, float]] = []
 
-    def write(self, left: float, text: str, size: float, **how: Any) -> None:
-        text = _keep_apart(boxed(text, self.replaced))
+    def write(self, left: float, text: str, size: float, *, verbatim: bool = False, **how: Any) -> None:
+        """A line of ours, whose numbers are set; or `verbatim` words of the text that is explained."""
+        text = _keep_apart(boxed(text if verbatim else with_minus(text), self.replaced))
         self.items.append(("text", {"left": left, "top": self.top, "text": text, "size": size, **how}))
 
     def box(self, left: float, width: float, height: float, colour: Any) -> None:

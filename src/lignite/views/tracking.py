@@ -26,6 +26,7 @@ from lignite.views.explanation.picture import draw_explanation
 from lignite.views.files import is_comparison
 from lignite.views.flow import facts as flowing
 from lignite.views.flow.picture import draw_flow
+from lignite.views.labels import format_score, with_minus
 
 DPI = 110
 TRACKERS = (
@@ -150,7 +151,7 @@ def _entry(result: Any) -> Entry:
 def _of_explanation(dataset: xr.Dataset) -> Entry:
     asked, shown = explained.question(dataset), explained.arrange(dataset)
     said, scores = message(shown), shown.relevance.values.astype(np.float64)
-    ranked = "\n".join(f"- {each.token}: {each.score:+.3g}" for each in explained.strongest(shown, 10))
+    ranked = "\n".join(f"- {each.token}: {format_score(each.score)}" for each in explained.strongest(shown, 10))
     lines = [said.text, said.change, ranked]
     numbers = {
         asked.unit: asked.value,
@@ -207,4 +208,4 @@ def _known(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def _paragraphs(lines: Sequence[str]) -> str:
-    return "\n\n".join(line for line in lines if line)
+    return with_minus("\n\n".join(line for line in lines if line))

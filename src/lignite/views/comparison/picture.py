@@ -146,7 +146,7 @@ def _write_words(sheet: Sheet, pieces: Sequence[Piece], shares: Float[np.ndarray
         if shown:
             sheet.box(MARGIN + part.left, part.width, 0.82 * LINE, on_scale(np.array(share)))
         ink = choose_ink(on_scale(np.array(share))) if shown else "#1d1f23"
-        sheet.write(MARGIN + part.left, part.text, TEXT_POINTS, color=ink)
+        sheet.write(MARGIN + part.left, part.text, TEXT_POINTS, verbatim=True, color=ink)
     sheet.top = start + (1 + max((part.line for part in placed), default=0)) * LINE
 
 

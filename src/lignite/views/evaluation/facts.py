@@ -10,6 +10,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from lignite.results.evaluation import MEAN, Evaluation
 from lignite.views.labels import model_title, without_folders
 from lignite.views.palette import COLD, WARM
+from lignite.wording import counted
 
 COLOURS = (WARM[3], COLD[3], "#1f8a62", "#a0457f", "#8a6d00", "#5b9bcd", "#4f4f4f", "#d18b2c")
 """Told apart with most colour blindness; beyond eight, dashes tell the rest apart. `random` is a grey dotted line."""
@@ -120,7 +121,7 @@ def facts(evaluation: Evaluation) -> dict[str, str]:
     told = {
         "model": model,
         "weights": f"sha256 {attrs['model_sha256']}",
-        "data": f"{without_folders(str(attrs['data']))}, {attrs['n_examples']} examples",
+        "data": f"{without_folders(str(attrs['data']))}, {counted(attrs['n_examples'], 'example')}",
     }
     if attrs.get("coverage"):
         told["scores"] = f"known for {attrs['coverage']} examples, on which all rows are compared"

@@ -14,8 +14,8 @@ from lignite.errors import InputError
 from lignite.results.evaluation import Evaluation
 from lignite.views.drawing import STYLE
 from lignite.views.evaluation.facts import answer_of, columns_of, line_styles, shown_curves
-from lignite.views.labels import model_title
-from lignite.wording import one_line, shorten
+from lignite.views.labels import model_title, with_minus
+from lignite.wording import counted, one_line, shorten
 
 BANDS = 4  # more intervals over each other hide the lines
 
@@ -35,8 +35,9 @@ def draw_curves(evaluation: Evaluation, *, measure: str = "probability") -> Figu
         axes = figure.subplots(len(fills), len(names), squeeze=False, sharex=True)
         for (row, column), panel in np.ndenumerate(axes):
             first = [measures[name] for name in names].index(measures[names[column]])
-            if column > first:  # before anything is drawn: the scale then fits all that share it
-                panel.sharey(axes[row, first])
+            if (row, column) != (0, first):  # before anything is drawn: the scale then fits all that share it
+                panel.sharey(axes[0, first])
+            if column > first:
                 panel.tick_params(labelleft=False)
             else:
                 panel.set_ylabel(measures[names[column]], fontsize=8)
@@ -45,19 +46,26 @@ def draw_curves(evaluation: Evaluation, *, measure: str = "probability") -> Figu
             if row == len(fills) - 1:
                 panel.set_xlabel(share_label(str(names[column])), fontsize=8)
         handles, labels = axes[0, 0].get_legend_handles_labels()
-        where: dict[str, Any] = {"loc": "outside lower left", "ncols": 4, "frameon": False}
-        legend = figure.legend(handles, labels, fontsize=7, handlelength=3, **where)
-        for label in legend.get_texts():
-            label.set_parse_math(False)
         n = int(some["n"].max())
-        told = (
-            f"{model_title(str(evaluation.attrs['model']))}, {n} examples of {Path(str(evaluation.attrs['data'])).name}"
-        )
+        model, data = model_title(str(evaluation.attrs["model"])), Path(str(evaluation.attrs["data"])).name
+        told = f"{model}, {counted(n, 'example')} of {data}"
         bands = "; bands: intervals over examples" if len(styles) <= BANDS else ""
-        width = max(40, int(14 * figure.get_figwidth()))
-        title = f"{textwrap.fill(answer_of(columns_of(evaluation)), width)}\n{shorten(one_line(told), 90)}{bands}"
-        figure.suptitle(title, fontsize=9, x=0.01, ha="left").set_parse_math(False)
+        where: dict[str, Any] = {"loc": "outside lower left", "ncols": 4, "frameon": False, "alignment": "left"}
+        title: dict[str, Any] = {"title": f"{shorten(one_line(told), 90)}{bands}", "title_fontsize": 7.5}
+        legend = figure.legend(handles, labels, fontsize=7.5, handlelength=3, **title, **where)
+        for label in (*legend.get_texts(), legend.get_title()):
+            label.set_parse_math(False)
+        _inscribe(figure, answer_of(columns_of(evaluation)))
     return figure
+
+
+def _inscribe(figure: Figure, answer: str) -> None:
+    """The answer above the panels, where the legend below them begins, too."""
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
+    left = 0.12 / figure.get_figwidth()
+    width = max(36, int(11.5 * figure.get_figwidth()))
+    title: dict[str, Any] = {"fontsize": 10, "weight": "bold", "x": left, "ha": "left"}
+    figure.suptitle(textwrap.fill(with_minus(answer), width), **title).set_parse_math(False)
 
 
 def share_label(curve: str) -> str:

@@ -31,7 +31,7 @@ from lignite.views.drawing import (
 )
 from lignite.views.explanation.facts import Piece, arrange, layer_map, pieces, question
 from lignite.views.explanation.heading import write_heading
-from lignite.views.labels import clipped_note, format_score, labelled_note, limit_of, visible_token
+from lignite.views.labels import clipped_note, format_score, labelled_note, limit_of, typeset, visible_token
 from lignite.views.palette import sign_colour
 from lignite.views.patches.facts import is_image
 from lignite.views.patches.picture import draw_images
@@ -153,14 +153,14 @@ class _TextSheet(Sheet):
         for part in placed:
             self.top = start + part.line * LINE
             if part.index is None:
-                self.write(MARGIN + part.left, part.text, TEXT_POINTS, color="#1d1f23")
+                self.write(MARGIN + part.left, part.text, TEXT_POINTS, verbatim=True, color="#1d1f23")
             else:
                 self._shade(MARGIN + part.left, part.width, float(shares[part.index]), part.text)
         self.top = start + (1 + placed[-1].line) * LINE
 
     def explain_colours(self, name: str, values: Float[np.ndarray, " token"]) -> None:
         """Which colour speaks for what, and what it cannot show."""
-        self.top -= 0.4 * LINE
+        self.top -= 0.2 * LINE
         left = MARGIN
         for side, value in (("for", 1.0), ("against", -1.0)):
             left = self.key(left, f"{side} {shorten(name, 40)}", on_scale(np.array(0.6 * value)))
@@ -172,7 +172,8 @@ class _TextSheet(Sheet):
         colour = DIVERGING(0.5 + 0.5 * share)
         if abs(share) >= 0.02:
             self.box(x, width, 0.82 * LINE, colour)
-        self.write(x, text, TEXT_POINTS, color=choose_ink(colour) if abs(share) >= 0.02 else "#1d1f23")
+        ink = choose_ink(colour) if abs(share) >= 0.02 else "#1d1f23"
+        self.write(x, text, TEXT_POINTS, verbatim=True, color=ink)
 
     def panels(self, dataset: xr.Dataset, values: Float[np.ndarray, " token"], labels: Sequence[str]) -> None:
         labels = [boxed(label, self.replaced) for label in labels]
@@ -239,7 +240,7 @@ def draw_bars(axes: Axes, values: Float[np.ndarray, " token"], labels: Sequence[
     room = 0.06 * limit if len(values) < NAMED_FROM else 0.16 * max(limit, high - low)
     axes.set_ylim(low - room, high + room)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:+g}" if value else "0")
+    axes.yaxis.set_major_formatter(lambda value, _: typeset(f"{value:+g}") if value else "0")
     axes.tick_params(length=1.5, width=0.4, pad=1.5, labelsize=LABEL_POINTS)
     axes.set_ylabel("relevance", fontsize=7)
     for side in ("top", "right"):

@@ -1,6 +1,5 @@
 """A flow as a picture for print: one heat map per layer, drawn without a browser or a display."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ LARGEST = 5.2  # inches; longer texts label every n-th token
 LABEL_POINTS = 6.5
 LABEL_CHARACTERS = 14
 GAP = 0.3  # inches between panels
-TOP, RIGHT = 1.25, 1.25  # margins
+TOP, RIGHT = 1.42, 0.95  # margins
 ROW, LEVEL, HEAD = 0.17, 1.35, 0.3  # inches of a graph: from token to token, from level to level; of a head in a table
 SETTINGS = ("baseline", "mlp_baseline", "self_term", "readout")
 
@@ -248,7 +247,7 @@ def scale_of(values: Float[np.ndarray, "layer target column"], *, own: Bool[np.n
 
 
 def _explain_colours(sheet: Sheet, grid: "_Grid", scale: Scale) -> None:
-    """The colour bar, and beside it where colours end."""
+    """The colour bar, and under the heading what colours say and where they end."""
     height = min(2.4, grid.height - grid.top - 0.3)
     axes = sheet.add_axes(grid.left + grid.inner + 0.15, grid.top, 0.13, height)
     ticks = [place * scale.limit for place in (-1, -0.5, 0, 0.5, 1)]
@@ -256,9 +255,9 @@ def _explain_colours(sheet: Sheet, grid: "_Grid", scale: Scale) -> None:
     ends = f"{100 * QUANTILE:g} % of magnitudes off the diagonal" if scale.quantile else "the largest magnitude"
     note = f"orange moves the row on, blue holds it back; colours end at {ends}"
     if scale.beyond > 0:
-        note += f", {100 * scale.beyond:.2g} % of cells lie beyond"
-    axes.set_ylabel(textwrap.fill(note, max(24, int(height / 0.062))), fontsize=7, rotation=90, labelpad=4)
-    axes.yaxis.set_label_position("right")
+        note += f", {100 * scale.beyond:.2g} % of cells beyond"
+    sheet.top = 0.93
+    sheet.write_paragraph(0.25, note, 7.5, sheet.width - 0.5, step=0.14, va="top", color="#666")
 
 
 # Places
@@ -320,11 +319,12 @@ def _inscribe(sheet: Sheet, grid: _Grid, dataset: xr.Dataset, map: str, title: s
         notes.append(note)
     if set("".join(token_labels(dataset, token_axis(dataset))) + text) & sheet.replaced:
         notes.append("□: no installed font has this character")
-    for top, line, size, style in (
+    lines: tuple[tuple[float, str, float, dict[str, Any]], ...] = (
         (0.16, " ".join(filter(None, [doubt(dataset), answer(dataset, map)])), 11.0, {"weight": "bold"}),
-        (0.41, text or title, 9.0, {"color": "#333"}),
+        (0.41, text or title, 9.0, {"color": "#333", "verbatim": bool(text)}),
         (0.61, f"{model}; {title}; {'; '.join(notes)}", 7.5, {"color": "#666"}),
         (0.77, _chosen(dataset), 7.5, {"color": "#666"}),
-    ):
+    )
+    for top, line, size, style in lines:
         sheet.top = top
         sheet.write(0.25, shorten(line, int((sheet.width - 0.5) / (0.0086 * size))), size, va="top", **style)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -56,6 +57,7 @@ GAP = 0.16
 POINTS = 7.5
 SMALL = 6.5
 LINE = 0.135  # inches from one line of numbers to the next
+THICK = 0.025  # of a bar under a line of numbers
 PRINT_DPI = 300  # pixels per inch at which a picture's own pixels and patches stay squares
 LISTED = 4
 SIGNS: tuple[Sign, ...] = ("for", "against")
@@ -251,15 +253,15 @@ class _ImageSheet(Sheet):
         if rest := found[LISTED_PLACELESS:]:
             self._entry(left, room, f"  {len(rest)} more, together", format_score(sum(entry.score for entry in rest)))
 
-    def _bar(self, left: float, room: float, name: str, score: float, largest: float, **how: str) -> None:
-        """An entry on a bar as long as its score."""
+    def _bar(self, left: float, room: float, name: str, score: float, largest: float, **how: Any) -> None:
+        """An entry over a bar as long as its score: behind the words it would cover half of them."""
         share = abs(score) / largest if largest else 0.0
-        self.top -= 0.035  # a box begins below the baseline of a line
-        self.box(left, room * share, LINE, (WARM if score > 0 else COLD)[0])
-        self.top += 0.035
         self._entry(left, room, name, format_score(score), **how)
+        self.top -= LINE + 0.01
+        self.box(left, room * share, THICK, (WARM if score > 0 else COLD)[2])
+        self.top += LINE + 0.01 + THICK
 
-    def _entry(self, left: float, room: float, name: str, number: str, **how: str) -> None:
+    def _entry(self, left: float, room: float, name: str, number: str, **how: Any) -> None:
         weight = how.get("weight", "normal")
         lines = self.wrapped(name.strip(), POINTS, room - (0.6 if number else 0.0), weight=weight)
         indent = 0.1 if name.startswith(" ") else 0.0
@@ -398,7 +400,7 @@ class _ImageSheet(Sheet):
         self.top += 0.34
         self._summary(seen, values, left, cell)
 
-    def _title(self, dataset: xr.Dataset, room: float, *, named: bool, filed: bool) -> list[tuple[str, dict[str, str]]]:
+    def _title(self, dataset: xr.Dataset, room: float, *, named: bool, filed: bool) -> list[tuple[str, dict[str, Any]]]:
         asked = question(dataset)
         share = f" {format_share(asked.target_probability)}" if np.isfinite(asked.target_probability) else ""
         lines = [

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from lignite.metrics.readings.statistics import compare, holm, interval
 from lignite.views.drawing import STYLE
 from lignite.views.study.report import Report, Table, draw_interval, set_panel, spoken, tabulate
+from lignite.wording import counted
 
 CHANCE = "random"
 SURE = 0.05
@@ -174,13 +175,14 @@ def _findings(found: xr.Dataset, leading: Mapping[str, pd.DataFrame]) -> list[st
 def _say_leader(found: xr.Dataset, asked: Asked, ranked: pd.DataFrame) -> str:
     best = ranked.iloc[0]
     measure = str(found["measure"].values[_leading(found, asked)[1]])
-    told = f"{asked.best}: {best['method']} ({measure} {spoken(best)}, {int(best['n'])} examples)"
+    told = f"{asked.best}: {best['method']} ({measure} {spoken(best)}, {counted(int(best['n']), 'example')})"
     rest = ranked.iloc[1:]
     level = [str(name) for name in rest[~(rest["p"] <= SURE)]["method"]]
     behind = len(rest) - len(level)
     if asked.name in ("cost", "whole") or not len(rest):
         return f"{told}."
-    return f"{told}; {', '.join(level) if level else 'nobody'} level with it, {behind} behind by more than chance."
+    beside = ", ".join(level) if level else "nobody"
+    return f"{told}; {beside} level with it, {behind or 'none'} behind by more than chance."
 
 
 def _say_chance(ranked: pd.DataFrame) -> list[str]:
