@@ -18,6 +18,7 @@ from lignite.attribution.layer import attribute_layer, follow_layer
 from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.panels import Precision
 from lignite.attribution.paths import constant_baseline, given_baseline
+from lignite.attribution.target_path import Norm
 from lignite.blocks.fitting import chance_named, record_fitted
 from lignite.blocks.record import record_states
 from lignite.blocks.routes import Route, split_block
@@ -145,7 +146,8 @@ def _flow_of_one(
     if say and expected:
         say(str(expected))
     for done, layer in enumerate(layers):  # its block is gone before that of the next layer is made
-        finished.append(_attribute(*prepared.split(layer), places, options, left, seed + layer, sources))
+        likely = finished[-1].norm if finished else None
+        finished.append(_attribute(*prepared.split(layer), places, options, left, seed + layer, sources, likely))
         left /= 2 ** finished[-1].halved
         arrays.put(finished[-1].variables)
         if report:
@@ -235,12 +237,15 @@ def _attribute(
     budget: float,
     seed: int,
     sources: Tensor | None,
+    likely: Norm | None = None,
 ) -> LayerScores:
     """One layer's maps; errors say which layer it is."""
     maps = MapOptions(**{item.name: getattr(options, item.name) for item in fields(MapOptions)})
     precision = Precision(options.tol, options.max_steps, options.n_steps)
     try:
-        return attribute_layer(block, baseline, targets, maps, precision, budget=budget, seed=seed, sources=sources)[1]
+        return attribute_layer(
+            block, baseline, targets, maps, precision, budget=budget, seed=seed, sources=sources, likely=likely
+        )[1]
     except (OptionError, NotFiniteError) as error:
         raise type(error)(f"Layer {block.layer} ({block.name}): {error}") from error
 

@@ -35,6 +35,7 @@ from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose
 from lignite.attribution.readout import READOUTS, Readout
 from lignite.attribution.rules import graded, panel_rule, started_rule
 from lignite.attribution.self_term import attention_on_self, complete_diagonal
+from lignite.attribution.target_path import ClosedForm, Norm
 from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw, draw_nodes
 from lignite.errors import NotFiniteError, OptionError, SplitError
 from lignite.memory import LEAST, is_out_of_memory, let_go
@@ -59,6 +60,7 @@ def attribute_layer(
     budget: float,
     seed: int = 0,
     sources: Int[Tensor, " source"] | None = None,
+    likely: Norm | None = None,
 ) -> tuple[Block, LayerScores]:
     """Integrate every requested map of a block, by the cheapest plan that passes its trial.
 
@@ -70,14 +72,12 @@ def attribute_layer(
         On the input to explain. Where no plan of its route passes, the next route is taken.
     baseline
         Start of the path; None for the target-token path.
-    targets
-        Tokens whose scores are wanted.
     options, precision
         What is computed, and how exactly.
     budget
         Bytes that intermediate tensors may take.
-    seed
-        Whom and where a trial looks at.
+    seed, likely
+        Whom and where a trial looks at; the norm of the closed form that is tried first.
     sources
         Tokens that are no padding, where less than all scores are kept; None for all.
 
@@ -95,17 +95,19 @@ def attribute_layer(
     while True:
         options = offered if offered.maps else replace(offered, maps=offered_maps(block))
         check_offered(block, options)
-        plan = choose_plan(block, baseline, options.plan, without=failed)
+        plan = choose_plan(block, baseline, options.plan, without=failed, likely=likely)
         work = _Layer(block, baseline, targets, options, precision, plan, budget, sources, seed)
         result, complaint = _tried(work, seed)
         if work.block is not block:  # a run from zero, for the self term, has already gone on by the next route
             block = work.block
             continue
         if complaint is None:
-            return block, result
+            return block, replace(result, norm=plan.path.norm if isinstance(plan.path, ClosedForm) else None)
         if options.plan != "auto":
             raise OptionError(f"plan={options.plan!r} does not hold for this layer: {complaint} Leave plan='auto'.")
-        if plan.name.startswith("closed-form"):
+        if likely is not None:
+            likely = None
+        elif plan.name.startswith("closed-form"):
             guessed = plan.name.startswith("closed-form (linear") and not failed
             failed = ("linear",) if guessed else ("closed-form",)
         else:
@@ -116,9 +118,8 @@ def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
     """Compute all maps, hold them to the definition for one target, and say what is wrong with them, if anything is."""
     still: set[int] = set()
     while True:
-        drawn = draw(len(work.targets), seed, without=still)
         try:
-            result, verdicts = work.tried(drawn)
+            result, verdicts = work.tried(drawn := draw(len(work.targets), seed, without=still))
         except SplitError as error:
             return LayerScores(work.plan.name), str(error)
         still.add(drawn.row)
@@ -171,8 +172,7 @@ class _Layer:
         self.integrands: dict[str, Map] = {}
         self.remembered: Remembering | None = None
         self._heads_at_start: TargetHeads | None = None
-        self.chunkings: dict[str, Chunking] = {}
-        self.measured: tuple[Readout, Tensor, Tensor] | None = None
+        self.chunkings, self.measured = dict[str, Chunking](), cast("tuple[Readout, Tensor, Tensor] | None", None)
         self.seed, self.own_shares, self.halved = seed, dict[str, PerTarget](), 0
         self.at_once = self._targets_at_once()
 
@@ -428,7 +428,7 @@ class _Layer:
 
     @cached_property
     def heads_power(self) -> int:
-        """Grading of the path from heads to states; a target's own heads are no start at nothing."""
+        """Grading of the path from heads to states."""
         if "mlp" not in self.needed or self.options.mlp_baseline == "zero":
             return GRADED_POWER
         return 1 if self.baseline is None else grading(self.heads_at_start)

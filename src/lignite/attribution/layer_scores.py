@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lignite.attribution.target_path import Norm
+
 
 @dataclass(frozen=True)
 class MapOptions:
@@ -30,7 +32,8 @@ class LayerScores:
 
     `missed` are for each map the targets (rows) that did not converge, `n_nodes` the nodes a target needed on average,
     `trial` how far its scores of one target at one node were from the definition, relative to the largest, `memory` the
-    bytes of the largest piece of work at most, `halved` how often the budget was, because memory ran out.
+    bytes of the largest piece of work at most, `halved` how often the budget was, because memory ran out. `norm` is
+    that of the closed form, if it has one: likely that of the next layer, too.
     """
 
     plan: str
@@ -40,6 +43,7 @@ class LayerScores:
     trial: dict[str, float] = field(default_factory=dict)
     memory: int = 0
     halved: int = 0
+    norm: Norm | None = None
 
     def put(self, rows: slice, n_targets: int, variables: Mapping[str, Tensor]) -> None:
         """Take what was found of some targets; where these are all, as it is, else in the computer's own memory."""

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -80,10 +81,11 @@ def choose_plan(
     *,
     seed: int = 0,
     without: Collection[str] = (),
+    likely: Norm | None = None,
 ) -> Plan:
     """Choose the plan for a path from `baseline`, or from each target's own state where it is None.
 
-    `without` names plans that were tried and found wrong.
+    `without` names plans that were tried and found wrong, `likely` is the norm of a closed form that is tried first.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def choose_plan(
     if wanted == "shared":
         raise OptionError("plan='shared' needs a baseline that all targets share; 'target_token' is not one.")
     passed_over = wanted == "target-batches" or "closed-form" in without
-    found = None if passed_over else find_closed_form(block, seed=seed, without=without)
+    found = None if passed_over else find_closed_form(block, seed=seed, without=without, likely=likely)
     if found is not None:
         return Plan(found[0], 1, found[1])
     if wanted == "closed-form":
@@ -120,59 +122,67 @@ def grading(start: Float[Tensor, "*any"] | None) -> int:
 
 
 def find_closed_form(
-    block: OpenBlock, *, seed: int = 0, without: Collection[str] = ()
+    block: OpenBlock, *, seed: int = 0, without: Collection[str] = (), likely: Norm | None = None
 ) -> tuple[str, ClosedForm] | None:
     """Find the closed form that keys and values take along target-token paths, at random mixtures.
 
     Candidates are no norm, a LayerNorm and an RMSNorm with each epsilon found in the block, before a norm of the keys
-    where there is one. Where no norm runs before attention, none is taken unseen; else the first without a norm that
-    fits, else the one nearest to `pre` itself, if it is near enough. This chooses; whether it holds is for the trial to
-    say, and what it has refused is passed over.
+    where there is one. Where no norm runs before attention, none is taken unseen; else the `likely` one (that of the
+    layer before), if it is near enough; else the first without a norm that fits, else the one nearest to `pre` itself.
+    This chooses; whether it holds is for the trial to say, and what it has refused is passed over.
     """
     tolerance = FORM_TOLERANCE[block.states.dtype]
     with torch.no_grad():
-        key_norm, rotation = block.key_norm_input(), _rotation(block, block.states)
+        key_norm, nothing = block.key_norm_input(), torch.zeros_like(block.states)
+        rotation, bias_rotation = _rotations(block, nothing)
         suffix = " + key norm" if key_norm else ""
 
-        def form(norm: Norm | None, bias: Projections | None, bias_rotation: Rotation | None) -> ClosedForm:
+        def form(norm: Norm | None, bias: Projections | None) -> ClosedForm:
             return ClosedForm(
                 block,
                 norm=norm,
                 projections=block.projections,
                 bias=bias,
                 rotation=rotation,
-                bias_rotation=bias_rotation,
+                bias_rotation=None if bias is None else bias_rotation,
                 key_norm=key_norm,
             )
 
-        linear = form(None, None, None)
         if not block.norms_first and "linear" not in without:
-            return f"closed-form (linear{suffix})", linear
-        one = _Mixtures(block, seed, with_keys=key_norm is not None or rotation is not None)
-        if "linear" not in without and float(one.error(linear)) <= tolerance:
-            return f"closed-form (linear{suffix})", linear
-        nothing = torch.zeros_like(block.states)
-        bias = block.pre(nothing[None])
-        bias_rotation = None if rotation is None else _rotation(block, nothing)
-        norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
-        forms = [form(norm, bias, bias_rotation) for norm in norms]
-        errors = torch.stack([one.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
-        best = min(range(len(forms)), key=errors.__getitem__)
-        if not errors[best] <= tolerance:
-            return None
+            return f"closed-form (linear{suffix})", form(None, None)
         # What clips keys or values (OLMo) may leave one mixture alone and not the next.
         n_nodes = min(MIXED_NODES, max(2, MIXED_PAIRS // len(block.states)))
-        many = _Mixtures(block, seed + 1, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
-        if not float(many.error(forms[best])) <= tolerance:
+        many = partial(_Mixtures, block, seed + 1, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
+        if likely is not None:
+            found = form(likely, block.pre(nothing[None]))
+            if float(many().error(found)) <= tolerance:
+                return f"closed-form ({likely}{suffix})", found
+        one = _Mixtures(block, seed, with_keys=key_norm is not None or rotation is not None)
+        if "linear" not in without and float(one.error(linear := form(None, None))) <= tolerance:
+            return f"closed-form (linear{suffix})", linear
+        bias = block.pre(nothing[None])
+        norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
+        forms = [form(norm, bias) for norm in norms]
+        errors = torch.stack([one.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
+        best = min(range(len(forms)), key=errors.__getitem__)
+        if not errors[best] <= tolerance or not float(many().error(forms[best])) <= tolerance:
             return None
     return f"closed-form ({norms[best]}{suffix})", forms[best]
 
 
-def _rotation(block: OpenBlock, states: Float[Tensor, "token d"]) -> Rotation | None:
+def _rotations(block: OpenBlock, nothing: Float[Tensor, "token d"]) -> tuple[Rotation | None, Rotation | None]:
+    """Find keys before positions are rotated in, of the block's states and of nothing, side by side; None where none
+    are known.
+    """
     try:
-        return block.rotation(states[None])
+        both = block.rotation(torch.stack([block.states, nothing]))
     except (RuntimeError, ValueError, IndexError, AssertionError):
-        return None  # positions of another layout: the mixture decides whether the form fits without
+        return None, None  # positions of another layout: the mixture decides whether the form fits without
+    if both is None:
+        return None, None
+    keys = {name: getattr(both, name).split(1) for name in ("unrotated", "turned", "passed")}
+    own, none = (both._replace(**{name: parts[place] for name, parts in keys.items()}) for place in (0, 1))
+    return own, none
 
 
 class _Mixtures:
