@@ -25,7 +25,7 @@ ALONGSIDE = ("token_type_ids", "position_ids")
 
 @dataclass(frozen=True)
 class Found:
-    """A trial of a module found this.
+    """Exploring a module found this.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class Bare(PreTrainedModel):  # type: ignore[misc]
         if not (self.found.answers_tokens_first or self.traits.answers_last):
             return outputs
         logits = logits_of(outputs)
-        assert logits is not None  # as in the trial
+        assert logits is not None  # as when it was explored
         if self.found.answers_tokens_first:
             logits = logits.transpose(0, 1)
         return {"logits": logits.expand(-1, n_tokens, -1) if self.traits.answers_last else logits}

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from lignite.models.trial import Told
+from lignite.models.unknown import Told
 
 
 def is_hooked(module: nn.Module) -> bool:
@@ -14,7 +14,7 @@ def is_hooked(module: nn.Module) -> bool:
 
 
 def by_own_names(module: nn.Module, told: Told) -> Told:
-    """Add what a HookedTransformer says of itself to what its user says; anything else stays to be tried."""
+    """Add what a HookedTransformer says of itself to what its user says; anything else stays to be explored."""
     if not is_hooked(module):
         return told
     hooked: Any = module

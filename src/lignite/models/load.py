@@ -31,7 +31,7 @@ from lignite.models.modules import dress_module
 from lignite.models.shards import Stored, fits, stream_weights
 from lignite.models.spread import gathered
 from lignite.models.stream import parts_within
-from lignite.models.trial import Told
+from lignite.models.unknown import Told
 from lignite.models.unwrap import Held, advice_on, unwrap
 from lignite.wording import did_you_mean
 
@@ -315,7 +315,7 @@ def wrap(
     labels
         Names of the classes, by their numbers.
     causal
-        Whether no token sees a later one, so that padding behind a text changes nothing; by default it is tried.
+        Whether no token sees a later one, so that padding behind a text changes nothing; by default it is explored.
     heads
         How many heads a block has, where no part of it says so (`num_heads`, `n_head`, …) and none are met.
     image_size, patch_size
@@ -346,7 +346,7 @@ def wrap(
         return Model(*dressed, name or type(network).__name__)
     if told.says_anything():
         raise OptionError(
-            f"the configuration of {type(network).__name__} says what a trial finds of modules that are not "
+            f"the configuration of {type(network).__name__} says what exploring finds of modules that are not "
             "transformers' own: leave out all but the tokenizer, image_processor= and name=."
         )
     words = _first_given(_part(tokenizer, "tokenizer"), held.tokenizer, _part(image_processor, "tokenizer", own=False))

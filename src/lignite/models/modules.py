@@ -10,7 +10,7 @@ from lignite.models.bare import Bare
 from lignite.models.facts import read_images
 from lignite.models.hooked import by_own_names
 from lignite.models.readers import as_tokenizer, as_transform
-from lignite.models.trial import Told, try_out
+from lignite.models.unknown import Told, explore
 
 
 def dress_module(
@@ -30,7 +30,7 @@ def dress_module(
     told = by_own_names(module, told)
     pictured = image_processor is not None or told.mean is not None
     try:
-        bare = try_out(module, told, reads_words=words is not None, reads_pictures=pictured)
+        bare = explore(module, told, reads_words=words is not None, reads_pictures=pictured)
     except ModelError as error:
         raise (ModelError(f"{error} Or {advice}.") if advice else error) from error.__cause__
     if bare.main_input_name != "pixel_values":

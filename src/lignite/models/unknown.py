@@ -1,4 +1,4 @@
-"""A module that is not transformers' own is tried on an input of no meaning: what it reads, its blocks, its answer."""
+"""Explore a module that is not transformers' own by an input of no meaning: what it reads, its blocks, its answer."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,12 @@ from lignite.models.hold import FOREIGN, after_each, at_rest, before_each, first
 from lignite.models.outputs import logits_of
 
 N_ROWS, N_TOKENS = 2, 3
-"""Sizes of the texts that a module is tried on: they differ, so that rows and tokens are told apart."""
+"""Sizes of the texts that a module is explored with: they differ, so that rows and tokens are told apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a user says of a module, where a trial would find something else, or nothing (see `lignite.wrap`)."""
+    """What a user says of a module, where exploring would find something else, or nothing (see `lignite.wrap`)."""
 
     blocks: Any = None
     embed: str | nn.Module | None = None
@@ -50,7 +50,7 @@ class _Run:
     states: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
 
-def try_out(module: nn.Module, told: Told, *, reads_words: bool, reads_pictures: bool) -> Bare:
+def explore(module: nn.Module, told: Told, *, reads_words: bool, reads_pictures: bool) -> Bare:
     """Find out how a module is called, which blocks carry its states, and what it answers.
 
     Raises
@@ -63,8 +63,8 @@ def try_out(module: nn.Module, told: Told, *, reads_words: bool, reads_pictures:
     reads = _what_it_reads(module, told, reads_words=reads_words, reads_pictures=reads_pictures)
     lists = _lists_of(module, told.blocks)
     with at_rest(module), torch.no_grad():
-        trial = _Trial(module, told, reads, lists)
-        return trial.dressed()
+        exploration = _Exploration(module, told, reads, lists)
+        return exploration.dressed()
 
 
 def name_of(module: nn.Module, part: Any, what: str) -> str:
@@ -124,8 +124,8 @@ def _named_blocks(module: nn.Module, given: Any) -> list[str]:
     return [name_of(module, part, "blocks") for part in given]
 
 
-class _Trial:
-    """A trial runs a module a few times on an input of no meaning, and draws its conclusions; use it at rest."""
+class _Exploration:
+    """An exploration runs a module a few times on an input of no meaning, and draws its conclusions; use it at rest."""
 
     def __init__(self, module: nn.Module, told: Told, reads: str, lists: dict[str, list[str]]):
         self.module, self.told, self.reads, self.lists = module, told, reads, lists
