@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, TorchAoConfig
 
 import lignite
 from lignite.blocks.replay import saved_bytes
@@ -360,6 +361,36 @@ def test_packed_weights_are_explained_as_the_numbers_they_stand_for():
 
     assert_same(*pairs)
     assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Packed)
+
+
+@FEW_NODES
+def test_files_that_torchao_has_packed_are_explained_as_the_numbers_they_stand_for(tmp_path):
+    """Loaded by name, unpacked block by block: its own arithmetic for packed weights rounds otherwise."""
+    quantization = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
+    whole, packed = saved(tmp_path / "whole", dtype=torch.float32), tmp_path / "packed"
+    asked = TorchAoConfig(quantization.Int8WeightOnlyConfig())
+    LlamaForCausalLM.from_pretrained(whole, quantization_config=asked).save_pretrained(packed)
+    plain, kept = LlamaForCausalLM(LLAMA).eval(), LlamaForCausalLM.from_pretrained(packed).state_dict()
+    plain.load_state_dict({name: each.dequantize() if hasattr(each, "qdata") else each for name, each in kept.items()})
+    assert sum(hasattr(each, "qdata") for each in kept.values()) == 5 * 7
+
+    models = lignite.wrap(plain), lignite.load(packed)
+
+    assert_same(*(lignite.flow(model, IDS) for model in models))
+    assert_same(*(lignite.explain(model, IDS, method="ca-lig") for model in models))
+
+
+@pytest.mark.parametrize("stream", [True, None])
+@pytest.mark.parametrize("method", ["torchao", "bitsandbytes"])
+def test_quantised_files_are_not_streamed_and_it_is_said_what_to_do(method, stream, tmp_path, monkeypatch):
+    """Asked for, or because they do not fit: what stands in them is read by the quantiser alone."""
+    folder = saved(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": method}}))
+    monkeypatch.setattr(shards, "free_memory", lambda _: 1000)
+
+    with pytest.raises(ModelError, match=r"stored quantised.*give stream=False.*or stream the model"):
+        lignite.load(folder, stream=stream)
 
 
 def test_quantised_weights_that_do_not_say_their_numbers_are_refused():

@@ -255,10 +255,15 @@ def _read_network(
 ) -> PreTrainedModel:
     """Read all weights, or stream them."""
     if stream is False:
-        return build().to(device)
+        return gathered(build().to(device))
     stored = Stored(folder / file for file in files_of(folder, name, config))
     if stream is None and fits(stored, dtype, device):
-        return build().to(device)
+        return gathered(build().to(device))
+    if getattr(config, "quantization_config", None) is not None:
+        raise ModelError(
+            f"{name} is stored quantised, and such files are not streamed: give stream=False to load them all (blocks "
+            "are unpacked one at a time), or stream the model that they were made of."
+        )
     network = stream_weights(stored, name, build, device)
     if stream is None:
         warn(

@@ -94,11 +94,9 @@ def stream_weights(stored: Stored, name: str, build: Skeleton, device: torch.dev
     Raises
     ------
     ModelError
-        If the files are quantised, or transformers makes the weights of a block of anything but stored weights.
+        If transformers makes the weights of a block of anything but stored weights.
     """
     skeleton = build(stored.unread)
-    if getattr(skeleton.config, "quantization_config", None) is not None:
-        raise ModelError(f"{name} is stored quantised, which is not streamed: load it with stream=False.")
     parts = parts_of(skeleton)
     sources = _sources_of(skeleton, stored.unread, name)
     coming = {key for target in parts.weights & sources.keys() for key, _ in sources[target].keys}

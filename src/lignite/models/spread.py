@@ -1,7 +1,7 @@
 """Networks whose weights are not simply there: spread over devices, offloaded by accelerate, packed into few bits."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Shaped
@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from lignite.errors import ModelError
 from lignite.models.stream import streamed_copy
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 class _Elsewhere(NamedTuple):
     """A weight is kept in a map, under a name of its own."""
@@ -20,7 +22,7 @@ class _Elsewhere(NamedTuple):
     name: str
 
 
-def gathered(network: nn.Module) -> nn.Module:
+def gathered(network: Network) -> Network:
     """Give a network with plain numbers on one device: itself, or a copy that takes them from it block by block.
 
     The network is read and not touched; what is on the one device already is shared.
@@ -35,7 +37,8 @@ def gathered(network: nn.Module) -> nn.Module:
     if not packed and getattr(network, "is_quantized", False):
         raise ModelError(
             f"the weights of {type(network).__name__} are quantised ({_packing(network)}) and cannot be read as "
-            "numbers: call its dequantize() first, or lignite.load the model it was made of, with stream=True."
+            "numbers: call its dequantize() first and lignite.wrap it, or lignite.load the model it was made of, with "
+            "stream=True."
         )
     offloaded = dict(_offloaded(network))
     absent = next((key for key, weight in network.named_parameters() if weight.is_meta and key not in offloaded), None)
@@ -57,7 +60,7 @@ def gathered(network: nn.Module) -> nn.Module:
     def plain(tensor: Shaped[Tensor, "..."]) -> Tensor:
         return (tensor.dequantize() if is_traceable_wrapper_subclass(tensor) else tensor).to(device)
 
-    copied: nn.Module = streamed_copy(network, find, plain)
+    copied: Network = streamed_copy(network, find, plain)
     if offloaded and isinstance(copied, PreTrainedModel):
         copied.tie_weights()  # offloaded apart, tied weights came back as two
     return copied
