@@ -56,6 +56,15 @@ def test_more_texts_than_anybody_waits_for_are_refused():
         given.as_texts("A film.\n" * (given.MOST_TEXTS + 1))
 
 
+def test_a_flow_that_fills_the_memory_is_refused_before_it_is_computed():
+    """Its size grows with the square of the tokens, and all who have the page open share one machine."""
+    given.check_pairs(724, 724)
+    given.check_pairs(100, 5_000)
+
+    with pytest.raises(InputError, match="name at most 723 target tokens"):
+        given.check_pairs(725, 725)
+
+
 def as_png(side: int = 8) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.arange(side * side * 3, dtype=np.uint8).reshape(side, side, 3)).save(file, "PNG")
@@ -499,6 +508,43 @@ def test_flow_history_and_comparison_are_drawn(page):
     assert len(shown(opened)) == 3
     switch(opened, "History")
     assert len(opened.selectbox(key="past").options) == 3
+
+
+def test_another_text_stands_beside_the_first(page, model):
+    """It begins as that one, so that one word can be changed; method and model stay."""
+    opened = page()
+    switch(opened, "Compare")
+    next(each for each in opened.button_group if each.label == "What differs").set_value(["Text"]).run()
+    beside = next(each for each in opened.text_area if each.label == "Text beside it")
+    text = opened.text_area[0].value
+    begins_as = beside.value
+
+    beside.set_value(text.replace("superb", "dull")).run()
+
+    first, *_, second = (dataset for _, dataset in opened.session_state["history"])
+    assert begins_as == text
+    xr.testing.assert_identical(first, lignite.explain(model, text))
+    xr.testing.assert_identical(second, lignite.explain(model, text.replace("superb", "dull")))
+    assert "superb" in shown(opened)[2]
+    assert "dull" in shown(opened)[2]
+
+
+def test_a_session_keeps_the_newest_results_within_its_bounds(monkeypatch):
+    """The number of flows alone would let one reader fill the memory; what is looked at stays, whatever its size."""
+    from lignite.apps.dashboard import state
+
+    monkeypatch.setattr(state.st, "session_state", {})
+    monkeypatch.setattr(state, "MOST_RESULTS", 3)
+    monkeypatch.setattr(state, "MOST_BYTES", 100)
+
+    def keep(*sizes: int) -> list[str]:
+        for size in sizes:
+            state.remember(xr.Dataset({"a": ("x", np.zeros(size, dtype=np.int8))}), str(size))
+        return [label for label, _ in state.history()]
+
+    assert keep(10, 20, 30, 40) == ["40", "30", "20"]
+    assert keep(50) == ["50", "40"]
+    assert keep(500) == ["500"]
 
 
 def test_an_option_has_one_widget_made_from_its_field(page):

@@ -6,6 +6,7 @@ import xarray as xr
 from PIL import Image
 from tests.kit.browsers import free_port, launch, needs_browser, wait_for
 from tests.kit.command_line import started
+from tests.kit.headed_models import headed
 
 import lignite
 from lignite.zoo.samples import digit_scene
@@ -75,9 +76,24 @@ def choose(page, label: str, option: str) -> None:
     field.press("Enter")
 
 
+def wait_until_drawn(page) -> None:
+    """Streamlit says while it computes, and fades what is left of the view before."""
+    page.wait_for_timeout(300)
+    for left in (page.get_by_test_id("stStatusWidget"), page.locator("[data-stale=true]")):
+        playwright.expect(left).to_have_count(0)
+
+
 def downloaded(page, button: str, folder):
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name=button, exact=True).click()
+    """What is clicked while the page is made anew fails, and readers click again."""
+    wait_until_drawn(page)
+    for patience in (5_000, 10_000, PATIENCE):
+        try:
+            with page.expect_download(timeout=patience) as waiting:
+                page.get_by_role("button", name=button, exact=True).click()
+            break
+        except playwright.TimeoutError:
+            if patience == PATIENCE:
+                raise
     path = folder / waiting.value.suggested_filename
     waiting.value.save_as(path)
     return path
@@ -133,6 +149,22 @@ def test_two_methods_stand_side_by_side(page):
         playwright.expect(page.frame_locator("iframe").nth(frame).locator(".answer")).to_contain_text("negative")
 
 
+def test_two_texts_stand_side_by_side(page):
+    """One word of the first is changed, and the difference says which."""
+    page.get_by_text("Compare", exact=True).click()
+    page.get_by_role("button", name="Method", exact=True).click()
+    page.get_by_role("button", name="Text", exact=True).click()
+    field = page.get_by_label("Text beside it", exact=True)
+    field.fill(TEXT.replace("superb", "dull"))
+    field.press("Control+Enter")
+
+    right, both = (page.frame_locator("iframe").nth(at) for at in (1, 2))
+    playwright.expect(right.locator(".answer")).to_contain_text("negative")
+    playwright.expect(both.locator("body")).to_contain_text("dull")
+    playwright.expect(both.locator("body")).to_contain_text("superb")
+    assert page.complaints == []
+
+
 def test_a_dropped_picture_is_explained(page, tmp_path):
     """A model of images asks for one."""
     scene = digit_scene()
@@ -182,6 +214,86 @@ def test_the_flow_is_followed(page):
 
     playwright.expect(page.frame_locator("iframe").first.locator("h1")).to_be_visible()
     playwright.expect(page.frame_locator("iframe").first.locator("[data-name=graph]")).to_be_visible()
+
+
+def test_methods_are_measured_at_a_click(page):
+    """On the typed text, beside a row drawn at random."""
+    page.get_by_text("Metrics", exact=True).click()
+    page.get_by_role("button", name="Measure").click()
+
+    table = page.frame_locator("iframe").first.locator("table").first
+
+    for name in ("relevance-flow", "ig", "attention-x-gradient", "random"):
+        playwright.expect(table).to_contain_text(name)
+    assert page.complaints == []
+
+
+def test_a_result_of_before_is_found_again(page, model, tmp_path):
+    """The second newest is the text with which the page opened."""
+    type_text(page, "A superb film.")
+    playwright.expect(verdict(page)).to_contain_text("The model says positive")
+    page.get_by_text("History", exact=True).click()
+    choose(page, "Result", "1 ·")
+    playwright.expect(verdict(page)).to_contain_text("The model says negative")
+
+    why = lignite.open(downloaded(page, "NetCDF", tmp_path))
+
+    xr.testing.assert_identical(why, lignite.explain(model, TEXT))
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    """A folder with a small decoder, as somebody has it who trained one."""
+    folder = tmp_path_factory.mktemp("decoder")
+    made = headed("gpt2", "GPT2LMHeadModel")
+    made.network.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_the_next_token_of_a_decoder_is_explained(page, decoder, tmp_path):
+    """Its folder is typed, then a text; chips are the likeliest tokens, and a second one is clicked."""
+    choose(page, "Model", str(decoder))
+    playwright.expect(page.get_by_text("Type a text, or drop a picture")).to_be_visible()
+    type_text(page, "a superb film")
+    chips = page.get_by_role("radiogroup", name="Answer to explain").get_by_role("radio")
+    playwright.expect(chips).not_to_have_count(0)
+    second = chips.nth(1).inner_text().rpartition(" ")[0].rpartition(" ")[0]
+    chips.nth(1).click()
+    playwright.expect(verdict(page)).to_contain_text(f"Asked was {second}")
+
+    why = lignite.open(downloaded(page, "NetCDF", tmp_path))
+
+    model = lignite.load(decoder)
+    ids = model.tokenizer("a superb film", return_tensors="pt")["input_ids"]
+    logits = model.network(input_ids=ids).logits[0, -1]
+    label = int(logits.argsort(descending=True)[1])
+    np.testing.assert_array_equal(why.relevance, lignite.explain(model, "a superb film", target=label).relevance)
+
+
+VIEWS = ("Explain", "Compare", "Flow", "Metrics", "History")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_serious_bars_anybody_from_the_dashboard(page, view, scheme):
+    """Contrast, names of fields, order of headings: what axe can see, in the frames within the page too."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install --group browser")
+    page.emulate_media(color_scheme=scheme)
+    page.get_by_text(view, exact=True).click()
+    if view not in ("Explain", "Compare"):
+        playwright.expect(page.get_by_text("Answer to explain")).to_have_count(0)
+    wait_until_drawn(page)
+
+    found = axe.Axe().run(page).response["violations"]
+
+    serious = [
+        (one["id"], node["target"], node["html"][:200])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert serious == []
 
 
 @pytest.mark.parametrize("width", [1400, 390])

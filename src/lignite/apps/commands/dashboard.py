@@ -25,15 +25,15 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 FIRST_PORT, PORTS = 8501, 50
 THEMES: dict[str, dict[str, Any]] = {
     "light": {
-        "primaryColor": "#b4530f", "backgroundColor": "#f6f4f0", "secondaryBackgroundColor": "#fffefc",
-        "textColor": "#1d1f23", "borderColor": "#e2ded6",
+        "primaryColor": "#8f3f08", "backgroundColor": "#f6f4f0", "secondaryBackgroundColor": "#fffefc",
+        "textColor": "#14161a", "borderColor": "#e2ded6",
     },
     "dark": {
         "primaryColor": "#e88a3e", "backgroundColor": "#131417", "secondaryBackgroundColor": "#1d1f23",
         "textColor": "#e9e7e2", "borderColor": "#33363b",
     },
 }  # fmt: skip
-"""The colours of lignite's own pages, which stand on this one."""
+"""The colours of lignite's own pages, which stand on this one; in the light darker ones where Streamlit pales them."""
 
 Models = Annotated[
     list[str] | None,

@@ -16,6 +16,8 @@ MOST_BYTES = 10 * 2**20
 """Of a picture's file."""
 MOST_TEXTS = 32
 """That are measured at once: somebody waits for them."""
+MOST_PAIRS = 2**19
+"""Of targets and sources in each layer of a flow: 724 tokens, all with all. Each pair has a score for every head."""
 
 
 def check_size(text: str, most: int = MOST_CHARACTERS) -> str:
@@ -91,6 +93,22 @@ def as_texts(lines: str) -> list[str]:
     if not texts:
         raise InputError("there is no text to measure on: write one text per line.")
     return texts
+
+
+def check_pairs(n_targets: int, n_sources: int) -> None:
+    """Refuse a flow that fills the memory of the machine for all who have the page open.
+
+    Examples
+    --------
+    >>> check_pairs(2000, 2000)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    lignite.errors.InputError: the flow among 2,000 tokens is larger than the dashboard computes: name at most 262 ...
+    """
+    if n_targets * n_sources > MOST_PAIRS:
+        raise InputError(
+            f"the flow among {n_sources:,} tokens is larger than the dashboard computes: name at most "
+            f"{MOST_PAIRS // n_sources} target tokens (Targets), give a shorter input, or use lignite flow."
+        )
 
 
 def digest(given: Any) -> tuple[Any, ...]:

@@ -6,13 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from lignite.apps.dashboard import given as gifts
 from lignite.apps.dashboard.fields import ask_option, ask_options
-from lignite.apps.dashboard.look import plain
+from lignite.apps.dashboard.inputs import ask_input
+from lignite.apps.dashboard.look import is_dark, plain
 from lignite.apps.dashboard.panels import compare, explain, flow, history, metrics
 from lignite.apps.dashboard.question import Question
 from lignite.apps.dashboard.state import failures, load_offered
-from lignite.inputs.pictures import ENDINGS
 from lignite.methods import METHODS
 from lignite.methods.options import choose
 from lignite.models.facts import reads_images
@@ -36,6 +35,10 @@ STYLE = """<style>
 .lignite-brand span { color: #c45d16; }
 @media (max-width: 640px) { .stMainBlockContainer { padding: 3.2rem .8rem 3rem; } }
 </style>"""
+DARK_INK = """<style>
+[data-testid="stMultiSelectTagsContainer"] span[title], [data-testid="stBaseButton-primary"] { color: #131417 }
+</style>"""
+"""On the bright colour of the dark theme, where Streamlit writes white."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Offer:
 def draw(offer: Offer) -> None:
     """The whole page, once."""
     st.set_page_config(page_title="lignite", page_icon="🪵", layout="wide")
-    st.html(STYLE)
+    st.html(STYLE + DARK_INK * is_dark())
     with failures():
         with st.sidebar:
             st.html('<div class="lignite-brand">lignite <span>dashboard</span></div>')
@@ -71,7 +74,8 @@ def draw(offer: Offer) -> None:
             st.caption(plain(describe(model)))
             method = _choose_method("method")
             second, target = _ask_more(model)
-        given = _ask_input(model, second)
+        example = EXAMPLE if model.name == "tiny-sentiment" else ""
+        given = ask_input(model, f"given.{model.name}", "Text", example, second)
         view = st.segmented_control("View", list(VIEWS), default="Explain", key="view", label_visibility="collapsed")
         VIEWS[view or "Explain"](Question(name, model, given, method, target, tuple(offer.names), offer.any_model))
     st.session_state.pop("cancelling", None)  # nothing was left to be computed
@@ -115,24 +119,3 @@ def _ask_more(model: Model) -> tuple[str, Target]:
         known = {name: each for name, each in options_of(Target).items() if name not in ("label", "against")}
         asked = {name: ask_option(each, f"target.{model.name}") for name, each in known.items()}
     return second or "", Target(**{name: value for name, value in asked.items() if value is not None})
-
-
-def _ask_input(model: Model, second: str) -> Any:
-    """What is to be explained; None as long as there is nothing."""
-    if reads_images(model.network):
-        return _ask_picture(model)
-    example = EXAMPLE if model.name == "tiny-sentiment" else ""
-    text = st.text_area(
-        "Text", example, key=f"text.{model.name}", height=90,
-        placeholder="Type a text; Ctrl+Enter, or a click beside it, explains it.",
-    )  # fmt: skip
-    return gifts.as_input(text or "", second)
-
-
-def _ask_picture(model: Model) -> Any:
-    types = [ending.removeprefix(".") for ending in ENDINGS]
-    file = st.file_uploader(
-        "Picture", types, key=f"picture.{model.name}", max_upload_size=gifts.MOST_BYTES >> 20,
-        help=f"At most {gifts.MOST_BYTES >> 20} MB; it stays on this machine.",
-    )  # fmt: skip
-    return None if file is None else gifts.read_picture(file.name, file.getvalue())

@@ -20,8 +20,8 @@ from lignite.wording import one_line
 
 MOST_MODELS = 3
 """That are kept in memory, for all readers."""
-MOST_RESULTS = 30
-"""That a session keeps."""
+MOST_RESULTS, MOST_BYTES = 30, 2**30
+"""That a session keeps: so many, and no more than this of them together."""
 QUICK = 0.6
 """Seconds before a bar and a button to cancel appear: most explanations are there by then."""
 
@@ -131,9 +131,22 @@ def compute(what: str, key: Any, make: Callable[[Watch], Any]) -> Any:
         answer = make(watch)
     box.empty()
     kept[key] = answer
-    while len(kept) > MOST_RESULTS:
-        kept.pop(next(iter(kept)))
+    sizes = [_size(each) for each in kept.values()]
+    for old in list(kept)[: _spare(sizes)]:
+        del kept[old]
     return answer
+
+
+def _spare(sizes: list[int]) -> int:
+    """How many of the oldest have to go; the newest stays, whatever its size."""
+    spare = max(0, len(sizes) - MOST_RESULTS)
+    while spare < len(sizes) - 1 and sum(sizes[spare:]) > MOST_BYTES:
+        spare += 1
+    return spare
+
+
+def _size(answer: Any) -> int:
+    return sum(int(getattr(each, "nbytes", 0)) for each in (answer if isinstance(answer, list) else [answer]))
 
 
 def remember(dataset: xr.Dataset, label: str) -> None:
@@ -141,7 +154,7 @@ def remember(dataset: xr.Dataset, label: str) -> None:
     listed: list[tuple[str, xr.Dataset]] = st.session_state.setdefault("history", [])
     if not any(known is dataset for _, known in listed):
         listed.append((label, dataset))
-        del listed[:-MOST_RESULTS]
+        del listed[: _spare([_size(each) for _, each in listed])]
 
 
 def history() -> list[tuple[str, xr.Dataset]]:

@@ -1,4 +1,4 @@
-"""Two explanations side by side: another method, another class, another model."""
+"""Two explanations side by side: another method, class, text or model."""
 
 from dataclasses import replace
 
@@ -7,17 +7,20 @@ import xarray as xr
 
 from lignite.api.compare import compare
 from lignite.apps.dashboard.fields import ask_options
+from lignite.apps.dashboard.given import digest
+from lignite.apps.dashboard.inputs import ask_input
 from lignite.apps.dashboard.look import offer_downloads, plain, show_card, show_page
 from lignite.apps.dashboard.question import Question, written_method
 from lignite.apps.dashboard.state import load_offered
 from lignite.errors import GridError, InputError
 from lignite.methods import METHODS
 from lignite.methods.options import choose
+from lignite.models.facts import reads_images
 from lignite.views.files import page_of
 
 
 def draw(question: Question) -> None:
-    """Let a reader change one thing, and see both."""
+    """Let a reader change something, and see both."""
     if question.given is None:
         st.info("Type a text, or drop a picture: two explanations of it stand here side by side.")
         return
@@ -32,18 +35,39 @@ def draw(question: Question) -> None:
 
 
 def _ask_other(question: Question) -> Question:
-    """The same question of another model, or by another method."""
+    """The same question with what the reader changes of it: method, input, model. Classes are chosen on both sides."""
+    noun = "Picture" if reads_images(question.model.network) else "Text"
+    asks = {"Method": _other_method, noun: _other_input, "Model": _other_model}
     with st.container(border=True):
-        left, right = st.columns(2)
-        names = list(dict.fromkeys([question.name, *question.offered]))
-        name = str(
-            left.selectbox("Beside it, by the model", names, key="beside.model", accept_new_options=question.free)
-        )
-        usual = list(METHODS).index("ca-lig" if question.method.name != "ca-lig" else "relevance-flow")
-        method = right.selectbox("and the method", list(METHODS), index=usual, key="beside.method")
-        chosen = choose(method, ask_options(METHODS[method], f"beside.{method}"))
-    model = question.model if name == question.name else load_offered(name, question.offered, free=question.free)
-    return replace(question, name=name, model=model, method=chosen)
+        changed = st.pills(
+            "What differs", list(asks), selection_mode="multi", default=["Method"], key="beside",
+            help="Besides the class, which is chosen on each side.",
+        )  # fmt: skip
+        for name in changed:
+            question = asks[name](question)
+    return question
+
+
+def _other_method(question: Question) -> Question:
+    usual = list(METHODS).index("ca-lig" if question.method.name != "ca-lig" else "relevance-flow")
+    method = st.selectbox("Method beside it", list(METHODS), index=usual, key="beside.method")
+    return replace(question, method=choose(method, ask_options(METHODS[method], f"beside.{method}")))
+
+
+def _other_input(question: Question) -> Question:
+    """Another text, or a pair's other first text; nothing differs until it is changed."""
+    text, second = question.given if isinstance(question.given, tuple) else (question.given, "")
+    key = f"beside.given.{hash(digest(question.given)):x}"  # beside another text it begins as that one
+    first = text if isinstance(text, str) else ""
+    if second:
+        second = st.text_area("Second text beside it", second, key=f"{key}.second", height=70)
+    return replace(question, given=ask_input(question.model, key, "Text beside it", first, second) or question.given)
+
+
+def _other_model(question: Question) -> Question:
+    names = list(dict.fromkeys([question.name, *question.offered]))
+    name = str(st.selectbox("Model beside it", names, key="beside.model", accept_new_options=question.free))
+    return replace(question, name=name, model=load_offered(name, question.offered, free=question.free))
 
 
 def _explained(question: Question, key: str) -> xr.Dataset | None:
