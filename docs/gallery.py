@@ -278,7 +278,7 @@ def draw_dashboard(browser: Any, cell: Cell) -> None:
         page = open_page(browser, dashboard(), room, height=1500)
         page.frame_locator("iframe").first.locator("h2.answer").first.wait_for()  # what is done before may be lost
         STEPS[cell.column](page)
-        page.get_by_text("Running...").wait_for(state="detached")
+        settle(page)
         page.wait_for_timeout(2500)  # frames take the height of what is in them
         page.mouse.move(0, 0)
         page.screenshot(path=f"{cell.name}-{room.name}.png")
@@ -298,6 +298,13 @@ def dashboard() -> str:
 OPEN = contextlib.ExitStack()
 
 
+def settle(page: Any) -> None:
+    """Wait until nothing is computed, and nothing stands there from before."""
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Cancel").wait_for(state="detached")
+    page.wait_for_function("!document.querySelector('[data-stale=true]')")
+
+
 def choose(page: Any, label: str, option: str) -> None:
     """An option of a field, typed."""
     if page.viewport_size["width"] < 700:
@@ -308,6 +315,7 @@ def choose(page: Any, label: str, option: str) -> None:
     if page.viewport_size["width"] < 700:
         page.wait_for_timeout(1000)
         page.get_by_test_id("stSidebarCollapseButton").click()
+    settle(page)
 
 
 def see(page: Any, view: str) -> None:

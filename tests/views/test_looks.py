@@ -18,11 +18,13 @@ from tests.kit.pages import static
 from tests.kit.sample_evaluation import sample_evaluation
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
-from tests.kit.sample_image_explanation import sample_image_explanation
+from tests.kit.sample_image_explanation import sample_image_explanation, sample_image_flow
 
 import lignite
 from lignite.results.notebook import html_of_several
 from lignite.views import drawing
+from lignite.views.comparison.page import comparison_html
+from lignite.views.comparison.picture import draw_comparison
 from lignite.views.drawing import fonts_for
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.evaluation.picture import draw_curves
@@ -33,6 +35,7 @@ from lignite.views.explanation.picture import draw_explanation, save_explanation
 from lignite.views.explanation.terminal import print_explanation
 from lignite.views.flow.page import flow_html
 from lignite.views.flow.picture import draw_flow
+from lignite.views.flow.terminal import print_flow
 from lignite.views.notebook import card_of
 
 
@@ -40,6 +43,17 @@ def printed(dataset, **console) -> str:
     console = Console(file=io.StringIO(), **console)
     print_explanation(dataset, console=console)
     return console.file.getvalue()
+
+
+def printed_flow(flow) -> str:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    print_flow(flow, console=console)
+    return console.file.getvalue()
+
+
+def compared():
+    """A picture explained in two ways."""
+    return lignite.compare(*(sample_image_explanation(method=method) for method in ("ig", "ca-lig")))
 
 
 def words_of(figure) -> list[str]:
@@ -156,12 +170,57 @@ def test_an_evaluation_says_who_is_best_before_it_says_of_what():
         lambda: static(explanation_html(sample_image_explanation())),
         lambda: "\n".join(words_of(draw_explanation(sample_image_explanation()))),
         lambda: printed(sample_image_explanation(), width=80, color_system=None),
+        lambda: card_of(sample_image_explanation()),
+        lambda: static(flow_html(sample_image_flow())),
+        lambda: "\n".join(words_of(draw_flow(sample_image_flow()))),
+        lambda: printed_flow(sample_image_flow()),
+        lambda: card_of(sample_image_flow()),
+        lambda: static(comparison_html(compared())),
+        lambda: card_of(compared()),
+        lambda: "\n".join(words_of(draw_comparison(compared()))),
     ],
-    ids=["page", "picture", "terminal"],
+    ids=[
+        "page",
+        "picture",
+        "terminal",
+        "card",
+        "flow page",
+        "flow picture",
+        "flow terminal",
+        "flow card",
+        "comparison page",
+        "comparison card",
+        "comparison picture",
+    ],
 )
 def test_whoever_reads_the_name_of_a_patch_is_told_where_it_is(told):
     """r2c5 is nobody's word."""
     assert re.search(r"r2c5: the patch in row 2,\s+column 5", told())
+
+
+def test_colours_of_a_comparison_are_named_by_what_all_sides_explain():
+    """For what? Only where sides explain different classes there is no name for it."""
+    same = lignite.compare(*(sample_explanation(seed=at, method="ig") for at in (0, 1)))
+    apart = lignite.compare(*(sample_explanation(method="ig", label=label) for label in ("positive", "negative")))
+
+    for told in (
+        static(comparison_html(same)),
+        card_of(same).replace("&nbsp;", ""),
+        "\n".join(words_of(draw_comparison(same))),
+    ):
+        assert "for positive" in told
+        assert "against positive" in told
+    assert ">&nbsp;against&nbsp;<" in comparison_html(apart)
+
+
+def test_a_terminal_lists_no_patches_and_leaves_out_no_single_token():
+    """Sixty-four names of places say nothing; "1 left out" is longer than what it leaves out."""
+    image = printed_flow(sample_image_flow())
+    long = printed_flow(sample_flow(tokens=[f"w{at}" for at in range(65)], details=False))
+
+    assert "1 r0c0  2 r0c1" not in image
+    assert "w48" in long
+    assert "left out" not in long
 
 
 def test_a_start_of_average_words_is_told_in_words():

@@ -32,12 +32,12 @@ from lignite.views.explanation.facts import (
 from lignite.views.explanation.message import message, unit_of
 from lignite.views.explanation.together import continuation_of
 from lignite.views.files import is_comparison, is_report, page_of
-from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of
+from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of, token_axis
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores
 from lignite.views.labels import clipped_note, format_cell, format_score, limit_of, visible_token
 from lignite.views.markup import frame, render_part
-from lignite.views.patches.facts import enlarged, is_image, overlaid, png
+from lignite.views.patches.facts import PATCH_NAMES, enlarged, is_image, overlaid, png
 from lignite.views.report.page import report_card
 from lignite.views.tones import tone_of
 
@@ -104,7 +104,7 @@ def _of_explanation(dataset: xr.Dataset) -> dict[str, Any]:
             for piece in pieces(dataset)
         ],
         "ends": f"colours end at {format_score(limit)[1:]}",
-        "clipped": clipped_note(shown, unit_of(dataset)),
+        "notes": [each for each in (clipped_note(shown, unit_of(dataset)), PATCH_NAMES if picture else "") if each],
         "lists": [strongest(dataset, LISTED, sign="for"), strongest(dataset, LISTED, sign="against")],
         "layers": layer_rows(dataset),
         "certificate": certificate_text(dataset),
@@ -120,6 +120,7 @@ def _of_flow(dataset: xr.Dataset) -> dict[str, Any]:
         "doubt": doubt(dataset),
         "answer": answer(dataset, name),
         "text": str(dataset.attrs.get("text", "")),
+        "patch_names": PATCH_NAMES if is_image(dataset, token_axis(dataset)) else "",
         "title": TITLES[name],
         "reader": reader,
         "tokens": tokens,

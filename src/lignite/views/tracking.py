@@ -27,6 +27,7 @@ from lignite.views.files import is_comparison
 from lignite.views.flow import facts as flowing
 from lignite.views.flow.picture import draw_flow
 from lignite.views.labels import format_score, with_minus
+from lignite.views.patches.facts import PATCH_NAMES, is_image
 
 DPI = 110
 TRACKERS = (
@@ -152,7 +153,7 @@ def _of_explanation(dataset: xr.Dataset) -> Entry:
     asked, shown = explained.question(dataset), explained.arrange(dataset)
     said, scores = message(shown), shown.relevance.values.astype(np.float64)
     ranked = "\n".join(f"- {each.token}: {format_score(each.score)}" for each in explained.strongest(shown, 10))
-    lines = [said.text, said.change, ranked]
+    lines = [said.text, said.change, ranked, PATCH_NAMES if is_image(dataset) else ""]
     numbers = {
         asked.unit: asked.value,
         "probability": asked.target_probability,
@@ -168,7 +169,8 @@ def _of_explanation(dataset: xr.Dataset) -> Entry:
 def _of_flow(dataset: xr.Dataset) -> Entry:
     map = flowing.choose_map(dataset, None)
     shown = flowing.arrange(dataset)
-    lines = [flowing.doubt(dataset), flowing.answer(shown, map)]
+    image = is_image(dataset, flowing.token_axis(dataset))
+    lines = [flowing.doubt(dataset), flowing.answer(shown, map), PATCH_NAMES if image else ""]
     numbers = {"largest gap": largest_gap(dataset)}
     own = flowing.own_share(dataset, map)
     if own is not None:

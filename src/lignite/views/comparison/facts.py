@@ -250,6 +250,15 @@ def _answer(dataset: xr.Dataset, side: int) -> str:
     return f"{prediction} ({format_share(sure)})" if prediction and np.isfinite(sure) else prediction
 
 
+def speaking(dataset: xr.Dataset) -> tuple[str, str]:
+    """What the two colours speak for: by its name, where all sides explain the same of the model's answer."""
+    asked = (
+        {one_line(str(name)) for name in np.ravel(dataset["target"].values)} if "target" in dataset.coords else set()
+    )
+    name = f" {shorten(asked.pop(), 40)}" if len(asked) == 1 else ""
+    return f"for{name}".rstrip(), f"against{name}".rstrip()
+
+
 # Numbers
 
 

@@ -29,6 +29,7 @@ from lignite.views.comparison.facts import (
     settings,
     shared,
     sides_of,
+    speaking,
     text_of,
     tokens_of,
     unit_of,
@@ -40,7 +41,7 @@ from lignite.views.comparison.flows import MEASURED, edges, flow_verdict, head_g
 from lignite.views.comparison.scatter import scatter_of
 from lignite.views.labels import clipped_note, format_share
 from lignite.views.markup import render, render_part, write_page
-from lignite.views.patches.facts import enlarged, ground, laid_over, painted, patches, png
+from lignite.views.patches.facts import PATCH_NAMES, enlarged, ground, laid_over, painted, patches, png
 from lignite.views.tones import tone_of
 from lignite.wording import listed, shorten
 
@@ -178,8 +179,16 @@ def _text(dataset: xr.Dataset, number: int, count: int, limit: float) -> dict[st
     return {
         "title": f"Text {number + 1} of {count}" if count > 1 else "",
         "lines": lines,
+        "speaking": speaking(dataset),
         "ends": f"colours end at {writer_of(dataset)(limit).lstrip('+')}",
-        "clipped": clipped_note(scores_of(dataset)[:, kept] if kept.any() else scores_of(dataset)),
+        "notes": [
+            note
+            for note in (
+                clipped_note(scores_of(dataset)[:, kept] if kept.any() else scores_of(dataset)),
+                PATCH_NAMES if image else "",
+            )
+            if note
+        ],
         "words": words,
         "total": total,
         "image": image,

@@ -27,6 +27,7 @@ from lignite.views.comparison.facts import (
     reference_of,
     scores_of,
     sides_of,
+    speaking,
     text_of,
     tokens_of,
     unit_of,
@@ -50,7 +51,7 @@ from lignite.views.explanation.facts import Piece
 from lignite.views.explanation.picture import LINE, TEXT_POINTS, label_tokens, lay_out
 from lignite.views.labels import format_share
 from lignite.views.palette import WARM, sign_colour
-from lignite.views.patches.facts import ground, laid_over, painted, patches
+from lignite.views.patches.facts import PATCH_NAMES, ground, laid_over, painted, patches
 from lignite.views.sheet import MARGIN, Sheet, evenly
 from lignite.wording import shorten
 
@@ -153,11 +154,13 @@ def _write_words(sheet: Sheet, pieces: Sequence[Piece], shares: Float[np.ndarray
 def _explain_colours(sheet: Sheet, dataset: xr.Dataset) -> None:
     sheet.top += 0.05
     left = MARGIN
-    for label, sign in (("for", 0.6), ("against", -0.6)):
+    for label, sign in zip(speaking(dataset), (0.6, -0.6), strict=True):
         left = sheet.key(left, label, on_scale(np.array(sign)))
     ends = f"colours end at {writer_of(dataset)(limit_in(dataset)).lstrip('+')}, {unit_of(dataset)}"
-    sheet.write(left, shorten(f"{ends} ({dataset.attrs.get('scale_reason', '')})", 110), 7.5, color="#666")
-    sheet.top += 0.3
+    named = f"; {PATCH_NAMES}" if noun_of(dataset) == "patches" else ""
+    told = f"{ends} ({dataset.attrs.get('scale_reason', '')}){named}"
+    sheet.write_paragraph(left, told, 7.5, sheet.width - MARGIN - left, step=0.14, color="#666")
+    sheet.top += 0.16
 
 
 def _draw_pictures(sheet: Sheet, dataset: xr.Dataset, limit: float) -> None:

@@ -30,6 +30,7 @@ from lignite.views.comparison.facts import (
     settings,
     shared,
     sides_of,
+    speaking,
     text_of,
     tokens_of,
     unit_of,
@@ -39,6 +40,7 @@ from lignite.views.comparison.facts import (
 )
 from lignite.views.comparison.flow_terminal import print_flow_comparison
 from lignite.views.explanation.terminal import Shades, shade, shades_of
+from lignite.views.patches.facts import PATCH_NAMES
 from lignite.views.writer import Writer, facts_table, fold, plain_table
 from lignite.wording import counted, shorten
 
@@ -86,6 +88,8 @@ def _texts(dataset: xr.Dataset, writer: Writer, shades: Shades | None, k: int) -
         title = [Text(f"text {number + 1} of {len(numbers)}", style="bold"), Text()] if len(numbers) > 1 else []
         image = noun_of(one) == "patches"
         shown = [] if shades is None or image else [_coloured(one, limit_in(dataset), writer, shades)]
+        if image:
+            shown = [Text(PATCH_NAMES, style="dim"), Text()]
         yield Group(*title, *shown, *_tables(one, writer, shades, k))
     if len(numbers) > TEXTS:
         more = counted(len(numbers) - TEXTS, "more text")
@@ -103,7 +107,8 @@ def _coloured(dataset: xr.Dataset, limit: float, writer: Writer, shades: Shades)
         title = f"{names[at]} less {names[reference_of(dataset)]}"
         parts += [Text(writer.plain(title), style="dim"), _line(dataset, at, difference[at] / limit, writer, shades)]
     against, for_ = (Text(" ab ", style=shade(sign, shades)) for sign in (-0.7, 0.7))
-    legend = Text.assemble(against, (" against  ", "dim"), for_, (" for; ", "dim"))
+    plus, minus = speaking(dataset)
+    legend = Text.assemble(against, (f" {writer.plain(minus)}  ", "dim"), for_, (f" {writer.plain(plus)}; ", "dim"))
     legend.append(f"colours end at {write(limit).lstrip('+')}, {unit_of(dataset)}", style="dim")
     return Group(*parts, legend, Text())
 

@@ -12,7 +12,7 @@ from lignite.views.flow.payload import pack_flow
 from lignite.views.flow.written import Look, heads_of
 from lignite.views.labels import model_title, without_folders
 from lignite.views.markup import frame, render, write_page
-from lignite.views.patches.facts import is_image
+from lignite.views.patches.facts import PATCH_NAMES, is_image
 from lignite.views.payload import MAX_BYTES
 from lignite.wording import one_line, shorten
 
@@ -47,6 +47,7 @@ def flow_html(dataset: xr.Dataset, *, tokens: bool = False, special: str = "show
         opened=looks[-1] if tokens else looks[0],
         heads=heads_of(alone),
         image=image,
+        patch_names=PATCH_NAMES,
         version=str(dataset.attrs.get("lignite_version", "")),
         sizes=dict(shown.sizes),
         options=options(dataset),

@@ -33,10 +33,12 @@ from lignite.views.flow.facts import (
 )
 from lignite.views.flow.kept import choose_kept, share_kept, strongest_kept
 from lignite.views.labels import format_score, format_share
+from lignite.views.patches.facts import PATCH_NAMES, is_image
 from lignite.views.writer import TOKEN_CELLS, Writer, facts_table, fold, plain_table
 from lignite.wording import one_line, shorten
 
 TOKENS_SHOWN = 64  # more would push the scores off the screen
+FEW = 4  # are not worth a note of what was left out
 FLOWS_SHOWN = 72
 TOKEN_LEAST = 4
 LAYER_CELLS = 72  # width of one layer's table
@@ -142,19 +144,28 @@ def _tokens(dataset: xr.Dataset, writer: Writer) -> RenderableType:
     axis = token_axis(dataset)
     positions = dataset[axis].values
     left_out = len(positions) - TOKENS_SHOWN
+    if left_out < FEW:  # what stands for them would be as long
+        left_out = 0
     head = TOKENS_SHOWN * 3 // 4 if left_out > 0 else len(positions)
     tail = TOKENS_SHOWN - head if left_out > 0 else 0
     special = dataset[f"{axis}_special"].values
     pieces = []
+    image = is_image(dataset, axis)
+    if image:  # patches name themselves
+        head, tail, left_out = len(positions), 0, 0
     for index in [*range(head), *range(len(positions) - tail, len(positions))]:
         if left_out > 0 and index == len(positions) - tail:
             first, last = positions[head], positions[index - 1]
             pieces.append(Text(writer.plain(f"… {left_out} left out (positions {first} to {last}) …"), style="italic"))
+        if image and dataset[f"{axis}_row"].values[index] >= 0:
+            continue
         token = Text(writer.token(str(dataset[f"{axis}_token"].values[index])), style="dim" if special[index] else "")
         pieces.append(Text.assemble((f"{positions[index]} ", "dim"), token))
     count = f"{len(positions)} tokens"
     if dataset.sizes["target"] != len(positions):
         count += f", {dataset.sizes['target']} of them targets"
+    if image:
+        pieces.append(Text(writer.plain(PATCH_NAMES), style="dim"))
     return Group(Text(count, style="bold"), Padding(fold(pieces, writer.width - 2), (0, 0, 0, 2)))
 
 
