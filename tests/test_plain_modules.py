@@ -7,6 +7,7 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.oracle import attribute_one
 from tests.kit.plain_modules import GPT, PATCH, EncoderClassifier, VisionTransformer, build
 from tests.kit.snapshots import snapshot
+from tests.kit.wide import mostly_wide
 from torch import nn
 from torch.testing import assert_close
 
@@ -58,7 +59,7 @@ def states_of_block(module, given, stack, number):
     return (seen[0][:, 0] if turned else seen[0][0]), run
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", mostly_wide(MODULES, ["gpt-manual", "encoder-tokens-first", "torchvision"]))
 def test_flow_of_a_plain_module_is_that_of_autograd_through_its_block(name):
     """The map of a block is defined by the block alone: one target at a time, from a start of zeros."""
     module, given, stack = made(name)
@@ -74,7 +75,9 @@ def test_flow_of_a_plain_module_is_that_of_autograd_through_its_block(name):
         assert_close(found, scores, rtol=0, atol=2e-4 * float(displacement))  # either rule may miss its tolerance
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "gpt-manual"])
+@pytest.mark.parametrize(
+    "name", mostly_wide([name for name in MODULES if name != "gpt-manual"], ["gpt", "encoder", "timm"])
+)
 def test_attention_is_met_where_torch_computes_it(name):
     """Then every map and detail is offered, at the price of a closed form."""
     module, given, _ = made(name)
@@ -95,7 +98,7 @@ def test_attention_written_out_is_split_where_tokens_have_met():
 
 
 @pytest.mark.filterwarnings("ignore:baseline='zero'")  # zero is where this line starts, whatever it means
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", mostly_wide(MODULES, ["gpt-last", "encoder-tokens-first"]))
 def test_integrated_gradients_of_a_plain_module_are_those_of_its_embeddings(name):
     """Brute force: a straight line at what enters the first block, through the module itself, by a hook of the test."""
     module, given, stack = made(name)
@@ -140,7 +143,7 @@ class Head(nn.Module):
         return self.head(self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0])
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", mostly_wide(["bert", "gpt2"], ["bert"]))
 def test_a_transformers_model_in_a_plain_module_has_the_same_flow(family):
     """What is found by trial there is what its configuration says here."""
     architecture = ARCHITECTURES[family]
@@ -155,7 +158,9 @@ def test_a_transformers_model_in_a_plain_module_has_the_same_flow(family):
     assert bare.attrs["plans"] == own.attrs["plans"]
 
 
-@pytest.mark.parametrize("method", ["relevance-flow", "ca-lig", "attention-rollout", "occlusion"])
+@pytest.mark.parametrize(
+    "method", mostly_wide(["relevance-flow", "ca-lig", "attention-rollout", "occlusion"], ["relevance-flow"])
+)
 def test_a_bundled_classifier_in_a_plain_module_is_explained_the_same(method):
     """Words, classes and starts are the same; only what leads there differs."""
     model = lignite.load("tiny-sentiment")
@@ -168,7 +173,7 @@ def test_a_bundled_classifier_in_a_plain_module_is_explained_the_same(method):
     assert list(ours.token.values) == list(own.token.values)
 
 
-@pytest.mark.parametrize("name", ["gpt", "encoder", "encoder-tokens-first"])
+@pytest.mark.parametrize("name", mostly_wide(["gpt", "encoder", "encoder-tokens-first"], ["encoder"]))
 def test_a_list_of_texts_gets_the_numbers_of_each_alone(name):
     """Padding behind a text is not seen by a causal module, and is told to others in their own words."""
     module, _, _ = made(name)
