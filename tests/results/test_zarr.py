@@ -1,6 +1,7 @@
 """Stores of flows are written chunk by chunk: the same bytes every time, and no flow is held twice."""
 
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -44,6 +45,8 @@ def test_flows_come_back_from_a_store_whose_bytes_are_the_same_every_time(tmp_pa
 
     assert len(written) == 1
     (tmp_path / "flows.zarr.zip").write_bytes(written.pop())
+    with zipfile.ZipFile(tmp_path / "flows.zarr.zip") as file:
+        assert {each.date_time[0] for each in file.infolist()} == {1980}
     with open_store(tmp_path / "flows.zarr.zip") as tree:
         assert tree.attrs == {"ids": {"0": "a"}}
         for name, flow in flows.items():

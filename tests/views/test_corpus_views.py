@@ -94,6 +94,31 @@ def test_what_all_give_alike_comes_from_where_they_stand():
     )
 
 
+def test_heads_are_measured_each_and_all_together():
+    """Head 0 gives one to each of two targets, head 1 gives them 6 and 2; then the heads together."""
+    coords = {
+        "layer": [0], "head": [0, 1], "target": [0, 1], "source": [0, 1],
+        "source_special": ("source", [True, False]),
+    }  # fmt: skip
+    scores = np.array([[[[1.0, 0.0], [0.0, -1.0]], [[4.0, -2.0], [0.0, 2.0]]]])
+    flow = xr.Dataset({"attention": (("layer", "head", "target", "source"), scores)}, coords)
+    measures = defaultdict(list)
+
+    measure_flow(flow, measures)
+
+    found = {key: values[0] for key, values in measures.items() if values[0]}
+    assert found == pytest.approx(
+        {
+            ("head", "attention", "0", "0"): (1 + 1) / 2,
+            ("head", "attention", "1", "0"): (6 + 2) / 2,
+            ("size", "attention", "", "0"): (7 + 3) / 2,
+            ("special", "attention", "", "0"): (5 / 7 + 0) / 2,
+            ("distance", "attention", "0", "0"): (5 / 7 + 1) / 2,
+            ("distance", "attention", "1", "0"): (2 / 7 + 0) / 2,
+        }
+    )
+
+
 @pytest.mark.parametrize("verb", ["explain", "flow"])
 def test_a_folder_is_printed_and_becomes_a_page(tmp_path, plain_terminal, verb):
     """By the command that opens everything else; a hostile text stays a text."""
