@@ -32,11 +32,15 @@ def ask(shown, **more) -> None:
 def test_it_shows_what_explain_answers(shown, model):
     """The same Dataset, to be used further."""
     xr.testing.assert_identical(shown.result, lignite.explain(model, TEXT, method="gradient-x-input"))
-    assert [text.split()[0] for _, text in shown.choices["classes"]] == ["negative", "positive"]
+    assert [text.split()[0] for _, text in offered(shown, "target")] == ["negative", "positive"]
 
 
-@pytest.mark.parametrize("more", [{"target": 1}, {"method": "ig"}])
-def test_another_class_or_method_is_asked_of_the_model(shown, model, more):
+def offered(shown, name: str) -> list:
+    return next(each["options"] for each in shown.choices if each["name"] == name)
+
+
+@pytest.mark.parametrize("more", [{"target": 1}, {"method": "ig"}, {"method": "ig", "baseline": "zero"}])
+def test_another_class_method_or_baseline_is_asked_of_the_model(shown, model, more):
     """And the card is that of the new answer."""
     before = shown.card
 
@@ -57,6 +61,43 @@ def test_a_word_taken_away_tells_both_effects(shown):
     assert shown.said.startswith("Without thin (mask): predicted")
     assert "actual" in shown.said
     assert shown.result is before
+
+
+@pytest.mark.parametrize(
+    ("more", "options"),
+    [
+        ({}, {"maps": "whole"}),
+        ({"layer": 2}, {"maps": "whole", "layers": 2}),
+        ({"map": "attention"}, {"maps": "attention"}),
+        ({"path": "zero"}, {"maps": "whole", "baseline": "zero"}),
+    ],
+)
+def test_the_flow_is_asked_of_the_model_with_its_own_choices(shown, model, more, options):
+    """Words are taken away from explanations alone; all layers stay on offer where one is shown."""
+    ask(shown, show="flow")
+    ask(shown, **more)
+
+    expected = lignite.flow(model, TEXT, **options)
+    for name in expected.data_vars:
+        np.testing.assert_array_equal(shown.result[name], expected[name])
+    assert [each["label"] for each in shown.choices] == ["Show", "Layer", "Map", "Baseline"]
+    assert [value for value, _ in offered(shown, "layer")] == [None, 0, 1, 2, 3]
+    assert (shown.words, shown.said) == ([], "")
+
+
+def test_a_baseline_is_offered_where_the_method_has_one(shown):
+    """The gradient times the input starts nowhere; what was chosen before is no obstacle."""
+    labels = [each["label"] for each in shown.choices]
+    ask(shown, method="ig", baseline="pad")
+    of_paths = [value for value, _ in offered(shown, "baseline")]
+
+    ask(shown, method="gradient-x-input")
+
+    assert labels == ["Show", "Class", "Method"]
+    assert {None, "zero", "mask", "pad"} <= set(of_paths)
+    assert "blur" not in of_paths
+    assert [each["label"] for each in shown.choices] == labels
+    assert shown.failed == ""
 
 
 def test_what_goes_wrong_is_one_line_and_the_last_answer_stays(shown):
@@ -110,7 +151,7 @@ widget.render({ model, el: document.getElementById("out") });
 def test_its_script_sends_what_is_chosen(shown, tmp_path):
     """In Chromium, with a model that writes down what it is told."""
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser is clicked through playwright")
-    names = ("card", "choices", "asked", "said", "failed", "busy")
+    names = ("card", "choices", "words", "asked", "said", "failed", "busy")
     state = json.dumps({name: getattr(shown, name) for name in names})
     page = tmp_path / "widget.html"
     page.write_text(PAGE % (json.dumps(shown._esm).replace("</", "<\\/"), state.replace("</", "<\\/")), "utf-8")
@@ -119,14 +160,17 @@ def test_its_script_sends_what_is_chosen(shown, tmp_path):
         browser = launch(driver)
         opened = browser.new_page()
         opened.goto(page.as_uri())
-        opened.get_by_label("Class").select_option("1")
+        opened.get_by_label("Class").select_option(index=1)
         opened.get_by_label("Method").select_option("ig")
         opened.get_by_role("button", name="thin").click()
         asked = opened.evaluate("window.asked")
         text = opened.locator(".lignite-card").inner_text()
+        opened.get_by_label("Show").select_option("flow")
+        last = opened.evaluate("window.asked.at(-1)")
         browser.close()
 
     assert [each["target"] for each in asked] == [1, 1, 1]
     assert [each["method"] for each in asked] == ["gradient-x-input", "ig", "ig"]
     assert asked[-1]["without"] == [3]
+    assert (last["show"], last["without"]) == ("flow", [])
     assert "The model says negative" in text

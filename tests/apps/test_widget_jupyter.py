@@ -56,7 +56,7 @@ def lab(tmp_path):
 
 @needs_browser
 def test_a_click_in_jupyterlab_asks_the_kernel(lab):
-    """Another class, then a word taken away."""
+    """Another class, a word taken away, then the flow of one layer."""
     playwright = pytest.importorskip("playwright.sync_api", reason="a browser is clicked through playwright")
     with playwright.sync_playwright() as driver:
         browser = launch(driver)
@@ -76,5 +76,10 @@ def test_a_click_in_jupyterlab_asks_the_kernel(lab):
         playwright.expect(card).to_contain_text("Asked was positive")
         page.get_by_role("button", name="thin").click()
         playwright.expect(page.get_by_text("Without thin (mask): predicted")).to_be_visible()
+        page.get_by_label("Show", exact=True).select_option("flow")
+        playwright.expect(card).to_contain_text("whole block")
+        page.get_by_label("Layer", exact=True).select_option("2")
+        playwright.expect(card).not_to_contain_text("layer 1")
+        playwright.expect(card).to_contain_text("layer 2")
         page.screenshot(path=os.environ.get("LIGNITE_SHOT") or None)
         browser.close()

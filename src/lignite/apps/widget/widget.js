@@ -7,11 +7,11 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-function chooser(label, options, chosen, then) {
+function chooser({ label, options, chosen }, then) {
   const select = element("select", { "aria-label": label });
-  for (const [value, text] of options) select.append(element("option", { value: String(value) }, text));
-  select.value = String(chosen);
-  select.addEventListener("change", () => then(select.value));
+  for (const [, text] of options) select.append(element("option", {}, text));
+  select.selectedIndex = options.findIndex(([value]) => value === chosen);
+  select.addEventListener("change", () => then(options[select.selectedIndex][0]));
   return element("label", {}, `${label} `, select);
 }
 
@@ -26,11 +26,9 @@ function render({ model, el }) {
     model.save_changes();
   };
   const draw = () => {
-    const { classes, methods, words: listed } = model.get("choices"), asked = model.get("asked");
-    bar.replaceChildren();
-    if (classes.length) bar.append(chooser("Class", classes, asked.target ?? classes[0][0], (value) => ask({ target: Number(value), without: [] })));
-    bar.append(chooser("Method", methods.map((name) => [name, name]), asked.method, (value) => ask({ method: value, without: [] })));
-    words.replaceChildren("Without:");
+    const asked = model.get("asked"), listed = model.get("words");
+    bar.replaceChildren(...model.get("choices").map((each) => chooser(each, (value) => ask({ [each.name]: value, without: [] }))));
+    words.replaceChildren(...(listed.length ? ["Without:"] : []));
     listed.forEach((text, at) => {
       const taken = asked.without.includes(at);
       const button = element("button", { type: "button", "aria-pressed": String(taken), style: taken ? "text-decoration:line-through" : "" }, text);
@@ -45,7 +43,7 @@ function render({ model, el }) {
     el.setAttribute("aria-busy", String(model.get("busy")));
     said.textContent = model.get("failed") || model.get("said");
   };
-  for (const name of ["card", "choices", "asked"]) model.on(`change:${name}`, draw);
+  for (const name of ["card", "choices", "words", "asked"]) model.on(`change:${name}`, draw);
   for (const name of ["said", "failed", "busy"]) model.on(`change:${name}`, tell);
   draw();
 }
