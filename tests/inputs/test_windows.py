@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
+from tests.kit.headed_models import headed
 
 import lignite
 from lignite.api.windows import cut
@@ -100,6 +102,32 @@ def test_by_default_all_windows_explain_the_class_they_favour_together(model):
     assert found.prediction == "positive"
     assert json.loads(found.attrs["target"])["name"] == "positive"
     assert_allclose(found.probability.sum(), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("targets", [2, "all"])
+def test_several_classes_of_all_windows_are_those_of_one_call_for_each(targets):
+    """The most probable by the mean of the windows' logits, which no window alone has in that order."""
+    model = headed("bert", "BertForSequenceClassification")
+    text = " ".join(["a superb film", "a dull thin plot", "the acting was worth seeing"] * 2)
+    options = {"method": "ig", "baseline": "zero", "window": 12, "overlap": 0}
+    ids = [model.tokenizer(piece.text, return_tensors="pt") for piece in cut(model, text, 12, 0)]
+    with torch.no_grad():  # windows that agree in the order of classes would show nothing
+        mean = torch.stack([model.network(**each).logits[0] for each in ids]).mean(0)
+        model.network.classifier.bias += torch.tensor([0.01, -0.01, 0.02]) - mean
+        logits = torch.stack([model.network(**each).logits[0] for each in ids]).numpy()
+
+    found = lignite.explain(model, text, targets=targets, **options)
+
+    names = [model.network.config.id2label[int(at)] for at in np.argsort(-logits.mean(0))]
+    assert len({tuple(np.argsort(-row)) for row in logits}) > 1
+    assert found.explained.values.tolist() == names[: 2 if targets == 2 else 3]
+    for name in found.explained.values.tolist():
+        alone = lignite.explain(model, text, target=name, **options)
+        one = found.lignite.by_class()[name]
+        assert_allclose(one.relevance, alone.relevance, atol=1e-9)
+        assert_allclose(one.attrs["value"], alone.attrs["value"], atol=1e-9)
+        assert one.attrs["windows"] == alone.attrs["windows"]
+        assert one.attrs["request"] == alone.attrs["request"]
 
 
 WITH_OPTIONS = [

@@ -8,7 +8,7 @@ from lignite.api.gaps import Missed, gap_message, missed_in
 from lignite.api.windows import check_windows, explain_windows
 from lignite.blocks.replay import HALF
 from lignite.calls import Progress, public
-from lignite.errors import GapWarning, OptionError, warn
+from lignite.errors import GapWarning, warn
 from lignite.inputs.encode import gives_several, is_list
 from lignite.methods import Method
 from lignite.methods.options import choose, known_options
@@ -59,7 +59,8 @@ def explain(
     targets
         Several at once, in one result with the axis ``explained``: every class (``"all"``), or so many of the most
         probable classes or tokens. `target` then says no more than where the model is asked. What the classes share is
-        computed once: scores are those of one call per class, which takes longer.
+        computed once: scores are those of one call per class, which takes longer. With `window`, the most probable by
+        the mean of the windows' logits.
     method
         A name, a name with options such as ``"ca-lig:path=layer,tol=0.01"``, or one of the classes of
         `lignite.methods`, such as ``lignite.methods.CaLig(path="layer")``.
@@ -104,16 +105,15 @@ def explain(
     chosen = choose(method, options, beside=OWN)
     model = as_model(model)
     with at_rest(model.network):
-        if targets is not None:
-            if (window, overlap) != (None, None):
-                raise OptionError("targets= explains whole texts; with window=, explain one class at a time (target=).")
+        if (window, overlap) != (None, None):
+            size = check_windows(window, overlap)
+            results = _explain_texts(model, inputs, target, targets, chosen, size, memory, progress)
+        elif targets is not None:
             groups = ask_classes(model, inputs, target, targets, twice=model.dtype in HALF)
             results = explain_classes(model, groups, chosen, memory=memory, progress=progress)
-        elif window is None and overlap is None:
+        else:
             rows = ask(model, inputs, target, twice=model.dtype in HALF)  # others are asked again by their method
             results = explain_all(model, rows, chosen, memory=memory, progress=progress)
-        else:
-            results = _explain_texts(model, inputs, target, chosen, check_windows(window, overlap), memory, progress)
     missed: list[Missed] = [each for result in each_class(results) for each in missed_in(result)]
     if missed:
         warn(gap_message(missed, chosen), GapWarning)
@@ -125,6 +125,7 @@ def _explain_texts(
     model: Model,
     inputs: Any,
     target: Wanted,
+    targets: Targets | None,
     method: Method,
     size: tuple[int, int | None],
     memory: int | float | str | None,
@@ -133,7 +134,7 @@ def _explain_texts(
     texts = inputs if is_list(inputs) else [inputs]
     results: list[xr.Dataset] = []
     for text in texts:
-        results.append(explain_windows(model, text, target, method, *size, memory))
+        results.append(explain_windows(model, text, target, targets, method, *size, memory))
         if progress:
             progress(len(results), len(texts))
     return results

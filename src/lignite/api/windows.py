@@ -16,9 +16,12 @@ from lignite.methods import Method
 from lignite.methods.scoring.rows import explain_all
 from lignite.models.load import Model
 from lignite.results.build import build_explanation
+from lignite.results.classes import join_classes
 from lignite.results.schema import EXPLAIN, PICTURE, TOKEN_AXIS
 from lignite.targets.ask import ask
+from lignite.targets.classes import Targets, ask_classes, name_class
 from lignite.targets.objective import Wanted, chances
+from lignite.targets.rows import Row
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def explain_windows(
     model: Model,
     text: Any,
     target: Wanted,
+    targets: Targets | None,
     method: Method,
     window: int,
     overlap: int | None,
@@ -110,21 +114,34 @@ def explain_windows(
             "it out, or explain the part of the text that matters without window=."
         )
     windows = cut(model, text, window, overlap)
-    rows = ask(model, [window.text for window in windows], target)
+    groups = _ask(model, [window.text for window in windows], target, targets)
+    results = explain_all(model, [row for group in groups for row in group], method, memory=memory)
+    tokens, (first, *_) = [group[0].encoded.tokens.keep() for group in groups], groups
+    found = [join(text, windows, results[at :: len(first)], tokens, row.objective.link) for at, row in enumerate(first)]
+    joined = found[0] if targets is None else join_classes(found, list(map(name_class, first)))
+    request = json.loads(joined.attrs["request"]) | {"window": window, "overlap": overlap}
+    return joined.assign_attrs(request=json.dumps(request))
+
+
+def _ask(model: Model, texts: Sequence[str], target: Wanted, targets: Targets | None) -> list[list[Row]]:
+    """For each window its rows: of one class, or of several, the same in all, by their mean over the windows."""
+    rows = ask(model, texts, target)
     kinds = {row.objective.kind for row in rows}
     if kinds - {"class", "function"}:
         raise OptionError(
             f"window= explains one answer for the whole text; {type(model.network).__name__} answers at a token of it. "
             "Give the part of the text that matters."
         )
-    if len({row.objective.index for row in rows}) > 1:  # by default each window has its own prediction
-        logits = np.mean([row.choices.logit for row in rows if row.choices is not None], axis=0)
-        rows = ask(model, [window.text for window in windows], int(logits.argmax()))
-    results = explain_all(model, rows, method, memory=memory)
-    tokens = [row.encoded.tokens.keep() for row in rows]
-    joined = join(text, windows, results, tokens, rows[0].objective.link)
-    request = json.loads(joined.attrs["request"]) | {"window": window, "overlap": overlap}
-    return joined.assign_attrs(request=json.dumps(request))
+    groups = [[row] for row in rows] if targets is None else ask_classes(model, texts, target, targets)
+    chosen = [[row.objective.index for row in group] for group in groups]
+    if all(numbers == chosen[0] for numbers in chosen):
+        return groups
+    logits = np.mean([row.choices.logit for row in rows if row.choices is not None], axis=0)  # windows differ in it
+    numbers = np.argsort(-logits, kind="stable")[: len(groups[0])].tolist()
+    if targets is None:
+        return [[row] for row in ask(model, texts, numbers[0])]
+    known = [{row.objective.index: row for row in group} for group in ask_classes(model, texts, target, "all")]
+    return [[by_number[number] for number in numbers] for by_number in known]
 
 
 def join(
