@@ -24,7 +24,14 @@ from lignite.targets.rows import Row
 from lignite.views.labels import format_score, format_share, visible_token
 from lignite.views.notebook import card_of
 
-START = {"show": "explanation", "baseline": None, "layer": None, "map": "whole", "path": "target_token", "without": []}
+START: dict[str, Any] = {
+    "show": "explanation",
+    "baseline": None,
+    "layer": None,
+    "map": "whole",
+    "path": "target_token",
+    "without": [],
+}
 """What is asked first, beside the class and the method."""
 
 
