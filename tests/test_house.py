@@ -106,7 +106,7 @@ ROOMS = {
         "views",
         "version",
     },
-    "apps.widget": {"api", "apps.dashboard", "methods", "models", "targets", "views"},
+    "apps.widget": {"options", "api", "apps.dashboard", "methods", "models", "inputs", "targets", "views"},
     "apps.dashboard": {
         "api",
         "apps",

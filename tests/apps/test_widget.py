@@ -94,7 +94,7 @@ def test_a_baseline_is_offered_where_the_method_has_one(shown):
     ask(shown, method="gradient-x-input")
 
     assert labels == ["Show", "Class", "Method"]
-    assert {None, "zero", "mask", "pad"} <= set(of_paths)
+    assert {None, "zero", "mean", "mask", "pad"} <= set(of_paths)
     assert "blur" not in of_paths
     assert [each["label"] for each in shown.choices] == labels
     assert shown.failed == ""

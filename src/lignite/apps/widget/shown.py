@@ -126,8 +126,8 @@ class ExplanationWidget(anywidget.AnyWidget):  # type: ignore[misc] # untyped wh
 
     def _baselines(self, method: type) -> list[str]:
         """Those that the input can have: pixels know no padding, and words no blur."""
-        foreign = TOKEN_BASELINES if reads_images(self.model.network) else IMAGE_FILLS
-        return [name for name in options_of(method)["baseline"].choices if name not in (*foreign, "auto")]
+        foreign = {*TOKEN_BASELINES} - {"mask"} if reads_images(self.model.network) else {*IMAGE_FILLS} - {"mean"}
+        return [name for name in options_of(method)["baseline"].choices if name not in foreign | {"auto"}]
 
     def _effect(self, without: list[int]) -> str:
         """The effect of words taken away, as their scores predict it and as the model says."""
