@@ -36,6 +36,13 @@ def running(app):
         thread.join()
 
 
+def in_two(first, last):
+    """A body that arrives in two parts."""
+    yield first
+    time.sleep(0.3)
+    yield last
+
+
 @pytest.fixture(scope="module")
 def client():
     with running(serve.make_app()) as client:
@@ -70,7 +77,7 @@ def test_an_answer_holds_the_prediction_and_the_numbers_of_explain(client):
         ({"content": b"{"}, 422, "the request: Input should be a valid dictionary"),
         ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 422, "the request: JSON decode error"),
         ({"content": b"x" * (serve.BYTES + 1)}, 413, "longer than 20000 bytes"),
-        ({"content": iter([b"x" * serve.BYTES, b"x"])}, 413, "longer than 20000 bytes"),  # no length is declared
+        ({"content": in_two(b"x" * serve.BYTES, b"x")}, 413, "longer than 20000 bytes"),  # no length is declared
     ],
 )
 def test_what_cannot_be_answered_is_one_message(client, sent, status, message):
@@ -107,14 +114,19 @@ def test_questions_take_turns_and_only_so_many_wait(monkeypatch):
             asked = [asyncio.create_task(ask.post("/explain", json={"text": f"{n}"})) for n in range(serve.WAITING + 3)]
             done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             sent_away = [task.result() for task in done]
+            while not at_work:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # whoever does not wait for its turn is at work, too
             go_on.set()
-            return sent_away, await asyncio.gather(*asked)
+            answers = await asyncio.gather(*asked)
+            return sent_away, answers, await ask.post("/explain", json={"text": "later"})
 
-    sent_away, answers = asyncio.run(crowd())
+    sent_away, answers, later = asyncio.run(crowd())
 
     assert {answer.status_code for answer in sent_away} == {503}
     assert sent_away[0].headers["Retry-After"] == "5"
     assert sorted(answer.status_code for answer in answers) == [200] * (serve.WAITING + 1) + [503] * 2
+    assert later.status_code == 200
     assert max(most) == 1
     assert loaded == [serve.MODEL]
 

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
+from PIL import Image
 from tests.kit.plain_modules import GPT, VisionTransformer, build
 
 import lignite
-from lignite.errors import InputError
+from lignite.errors import InputError, OptionError
 from lignite.inputs.encode import encode
-from lignite.models.readers import as_tokenizer
+from lignite.models.readers import as_tokenizer, as_transform
 
 LETTERS = "abcdefgh ilmnoprst."
 
@@ -83,6 +85,30 @@ def test_words_that_were_told_apart_stay_words():
     assert tokens.word == (0, 0, 0, 0, 0, -1, 1) or tokens.word == (0, 0, 0, 0, 0, 1, 1)
 
 
+def test_tokens_that_stand_for_no_word_belong_to_none():
+    """Marks at both ends are not of the first word, where all else is counted from."""
+    read = as_tokenizer(Words())(["a", "film"], is_split_into_words=True)
+
+    assert read.word_ids() == [None, 0, 1, None]
+    assert read["offset_mapping"] == [(0, 0), (0, 1), (0, 4), (0, 0)]
+
+
+def test_roles_are_read_under_the_names_in_use_and_a_role_that_is_not_there_is_none():
+    """SentencePiece answers when it is asked, and with -1 for what it does not have."""
+    asked = Words()
+    asked.pad_id, asked.eos_id, asked.bos_token_id = (lambda: -1), (lambda: 2), 0
+
+    read = as_tokenizer(asked)
+
+    assert (read.pad_token_id, read.eos_token_id, read.bos_token_id, read.unk_token_id) == (None, 2, 0, 3)
+
+
+def test_a_tokenizer_of_tokenizers_is_sent_to_transformers():
+    """It encodes, and does not say which ids stand for no part of a text."""
+    with pytest.raises(OptionError, match=r"give transformers' PreTrainedTokenizerFast\(tokenizer_object=tokenizer\)"):
+        as_tokenizer(tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a")))
+
+
 def test_two_functions_and_one_alone_are_taken():
     """People define two; where nothing writes ids back, tokens go by their numbers."""
     letters = Letters()
@@ -119,6 +145,56 @@ class Standard:
     def __call__(self, picture):
         colours = torch.from_numpy(np.array(picture)).movedim(-1, 0) / 255
         return (colours - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+
+
+class Steps:
+    """As a composition of transforms: the last one with colours makes them."""
+
+    def __init__(self, *transforms):
+        self.transforms = list(transforms)
+
+    def __call__(self, picture):
+        for step in self.transforms:
+            picture = step(picture)
+        return picture
+
+
+class Turned:
+    """A step before the last, with colours that are not the model's."""
+
+    mean, std = [0.0] * 3, [9.0] * 3
+
+    def __call__(self, picture):
+        return picture.transpose(Image.Transpose.ROTATE_180)
+
+
+def test_colours_of_several_steps_are_those_of_the_last():
+    """Whatever an earlier step says of itself."""
+    transform = as_transform(Steps(Turned(), Standard()), None, None, None)
+    picture = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
+
+    assert (transform.image_mean, transform.image_std) == (Standard.mean, Standard.std)
+    turned = Standard()(picture[::-1, ::-1].copy())
+    torch.testing.assert_close(transform(picture)["pixel_values"][0], turned)
+
+
+def test_a_grey_picture_becomes_one_channel_by_one_mean_and_scale():
+    """Digits have no colours."""
+    transform = as_transform(None, None, [0.5], [0.25])
+
+    pixels = transform(np.full((2, 3, 1), 51, dtype=np.uint8))["pixel_values"]
+
+    torch.testing.assert_close(pixels, torch.full((1, 1, 2, 3), (0.2 - 0.5) / 0.25))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [((None, None, [0.5] * 3, None), "mean and std belong together"), (("name", None, None, None), "is a str: give a")],
+)
+def test_half_a_transform_is_refused(given, words):
+    """Pixels of another scale would be explained as if they were the model's."""
+    with pytest.raises(OptionError, match=words):
+        as_transform(*given)
 
 
 def test_a_transform_prepares_pictures_and_says_its_colours():

@@ -3,6 +3,7 @@
 import copy
 import gc
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,20 @@ def test_an_answer_and_its_gradient_read_each_block_once_on_the_way_up_and_once_
         torch.autograd.grad(logits.sum(), network.model.embed_tokens.weight)
 
     assert reads_of(model, ask) == [2, 2, 2, 1, 1]
+
+
+def test_the_next_block_is_read_meanwhile_on_the_way_up_and_on_the_way_down(tmp_path, monkeypatch):
+    """Only the very first has to be waited for by who computes."""
+    model = lignite.load(saved(tmp_path), stream=True)
+    network, (first, *_) = model.network, parts_within(model.network)
+    read, readers = first.stream._read_part, []
+    monkeypatch.setattr(
+        first.stream, "_read_part", lambda part: readers.append(threading.current_thread().name) or read(part)
+    )
+
+    torch.autograd.grad(network(**IDS, use_cache=False).logits.sum(), network.model.embed_tokens.weight)
+
+    assert [name.startswith("lignite-weights") for name in readers] == [False] + [True] * 7
 
 
 @FEW_NODES

@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 from tests.kit.command_line import run
 
+import lignite
 from lignite.views.corpus.explanations import find_turned, layers_of, rank_words, words_of
-from lignite.views.corpus.flows import measure_flow
+from lignite.views.corpus.flows import measure_flow, report_flows
 
 EXAMPLES = pd.DataFrame(
     {
@@ -117,6 +118,34 @@ def test_heads_are_measured_each_and_all_together():
             ("distance", "attention", "1", "0"): (2 / 7 + 0) / 2,
         }
     )
+
+
+def test_words_of_a_treebank_are_summed_up_by_their_part_of_speech(tmp_path):
+    """Kept with every flow, for each piece of a word; the shares of all and of special tokens make one."""
+    rows = [("1", "Superb", "ADJ"), ("2", "unsentimentality", "NOUN"), ("3", "ends", "VERB")]
+    (tmp_path / "c.conllu").write_text(
+        "# sent_id = a\n" + "".join("\t".join([n, word, "_", tag, *"_" * 6]) + "\n" for n, word, tag in rows) + "\n"
+    )
+    found = lignite.run(
+        "flow", data=tmp_path / "c.conllu", model="tiny-sentiment", out=tmp_path / "out", maps="whole", layers=[0]
+    )
+    flow = found["00000000"].to_dataset()
+    measures = defaultdict(list)
+
+    measure_flow(flow, measures)
+
+    tags = dict(zip(flow.source_token.values, flow.source_tag.values, strict=True))
+    assert (tags["[CLS]"], tags["superb"], tags["ends"], tags["[SEP]"]) == ("", "ADJ", "VERB", "")
+    assert list(flow.source_tag.values).count("NOUN") > 1
+    shares = {key[2]: values[0] for key, values in measures.items() if key[0] == "part of speech"}
+    assert list(shares) == ["ADJ", "NOUN", "VERB"]
+    assert sum(shares.values()) + measures["special", "whole", "", "0"][0] == pytest.approx(1)
+    given = abs(flow.whole.isel(layer=0)) / abs(flow.whole.isel(layer=0)).sum("source")
+    assert shares["VERB"] == pytest.approx(float(given.where(flow.source_token == "ends").sum("source").mean()))
+    report = report_flows(found, 1, {})
+    assert set(report.tables["tags"].frame["part of speech"]) == {"ADJ", "NOUN", "VERB"}
+    assert "part of speech" not in report.tables["layers"].frame
+    assert any("words that are" in line for line in report.findings)
 
 
 @pytest.mark.parametrize("verb", ["explain", "flow"])

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import xarray as xr
 
 from lignite.api.explain import OWN, explain
@@ -183,4 +184,12 @@ def _taken_out(some: list[Explained]) -> Iterator[tuple[str, xr.Dataset]]:
     while some:
         one = some.pop()
         if one.result is not None:
-            yield f"{one.number:08d}", one.result
+            yield f"{one.number:08d}", _tagged(one.result, one.tags)
+
+
+def _tagged(flow: xr.Dataset, tags: Sequence[str]) -> xr.Dataset:
+    """Give every source the part of speech of its word, where the corpus has them; special tokens have none."""
+    if not tags:
+        return flow
+    spoken = ["" if word < 0 else tags[word] for word in flow["source_word"].values]
+    return flow.assign_coords(source_tag=("source", np.asarray(spoken, dtype=np.str_)))

@@ -244,7 +244,7 @@ def _attempt(request: Request, model: Model, some: Sequence[Entry], timings: lis
         if isinstance(result, Exception):
             yield _failed(entry, _reason(result))
         else:
-            yield Explained(entry.number, entry.id, entry.text, result)
+            yield Explained(entry.number, entry.id, entry.text, result, tags=entry.tags)
 
 
 def _failed(entry: Entry, reason: str) -> Explained:

@@ -33,6 +33,8 @@ class Entry:
         Why it cannot be read, or has to be left out.
     example
         The row with what people said of it; None where it cannot be read.
+    tags
+        Part of speech of every word, of a treebank.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Entry:
     input: Any
     failure: str = ""
     example: Example | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -89,7 +92,8 @@ def _holds_sentences(path: Path) -> bool:
 
 def _of_sentence(number: int, sentence: Sentence) -> Entry:
     text = sentence.text if sentence.text is not None else " ".join(sentence.words or ())
-    return Entry(number, sentence.id, sentence.input, example=Example(number, sentence.id, text))
+    example = Example(number, sentence.id, text)
+    return Entry(number, sentence.id, sentence.input, example=example, tags=sentence.tags or ())
 
 
 def _of_row(number: int, placed: Placed, columns: Mapping[str, str], base: Path) -> Entry:
@@ -106,10 +110,10 @@ def _of_row(number: int, placed: Placed, columns: Mapping[str, str], base: Path)
 
 
 def digest_of(entries: Sequence[Entry]) -> str:
-    """Take the sha256 of what a model is given of some entries; of an image in a file, its name and size."""
+    """Take the sha256 of what is read of some entries; of an image in a file, its name and size."""
     digest = sha256()
     for entry in entries:
-        digest.update(json.dumps([entry.id, *_content(entry)]).encode() + b"\n")
+        digest.update(json.dumps([entry.id, *_content(entry), *entry.tags]).encode() + b"\n")
     return digest.hexdigest()
 
 

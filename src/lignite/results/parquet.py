@@ -35,13 +35,14 @@ load = partial(import_extra, extra="parquet", what="tables of explanations")
 
 @dataclass(frozen=True)
 class Explained:
-    """What came of one row of a corpus: an explanation, or the reason why there is none."""
+    """What came of one row of a corpus: a result, or the reason why there is none; and the tags of its words."""
 
     number: int
     id: str
     text: str
     result: xr.Dataset | None
     failure: str = ""
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

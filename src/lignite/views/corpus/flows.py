@@ -1,4 +1,4 @@
-"""The flows of a corpus, summed up: by layer and head, by distance, and from special tokens."""
+"""The flows of a corpus, summed up: by layer and head, by distance, by part of speech, and from special tokens."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,6 +23,10 @@ FAR = (0, 1, 2, 3, 4, 8, 16, 32)
 BETWEEN_TOKENS = tuple(name for name, each in FLOW.maps.items() if each.certificates and "source" in each.dims)
 """Maps from token to token."""
 
+TAG = "part of speech"
+PLACES = ("head", "distance", TAG)
+"""Measures that have several numbers for a layer, by what tells these apart."""
+
 Measures = dict[tuple[str, ...], list[float]]
 """A number per text, by measure, map and place."""
 
@@ -33,10 +37,12 @@ def report_flows(tree: xr.DataTree, rows: int, failures: dict[str, str]) -> Repo
     for node in tree.children.values():  # one after the other: a flow is read, and forgotten
         measure_flow(node.to_dataset(), measures)
     table = _as_table(measures)
-    heads, layers = table[table["measure"] == "head"], table[table["measure"] != "head"]
-    tables = {"layers": Table("Layers and distances", _LAYERS, layers.drop(columns="head"))}
-    if len(heads):
-        tables["heads"] = Table("Heads", _HEADS, heads.sort_values("mean", ascending=False, kind="stable"))
+    heads, tags = table[table["measure"] == "head"], table[table["measure"] == TAG]
+    layers = table[~table["measure"].isin(("head", TAG))]
+    tables = {"layers": Table("Layers and distances", _LAYERS, layers.drop(columns=["head", TAG]))}
+    for name, title, about, some in (("tags", "Parts of speech", _TAGS, tags), ("heads", "Heads", _HEADS, heads)):
+        if len(some):
+            tables[name] = Table(title, about, some.sort_values("mean", ascending=False, kind="stable"))
     return Report(
         "What do the flows say together?",
         f"{counted(len(tree.children), 'flow')} of {rows} rows.",
@@ -51,6 +57,10 @@ _LAYERS = (
     "special tokens. `distance`: the share that comes from so many tokens away, up to the next distance. Mean over "
     "targets, then over texts, with the 95 % interval."
 )
+_TAGS = (
+    "The share of what a target receives that comes from words of this part of speech; mean over targets, then over "
+    "the texts that have such words, with the 95 % interval."
+)
 _HEADS = "As `size`, for every head of `attention`; mean over targets, then over texts, with the 95 % interval."
 
 
@@ -59,6 +69,7 @@ def measure_flow(flow: xr.Dataset, measures: Measures) -> None:
     check_every_source(flow, "what is said of a corpus is read from")
     away = np.abs(flow["target"].values[:, None] - flow["source"].values)
     special = flow["source_special"].values
+    tags = flow["source_tag"].values if "source_tag" in flow.coords else np.empty(0, np.str_)
     for name in BETWEEN_TOKENS:
         if name not in flow:
             continue
@@ -71,6 +82,8 @@ def measure_flow(flow: xr.Dataset, measures: Measures) -> None:
         shares = sizes / np.where(received > 0, received, np.nan)[..., None]
         _add(measures, flow, ("size", name, ""), received.mean(-1))
         _add(measures, flow, ("special", name, ""), _mean((shares * special).sum(-1)))
+        for tag in sorted({*tags} - {""}):
+            _add(measures, flow, (TAG, name, tag), _mean((shares * (tags == tag)).sum(-1)))
         for near, far in zip(FAR, (*FAR[1:], np.inf), strict=True):
             _add(
                 measures, flow, ("distance", name, str(near)), _mean((shares * ((away >= near) & (away < far))).sum(-1))
@@ -92,9 +105,9 @@ def _as_table(measures: Measures) -> pd.DataFrame:
     rows = []
     for (measure, name, place, layer), values in measures.items():
         known = interval(values, n_resamples=RESAMPLES)
-        head, distance = (place, "") if measure == "head" else ("", place)
-        rows.append((measure, name, int(layer), head, distance, known.mean, known.low, known.high, known.n))
-    columns = ["measure", "map", "layer", "head", "distance", "mean", "low", "high", "n"]
+        at = [place if measure == each else "" for each in PLACES]
+        rows.append((measure, name, int(layer), *at, known.mean, known.low, known.high, known.n))
+    columns = ["measure", "map", "layer", *PLACES, "mean", "low", "high", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -113,6 +126,9 @@ def _tell(table: pd.DataFrame, failures: dict[str, str]) -> Iterator[str]:
             f"{name}: special tokens give most in layer {most['layer']} ({spoken(most)} of what is received); "
             f"neighbours up to three tokens away give {share.min():.2f} to {share.max():.2f}, by layer."
         )
+        if len(tags := here[here["measure"] == TAG]):
+            most = tags.loc[tags["mean"].idxmax()]
+            yield f"{name}: words that are {most[TAG]} give most in layer {most['layer']} ({spoken(most)})."
     if failures:
         yield f"{counted(len(failures), 'row')} failed; the first: {next(iter(failures.values()))}"
 
