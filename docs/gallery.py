@@ -263,8 +263,9 @@ def draw_widget(browser: Any, cell: Cell) -> None:
         parts = (json.dumps(part).replace("</", "<\\/") for part in (shown._esm, state))
 
 
-WIDGET = """<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<body data-jp-theme-light="%s" style="color-scheme: light dark"><div id="out"></div><script type="module">
+WIDGET = """<!doctype html><html style="color-scheme: light dark"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<body data-jp-theme-light="%s"><div id="out"></div><script type="module">
 const source = %s, state = %s;
 const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
 const model = { get: (name) => state[name], on: () => {}, set: () => {}, save_changes: () => {} };
@@ -364,12 +365,24 @@ def measure(page: Any) -> None:
     """The methods that are offered."""
     see(page, "Metrics")
     page.get_by_role("button", name="Measure").click()
+    wait_for_answer(page, "Best on")
+
+
+def follow(page: Any) -> None:
+    """The flow of what is asked."""
+    see(page, "Flow")
+    wait_for_answer(page, "Strongest:")
+
+
+def wait_for_answer(page: Any, begins: str) -> None:
+    """Wait until the answer that begins so stands there."""
+    page.frame_locator("iframe").first.get_by_text(begins).first.wait_for()
 
 
 STEPS: dict[str, Callable[[Any], None]] = {
     "text": take_away, "pair": type_pair, "continuation": type_beginning, "image": drop_picture,
-    "flow": lambda page: see(page, "Flow"),
-    "image flow": lambda page: (drop_picture(page), see(page, "Flow"))[0],
+    "flow": follow,
+    "image flow": lambda page: (drop_picture(page), follow(page))[0],
     "evaluation": measure,
     "comparison": lambda page: see(page, "Compare"),
 }  # fmt: skip

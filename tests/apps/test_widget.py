@@ -9,6 +9,7 @@ from tests.kit.browsers import launch, needs_browser
 
 import lignite
 from lignite.errors import OptionError
+from lignite.zoo.samples import digit_scene
 
 pytest.importorskip("anywidget", reason="the widget runs on anywidget")
 
@@ -50,6 +51,16 @@ def test_another_class_method_or_baseline_is_asked_of_the_model(shown, model, mo
     np.testing.assert_array_equal(shown.result.relevance, lignite.explain(model, TEXT, **asked).relevance)
     assert shown.card != before
     assert not shown.busy
+
+
+def test_of_an_image_the_patches_that_say_most_can_be_taken_away():
+    """Sixty-four buttons push the answer off the screen."""
+    shown = lignite.widget(lignite.load("tiny-digits"), digit_scene().image, method="gradient-x-input")
+
+    sizes = np.abs(shown.result.relevance.values[1:])
+    assert len(shown.words) == 16
+    assert [abs(word.score) for word in shown.listed] == pytest.approx(np.sort(sizes)[::-1][:16])
+    assert "-" not in " ".join(shown.words)
 
 
 def test_a_word_taken_away_tells_both_effects(shown):

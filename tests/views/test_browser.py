@@ -34,6 +34,13 @@ def two_classes():
     ]
 
 
+def silent():
+    """A picture of which the class token says nothing."""
+    dataset = sample_image_explanation(method="relevance-flow")
+    dataset.relevance[dataset.row.values < 0] = 0.0
+    return dataset
+
+
 def evaluation():
     """Eight metrics of three methods under one fill, as `lignite evaluate` measures them by itself."""
     metrics = ("insertion-minus-deletion", "deletion", "insertion", "comprehensiveness", "sufficiency", "log-odds",
@@ -68,6 +75,7 @@ PAGES = {
     "image": lambda: explanation_html(sample_image_explanation(method="relevance-flow")),
     "flow": lambda: flow_html(sample_flow()),
     "image flow": lambda: flow_html(sample_image_flow()),
+    "image without a class token": lambda: explanation_html(silent()),
     "evaluation": lambda: evaluation_html(evaluation()),
     "study": lambda: report_html(study(), {}, {}),
 }
@@ -150,6 +158,29 @@ def test_nothing_serious_bars_anybody_from_a_page(visit, name, scheme):
         for node in one["nodes"]
     ]
     assert serious == []
+
+
+def test_a_telephone_shows_all_words_of_all_layers_at_a_glance(visit):
+    """Two of its columns beside four of sums say nothing of what layers do."""
+    page = visit("layers", viewport={"width": 390, "height": 800})
+
+    box = page.locator('[data-card="layers"] .scroll').locator("visible=true").first
+    widths = box.evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert widths[0] <= widths[1]
+    cells = box.locator("tbody tr").first.locator("td[data-i]")
+    assert cells.count() >= 6
+    cells.nth(2).click()
+    assert re.search(r"[+−]\d", seen(page, '[data-name="readout"]'))
+
+
+def test_what_says_nothing_has_no_bar(visit):
+    """A sliver of blue beside 0 says against."""
+    page = visit("image without a class token")
+
+    rows = page.locator('[data-name="outside"] tr')
+    assert rows.last.inner_text().split()[-1] == "0"
+    assert rows.last.locator(".measure b").bounding_box()["width"] == 0
+    assert rows.first.locator(".measure b").bounding_box()["width"] > 2
 
 
 def test_a_laptop_shows_all_metrics_of_an_evaluation_and_its_curves_side_by_side(visit):

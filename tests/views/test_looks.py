@@ -1,6 +1,7 @@
 """What a designer sees in the gallery: legends that name both sides, nothing cut, nothing in a computer's words."""
 
 import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import xarray as xr
 from fontTools.fontBuilder import FontBuilder
 from fontTools.ttLib.tables._g_l_y_f import Glyph
+from matplotlib import pyplot
 from matplotlib.patches import Rectangle
 from rich.console import Console
 from tests.kit.pages import static
@@ -37,6 +39,7 @@ from lignite.views.flow.page import flow_html
 from lignite.views.flow.picture import draw_flow
 from lignite.views.flow.terminal import print_flow
 from lignite.views.notebook import card_of
+from lignite.views.writer import Writer
 
 
 def printed(dataset, **console) -> str:
@@ -244,6 +247,17 @@ def test_a_list_of_results_is_shown_as_their_answers_and_any_other_list_as_a_lis
     assert html_of_several([1, 2]) is html_of_several([]) is html_of_several([xr.Dataset()]) is None
 
 
+def test_a_cell_sets_its_numbers_and_calls_a_patch_a_patch():
+    """As pages do."""
+    sample = sample_evaluation()
+    below = replace(sample, table=sample.table.assign(mean=-0.5, low=-0.7, high=-0.4))
+
+    assert "-0.500" not in card_of(below)
+    unsure = replace(sample, table=sample.table.assign(low=np.nan, high=np.nan))
+    assert not re.search("±[–<]", card_of(unsure) + static(evaluation_html(unsure)))
+    assert "receives from each patch, layer by layer" in card_of(sample_image_flow())
+
+
 def test_a_cell_shows_of_many_tokens_those_that_give_most():
     """The first of two hundred patches are the sky."""
     flow = sample_flow(tokens=[f"w{number}" for number in range(40)], details=False)
@@ -326,6 +340,26 @@ def test_a_picture_sets_every_minus_of_a_number_as_long_as_a_plus_and_leaves_the
     words = words_of(drawn)
     assert [word for word in words if re.search(r"(?<![\w])-\d", word) and not word.startswith("-5")] == []
     assert ("-5" in words) == any("degrees" in word for word in words)
+
+
+def test_names_of_a_graph_are_as_small_as_their_rows():
+    """Sixty-four over each other are a black bar."""
+    _, axes = pyplot.subplots(figsize=(6, 2.4))
+    sample_flow(tokens=[f"w{at}" for at in range(60)], details=False).lignite.plot("flow", axes, k=400)
+    axes.figure.canvas.draw()
+
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels() if label.get_text()]
+    ends = sorted({(box.y0, box.y1) for box in boxes})  # the same on the left and on the right
+    assert len(ends) > 12
+    assert all(below[1] <= above[0] for below, above in itertools.pairwise(ends))
+    pyplot.close(axes.figure)
+
+
+def test_zero_is_printed_in_no_colour():
+    """It speaks neither for nor against."""
+    writer = Writer(Console(file=io.StringIO(), force_terminal=True, color_system="truecolor"))
+
+    assert [bool(writer.sign_style(value)) for value in (0.5, -0.5, 0.0)] == [True, True, False]
 
 
 def test_panels_of_one_measure_share_its_scale():

@@ -35,7 +35,7 @@ from lignite.views.files import is_comparison, is_report, page_of
 from lignite.views.flow.facts import TITLES, answer, choose_map, doubt, one_part, reader_of, token_axis
 from lignite.views.flow.facts import arrange as arrange_flow
 from lignite.views.flow.facts import strongest as strongest_scores
-from lignite.views.labels import clipped_note, format_cell, format_score, limit_of, visible_token
+from lignite.views.labels import clipped_note, format_cell, format_score, limit_of, typeset, visible_token
 from lignite.views.markup import frame, render_part
 from lignite.views.patches.facts import PATCH_NAMES, enlarged, is_image, overlaid, png
 from lignite.views.report.page import report_card
@@ -158,7 +158,7 @@ def _of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "answer": answer_of(columns),
         "columns": columns,
         "methods": list(dict.fromkeys(str(name) for name in evaluation.table["method"])),
-        "number": written_number,
+        "number": lambda value: typeset(written_number(value)),
         "heading_of": heading_of,
         "facts": facts(evaluation),
         "percent": f"{100 * float(evaluation.attrs['confidence']):g} %",

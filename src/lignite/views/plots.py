@@ -47,6 +47,9 @@ from lignite.views.patches.facts import is_image, overlaid
 from lignite.views.sheet import Sheet
 from lignite.wording import shorten
 
+LABEL_POINTS, LEAST = 6.5, 4.5
+"""Of the names of nodes: usually, and the smallest that can be read."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -274,7 +277,19 @@ def _draw_lines(
 ) -> None:
     labels = [visible_token(str(token)) for token in dataset["source_token"].values]
     draw_graph(axes, scores, labels, levels, k=look.k)
+    _fit_rows(axes)
     axes.set_title(told_of(dataset, traced=traced), loc="left", fontsize=8, parse_math=False)
+
+
+def _fit_rows(axes: Axes) -> None:
+    """Names of nodes as small as their rows; where they would be smaller than `LEAST` points, one in several."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    room = 0.7 * 72 * axes.get_window_extent().height / figure.dpi / len(names)
+    step = choose_step(len(names), LEAST / room)
+    size = min(LABEL_POINTS, max(LEAST, room * step))
+    axes.set_yticks(range(0, len(names), step), names[::step], parse_math=False, fontsize=size)
 
 
 def _agreement(axes: Axes, dataset: xr.Dataset, look: Look) -> None:

@@ -31,6 +31,8 @@ class Writer:
 
     def sign_style(self, value: float) -> str:
         """The colour of what speaks for, or against: by name where there are sixteen, whose nearest may be a grey."""
+        if not value:
+            return ""
         return self.signs[0 if value > 0 else 1]
 
     def encodable(self, character: str, substitute: str) -> str:

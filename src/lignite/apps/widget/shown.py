@@ -21,8 +21,12 @@ from lignite.models.facts import reads_images
 from lignite.models.load import as_model
 from lignite.options import options_of
 from lignite.targets.rows import Row
-from lignite.views.labels import format_score, format_share, visible_token
+from lignite.views.labels import format_score, format_share, visible_token, with_minus
 from lignite.views.notebook import card_of
+from lignite.views.patches.facts import is_image
+
+PATCHES = 16
+"""So many patches can be taken away: a button for each of hundreds is no choice."""
 
 START: dict[str, Any] = {
     "show": "explanation",
@@ -83,12 +87,12 @@ class ExplanationWidget(anywidget.AnyWidget):  # type: ignore[misc] # untyped wh
             method = choose(method, {"baseline": (asked["baseline"],)})
         self.row: Row = asked_row(self.model, self.inputs, asked["target"])
         self.result = explain(self.model, self.inputs, target=asked["target"], method=method)
-        self.listed = movable(self.row, words_of(self.result))
+        self.listed = self._offered()
 
     def _show(self) -> None:
         self.card = card_of(self.result)
         self.choices = self._choices()
-        self.words = [f"{word.text} {format_score(word.score)}" for word in self.listed]
+        self.words = [with_minus(f"{word.text} {format_score(word.score)}") for word in self.listed]
         self.said = self._effect(self.asked["without"])
 
     def _choices(self) -> list[dict[str, Any]]:
@@ -129,6 +133,11 @@ class ExplanationWidget(anywidget.AnyWidget):  # type: ignore[misc] # untyped wh
         foreign = {*TOKEN_BASELINES} - {"mask"} if reads_images(self.model.network) else {*IMAGE_FILLS} - {"mean"}
         return [name for name in options_of(method)["baseline"].choices if name not in foreign | {"auto"}]
 
+    def _offered(self) -> list[Word]:
+        """What can be taken away: every word; of an image the patches that say most."""
+        words = movable(self.row, words_of(self.result))
+        return sorted(words, key=lambda each: -abs(each.score))[:PATCHES] if is_image(self.result) else words
+
     def _effect(self, without: list[int]) -> str:
         """The effect of words taken away, as their scores predict it and as the model says."""
         group = [self.listed[at] for at in without if 0 <= at < len(self.listed)]
@@ -136,7 +145,7 @@ class ExplanationWidget(anywidget.AnyWidget):  # type: ignore[misc] # untyped wh
         if not group or not fills:
             return ""
         (effect,) = take_away(self.model, self.row, [group], fills[0])
-        return (
+        return with_minus(
             f"Without {', '.join(effect.words)} ({fills[0]}): predicted {format_score(-effect.predicted)}, "
             f"actual {format_score(-effect.actual)}; probability {format_share(effect.probability)} → "
             f"{format_share(effect.probability_without)}."

@@ -22,7 +22,7 @@ export function word(text) { return element("bdi", {}, text); }
 
 /** A bar from the left, in the colour of its sign. */
 export function bar(share, size = Math.abs(share)) {
-  const part = element("b", { class: share > 0 ? "f8" : "a8" });
+  const part = element("b", { class: share > 0 ? "f8" : share < 0 ? "a8" : "nothing" });
   part.style.width = `${(100 * Math.abs(size)).toFixed(1)}%`;
   return element("i", { class: "measure", "aria-hidden": "true" }, part);
 }
