@@ -253,8 +253,8 @@ def draw_widget(browser: Any, cell: Cell) -> None:
     scope: dict[str, Any] = {}
     exec(cell.made_by.rpartition("\n")[0], scope)
     shown = eval(cell.made_by.rpartition("\n")[2], scope)
-    shown.asked = {**shown.asked, "without": [1]}
-    state = {name: getattr(shown, name) for name in ("card", "choices", "asked", "said", "failed", "busy")}
+    shown.asked = {**shown.asked, **({"show": "flow"} if cell.column.endswith("flow") else {"without": [1]})}
+    state = {name: getattr(shown, name) for name in ("card", "choices", "words", "asked", "said", "failed", "busy")}
     page = Path(f"{cell.name}.html")
     parts = (json.dumps(part).replace("</", "<\\/") for part in (shown._esm, state))
     for theme in ("light", "dark"):

@@ -66,9 +66,9 @@ PYTHON = {
 WIDGETS = {
     column: PYTHON[column].replace("lignite.explain", "lignite.widget").replace(", target=lignite.Target(steps=3)", "")
     for column in ("text", "pair", "continuation", "image")
-}
+} | {"flow": f'{SENTIMENT}lignite.widget(model, "{TEXT}")', "image flow": f"{DIGITS}lignite.widget(model, image)"}
 ONE_DECISION = "a report tells one decision in plain words"
-ASKS_ANEW = "the widget asks for another class, method or words of one explanation"
+ASKS_ANEW = "a widget asks anew of one input"
 CORPUS = "a study asks a whole corpus of sentences"
 STUDIES = {
     "text": "layers",
