@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import lignite
 from lignite.api.flow_options import MAPS
+from lignite.attribution import abreast
 from lignite.attribution.plan import MIXED_NODES, find_closed_form
 from lignite.attribution.target_path import Norm
 from lignite.blocks.record import record
@@ -94,6 +95,21 @@ def test_a_layer_takes_few_operations_and_waits_little(name, maps, operations, l
     assert (four.total - two.total) / 2 <= operations
     assert (four.launched - two.launched) / 2 <= launches
     assert (four.waits - two.waits) / 2 <= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "maps", "launches"), [("bert", MAPS, 100), ("bert", ("whole",), 65), ("llama", ("whole",), 510)]
+)
+def test_layers_abreast_take_the_launches_of_one(name, maps, launches, monkeypatch):
+    """What is left of a layer beside its recording is its trial, and a Llama's search for what its keys are made of.
+
+    Launches of four layers less those of two: what all take together is in neither. Nothing is waited for but the form.
+    """
+    monkeypatch.setattr(abreast, "ABREAST", ("cpu",))
+    two, four = (cost_of(monkeypatch, n_layers, name, maps=maps, tol=0.5) for n_layers in (2, 4))
+
+    assert (four.launched - two.launched) / 2 <= launches
+    assert (four.waits - two.waits) / 2 <= (name == "llama")
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes: how many are needed is not the question

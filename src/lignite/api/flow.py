@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from lignite.api.arrays import Arrays
 from lignite.api.estimate import Estimate, estimate, is_long
 from lignite.api.flow_options import FlowOptions
+from lignite.attribution.abreast import Laid, attribute_layers
 from lignite.attribution.layer import attribute_layer, follow_layer
 from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.panels import Precision
@@ -145,11 +146,19 @@ def _flow_of_one(
     expected = _expected(prepared, places, options, budget, sources) if say else None
     if say and expected:
         say(str(expected))
-    for done, layer in enumerate(layers):  # its block is gone before that of the next layer is made
-        likely = finished[-1].norm if finished else None
-        finished.append(_attribute(*prepared.split(layer), places, options, left, seed + layer, sources, likely))
-        left /= 2 ** finished[-1].halved
-        arrays.put(finished[-1].variables)
+
+    def alone(laid: Laid) -> LayerScores:
+        nonlocal left
+        found = _attribute(cast(Route, laid.block), laid.start, places, options, left, laid.seed, sources, laid.likely)
+        left /= 2**found.halved
+        return found
+
+    laid = (Laid(*prepared.split(layer), seed + layer) for layer in layers)
+    maps, precision = _wanted(options)
+    each = attribute_layers(laid, places, maps, precision, budget=budget, sources=sources, alone=alone)
+    for done, scores in enumerate(each):
+        finished.append(scores)
+        arrays.put(scores.variables)
         if report:
             report(done + 1, len(layers))
     variables = arrays.filled()
@@ -229,6 +238,11 @@ def seed_of(encoded: Encoded) -> int:
     return zlib.crc32(seen if encoded.image is None else seen + encoded.image.tobytes())
 
 
+def _wanted(options: FlowOptions) -> tuple[MapOptions, Precision]:
+    maps = MapOptions(**{item.name: getattr(options, item.name) for item in fields(MapOptions)})
+    return maps, Precision(options.tol, options.max_steps, options.n_steps)
+
+
 def _attribute(
     block: Route,
     baseline: Tensor | None,
@@ -240,8 +254,7 @@ def _attribute(
     likely: Norm | None = None,
 ) -> LayerScores:
     """One layer's maps; errors say which layer it is."""
-    maps = MapOptions(**{item.name: getattr(options, item.name) for item in fields(MapOptions)})
-    precision = Precision(options.tol, options.max_steps, options.n_steps)
+    maps, precision = _wanted(options)
     try:
         return attribute_layer(
             block, baseline, targets, maps, precision, budget=budget, seed=seed, sources=sources, likely=likely

@@ -144,7 +144,7 @@ def differentiate_total(
     along, along_slope = point.read(directions)
     total = _through_logits(point, weights, along, scoring)
     query = None if point.query_slope is None else (total * point.query_slope).sum(-1)
-    total.mul_(point.key_slope).addcmul_(weights, along_slope)
+    total = _with_product(total.mul_(point.key_slope), weights, along_slope)
     if query is not None:
         total[:, :, torch.arange(len(targets), device=targets.device), targets] += query
     return total
@@ -153,5 +153,12 @@ def differentiate_total(
 def _through_logits(point: Point, weights: Pairs, along: Pairs, scoring: Scoring) -> Pairs:
     """Differentiate ⟨heads, directions⟩ with respect to the logits before their cap."""
     through = weights * along
-    through.addcmul_(weights, through.sum(-1, keepdim=True), value=-1)
+    through = _with_product(through, weights, through.sum(-1, keepdim=True), -1)
     return through if scoring.softcap is None else through * scoring.cap_slope(point.logits)
+
+
+def _with_product(total: Pairs, one: Pairs, other: Float[Tensor, "node head target #source"], sign: int = 1) -> Pairs:
+    """Add a product in place; torch cannot where it puts layers side by side itself."""
+    add = torch.addcmul if torch._C._functorch.is_batchedtensor(total) else Tensor.addcmul_
+    found: Tensor = add(total, one, other, value=sign)
+    return found

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, TargetHeads, Targets
 from lignite.attribution.block import Block, HeadedBlock
-from lignite.attribution.maps import Chunking, Map, WholeMap
+from lignite.attribution.maps import Chunking, Map, Watched, WholeMap
 from lignite.attribution.panels import Scores
 from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout
@@ -84,7 +84,7 @@ class AttentionByPaths(Map):
         super().__init__(path.block, chunking)
         self.path, self.readout = path, readout
 
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
         with torch.enable_grad():
             states = self.path.states(nodes, targets).requires_grad_()
             heads = self.path.own(self.path.heads(states), nodes, targets)
@@ -93,7 +93,7 @@ class AttentionByPaths(Map):
                 torch.autograd.grad(heads[:, :, head], states, directions[:, :, head], retain_graph=True)[0]
                 for head in range(heads.shape[2])
             ]
-        if watched is not None:
+        if isinstance(watched, int):
             own = [self.path.divide_one(gradient, weights, targets, watched) for gradient in gradients]
             self.seen.append(torch.stack(own, 1))
         scores = [self.path.divide(gradient, weights, targets) for gradient in gradients]
@@ -111,7 +111,7 @@ class WholeByPaths(Map):
         super().__init__(path.block, chunking)
         self.path, self.readout, self.detail = path, readout, detail
 
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
         with torch.enable_grad():
             states = self.path.states(nodes, targets).requires_grad_()
             heads, output = self._output(states, nodes, targets)
@@ -119,7 +119,7 @@ class WholeByPaths(Map):
             keep = "heads" in self.detail
             (gradient,) = torch.autograd.grad(output, states, direction, retain_graph=keep)
             parts = {"scores": self.path.divide(gradient, weights, targets)}
-            if watched is not None:
+            if isinstance(watched, int):
                 self.seen.append(self.path.divide_one(gradient, weights, targets, watched))
             if keep:
                 (to_heads,) = torch.autograd.grad(output, heads, direction, retain_graph=True)

@@ -1,7 +1,7 @@
 """What the mathematics needs of a transformer block; lignite.models provides it for real ones."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -112,3 +112,12 @@ class OpenBlock(HeadedBlock, Protocol):
 
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
         """Epsilon and input of a norm that keys pass through after their projection; None where there is none."""
+
+    def parts(self) -> Any | None:
+        """All that a block of this kind is made of, in nested containers: alike blocks differ in tensors alone.
+
+        None where it must be run by itself (weights that are not where it computes, or in another form).
+        """
+
+    def made_of(self, parts: Any) -> "OpenBlock":
+        """The block of this kind that is made of other such parts; it shares nothing with the model."""

@@ -1,53 +1,25 @@
 """All maps of one layer, from its block and the start of its path."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, partial
 from itertools import pairwise
-from math import isfinite
-from typing import TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lignite.attribution.axes import PerTarget, TargetHeads, Targets
-from lignite.attribution.black_box import AttentionByPaths, StraightPaths, map_to_output
-from lignite.attribution.block import Block, HeadedBlock
-from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, Opened
-from lignite.attribution.keep import Full, keep_named
-from lignite.attribution.layer_scores import LayerScores, MapOptions, halves, in_pieces
-from lignite.attribution.maps import (
-    AttentionMap,
-    Chunking,
-    Map,
-    MlpMap,
-    ThroughPost,
-    WholeMap,
-    allowed_in_composed,
-    compose,
-    together,
-)
+from lignite.attribution.axes import Targets
+from lignite.attribution.block import Block
+from lignite.attribution.integrals import NODES_PER_PANEL
+from lignite.attribution.layer_scores import LayerScores, MapOptions
+from lignite.attribution.layer_work import LayerWork
 from lignite.attribution.offer import check_offered, offered_maps
-from lignite.attribution.panels import Goal, Precision, of_targets
-from lignite.attribution.paths import Path, Remembering
-from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, choose_plan, grading, held_bytes
-from lignite.attribution.readout import READOUTS, Readout
-from lignite.attribution.rules import graded, panel_rule, started_rule
-from lignite.attribution.self_term import attention_on_self, complete_diagonal
+from lignite.attribution.panels import Precision
+from lignite.attribution.plan import choose_plan
+from lignite.attribution.rules import panel_rule
 from lignite.attribution.target_path import ClosedForm, Norm
-from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw, draw_nodes
-from lignite.errors import NotFiniteError, OptionError, SplitError
-from lignite.memory import LEAST, is_out_of_memory, let_go
-from lignite.tolerance import size_among_targets
-
-LIVE_WEIGHTS = 4
-"""Tensors of the size of attention that a pass of a block keeps: logits, masked logits, weights, and their gradient."""
-
-Found = TypeVar("Found")
-
-Ready = tuple[Map, Readout, int]
-"""A map that can be integrated, its readout, and the power by which its path is graded."""
+from lignite.attribution.trial import draw
+from lignite.errors import OptionError, SplitError
 
 
 def attribute_layer(
@@ -96,8 +68,8 @@ def attribute_layer(
         options = offered if offered.maps else replace(offered, maps=offered_maps(block))
         check_offered(block, options)
         plan = choose_plan(block, baseline, options.plan, without=failed, likely=likely)
-        work = _Layer(block, baseline, targets, options, precision, plan, budget, sources, seed)
-        result, complaint = _tried(work, seed)
+        work = LayerWork(block, baseline, targets, options, precision, plan, budget, sources, seed, attribute_layer)
+        result, complaint = tried(work, seed)
         if work.block is not block:  # a run from zero, for the self term, has already gone on by the next route
             block = work.block
             continue
@@ -114,7 +86,7 @@ def attribute_layer(
             block = block.retreat(complaint)
 
 
-def _tried(work: "_Layer", seed: int) -> tuple[LayerScores, str | None]:
+def tried(work: LayerWork, seed: int) -> tuple[LayerScores, str | None]:
     """Compute all maps, hold them to the definition for one target, and say what is wrong with them, if anything is."""
     still: set[int] = set()
     while True:
@@ -140,361 +112,10 @@ def follow_layer(
 ) -> dict[str, Float[Tensor, "part target *head source"]]:  # fmt: skip
     """Give the scores of every map part by part: what is added between each two cuts of the path, from 0 to 1."""
     plan, precision = choose_plan(block, baseline, options.plan), Precision(n_steps=NODES_PER_PANEL)
-    work, found = _Layer(block, baseline, targets, options, precision, plan, budget, None, 0), {}
+    work, found = LayerWork(block, baseline, targets, options, precision, plan, budget, None, 0, attribute_layer), {}
     for name in work.needed:
-        integrand, _, power = work._mlp() if name == "mlp" else work._states_to(name)
+        integrand, _, power = work.map(name)
         ends = pairwise(cut ** (1 / power) for cut in (0.0, *cuts, 1.0))
         rules = [panel_rule(work.n_nodes, *each, power, block.states.dtype, block.states.device) for each in ends]
         found[name] = torch.stack([integrand.scores(*rule, targets)["scores"] for rule in rules])
     return found
-
-
-class _Layer:
-    """A layer by one plan, with the ends of its paths, which are computed once."""
-
-    def __init__(
-        self,
-        block: Block,
-        baseline: Float[Tensor, "token d"] | None,
-        targets: Targets,
-        options: MapOptions,
-        precision: Precision,
-        plan: Plan,
-        budget: float,
-        sources: Int[Tensor, " source"] | None,
-        seed: int,
-    ):
-        self.block, self.baseline, self.targets = block, baseline, targets
-        self.options, self.precision, self.plan, self.budget = options, precision, plan, budget
-        self.keep, self.sources = keep_named(options.keep), sources
-        self.everyone = len(targets) == len(block.states)
-        self.numbers = list(range(len(targets))) if self.everyone else targets.tolist()
-        self.integrands: dict[str, Map] = {}
-        self.remembered: Remembering | None = None
-        self._heads_at_start: TargetHeads | None = None
-        self.chunkings, self.measured = dict[str, Chunking](), cast("tuple[Readout, Tensor, Tensor] | None", None)
-        self.seed, self.own_shares, self.halved = seed, dict[str, PerTarget](), 0
-        self.at_once = self._targets_at_once()
-
-    @property
-    def needed(self) -> list[str]:
-        """The maps that are integrated: those that were asked for, and both halves of a composed one."""
-        asked = {*self.options.maps, *(("attention", "mlp") if "composed" in self.options.maps else ())}
-        return [name for name in ("attention", "mlp", "whole") if name in asked]
-
-    def tried(self, drawn: Draw) -> tuple[LayerScores, dict[str, Verdict]]:
-        """Compute every map that was asked for, and try it. Devices are waited for twice, not map by map."""
-        while (ready := self._unless_full(partial(self._ready, drawn))) is None:
-            pass
-        self.integrands = {name: integrand for name, (integrand, _, _) in ready.items()}
-        result, verdicts = LayerScores(self.plan.name), dict[str, Verdict]()
-        pieces = in_pieces(len(self.targets), self.at_once)
-        pieces.sort(key=lambda rows: not rows.start <= drawn.row < rows.stop)  # what fails its trial fails first
-        while pieces:
-            rows = pieces.pop(0)
-            own = drawn if rows.start <= drawn.row < rows.stop else None
-            found = self._unless_full(partial(self._tried_some, ready, rows, own, result))
-            pieces = [*halves(rows), *pieces] if found is None else pieces
-            verdicts |= found or {}
-        result.memory, result.halved = self.memory, self.halved
-        return result, verdicts
-
-    def _ready(self, drawn: Draw) -> dict[str, Ready]:
-        """Make the maps, with the ends of their paths; where everything fits, with their first panels."""
-        if isinstance(self.plan.path, StraightPaths) or not self._fits_at_once:
-            return {name: self._mlp() if name == "mlp" else self._states_to(name) for name in self.needed}
-        return self._at_once(self.plan.path, drawn)
-
-    def _unless_full(self, compute: Callable[[], Found]) -> Found | None:
-        """Compute something; where memory runs out, let go of what was held, halve the budget, and give nothing."""
-        try:
-            return compute()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or self.budget < LEAST:
-                raise
-        self.budget /= 2
-        self.halved += 1
-        self.chunkings = {}
-        if self.remembered is not None:
-            self.remembered.last = None
-        for name, integrand in self.integrands.items():
-            integrand.start_again(self._chunking(name))
-        let_go()
-        return None
-
-    def _tried_some(
-        self, ready: dict[str, Ready], rows: slice, drawn: Draw | None, result: LayerScores
-    ) -> dict[str, Verdict]:
-        """Integrate the maps of some targets, add them to the result, and try them if the one drawn is among them."""
-        targets = self.targets if rows == slice(0, len(self.targets)) else self.targets[rows]
-        if drawn is not None:
-            for integrand in self.integrands.values():
-                integrand.watch(drawn.row - rows.start)
-        opened = {name: self._open(*each, rows, targets) for name, each in ready.items()}
-        failing, shares = self._read(opened, watched=drawn is not None)
-        integrals = {name: self._complete(name, one.close(failing[name]), rows) for name, one in opened.items()}
-        result.put(rows, len(self.targets), self._collect(integrals, targets))
-        measured = None if drawn is None else Measured(self._trial(drawn, draw_nodes(shares, drawn.seed)))
-        refined = [name for name in opened if opened[name].refines and any(failing[name])]
-        flags = [~integrals[name].converged for name in refined]
-        sums = [integral.gap.flatten().sum(0, keepdim=True) for integral in integrals.values()]
-        n_rows = 0 if measured is None else len(measured.rows)
-        everything = torch.cat([*([] if measured is None else [measured.rows]), *flags, *sums]).tolist()
-        verdicts = {} if measured is None else measured.verdicts(everything[:n_rows])
-        read = iter(everything[n_rows:])
-        for name, integral in integrals.items():
-            missing = [bool(next(read)) for _ in failing[name]] if name in refined else failing[name]
-            n_nodes = float(integral.n_nodes.double().mean()) if name in refined else float(self.n_nodes)
-            result.note(name, rows, len(self.targets), missing, n_nodes)
-        result.trial |= {name: verdict.error for name, verdict in verdicts.items()}
-        for name, total in zip(integrals, read, strict=True):
-            if not isfinite(total):  # every score, every displacement is in the sum of gaps
-                raise NotFiniteError(
-                    f"{name} of a layer contains NaN or infinity; load the model in float32 or float64."
-                )
-        return verdicts
-
-    @property
-    def _fits_at_once(self) -> bool:
-        """Whether the first panels of all maps, which start where the target-token path does, are one piece."""
-        if self.baseline is not None or self.options.mlp_baseline == "zero":
-            return False
-        return all(self._chunking(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
-
-    def _at_once(self, path: Path, drawn: Draw) -> dict[str, Ready]:
-        """Compute the first panels of all maps from one point, whose first node is the start, and one pass of `post`.
-
-        The start weighs nothing and is where readouts begin.
-        """
-        block, targets, power = path.block, self.targets, self.plan.power
-        states = block.states
-        path = self.remembered = Remembering(path)
-        rule = panel_rule(self.n_nodes, 0.0, 1.0, power, states.dtype, states.device)
-        started = started_rule(self.n_nodes, power, states.dtype, states.device)
-        with torch.no_grad():
-            heads = path.at(started[0], targets).attend(block.scoring, targets)[1][0]
-        self._heads_at_start = heads
-        found: dict[str, Ready] = {}
-        if "attention" in self.needed:
-            readout = self._readout(heads, block.heads)
-            attention = AttentionMap(path, readout, self._chunking("attention"))
-            attention.have_ready(attention.chunk(*started, targets, drawn.row), started=True)
-            found["attention"] = attention, readout, power
-        through: dict[str, ThroughPost] = {}
-        if "whole" in self.needed:
-            through["whole"] = WholeMap(path, None, self._chunking("whole"), self.options.detail)
-        if "mlp" in self.needed:
-            through["mlp"] = MlpMap(block, self._among(block.heads, heads), None, self._chunking("mlp"))
-        if through:
-            rules = [started, *[rule] * (len(through) - 1)]
-            maps = [(one, *own) for one, own in zip(through.values(), rules, strict=True)]
-            scores = together(maps, targets, drawn.row, lambda start: self._readout(start, block.output))
-            for place, (name, one) in enumerate(through.items()):
-                one.have_ready(scores[place], started=place == 0)
-                found[name] = one, one.readout, power
-        return {name: found[name] for name in self.needed}
-
-    @property
-    def n_nodes(self) -> int:
-        """Nodes of the first panel."""
-        return self.precision.n_steps or min(NODES_PER_PANEL, self.precision.max_steps)
-
-    def _targets_at_once(self) -> int:
-        """Let all targets hold their scores, if these fit; else as many as half of the budget holds."""
-        options, n_targets = self.options, len(self.targets)
-        self.held = held_bytes(self.block, self.needed, options.detail, composed="composed" in options.maps)
-        if n_targets * self.held <= self.budget:
-            return n_targets
-        self.budget /= 2
-        return max(1, int(self.budget // self.held))
-
-    def _open(self, integrand: Map, readout: Readout, power: int, rows: slice, targets: Targets) -> Opened:
-        if self.measured is None or self.measured[0] is not readout:  # maps to the block's output may share theirs
-            moved = of_targets(readout.displacement, self.targets)
-            self.measured = readout, moved, size_among_targets(moved, moved.median())
-        _, displacement, size = self.measured
-        if targets is not self.targets:
-            displacement, size = displacement[rows], size[rows]
-        return Opened(Bisecting(integrand, Goal(displacement, targets, size, self.precision, power)))
-
-    def _read(
-        self, opened: dict[str, Opened], *, watched: bool
-    ) -> tuple[dict[str, list[bool]], dict[str, list[float]]]:
-        """Read which targets need more nodes, and each node's share of a watched target's scores, all at once."""
-        parts = [one.content for one in opened.values()]
-        for integrand in self.integrands.values() if watched else ():
-            parts += [torch.linalg.vector_norm(row, ord=1, dim=tuple(range(1, row.ndim))) for row in integrand.seen]
-        read = iter(torch.cat(parts).tolist())
-        failing = {name: [not next(read) for _ in range(len(one.content))] for name, one in opened.items()}
-        if not watched:
-            return failing, {}
-        return failing, {name: [next(read) for row in self.integrands[name].seen for _ in row] for name in opened}
-
-    def _collect(self, integrals: dict[str, Integral], targets: Targets) -> dict[str, Tensor]:
-        """Take what is kept of the maps that were asked for, each with its certificate, and how it divides."""
-        options, found = self.options, dict[str, Tensor]()
-        for name, integral in integrals.items():
-            if name in options.maps:
-                books = {part: getattr(integral, part) for part in ("displacement", "gap", "allowed")}
-                found |= self._kept(name, integral.scores["scores"], targets)
-                if f"{name}_sum" in found:
-                    found |= {f"{name}_sum_{part}": each.sum(1) for part, each in books.items()}
-                found |= {
-                    **{f"{name}_{part}": each for part, each in books.items()},
-                    **{f"{name}_{part}": each for part, each in integral.scores.items() if part != "scores"},
-                }
-        if "composed" in options.maps:
-            attention, mlp = integrals["attention"], integrals["mlp"]
-            composed, total = compose(
-                attention.scores["scores"],
-                attention.displacement,
-                mlp.scores["scores"],
-                targets,
-                composition=options.composition,
-            )
-            found |= self._kept("composed", composed, targets) | {
-                "composed_displacement": total,
-                "composed_gap": composed.sum(-1) - total,
-                "composed_allowed": allowed_in_composed(
-                    attention.allowed, attention.displacement, mlp.scores["scores"], composition=options.composition
-                ),
-            }
-        return found
-
-    def _kept(self, name: str, scores: Float[Tensor, "target *head source"], targets: Targets) -> dict[str, Tensor]:
-        if name == "mlp" or isinstance(self.keep, Full):
-            return {name: scores}
-        sources = self.sources
-        if sources is None:
-            sources = torch.arange(scores.shape[-1], device=scores.device)
-        elif len(sources) < scores.shape[-1]:
-            scores = scores[..., sources]
-        return {f"{name}{ending}": part for ending, part in self.keep.kept(scores, targets, sources).items()}
-
-    def _trial(self, drawn: Draw, nodes: dict[str, int]) -> Trial:
-        n_nodes = self.n_nodes
-        return Trial(
-            self.block, self.baseline, self.numbers[drawn.row], drawn,
-            {name: torch.cat(one.seen) if len(one.seen) > 1 else one.seen[0] for name, one in self.integrands.items()},
-            nodes, path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
-            heads_from_zero=self.options.mlp_baseline == "zero", readout=self.options.readout,
-            side_by_side=(len(nodes) + 1 + ("mlp" in nodes)) * self._pass_bytes <= self.budget,
-        )  # fmt: skip
-
-    @property
-    def _pass_bytes(self) -> int:
-        """What one forward and backward pass of the block takes at most, attention weights and their like included."""
-        block, n_tokens = self.block, len(self.block.states)
-        weights = LIVE_WEIGHTS * max(block.n_heads, 1) * n_tokens**2 * block.states.element_size()
-        return n_tokens * block.post_bound() + weights
-
-    @property
-    def memory(self) -> int:
-        """Bytes of the largest piece of work: a map's largest chunk, or the trial's pass of the block."""
-        chunks = [self._chunking(name).taken(self.n_nodes, self.at_once) for name in self.needed]
-        held = 0 if self.at_once == len(self.targets) else self.at_once * self.held
-        return int(max(held + max(chunks), self._pass_bytes))
-
-    # Integrands
-
-    def _mlp(self) -> Ready:
-        block, targets = cast(HeadedBlock, self.block), self.targets
-        from_zero = self.options.mlp_baseline == "zero"
-        heads = torch.zeros_like(block.heads[targets]) if from_zero else self.heads_at_start
-        with torch.no_grad():
-            output = self._post(heads) if from_zero else self._post_of_start
-        readout, start = self._readout(output, block.output), self._among(block.heads, heads)
-        return MlpMap(block, start, readout, self._chunking("mlp")), readout, self.heads_power
-
-    def _states_to(self, name: str) -> Ready:
-        """Make the map from states to heads, or to the block's output."""
-        block, path, chunking = self.block, self.plan.path, self._chunking(name)
-        if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, self.at_once):
-            path = self.remembered = self.remembered or Remembering(path)  # all maps meet the same nodes
-        if name == "attention":
-            readout = self._readout(self.heads_at_start, cast(HeadedBlock, block).heads)
-            if isinstance(path, StraightPaths):
-                return AttentionByPaths(path, readout, chunking), readout, self.plan.power
-            return AttentionMap(path, readout, chunking), readout, self.plan.power
-        readout = self._readout(self._output_at_start(), block.output)
-        return map_to_output(path, readout, chunking, self.options.detail), readout, self.plan.power
-
-    def _chunking(self, name: str) -> Chunking:
-        if name not in self.chunkings:
-            self.chunkings[name] = choose_chunking(
-                self.block, self.plan, name, self.at_once, self.budget, n_nodes=self.n_nodes
-            )
-        return self.chunkings[name]
-
-    @cached_property
-    def heads_power(self) -> int:
-        """Grading of the path from heads to states."""
-        if "mlp" not in self.needed or self.options.mlp_baseline == "zero":
-            return GRADED_POWER
-        return 1 if self.baseline is None else grading(self.heads_at_start)
-
-    @property
-    def heads_at_start(self) -> TargetHeads:
-        """Compute every target's heads where its path starts, once."""
-        if self._heads_at_start is None:
-            path = self.plan.path
-            chunking = self._chunking(self.needed[0] if isinstance(path, StraightPaths) else "attention")
-            pieces = [rows for _, rows in chunking.chunks(1, len(self.targets))]
-            chosen = [self.targets] if len(pieces) == 1 else [self.targets[rows] for rows in pieces]
-            parts = [path.heads_at_start(targets) for targets in chosen]
-            self._heads_at_start = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return self._heads_at_start
-
-    @cached_property
-    def _post_of_start(self) -> Float[Tensor, "target d"]:
-        return self._post(self.heads_at_start)
-
-    def _post(self, heads: TargetHeads) -> Float[Tensor, "target d"]:
-        """Compute what leaves the block where the targets have these heads and their own states."""
-        with torch.no_grad():
-            states = self.block.states if self.everyone else self.block.states[self.targets]
-            return cast(HeadedBlock, self.block).post(states[None], heads[None], self.targets)[0]
-
-    def _output_at_start(self) -> Float[Tensor, "target d"]:
-        path = self.plan.path
-        if self.baseline is not None:
-            with torch.no_grad():
-                return self.block.as_loaded(self.baseline[None])[1][0, self.targets]
-        if isinstance(path, StraightPaths) and not path.through_heads:
-            return path.output_at_start(self.targets)
-        return self._post_of_start
-
-    def _readout(self, start: Float[Tensor, "target *head d"], end: Float[Tensor, "token *head d"]) -> Readout:
-        return READOUTS[self.options.readout](self._among(end, start), end)
-
-    def _among(
-        self, everyone: Float[Tensor, "token *any"], targets: Float[Tensor, "target *any"]
-    ) -> Float[Tensor, "token *any"]:
-        """Give the targets values of their own among those of all tokens."""
-        if self.everyone:
-            return targets
-        everyone = everyone.clone()
-        everyone[self.targets] = targets
-        return everyone
-
-    def _complete(self, name: str, integral: Integral, rows: slice) -> Integral:
-        """Put the self term that was asked for on the diagonal of a target-token map."""
-        if name == "mlp" or self.baseline is not None or self.options.self_term == "measured":
-            return integral
-        if name not in self.own_shares:
-            self.own_shares[name] = self._own_share(name)
-        share = self.own_shares[name][rows]
-        scores = {"scores": complete_diagonal(integral.scores["scores"], share, self.targets[rows])}
-        return replace(integral, scores=scores)
-
-    def _own_share(self, name: str) -> PerTarget:
-        """Find the share of each target in itself: in the attention weights, or in a run from zero."""
-        if self.options.self_term == "map_ratio":
-            weights = attention_on_self(self.block, self.targets, self.at_once)
-            return weights if name == "attention" else weights.mean(-1)
-        options = replace(self.options, maps=(name,), self_term="measured", plan="auto", keep="own")
-        zero = torch.zeros_like(self.block.states)
-        self.block, from_zero = attribute_layer(
-            self.block, zero, self.targets, options, self.precision, budget=self.budget, seed=self.seed
-        )
-        return from_zero.variables[f"{name}_own"].to(zero.device)

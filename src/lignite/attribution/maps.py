@@ -19,6 +19,9 @@ from lignite.attribution.panels import Scores, of_targets
 from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout
 
+Watched = int | slice | None
+"""A target whose scores are noted node by node, by its place; a slice stands for several where none of them moves."""
+
 
 @dataclass(frozen=True)
 class Chunking:
@@ -60,7 +63,7 @@ class Map(ABC):
         self.block, self.chunking = block, chunking
         self.seen: list[Float[Tensor, "node *head source"]] = []
         self._ready: Scores | None = None
-        self._watched: int | None = None
+        self._watched: Watched = None
 
     def watch(self, place: int) -> None:
         """Look at one target, given by its place in the first call of `scores`."""
@@ -108,7 +111,7 @@ class Map(ABC):
         return torch.cat(levels)
 
     @abstractmethod
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
         """Add up the scores of some targets over some nodes; those of the target at `watched` are noted by node."""
 
     @abstractmethod
@@ -123,7 +126,7 @@ class AttentionMap(Map):
         super().__init__(path.block, chunking)
         self.path, self.readout, self.scoring = path, readout, path.block.scoring
 
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
         with torch.no_grad():
             point = self.path.at(nodes, targets)
             attention, heads = point.attend(self.scoring, targets)
@@ -175,18 +178,18 @@ class ThroughPost(Map):
         to_states: NodeStates | None,
         weights: Nodes,
         targets: Targets,
-        watched: int | None,
+        watched: Watched,
     ) -> Scores:
         """Make scores of the readouts' gradients: with respect to heads and, where these move, to states."""
 
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: int | None = None) -> Scores:
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
         return together([(self, nodes, weights)], targets, watched)[0]
 
 
 def together(
     maps: Sequence[tuple[ThroughPost, Float[Tensor, " _"], Float[Tensor, " _"]]],
     targets: Targets,
-    watched: int | None,
+    watched: Watched,
     read_from: Callable[[Float[Tensor, "target d"]], Readout] | None = None,
 ) -> list[Scores]:
     """Compute several maps, each at nodes of its own, by one forward and one backward pass of `post`.
@@ -198,12 +201,12 @@ def together(
         heads, states = (_joined([getattr(each, name) for each in asked]) for name in ("heads", "states"))
     sizes = [len(nodes) for _, nodes, _ in maps]
     block, moves = maps[0][0].block, any(one.moves for one, _, _ in maps)
+
+    def post(heads: HeadVectors, states: NodeStates = states) -> NodeStates:
+        return block.post(states, heads, targets)
+
     with torch.enable_grad():
-        leaves = [heads.detach().requires_grad_()]
-        if moves:
-            leaves.append(states.detach().requires_grad_())
-        output = block.post(leaves[1] if moves else states, leaves[0], targets)
-        level = output.detach()
+        level, pull = differentiated(post, [heads, states] if moves else [heads])
         if read_from is not None:
             readout = read_from(level[0])
             for one, _, _ in maps:
@@ -212,15 +215,27 @@ def together(
         else:
             levels = zip(maps, _parted(level, sizes), strict=True)
             direction = _joined([one.readout.gradient(some, targets) for (one, _, _), some in levels])
-        gradients = [
-            _parted(each, sizes) for each in torch.autograd.grad(output, leaves, direction, materialize_grads=True)
-        ]
+        gradients = [_parted(each, sizes) for each in pull(direction)]
     to_states: Sequence[Tensor | None] = gradients[1] if moves else [None] * len(maps)
     with torch.no_grad():
         return [
             one.go_on(each, to_heads, to_own, weights, targets, watched)
             for (one, _, weights), each, to_heads, to_own in zip(maps, asked, gradients[0], to_states, strict=True)
         ]
+
+
+Pull = Callable[[Tensor], Sequence[Tensor]]
+"""Takes a direction of a function's value back to its arguments."""
+
+
+def differentiated(function: Callable[..., Tensor], args: Sequence[Tensor]) -> tuple[Tensor, Pull]:
+    """Evaluate a function, and say how directions go back; also where torch itself puts several runs side by side."""
+    if torch._C._functorch.is_batchedtensor(args[0]):
+        found: Any = torch.func.vjp(function, *args)
+        return found[0], found[1]
+    leaves = [each.detach().requires_grad_() for each in args]
+    output = function(*leaves)
+    return output.detach(), lambda direction: torch.autograd.grad(output, leaves, direction, materialize_grads=True)
 
 
 def _parted(whole: Float[Tensor, "node *any"], sizes: Sequence[int]) -> Sequence[Float[Tensor, "_ *any"]]:
@@ -255,7 +270,7 @@ class WholeMap(ThroughPost):
         to_states: NodeStates | None,
         weights: Nodes,
         targets: Targets,
-        watched: int | None,
+        watched: Watched,
     ) -> Scores:
         """Divide the integrand among the sources and, if they are asked for, by head and by circuit.
 
@@ -272,6 +287,7 @@ class WholeMap(ThroughPost):
         if watched is not None:
             own = total[:, :, watched].sum(1)
             if residual is not None:
+                assert isinstance(watched, int)
                 own.index_add_(1, targets[watched : watched + 1], residual[:, watched, None])
             self.seen.append(own)
         parts = {"scores": total.sum((0, 1))}
@@ -284,7 +300,7 @@ class WholeMap(ThroughPost):
             parts |= {"heads": total.sum(0).transpose(0, 1), "residual": residual}
         if "circuits" in self.detail:
             circuits = differentiate(point, attention, directions, self.scoring)
-            split = torch.zeros(len(targets), 4, total.shape[-1], dtype=total.dtype, device=targets.device)
+            split = total.new_zeros(len(targets), 4, total.shape[-1])
             split[:, 0], split[:, 1] = circuits.value.sum((0, 1)), circuits.key.sum((0, 1))
             if circuits.query is not None:
                 split[rows, 2, targets] = circuits.query.sum((0, 1))
@@ -323,7 +339,7 @@ class MlpMap(ThroughPost):
         to_states: NodeStates | None,
         weights: Nodes,
         targets: Targets,
-        watched: int | None,
+        watched: Watched,
     ) -> Scores:
         given = (to_heads * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)
         if watched is not None:
@@ -369,7 +385,8 @@ def compose(
     resting = displacement == 0
     shares = attention / torch.where(resting, torch.ones_like(displacement), displacement)[..., None]
     rows = torch.arange(len(targets), device=targets.device)
-    shares[rows, :, targets] = torch.where(resting, torch.ones_like(displacement), shares[rows, :, targets])
+    own = shares.transpose(1, 2)
+    own[rows, targets] = torch.where(resting, torch.ones_like(displacement), own[rows, targets])
     return torch.einsum("mhs,mh->ms", shares, mlp), mlp.sum(-1)
 
 

@@ -32,7 +32,7 @@ Part = Float[Tensor, "*#node head target #source"]
 """What one of two vectors gives: of the target the same for every source, unless the source's position turns it."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Norm:
     """A norm at the head of a pre-norm block decides the closed form by its kind and epsilon; its weights do not."""
 
@@ -189,6 +189,14 @@ class ClosedForm(Path):
     ):
         super().__init__(block)
         self.norm = norm
+        self.made_of = {
+            "norm": norm,
+            "projections": projections,
+            "bias": bias,
+            "rotation": rotation,
+            "bias_rotation": bias_rotation,
+            "key_norm": key_norm,
+        }
         self.sums_to_one = block.scoring.sinks is None
         n_heads = projections.query.shape[1]
         query = projections.query[0] * block.scoring.scale

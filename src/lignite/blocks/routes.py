@@ -43,7 +43,7 @@ from lignite.blocks.replay import (
 from lignite.errors import SplitError
 from lignite.memory import is_out_of_memory
 from lignite.models.facts import number_of_heads
-from lignite.models.hold import FOREIGN, first_line
+from lignite.models.hold import FOREIGN, first_line, named_tensors, with_tensors
 from lignite.models.load import Model
 
 Watch = Callable[[PointHeads], Tensor]
@@ -237,6 +237,47 @@ class InterfaceRoute(_HeadedRoute):
     def norm_epsilons(self) -> list[float]:
         """List epsilons of the norms in the block, and the two usual ones."""
         return list_epsilons(self.module)
+
+    def parts(self) -> dict[str, Any] | None:
+        """List all that the block is made of; None where its weights are not plain tensors beside its states."""
+        found, module = self.replay, self.module
+        call = found.call.masked or found.call
+        weights = dict(named_tensors(module))
+        plain = all(
+            type(each) in (Tensor, nn.Parameter) and each.device == self.states.device for each in weights.values()
+        )
+        if not plain or found.model_dtype in HALF or any(hasattr(part, "_hf_hook") for part in module.modules()):
+            return None
+        scoring = self.scoring
+        return {
+            "kind": (
+                type(module),
+                found.is_tiled,
+                found.is_plain,
+                found.call.masked is None,
+                call.states_at,
+                call.layout,
+            ),
+            "call": (call.args, call.kwargs),
+            "weights": weights,
+            "ends": (found.states, self.output, self.heads),
+            "projections": self.projections,
+            "scoring": (scoring.scale, scoring.bias, scoring.softcap, scoring.sinks),
+        }
+
+    def made_of(self, parts: dict[str, Any]) -> "InterfaceRoute":
+        """Make the block that has these parts in the place of its own."""
+        (states, output, heads), (args, kwargs) = parts["ends"], parts["call"]
+        call = self.replay.call
+        if call.masked is None:
+            call = replace(call, args=args, kwargs=kwargs)
+        else:
+            call = replace(call, masked=replace(call.masked, args=args, kwargs=kwargs))
+        module = with_tensors(self.module, parts["weights"])
+        return replace(
+            self, output=output, heads=heads, projections=parts["projections"], scoring=Scoring(*parts["scoring"]),
+            replay=replace(self.replay, call=call, module=module, states=states, output=output),
+        )  # fmt: skip
 
     def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
         return run_attended(self.replay, states, heads, targets)

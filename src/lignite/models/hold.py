@@ -3,6 +3,7 @@
 What the model cannot do becomes one line that names it, whoever raised it.
 """
 
+import copy
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -301,3 +302,20 @@ def _everything_in_order(
     n_rows, n_patches, _ = sequence.shape
     order = torch.arange(n_patches, device=sequence.device).expand(n_rows, -1)
     return sequence, torch.zeros(n_rows, n_patches, device=sequence.device), order
+
+
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """List weights and buffers of a module by all their names."""
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
+
+
+def with_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Copy a module, with these tensors in the place of its own, which are not copied."""
+    made = copy.deepcopy(module, {id(own): own for _, own in named_tensors(module)})
+    for name, tensor in tensors.items():
+        where, _, last = name.rpartition(".")
+        part = made.get_submodule(where)
+        held: dict[str, Any] = part._parameters if last in part._parameters else part._buffers
+        held[last] = tensor
+    return made

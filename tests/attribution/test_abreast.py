@@ -1,0 +1,138 @@
+"""Layers that are computed abreast, as on a GPU: the same numbers as one by one, in the launches of one."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as nnf
+from numpy.testing import assert_allclose
+from tests.kit.architectures import ARCHITECTURES
+from tests.kit.wide import mostly_wide
+
+import lignite
+from lignite.attribution import abreast
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """Sizes of the groups that have gone abreast, here on a CPU, without layers whose trial has failed."""
+    sizes, first = [], abreast._first
+
+    def noted(group, works, rows):
+        found = first(group, works, rows)
+        sizes.append(len(group))
+        return found
+
+    def held(finish):
+        def counted(*args):
+            found = finish(*args)
+            sizes[-1] -= found is None
+            return found
+
+        return counted
+
+    monkeypatch.setattr(abreast, "ABREAST", ("cpu",))
+    monkeypatch.setattr(abreast, "_first", noted)
+    for name in ("_judged", "_refined"):
+        monkeypatch.setattr(abreast, name, held(getattr(abreast, name)))
+    return sizes
+
+
+def flows(model, inputs, monkeypatch, **options):
+    """Abreast, and one by one."""
+    together = lignite.flow(model, inputs, **options)
+    monkeypatch.setattr(abreast, "ABREAST", ())
+    return together, lignite.flow(model, inputs, **options)
+
+
+def assert_same(one, other):
+    for name in one.data_vars:
+        found, expected = one[name].values, other[name].values
+        if expected.dtype.kind == "f":
+            of_map = [each for each in other.data_vars if each.startswith(name.split("_")[0]) and "_gap" not in each]
+            scale = max(float(np.nanmax(abs(other[each].values))) for each in of_map)
+            assert_allclose(found, expected, rtol=0, atol=1e-9 * scale, err_msg=name)
+
+
+FEW = ("bert", "gpt2", "llama", "qwen3", "gemma2")
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+@pytest.mark.parametrize("name", mostly_wide(ARCHITECTURES, FEW))
+def test_layers_abreast_are_as_each_by_itself(name, groups, monkeypatch):
+    """Post-norm, pre-norm, rotated and normed keys, soft caps, grouped keys; and with targets that need more nodes."""
+    architecture = ARCHITECTURES[name]
+    model, inputs = lignite.wrap(architecture.build(dtype=torch.float64)), architecture.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, max_steps=30)
+
+    assert name not in FEW or groups == [3]
+    assert_same(together, alone)
+    assert together.attrs["plans"] == alone.attrs["plans"]
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"maps": "whole", "detail": ("heads", "circuits")},
+        {"maps": "attention", "targets": (1, 5)},
+        {"maps": ("mlp", "composed"), "composition": "conserving"},
+        {"readout": "projection", "n_steps": 2},
+        {"keep": "top:3"},
+        {"baseline": "zero", "maps": "mlp"},
+        {"self_term": "map_ratio"},
+    ],
+    ids=str,
+)
+def test_what_is_asked_for_is_the_same_abreast(options, groups, monkeypatch):
+    """Details, some targets, other readouts; what cannot go abreast goes one by one."""
+    bert = ARCHITECTURES["bert"]
+    model, inputs = lignite.wrap(bert.build(dtype=torch.float64)), bert.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, **options)
+
+    assert bool(groups) == (not {"keep", "baseline", "self_term"} & set(options))
+    assert_same(together, alone)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_a_block_that_computes_otherwise_is_found_by_its_trial(groups, monkeypatch):
+    """Its tensors are alike, its code is not: the trial runs every block as the model does, and has the last word."""
+    bert = ARCHITECTURES["bert"]
+    network = bert.build(dtype=torch.float64)
+    for layer, function in zip(network.encoder.layer, (nnf.relu, nnf.tanh, nnf.relu), strict=True):
+        del layer.intermediate.intermediate_act_fn
+        layer.intermediate.intermediate_act_fn = function
+
+    together, alone = flows(lignite.wrap(network), bert.inputs(), monkeypatch, maps="whole", n_steps=4)
+
+    assert groups == [2]
+    assert_same(together, alone)
+
+
+def test_a_block_that_chooses_by_its_values_goes_by_itself(groups, monkeypatch):
+    """Experts are chosen token by token, which torch cannot lay side by side."""
+    mixtral = ARCHITECTURES["mixtral"]
+    model, inputs = lignite.wrap(mixtral.build(dtype=torch.float64)), mixtral.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, maps="whole", tol=0.5)
+
+    assert groups == []
+    assert_same(together, alone)
+
+
+@pytest.mark.parametrize(("memory", "sizes"), [("8 MB", [4]), ("4500 KB", [2, 2]), ("2 MB", [])])
+def test_as_many_layers_go_abreast_as_fit(memory, sizes, groups, monkeypatch):
+    """Each takes a copy of its weights and its first panels."""
+    bert = ARCHITECTURES["bert"]
+    architecture = replace(bert, config={**bert.config, "num_hidden_layers": 4})
+    model, inputs = lignite.wrap(architecture.build(dtype=torch.float64)), architecture.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, memory=memory, maps="whole", tol=0.5)
+
+    assert groups == sizes
+    assert json.loads(together.attrs["memory"])["taken"] <= json.loads(together.attrs["memory"])["budget"]
+    assert_same(together, alone)
