@@ -98,10 +98,10 @@ def test_what_all_give_alike_comes_from_where_they_stand():
 def test_heads_are_measured_each_and_all_together():
     """Head 0 gives one to each of two targets, head 1 gives them 6 and 2; then the heads together."""
     coords = {
-        "layer": [0], "head": [0, 1], "target": [0, 1], "source": [0, 1],
-        "source_special": ("source", [True, False]),
+        "layer": [0], "head": [0, 1], "target": [0, 1], "source": [0, 1, 2],
+        "source_special": ("source", [True, False, False]),
     }  # fmt: skip
-    scores = np.array([[[[1.0, 0.0], [0.0, -1.0]], [[4.0, -2.0], [0.0, 2.0]]]])
+    scores = np.array([[[[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]], [[4.0, -2.0, 0.0], [0.0, 2.0, 0.0]]]])
     flow = xr.Dataset({"attention": (("layer", "head", "target", "source"), scores)}, coords)
     measures = defaultdict(list)
 
