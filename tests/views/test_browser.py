@@ -59,7 +59,8 @@ def study():
     """A study with a figure and a table."""
     figure = Figure(figsize=(8, 2))
     figure.subplots().set_title("a figure")
-    table = Table("Table", "What `mean` means.", pd.DataFrame({"layer": [0], "mean": [0.5]}))
+    means = {f"mean of row {at}": ["-0.123 [-0.456, -0.001]"] for at in range(9)}
+    table = Table("Table", "What `mean` means.", pd.DataFrame({"layer": [0], "mean": [0.5], **means}))
     return Report("A study", "A question?", ("A finding.",), {"table": table}, {"figure": figure})
 
 
@@ -205,7 +206,7 @@ def test_a_figure_is_read_in_a_dark_room_and_on_a_telephone(visit):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("name", ["long", "flow"])
+@pytest.mark.parametrize("name", ["long", "flow", "evaluation", "study"])
 def test_paper_cuts_no_column(visit, name):
     """Nothing scrolls on paper: what is wider than its box, or than the sheet, is lost."""
     page = visit(name, viewport={"width": 718, "height": 1000})  # A4 between margins of a centimetre
