@@ -89,6 +89,7 @@ def test_the_flow_is_asked_of_the_model_with_its_own_choices(shown, model, more,
     ask(shown, **more)
 
     expected = lignite.flow(model, TEXT, **options)
+    assert set(shown.result.data_vars) == set(expected.data_vars)
     for name in expected.data_vars:
         np.testing.assert_array_equal(shown.result[name], expected[name])
     assert [each["label"] for each in shown.choices] == ["Show", "Layer", "Map", "Baseline"]

@@ -50,6 +50,18 @@ def test_a_difference_is_what_its_name_says():
     assert certificates(made)
 
 
+def test_classes_of_one_text_are_named_once_and_led_to_without_a_script():
+    """A table that repeats the chips is one list too many; of two texts it tells which is which."""
+    one = [of(name) for name in CLASSES]
+    page = static(explanation_html(one))
+    two = static(explanation_html([*one, *(each.assign_attrs(text="another") for each in one)]))
+
+    assert 'class="list entries"' not in page
+    assert 'class="list entries"' in two
+    led = set(re.findall(r'href="#(entry=\d)"', page))
+    assert led == set(re.findall(r'<article[^>]* id="(entry=\d)"', page))
+
+
 def test_a_page_of_classes_has_chips_for_each_and_for_the_differences():
     """Links, so that they work before any script does."""
     page = static(explanation_html([of("negative"), of("positive"), of("neutral")]))

@@ -39,13 +39,16 @@ def explanation_html(
     entries = [write_entry(at, each, tokens=tokens, special=special) for at, each in enumerate(views)]
     models = list(dict.fromkeys(entry["model"] for entry in entries))
     title = ", ".join(map(model_title, models[:3]))
+    chips = _chips(datasets)
     first = entries[0]["text"] if len(datasets) == 1 else f"{len(datasets)} explanations"
     return render(
         "explain",
         title=shorten(f"{title}: {first}" if first else title, 80),
         models=models,
         entries=entries,
-        chips=_chips(datasets),
+        chips=chips,
+        listed=len(datasets) > 1
+        and set(chips.get(0, ())) != set(range(len(entries))),  # chips alone name all they lead to
         asked=len(datasets),
         continuation=continuation_of(datasets),
         alone=len({entry["text"] for entry in entries}) == 1,
