@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -424,6 +425,7 @@ def draw_tracker(browser: Any, cell: Cell) -> None:
     import lignite as library
 
     folder = Path(f"{cell.name}-events")
+    shutil.rmtree(folder, ignore_errors=True)  # what was drawn before would be read first
     with SummaryWriter(str(folder)) as writer:
         library.log(results(cell.column), writer, step=1)
     events = EventAccumulator(str(folder), size_guidance={"images": 0, "tensors": 0})
