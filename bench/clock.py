@@ -32,7 +32,8 @@ def peak_memory() -> float:
 
 
 def _wall() -> float:
-    torch.cuda.synchronize()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter()
 
 

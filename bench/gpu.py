@@ -1,16 +1,18 @@
 """What a GPU does of `lignite.flow` and `lignite.explain`: milliseconds, launches, waits, and how long it is busy.
 
-python bench/gpu.py [flow] [explain] [captum] [lists]
+python bench/gpu.py [flow] [explain] [captum] [lists] [--tiny]
 
-Times are of the wall, the median of some calls after two that are not counted; launches, waits for the device and the
-time of its kernels are those of one more call under the profiler. Models have BERT-base's shape and random weights.
+About four minutes; `--tiny` is two layers and few tokens, to see on any machine that it runs. Times are of the wall,
+the median of some calls after two that are not counted; launches, waits for the device and the time of its kernels are
+those of one more call under the profiler. Models have BERT-base's shape and random weights.
 """
 
 import argparse
 import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +21,22 @@ from torch.profiler import ProfilerActivity, profile
 
 import lignite
 from clock import wall_seconds
+from lignite.attribution import abreast
 from models import bert_base, bert_classifier, token_ids
 
-LENGTHS = (41, 128, 512)
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of models and inputs."""
+
+    n_layers: int = 12
+    lengths: tuple[int, ...] = (41, 128, 512)
+    n_texts: int = 64
+    repetitions: int = 5
+
+
+CHOSEN = Sizes()
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ALL_MAPS = ("attention", "mlp", "whole", "composed")
 EXPLAINED = (
     {"method": "relevance-flow"},
@@ -33,6 +48,7 @@ EXPLAINED = (
 CAPTUM_STEPS = (3, 4, 6, 12, 18, 24, 36, 48)
 """Among these the fewest of each layer are looked for that reach our tolerance; the search is not counted."""
 TOL = 1e-3
+MASKED = {"baseline": "mask", "tol": TOL}
 
 
 @dataclass
@@ -53,10 +69,10 @@ COLUMNS = ("ms", "launches", "waits", "busy, ms", "busy")
 
 
 def cost_of(run: Callable[[], object]) -> Cost:
-    wall = wall_seconds(run)
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        run()
-        torch.cuda.synchronize()
+    wall = wall_seconds(run, CHOSEN.repetitions)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if DEVICE.type == "cuda" else [])]
+    with profile(activities=activities) as seen:
+        wall_seconds(run, 1, 0)
     events = seen.profiler.kineto_results.events()  # type: ignore[union-attr] # there once the block ended
     kernels = [
         event
@@ -77,23 +93,36 @@ def head(*names: str) -> None:
 
 
 def on_device(model: lignite.Model) -> lignite.Model:
-    model.network.cuda()
+    model.network.to(DEVICE)
     return model
 
 
 def of_flow() -> None:
     """All layers and targets, recording and checks included, beside one plain forward pass."""
-    model = on_device(bert_base())
+    model = on_device(bert_base(n_layers=CHOSEN.n_layers))
     head("flow", "tokens", *COLUMNS)
-    for length in LENGTHS:
+    for length in CHOSEN.lengths:
         inputs = token_ids(model, length)
-        ids = inputs["input_ids"].cuda()
+        ids = inputs["input_ids"].to(DEVICE)
         row("plain forward pass", length, *cost_of(lambda ids=ids: forward(model, ids)).cells())
         for maps, baseline in ((ALL_MAPS, "target_token"), (("whole",), "target_token"), (("whole",), "zero")):
             cost = cost_of(lambda inputs=inputs, m=maps, b=baseline: lignite.flow(model, inputs, maps=m, baseline=b))
             row(f"{', '.join(maps)}, {baseline}", length, *cost.cells())
+        with in_turn():
+            cost = cost_of(lambda inputs=inputs: lignite.flow(model, inputs, maps=ALL_MAPS))
+        row(f"{', '.join(ALL_MAPS)}, target_token, layer by layer", length, *cost.cells())
         cost = cost_of(lambda inputs=inputs: lignite.flow(model, inputs, maps="attention"))
         row("attention, target_token", length, *cost.cells())
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Compute layers one by one, as on a processor."""
+    devices, abreast.ABREAST = abreast.ABREAST, ()
+    try:
+        yield
+    finally:
+        abreast.ABREAST = devices
 
 
 @torch.no_grad()
@@ -103,13 +132,13 @@ def forward(model: lignite.Model, ids: torch.Tensor) -> object:
 
 def of_explain() -> None:
     """All layers of a classifier from the mask token, to a tolerance of 1e-3."""
-    model = on_device(bert_classifier())
-    model.tokenizer.model_max_length = LENGTHS[-1]
+    model = on_device(bert_classifier(n_layers=CHOSEN.n_layers))
+    model.tokenizer.model_max_length = CHOSEN.lengths[-1]
     head("explain", "tokens", *COLUMNS)
-    for length in LENGTHS:
+    for length in CHOSEN.lengths:
         inputs = token_ids(model, length)
         for options in EXPLAINED:
-            given = {"baseline": "mask", "tol": TOL} if options["method"] != "gradient-x-input" else {}
+            given = MASKED if options["method"] != "gradient-x-input" else {}
 
             def run(inputs=inputs, options={**options, **given}):  # noqa: B006
                 return lignite.explain(model, inputs, **options)
@@ -119,13 +148,13 @@ def of_explain() -> None:
 
 def of_captum() -> None:
     """Take captum layer by layer, each with the fewest steps that reach the tolerance, and with one number for all."""
-    model = on_device(bert_classifier())
+    model = on_device(bert_classifier(n_layers=CHOSEN.n_layers))
     head("tokens", "captum, own steps, ms", "captum, same steps, ms", "path=layer, ms", "path=input, ms", "ratios")
-    for length in LENGTHS[:2]:
-        inputs = {"input_ids": token_ids(model, length)["input_ids"].cuda()}
+    for length in CHOSEN.lengths[:2]:
+        inputs = {"input_ids": token_ids(model, length)["input_ids"].to(DEVICE)}
         own, same = captum_seconds(model, inputs["input_ids"])
         ours = [
-            wall_seconds(lambda p=path, i=inputs: lignite.explain(model, i, baseline="mask", path=p, tol=TOL), 3, 1)
+            wall_seconds(lambda p=path, i=inputs: lignite.explain(model, i, method="ca-lig", path=p, **MASKED), 3, 1)
             for path in ("layer", "input")
         ]
         ratios = ", ".join(f"{one / mine:.1f} ×" for mine in ours for one in (own, same))
@@ -161,14 +190,14 @@ def captum_seconds(model: lignite.Model, ids: torch.Tensor) -> tuple[float, floa
     return own, same
 
 
-def of_lists(n_texts: int = 64) -> None:
+def of_lists() -> None:
     """Sentences of 4 to 35 random words in one call, against one call each."""
     head("list", "model", "a list, ms", "a loop, ms", "loop / list")
     tiny = on_device(lignite.load("tiny-sentiment"))
-    base = on_device(bert_classifier())
+    base = on_device(bert_classifier(n_layers=CHOSEN.n_layers))
     rng = np.random.default_rng(0)
     words = [word for word in tiny.tokenizer.get_vocab() if word.isalpha() and len(word) > 2]
-    texts = [" ".join(rng.choice(words, rng.integers(4, 36))) for _ in range(n_texts)]
+    texts = [" ".join(rng.choice(words, rng.integers(4, 36))) for _ in range(CHOSEN.n_texts)]
     for name, model in (("tiny-sentiment", tiny), ("BERT-base shape", base)):
         for options in EXPLAINED[:4]:
             compare(
@@ -188,12 +217,15 @@ PARTS = {"flow": of_flow, "explain": of_explain, "captum": of_captum, "lists": o
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="two layers and few tokens, on whatever there is")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    chosen = parser.parse_args().parts or list(PARTS)
+    given = parser.parse_args()
+    CHOSEN = Sizes(2, (7, 9), 4, 1) if given.tiny else CHOSEN
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    print(f"{torch.cuda.get_device_name()}, {platform.machine()} host, torch {torch.__version__}\n")
-    for part in chosen:
+    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU"
+    print(f"{name}, {platform.machine()} host, torch {torch.__version__}\n")
+    for part in given.parts or PARTS:
         start = time.perf_counter()
         PARTS[part]()
         print(f"\n<!-- {part}: {time.perf_counter() - start:.0f} s -->\n", flush=True)
