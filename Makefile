@@ -38,7 +38,8 @@ test: $(READY) ## run the tests (minutes)
 AXES := tests/attribution tests/blocks tests/methods tests/targets tests/test_truth.py tests/test_vision.py
 
 test-wide: $(READY) ## run the sweeps: every family of transformers, threads, hundreds of runs; then axes of tensors
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m wide tests
+	$(BIN)/python -m pytest -q -n 2 -m "wide and not cluster" tests
+	$(BIN)/python -m pytest -q -m cluster tests/runs tests/examples
 	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=lignite,beartype.beartype $(AXES)
 
 check: $(READY) ## format, lint, types

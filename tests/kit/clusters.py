@@ -17,7 +17,7 @@ QUIET = {
 
 ON_A_CLUSTER = [
     pytest.mark.wide,  # it takes some ten seconds to begin, and every worker that reads a model five
-    pytest.mark.xdist_group("cluster"),  # one after the other: each takes both cores
+    pytest.mark.cluster,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

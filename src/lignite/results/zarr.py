@@ -33,12 +33,12 @@ class _Poured(dict[str, Any]):
         if key.rpartition("/")[2].startswith(".z"):  # written again and again
             super().__setitem__(key, content)
         else:
-            self.file.writestr(zipfile.ZipInfo(key, _DATE), content.to_bytes())
+            self.file.writestr(key, content.to_bytes())
 
     def end(self) -> None:
         """Write what describes the store, too."""
-        for key, content in sorted(self.items()):
-            self.file.writestr(zipfile.ZipInfo(key, _DATE), content.to_bytes())
+        for key, content in self.items():
+            self.file.writestr(key, content.to_bytes())
 
 
 def write_store(flows: Iterable[tuple[str, xr.Dataset]], attrs: Mapping[str, Any]) -> bytes:
@@ -48,11 +48,9 @@ def write_store(flows: Iterable[tuple[str, xr.Dataset]], attrs: Mapping[str, Any
     for never holds a flow twice.
     """
     zarr = load("zarr")
-    with _temporary() as written:
-        with (
-            zipfile.ZipFile(written, "w") as file,
-            zarr.config.set({"async.concurrency": 1}),
-        ):  # chunks keep their order
+    with _temporary() as came, _temporary() as written:
+        one_by_one = zarr.config.set({"async.concurrency": 1})
+        with zipfile.ZipFile(came, "w") as file, one_by_one:
             poured = _Poured(file)
             memory = load("zarr.storage").MemoryStore(poured)
             zarr.open_group(memory, mode="w", zarr_format=_FORMAT, attributes=dict(attrs))
@@ -61,6 +59,9 @@ def write_store(flows: Iterable[tuple[str, xr.Dataset]], attrs: Mapping[str, Any
                 del flow
             zarr.consolidate_metadata(memory, zarr_format=_FORMAT)
             poured.end()
+        with zipfile.ZipFile(came) as unordered, zipfile.ZipFile(written, "w") as file:
+            for key in sorted(unordered.namelist()):  # they come in another order in every process
+                file.writestr(zipfile.ZipInfo(key, _DATE), unordered.read(key))
         written.seek(0)
         return written.read()
 
