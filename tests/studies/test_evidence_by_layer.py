@@ -90,5 +90,5 @@ def test_the_report_tells_classes_apart(told):
     classes, report = by_class(found), report_layers(found)
 
     assert {name: one.sizes["sentence"] for name, one in classes.items()} == {"all": 2, "negative": 1, "positive": 1}
-    assert report.findings[0].startswith("Prediction all (2 sentences): 0.250 [0.250, 0.250] of relevance")
+    assert report.findings[0].startswith("All predictions (2 sentences): 0.250 [0.250, 0.250] of relevance")
     assert list(report.tables["types"].frame["type"][: len(TYPES)]) == list(TYPES)
