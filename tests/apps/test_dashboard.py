@@ -154,15 +154,15 @@ def test_several_words_are_taken_away_at_once(model, why):
 
 
 def test_the_place_that_answers_is_not_offered_to_be_taken_away():
-    """Without the last token of a decoder there is no next one."""
-    model = headed("gpt2", "GPT2LMHeadModel")
-    row = effects.asked_row(model, "a superb film", None)
-    why = lignite.explain(model, "a superb film", method="gradient-x-input", target=None)
+    """Without the token that a decoder reads last there is no next one."""
+    model, asked = headed("gpt2", "GPT2LMHeadModel"), lignite.Target(token=7)
+    row = effects.asked_row(model, "a superb film", asked)
+    words = effects.words_of(lignite.explain(model, "a superb film", method="gradient-x-input", target=asked))
 
-    offered = effects.movable(row, effects.words_of(why))
+    offered = effects.movable(row, words)
 
-    assert all(row.objective.position not in word.places for word in offered)
-    assert offered
+    assert row.objective.position == 7
+    assert [word for word in words if word not in offered] == [word for word in words if 7 in word.places] != []
 
 
 def test_only_fills_that_a_model_has_are_offered(model):
@@ -181,9 +181,11 @@ def test_scores_without_a_unit_are_known_as_such(model, why):
     """Attention weights say nothing of logits, so no effect is predicted from them."""
     summed = lignite.explain(model, TEXT, method="ig", baseline="mask")
     rollout = lignite.explain(model, TEXT, method="attention-rollout")
+    fused = lignite.explain(model, TEXT, method="ca-lig")
 
     assert effects.adds_up(summed)
     assert not effects.adds_up(rollout)
+    assert not effects.adds_up(fused)  # tells from where to where, but its scores are parts of each layer's largest
 
 
 # Whose turn it is

@@ -9,6 +9,7 @@ import xarray as xr
 from rich.console import Console
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
+from tests.kit.sample_image_explanation import sample_image_explanation
 
 from lignite.results.spelling import readable
 from lignite.views.explanation.facts import arrange
@@ -49,6 +50,20 @@ def test_the_answer_stands_first_with_who_speaks_for_and_against_it():
 
     assert said.text == ("The model says positive (70.0 %). For positive: unbelievable +3.00. Against: bored -2.00.")
     assert printed(scored(SPEAKING)).startswith("The model says positive (70.0 %).\nFor positive: unbelievable")
+
+
+def test_another_class_than_the_predicted_one_is_asked_for_by_its_name():
+    """Or what speaks for it is read as speaking for the answer."""
+    said = message(arrange(scored(SPEAKING).assign_attrs(prediction="negative")))
+
+    assert said.verdict == "The model says negative (30.0 %). Asked was positive, to which it gives 70.0 %."
+
+
+def test_where_nothing_speaks_for_the_answer_what_is_against_it_says_against_what():
+    """Whom it hurts is not left open."""
+    said = message(arrange(scored([9.0, 0, 0, 0, 0, -0.5, -2, 0, 0, 0])))
+
+    assert said.sides == "Against positive: bored -2.00, plot -0.500."
 
 
 def test_a_full_stop_that_speaks_ends_no_sentence():
@@ -117,9 +132,12 @@ def test_special_tokens_are_ranked_only_where_that_is_asked_for():
 
 def test_nothing_is_named_where_nothing_stands_out():
     """A first among equals is chance."""
-    said = message(arrange(scored([1.0, -1.1, 1.2, -1, 1, 1.1, 1, -1.3, 1], tokens=list("abcdefghi"))))
+    even = [1.0, -1.1, 1.2, -1, 1, 1.1, 1, -1.3, 1]
+    said = message(arrange(scored(even, tokens=list("abcdefghi"))))
+    tokens = scored([30.0, *even], tokens=["[CLS]", *"abcdefghi"])
+    beside = message(arrange(tokens.assign_coords(special=("token", [True, *[False] * 9]))))
 
-    assert said.sides == "Spread evenly over 9 words: none stands out."
+    assert said.sides == beside.sides == "Spread evenly over 9 words: none stands out."
 
 
 @pytest.mark.parametrize(
@@ -134,6 +152,16 @@ def test_nothing_is_named_where_nothing_stands_out():
 def test_the_start_is_told_in_words(request_, expected):
     """Zero relevance means "as at the start"."""
     assert absent(sample_explanation().assign_attrs(request=json.dumps(request_))) == expected
+
+
+def test_the_start_of_a_picture_is_told_in_patches():
+    """Words are not what it is made of."""
+    told = [
+        absent(sample_image_explanation().assign_attrs(request=json.dumps({"baseline": [name]})))
+        for name in ("mean", "mask", "blur")
+    ]
+
+    assert told == ["every patch the mean patch", "patches masked", "baseline blur"]
 
 
 @pytest.mark.parametrize(

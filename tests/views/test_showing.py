@@ -26,6 +26,7 @@ import lignite
 from lignite.errors import FileError, OptionError
 from lignite.results import notebook
 from lignite.results.evaluation import Evaluation
+from lignite.views.explanation.facts import certificate_text
 from lignite.views.flow.graph import trace_reader
 from lignite.views.notebook import card_of
 from lignite.views.palette import sign_colour
@@ -213,6 +214,24 @@ def test_a_cell_shows_the_answer_the_text_and_the_numbers_without_a_script():
     }  # fmt: skip
 
 
+def test_words_of_a_cell_have_the_colours_and_the_lists_of_their_sides():
+    """Shares of the largest score: 2 of 3 against is the seventh of ten tones."""
+    dataset = sample_explanation(method="ig")
+    dataset["relevance"][:] = [0, 0, 1, 1, 1, -0.5, -2, 0, 0, 0]
+
+    card = card_of(dataset)
+
+    tones = {word: tone for tone, word in re.findall(r'<span class="(\w+)" title="[^"]+">(\w+)</span>', card)}
+    assert tones == {"unbelievable": "f10", "plot": "a2", "bored": "a7"}
+    for_, against = re.search(
+        "<caption>For positive(.+?)<caption>Against positive(.+?)</table>", card, re.DOTALL
+    ).groups()
+    assert "unbelievable" in for_
+    assert "bored" in against
+    assert "bored" not in for_
+    assert certificate_text(dataset) in text_of(card)
+
+
 def test_a_cell_says_what_is_unsettled_first_and_shows_hostile_text_as_text():
     """As every view does."""
     dataset = sample_explanation(tokens=HOSTILE, gap=0.5)
@@ -238,6 +257,17 @@ def test_an_image_and_a_flow_have_a_cell_of_their_own():
     flow = text_of(card_of(sample_flow()))
     assert "What [CLS] receives from each word, layer by layer" in flow
     assert flow.strip().startswith("Strongest: ")
+
+
+def test_what_a_token_keeps_of_its_own_takes_no_colour_from_what_it_receives():
+    """The scale of a flow's cell is that of the scores between different words."""
+    flow = sample_flow(layers=[0])
+    flow["whole"][:] = 0
+    flow["whole"][0, 0, 0], flow["whole"][0, 0, 6], flow["whole"][0, 0, 5] = 50, 2, 1
+
+    tones = re.findall(r'<td class="([fa]\d+)">', card_of(flow))
+
+    assert tones == ["f10", "f6", "f10"]  # its own, plot, bored
 
 
 def test_a_cell_of_an_evaluation_crowns_no_chance():
@@ -314,6 +344,7 @@ def test_show_puts_the_page_below_a_cell(monkeypatch):
     sample_flow().lignite.show()
 
     assert Elements(published[0]["text/html"]).tags[0][0] == "iframe"
+    assert published[0]["text/plain"] == "a page"  # where no page is shown
 
 
 def test_a_page_without_a_browser_is_named(monkeypatch):
