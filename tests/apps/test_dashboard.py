@@ -181,11 +181,11 @@ def test_scores_without_a_unit_are_known_as_such(model, why):
     """Attention weights say nothing of logits, so no effect is predicted from them."""
     summed = lignite.explain(model, TEXT, method="ig", baseline="mask")
     rollout = lignite.explain(model, TEXT, method="attention-rollout")
-    fused = lignite.explain(model, TEXT, method="ca-lig")
+    tripled = summed.assign(relevance=3 * summed.relevance)
 
     assert effects.adds_up(summed)
     assert not effects.adds_up(rollout)
-    assert not effects.adds_up(fused)  # tells from where to where, but its scores are parts of each layer's largest
+    assert not effects.adds_up(tripled)  # tells from where to where, and not by which word how far
 
 
 # Whose turn it is
@@ -228,6 +228,7 @@ def test_computing_under_watch_changes_no_number(model):
     with turns.turn(lambda _: None):
         watched = lignite.explain(model, TEXT)
 
+    assert sys.getprofile() is None
     xr.testing.assert_identical(watched, lignite.explain(model, TEXT))
 
 
@@ -484,18 +485,20 @@ def test_sessions_do_not_mix(page):
 
 
 def test_models_are_loaded_once_for_all_sessions(page, monkeypatch):
-    """Two copies of a large one do not fit."""
+    """Two copies of a large one do not fit; code that comes with a model is never run."""
     from lignite.apps.dashboard import state
 
-    loaded: list[str] = []
+    loaded: list[tuple[str, dict]] = []
     load = state.load
-    monkeypatch.setattr(state, "load", lambda name, **options: (loaded.append(name), load(name, **options))[1])
+    monkeypatch.setattr(
+        state, "load", lambda name, **options: (loaded.append((name, options)), load(name, **options))[1]
+    )
     state.load_model.clear()
 
     page()
     page()
 
-    assert loaded == ["tiny-sentiment"]
+    assert loaded == [("tiny-sentiment", {"trust_remote_code": False})]
 
 
 def test_flow_history_and_comparison_are_drawn(page):
