@@ -60,7 +60,9 @@ FEW = ("bert", "gpt2", "llama", "qwen3", "gemma2")
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
-@pytest.mark.parametrize("name", mostly_wide(ARCHITECTURES, FEW))
+@pytest.mark.parametrize(
+    "name", mostly_wide([name for name in ARCHITECTURES if name != "mamba"], FEW)
+)  # it has no heads
 def test_layers_abreast_are_as_each_by_itself(name, groups, monkeypatch):
     """Post-norm, pre-norm, rotated and normed keys, soft caps, grouped keys; and with targets that need more nodes."""
     architecture = ARCHITECTURES[name]

@@ -130,6 +130,20 @@ def test_lines_of_all_layers_take_one_sweep(name, head, monkeypatch):
     assert launched[2] - launched[1] == launched[1] - launched[0]
 
 
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_relevance_is_pulled_through_a_block_with_two_waits(monkeypatch):
+    """The verdict, on which the block below depends, and the model's own look at its mask."""
+    waits = []
+    for n_layers in (2, 4):
+        model, options = headed("bert", "BertForSequenceClassification", num_hidden_layers=n_layers), {"n_steps": 5}
+        lignite.explain(model, "the plot was thin", method="relevance-flow", baseline="mask", **options)
+        with counting(monkeypatch) as counted:
+            lignite.explain(model, "the plot was thin", method="relevance-flow", baseline="mask", **options)
+        waits.append(counted.waits)
+
+    assert (waits[1] - waits[0]) / 2 <= 2
+
+
 def peak_of(run) -> int:
     """The most bytes that tensors took at once beyond those that were there."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:

@@ -176,7 +176,7 @@ class SharedStack(Stack):
         if self._asked is None:
             return super()._run_rows(answer, index)
         same, rows = self._asked
-        objectives = [self.objectives[row] for row in index.tolist()]
         with self.answering(answer):
             outputs = run(self.network, {name: each[index] for name, each in self.tensors.items()})
+        objectives = [self.objectives[row] for row in index.tolist()]
         return values_of(choices_of(outputs, objectives)[same.back], [self.objectives[row] for row in rows.tolist()])

@@ -425,12 +425,14 @@ class Stack:
     # Answers
 
     def _run_rows(self, answer: Answer, index: PointRows) -> Tensor:
-        rows = index.tolist()
-        whole = rows == list(range(len(self.rows)))
+        n_rows = len(self.rows)
+        rows = index.tolist() if len(index) == n_rows else []
+        whole = rows == list(range(n_rows))
         tensors = self.tensors if whole else {name: each[index] for name, each in self.tensors.items()}
-        objectives = [self.objectives[row] for row in rows]
         with self.answering(answer):
-            return values(run(self.network, tensors), objectives)
+            outputs = run(self.network, tensors)
+            # whoever leaves the model earlier has not waited for the device
+            return values(outputs, [self.objectives[row] for row in rows or index.tolist()])
 
     @contextmanager
     def answering(self, answer: Answer) -> Iterator[None]:
