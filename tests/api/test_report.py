@@ -89,6 +89,15 @@ def test_the_strongest_words_are_compared_with_others(model, told):
     assert 0 < float(told.without_others) < 1
 
 
+@pytest.mark.parametrize(("gone", "lot", "mark"), [(0.55, 0.56, "no"), (0.40, 0.45, "partly"), (0.40, 0.56, "yes")])
+def test_a_probability_that_hardly_moves_shows_no_need(told, gone, lot, mark):
+    """99.8 % instead of 99.9 % is the same to a reader, though twice what chance takes."""
+    moved = told.assign(without_strongest=gone, without_others=lot)
+
+    assert float(moved.probability[0]) == pytest.approx(0.569, abs=1e-3)
+    assert checks(moved)[-1].mark == mark
+
+
 def test_words_say_what_numbers_are(told):
     """The decision, its probability, the strongest word: in sentences."""
     assert decided(told)[:2] == [

@@ -19,6 +19,7 @@ from lignite.results.evaluation import frame
 from lignite.views.evaluation.page import evaluation_html
 from lignite.views.explanation.page import explanation_html
 from lignite.views.flow.page import flow_html
+from lignite.views.notebook import card_of
 from lignite.views.study.page import report_html
 from lignite.views.study.report import Report, Table
 
@@ -80,7 +81,8 @@ PAGES = {
     "evaluation": lambda: evaluation_html(evaluation()),
     "study": lambda: report_html(study(), {}, {}),
 }
-
+CELLS = {"flow cell": lambda: card_of(sample_image_flow())}
+"""Parts of a notebook's page."""
 
 FEW = [name if name in ("classes", "flow") else pytest.param(name, marks=pytest.mark.wide) for name in PAGES]
 
@@ -101,7 +103,7 @@ def written(tmp_path_factory):
     def write(name: str) -> str:
         path = folder / f"{name}.html"
         if not path.exists():
-            path.write_text(PAGES[name](), encoding="utf-8")
+            path.write_text((PAGES | CELLS)[name](), encoding="utf-8")
         return path.as_uri()
 
     return write
@@ -138,6 +140,23 @@ def test_a_telephone_shows_a_page_without_moving_it_sideways(visit, name):
     page = visit(name, viewport={"width": 390, "height": 800})
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_narrow_cell_cuts_no_word_over_its_table(visit):
+    """The table scrolls; what it is about stands over it in as many lines as that takes."""
+    page = visit("flow cell", viewport={"width": 390, "height": 800})
+
+    hidden = page.evaluate(
+        """() => {
+          const around = document.querySelector(".scroll"), words = document.createRange();
+          words.selectNodeContents(around.querySelector("caption"));
+          const ends = [...words.getClientRects()].map(box => box.right);
+          return [around.scrollWidth - around.clientWidth, Math.max(...ends) - around.getBoundingClientRect().right];
+        }"""
+    )
+
+    assert hidden[0] > 0
+    assert hidden[1] <= 0
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.wide)])

@@ -21,6 +21,9 @@ STRONG, MODERATE, WEAK = 0.5, 0.2, 0.05
 
 ANSWERS = {"yes": "Yes", "partly": "In part", "no": "No"}
 NAMED = 6
+NOTICED = 0.02
+"""Change of a probability below which a reader would call it the same."""
+
 ALIKE, UNLIKE = 0.6, 0.3
 """A second method agrees from the first rank correlation on, and disagrees below the second."""
 
@@ -216,7 +219,7 @@ def _removal(report: xr.Dataset) -> Check | None:
         mark: Mark = "yes" if own < likely else "no"
         return Check(mark, title, f"{ANSWERS[mark]}: {taken}; too few others are left to compare.")
     fell, fell_by_lot = likely - own, max(likely - lot, 0.0)
-    mark = "yes" if fell > max(2 * fell_by_lot, 0.02) else "partly" if fell > fell_by_lot else "no"
+    mark = "no" if fell <= max(fell_by_lot, NOTICED) else "yes" if fell > 2 * fell_by_lot else "partly"
     others = f"without {counted(count, 'other')} chosen by lot {format_share(lot)} on average"
     return Check(mark, title, f"{ANSWERS[mark]}: {taken}, {others}.")
 
