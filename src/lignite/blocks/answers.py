@@ -15,6 +15,7 @@ from lignite.errors import BypassError
 from lignite.memory import memory_budget
 from lignite.models.facts import special_ids, vocabulary_size
 from lignite.models.load import Model
+from lignite.models.stream import parts_within
 from lignite.targets.rows import bytes_per_token
 
 CHANGE_SHARE = 1e-3
@@ -130,14 +131,21 @@ def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row 
     answered by what a run below has left behind.
     """
     rows = _rows(stack)
-    room = memory_budget(stack.model.device) / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1]
-    at_once = max(1, int(room) // len(rows))
+    room = _room(stack)
+    at_once = max(1, room // len(rows))
     with torch.no_grad():
         if at_once < len(layers):
             stack.run(0, stack.states[0], rows)
         ends = range(len(layers), 0, -at_once)
-        found = [_entering(stack, end, layers[max(0, last - at_once) : last], int(room)) for last in ends]
+        found = [_entering(stack, end, layers[max(0, last - at_once) : last], room) for last in ends]
     return torch.cat(found[::-1], 1)
+
+
+def _room(stack: Stack) -> int:
+    """How many points a block may work on at once: where its weights are read for that, points may take as much."""
+    weights = (sum(blank.nbytes for blank in part.blanks.values()) for part in parts_within(stack.network))
+    budget = max(memory_budget(stack.model.device), *weights, 0)
+    return int(budget / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1])
 
 
 def _entering(stack: Stack, end: Seen, layers: Sequence[int], room: int) -> Float[Tensor, "row layer"]:
