@@ -230,8 +230,8 @@ def parse_json(content: str | bytes) -> Any:
     return value
 
 
-def read_saved(path: Path, form: str, version: int, *, noun: str) -> dict[str, Any]:
-    """The content of a JSON file that lignite wrote, in this format and version of it; `noun` is what it holds.
+def read_saved(path: Path, versions: Mapping[str, int], *, noun: str) -> dict[str, Any]:
+    """The content of a JSON file that lignite wrote in one of these formats, of this version; `noun` is what it holds.
 
     Raises
     ------
@@ -245,12 +245,12 @@ def read_saved(path: Path, form: str, version: int, *, noun: str) -> dict[str, A
         content = parse_json(written)
     except ValueError as error:
         raise FileError(f"{path}: is no complete JSON ({error}). Save the {noun} again.") from error
-    if not isinstance(content, dict) or content.get("format") != form:
+    form = content.get("format") if isinstance(content, dict) else None
+    if not isinstance(form, str) or form not in versions:
         raise FileError(f"{path}: is JSON, but no {noun} saved by lignite. Choose a file that lignite wrote.")
-    if content.get("version") != version:
-        raise FileError(
-            f"{path}: has layout version {content.get('version')!r}, this lignite reads {version}. Update lignite."
-        )
+    found, read = content.get("version"), versions[form]
+    if found != read:
+        raise FileError(f"{path}: has layout version {found!r}, this lignite reads {read}. Update lignite.")
     return content
 
 

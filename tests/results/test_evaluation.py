@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+import lignite
 from lignite.errors import FileError
 from lignite.results.evaluation import Evaluation, frame
 
@@ -27,11 +28,12 @@ def told():
     return Evaluation(**tables, attrs=attrs)
 
 
-def test_numbers_that_json_does_not_know_come_back(told, tmp_path):
+@pytest.mark.parametrize("opened", [Evaluation.open, lignite.open])
+def test_numbers_that_json_does_not_know_come_back(told, tmp_path, opened):
     """A missing mean and an infinite bound are two things."""
     told.save(tmp_path / "told.json")
 
-    read = Evaluation.open(tmp_path / "told.json")
+    read = opened(tmp_path / "told.json")
 
     for name in ("table", "scores", "curves", "tests", "skipped"):
         pd.testing.assert_frame_equal(getattr(read, name), getattr(told, name), check_exact=True)

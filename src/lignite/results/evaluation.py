@@ -1,7 +1,7 @@
 """An evaluation: how far the explanations of several methods hold, as tables and as a file that keeps them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -99,7 +99,20 @@ class Evaluation:
     @classmethod
     def open(cls, path: str | PathLike[str]) -> "Evaluation":
         """Read what `save` wrote as .json; the other formats hold less."""
-        return cls(**_read_json(Path(path)))
+        path = Path(path)
+        if path.suffix.lower() != ".json":
+            raise FileError(f"{path}: only the .json of an evaluation holds everything; open that one.")
+        return cls.of_json(read_saved(path, {FORMAT: VERSION}, noun="evaluation"), path)
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any], path: Path) -> "Evaluation":
+        """The evaluation that was read from a file: see `open`."""
+        try:
+            tables = {name: frame(from_json(content[name]["rows"]), content[name]["columns"]) for name in TABLES}
+            attrs = {**content["attrs"], "accuracy": from_json(content["attrs"]["accuracy"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileError(f"{path}: is damaged ({error}). Save the evaluation again.") from error
+        return cls(**tables, attrs=attrs)
 
     def _explained(self) -> pd.DataFrame:
         """The table with what every number means, for it may be read far from here."""
@@ -130,15 +143,3 @@ def _json(evaluation: Evaluation) -> bytes:
     }
     # A lone surrogate has no UTF-8, but its backslash form is its JSON form.
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.suffix.lower() != ".json":
-        raise FileError(f"{path}: only the .json of an evaluation holds everything; open that one.")
-    content = read_saved(path, FORMAT, VERSION, noun="evaluation")
-    try:
-        tables = {name: frame(from_json(content[name]["rows"]), content[name]["columns"]) for name in TABLES}
-        attrs = {**content["attrs"], "accuracy": from_json(content["attrs"]["accuracy"])}
-        return {**tables, "attrs": attrs}
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: is damaged ({error}). Save the evaluation again.") from error

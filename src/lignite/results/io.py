@@ -8,6 +8,7 @@ value, name and type; only the width of string arrays, which says nothing, becom
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from lignite.files import (
     write_whole,
 )
 from lignite.late import find_late
+from lignite.results.evaluation import FORMAT, VERSION, Evaluation
 from lignite.results.folder import open_folder
 from lignite.results.schema import validate, without_repeating_index
 from lignite.results.table import as_csv
@@ -85,15 +87,22 @@ def save(
 def open(path: str | os.PathLike[str]) -> Any:
     """Read a saved result into memory; the file is closed again.
 
-    Of the folder of a run (`lignite.run`) explanations come as `Explanations`, a list of Datasets that is read as it is
+    An explanation and a flow are an `xarray.Dataset`, the `.json` of an evaluation is an `Evaluation`. Of the folder of
+    a run (`lignite.run`) explanations come as `Explanations`, a list of Datasets that is read as it is
     asked, with tables of all; flows as an `xarray.DataTree`, with a group for each, whose arrays are read when they
     are asked for.
     """
     path = Path(path)
     if is_folder(path):
         return open_folder(path)
-    ending = _known_ending(path, (".nc", ".json"))
-    dataset = without_repeating_index(_read_netcdf(path) if ending == ".nc" else _read_json(path))
+    if _known_ending(path, (".nc", ".json")) == ".nc":
+        dataset = _read_netcdf(path)
+    else:
+        content = read_saved(path, {JSON_FORMAT: JSON_VERSION, FORMAT: VERSION}, noun="result")
+        if content["format"] == FORMAT:
+            return Evaluation.of_json(content, path)
+        dataset = _of_json(content, path)
+    dataset = without_repeating_index(dataset)
     try:
         validate(dataset)
     except InputError as error:
@@ -212,8 +221,7 @@ def _elements(values: np.ndarray) -> Any:
     return elements.reshape(values.shape).tolist()
 
 
-def _read_json(path: Path) -> xr.Dataset:
-    content = read_saved(path, JSON_FORMAT, JSON_VERSION, noun="result")
+def _of_json(content: Mapping[str, Any], path: Path) -> xr.Dataset:
     try:
         return xr.Dataset(
             {name: _variable(entry) for name, entry in content["variables"].items()},
