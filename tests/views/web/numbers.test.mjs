@@ -47,8 +47,12 @@ test("hidden special tokens lead nowhere", () => {
 
 test("tokens are added up to words, heads to their sum", () => {
   for (const [name, layers] of Object.entries(given.words)) {
-    const scores = flow({ units: "words", map: name });
-    for (const [layer, expected] of layers.entries()) assert.ok(distance([...scores.of(scores.map, layer)], expected) < 1e-4);
+    const scores = flow({ units: "words", map: name }), n = scores.view.tokens.length;
+    for (const [layer, expected] of layers.entries()) {
+      assert.ok(distance([...scores.of(scores.map, layer)], expected) < 1e-4);
+      if (scores.map.columns !== "source") continue;
+      scores.view.targets.forEach((word, row) => assert.ok(distance([...scores.followed(layer, word, "receives")], expected.slice(row * n, (row + 1) * n)) < 1e-4));
+    }
   }
 });
 

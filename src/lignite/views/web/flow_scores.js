@@ -35,20 +35,19 @@ export class Scores {
     return this.kept.get(whole);
   }
 
-  /** Scores of a layer as they are stored, a row for each target token. */
-  stored(map, layer, part) {
+  /** Scores of a layer as they are stored, a row for each target token; of some rows, if not of all. */
+  stored(map, layer, part, from = 0, some = null) {
     if (!this.blocks.has(map.name)) this.blocks.set(map.name, this.block(map.name));
     const buffer = this.blocks.get(map.name), { meta } = this, { source_of: sources, target_of: targets } = meta.views.tokens;
     const columns = map.columns === "source" ? sources.length : meta.heads.length, lines = targets.length, parts = map.parts.length || 1;
-    return scoresOf(buffer, meta.layers.length * parts * lines * columns, columns, (layer * parts + part) * lines, lines);
+    return scoresOf(buffer, meta.layers.length * parts * lines * columns, columns, (layer * parts + part) * lines + from, some ?? lines);
   }
 
   /** Scores of a layer, target after target; of one part, or of all added up. */
   of(map, layer, part = -1) {
     return this.remember(`${map.name}/${layer}/${part}`, () => {
-      const { view } = this, { target_of: targets, source_of: sources } = view, width = this.widthOf(map), made = new Float32Array(view.targets.length * width);
-      const places = map.columns === "source" ? sources : this.meta.heads.map((_, head) => head);
-      for (const one of part >= 0 ? [part] : map.parts.length ? map.parts.keys() : [0]) {
+      const { view } = this, { target_of: targets } = view, width = this.widthOf(map), made = new Float32Array(view.targets.length * width), places = this.placesOf(map);
+      for (const one of this.partsOf(map, part)) {
         const values = this.stored(map, layer, one);
         for (let row = 0, at = 0; row < targets.length; row += 1) {
           const start = targets[row] * width;
@@ -57,6 +56,19 @@ export class Scores {
       }
       return made;
     });
+  }
+
+  /** Where stored columns are added to, and which stored parts are. */
+  placesOf(map) { return map.columns === "source" ? this.view.source_of : this.meta.heads.map((_, head) => head); }
+  partsOf(map, part) { return part >= 0 ? [part] : map.parts.length ? [...map.parts.keys()] : [0]; }
+
+  /** Scores of one target in a layer: those of all others are not decoded for it. */
+  rowOf(map, layer, part, row) {
+    const made = new Float32Array(this.widthOf(map)), places = this.placesOf(map), own = [...this.view.target_of.keys()].filter((at) => this.view.target_of[at] === row);
+    for (const one of this.partsOf(map, part)) {
+      for (const at of own) this.stored(map, layer, one, at, 1).forEach((value, column) => { made[places[column]] += value; });
+    }
+    return made;
   }
 
   /** What the heads bring from a source to a target, or what all of them do where they are not known. */
@@ -71,9 +83,11 @@ export class Scores {
 
   /** What the token receives from, or gives to, every token in one layer; NaN where it is unknown. */
   followed(layer, token, direction) {
-    const { view, map, state } = this, n = view.tokens.length, values = new Float32Array(n).fill(NaN), matrix = this.of(map, layer, state.part);
-    if (direction === "gives") view.targets.forEach((target, row) => { values[target] = matrix[row * n + token]; });
-    else if (view.targets.includes(token)) values.set(matrix.subarray(view.targets.indexOf(token) * n, (view.targets.indexOf(token) + 1) * n));
+    const { view, map, state } = this, n = view.tokens.length, values = new Float32Array(n).fill(NaN), own = view.targets.indexOf(token);
+    if (direction === "gives") {
+      const matrix = this.of(map, layer, state.part);
+      view.targets.forEach((target, row) => { values[target] = matrix[row * n + token]; });
+    } else if (own >= 0) values.set(this.rowOf(map, layer, state.part, own));
     return values;
   }
 
