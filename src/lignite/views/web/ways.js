@@ -12,11 +12,15 @@ export function moved(displacement, still) {
 
 /** Scores, a row for each of `targets`, divided by the sum of their row. A target that moved nowhere is its own only source. */
 export function sharesOf(values, targets, still) {
-  const made = values.slice(), width = values.length / targets.length, rows = targets.map((_, row) => made.subarray(row * width, (row + 1) * width));
-  const sums = moved(Float64Array.from(rows, (row) => row.reduce((sum, value) => sum + value, 0)), still);
-  rows.forEach((row, at) => row.forEach((value, source) => {
-    row[source] = Number.isNaN(sums[at]) ? Number(source === targets[at]) : value / sums[at];
-  }));
+  const made = new Float32Array(values.length), width = values.length / targets.length, added = new Float64Array(targets.length);
+  for (let row = 0, at = 0; row < targets.length; row += 1) { // plain loops: a page has millions of scores
+    for (const end = at + width; at < end; at += 1) added[row] += values[at];
+  }
+  const sums = moved(added, still);
+  for (let row = 0, at = 0; row < targets.length; row += 1) {
+    const sum = sums[row], first = at, rests = Number.isNaN(sum);
+    for (const end = at + width; at < end; at += 1) made[at] = rests ? Number(at - first === targets[row]) : values[at] / sum;
+  }
   return made;
 }
 
