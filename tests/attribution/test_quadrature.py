@@ -778,7 +778,7 @@ def test_a_half_takes_the_targets_it_is_of(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(rows=paths, max_steps=st.integers(1, 300), double=st.booleans())
 def test_rough_paths_end_in_time_and_finite(engine, rows, max_steps, double):
     """Whatever the path does: never more nodes than asked, each one counted, and numbers with their true gap."""
@@ -793,7 +793,7 @@ def test_rough_paths_end_in_time_and_finite(engine, rows, max_steps, double):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(row=paths.map(lambda rows: rows[0]), max_steps=st.sampled_from([20, 63, 100, 256]))
 def test_a_smaller_tolerance_never_gives_a_larger_gap(engine, row, max_steps):
     """The same halvings are done in the same order, and the best state is kept.
@@ -812,7 +812,7 @@ def test_a_smaller_tolerance_never_gives_a_larger_gap(engine, row, max_steps):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(rows=paths, tol=st.sampled_from([1e-2, 1e-4, 1e-6]))
 def test_a_row_is_the_same_in_any_batch(engine, rows, tol):
     """Its own errors alone decide which of its panels are halved."""

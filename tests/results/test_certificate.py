@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.kit.sample_explanation import sample_explanation
 from tests.kit.sample_flow import sample_flow
@@ -32,7 +32,6 @@ def with_certificate(dataset: xr.Dataset, gaps: dict[str, float], allowed: float
     return dataset
 
 
-@settings(deadline=None)
 @given(layers=sizes, output=sizes, flow=sizes, allowed=sizes)
 def test_whoever_speaks_of_an_explanation_says_the_same(layers, output, flow, allowed):
     """The warning is given exactly if a page says that the promise is not kept, and if the metric exceeds `tol`."""
@@ -46,7 +45,6 @@ def test_whoever_speaks_of_an_explanation_says_the_same(layers, output, flow, al
     assert warned == any(np.float32(gap) > np.float32(allowed) for gap in (layers, output, flow))
 
 
-@settings(deadline=None)
 @given(whole=sizes, mlp=sizes, allowed=sizes)
 def test_whoever_speaks_of_a_flow_says_the_same(whole, mlp, allowed):
     """Terminal and page show the worst gaps of every map, the warning names them."""

@@ -117,7 +117,7 @@ def test_difficult_strings_and_numbers_come_back_unchanged(tmp_path, ending):
 @pytest.mark.wide
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_number_comes_back_bit_by_bit(tmp_path, ending, dtype, data):
     """NaN, infinities, negative zero and the smallest and largest numbers are scores like any other."""
