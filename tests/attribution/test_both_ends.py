@@ -520,12 +520,18 @@ def test_layouts_are_told_by_where_the_tokens_are():
         assert_close(layout.write(states), tensor, rtol=0, atol=0)
 
 
-def test_a_check_costs_one_call_of_every_block():
-    """On the points that have entered, one more at every layer; the input's own pass through the first."""
+def counting_points() -> tuple[lignite.Model, list[int]]:
+    """A model of five layers, and how many points each call of a block works on."""
     model = headed("bert", "BertForSequenceClassification", num_hidden_layers=5)
     sizes: list[int] = []
     for block in model.network.bert.encoder.layer:
         block.attention.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    return model, sizes
+
+
+def test_a_check_costs_one_call_of_every_block():
+    """On the points that have entered, one more at every layer; the input's own pass through the first."""
+    model, sizes = counting_points()
     with at_rest(model.network):
         stack = Stack(model, ask(model, TEXT, 1))
         end = answers.another_input(stack)
@@ -539,10 +545,7 @@ def test_a_check_costs_one_call_of_every_block():
 @pytest.mark.parametrize("most", [2, 3, 4])
 def test_a_check_of_many_layers_stays_within_the_memory_asked_for(most):
     """At the last block all layers' states are there at once: 24 of them took more than everything else together."""
-    model = headed("bert", "BertForSequenceClassification", num_hidden_layers=5)
-    sizes: list[int] = []
-    for block in model.network.bert.encoder.layer:
-        block.attention.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    model, sizes = counting_points()
     with at_rest(model.network):
         stack = Stack(model, ask(model, TEXT, 1))
         end = answers.another_input(stack)

@@ -19,7 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, TorchAoConfig
 
 import lignite
-from lignite.blocks import answers
+from lignite.blocks import stack
 from lignite.blocks.replay import saved_bytes
 from lignite.errors import LigniteWarning, ModelError
 from lignite.methods.scoring import precision
@@ -244,7 +244,7 @@ def test_a_check_takes_as_much_memory_as_the_weights_that_are_read_for_it(tmp_pa
     _, streamed = two_ways(saved(tmp_path))
     weights = sum(blank.nbytes for blank in parts_within(streamed.network)[0].blanks.values())
     n_points, n_tokens = len(parts_within(streamed.network)) + 1, IDS["input_ids"].shape[1]
-    monkeypatch.setattr(answers, "bytes_per_token", lambda *_, **__: weights / (n_points + 0.5) / n_tokens)
+    monkeypatch.setattr(stack, "bytes_per_token", lambda *_, **__: weights / (n_points + 0.5) / n_tokens)
     options = {"method": "relevance-flow:orders=False,n_steps=8", "baseline": "mean"}
 
     _, few, many = (  # at first it is also found out how the model is read

@@ -9,14 +9,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.blocks.replay import ROUNDING
-from lignite.blocks.stack import Seen, Stack, Start
+from lignite.blocks.stack import Seen, Stack, Start, points_at_once
 from lignite.blocks.streams import Structure, differing, prefer, with_held
 from lignite.errors import BypassError
 from lignite.memory import memory_budget
 from lignite.models.facts import special_ids, vocabulary_size
 from lignite.models.load import Model
 from lignite.models.stream import parts_within
-from lignite.targets.rows import bytes_per_token
 
 CHANGE_SHARE = 1e-3
 """Largest miss of a replayed answer, as a share of its change: that of scores, by default."""
@@ -145,7 +144,7 @@ def _room(stack: Stack) -> int:
     """How many points a block may work on at once: where its weights are read for that, points may take as much."""
     weights = (sum(blank.nbytes for blank in part.blanks.values()) for part in parts_within(stack.network))
     budget = max(memory_budget(stack.model.device), *weights, 0)
-    return int(budget / bytes_per_token(stack.model, gradient=False) / stack.kept.shape[1])
+    return points_at_once(stack, budget, gradient=False)
 
 
 def _entering(stack: Stack, end: Seen, layers: Sequence[int], room: int) -> Float[Tensor, "row layer"]:

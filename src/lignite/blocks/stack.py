@@ -34,7 +34,7 @@ from lignite.models.load import Model
 from lignite.models.outputs import sizes_of
 from lignite.targets.ask import answered
 from lignite.targets.objective import choices_of, values
-from lignite.targets.rows import Row, collate, run
+from lignite.targets.rows import Row, bytes_per_token, collate, run
 
 
 class LengthError(BypassError):
@@ -452,3 +452,9 @@ class Stack:
 
         with standing_in("forward", {module: stand_for(module, module.forward) for module in modules}):
             yield
+
+
+def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:
+    """How many points of a stack run together within the budget; at least one."""
+    n_tokens = stack.states[0].shape[1]
+    return max(1, int(budget / bytes_per_token(stack.model, gradient=gradient) / n_tokens))

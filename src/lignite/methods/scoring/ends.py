@@ -10,12 +10,11 @@ from torch import Tensor
 
 from lignite.attribution.orders import Arrival, arrivals, at_both_ends, in_both_orders
 from lignite.blocks.baselines import words_in
-from lignite.blocks.stack import Stack
+from lignite.blocks.stack import Stack, points_at_once
 from lignite.errors import InputError, LigniteError
 from lignite.methods.method import FromBaseline
 from lignite.methods.relevance_flow import RelevanceFlow
 from lignite.methods.scoring.presence import Game, games_of, values_of_edits
-from lignite.methods.scoring.stacks import points_at_once
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
 from lignite.targets.edits import remove_tokens

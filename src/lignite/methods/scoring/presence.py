@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from lignite.blocks.stack import points_at_once
 from lignite.errors import BypassError, OptionError
 from lignite.inputs.fills import IMAGE_FILLS
 from lignite.inputs.roles import TOKEN_BASELINES
 from lignite.inputs.tokens import Encoded
 from lignite.methods.method import FromBaseline
-from lignite.methods.scoring.stacks import in_stacks, points_at_once, start_of
+from lignite.methods.scoring.stacks import in_stacks, start_of
 from lignite.models.facts import has_encoder_and_decoder
 from lignite.models.load import Model
 from lignite.targets.ask import predict

@@ -12,7 +12,7 @@ from lignite.attribution.rules import FIRST_NESTED
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
 from lignite.blocks.shared import SharedStack
-from lignite.blocks.stack import LengthError, Stack, Start
+from lignite.blocks.stack import LengthError, Stack, Start, points_at_once
 from lignite.methods.method import Declared, DrawnNodes, Explanation, FromBaseline, Integrated, from_one
 from lignite.models.load import Model
 from lignite.models.stream import parts_within
@@ -151,12 +151,6 @@ def _mean_of(runs: Sequence[Explanation]) -> Explanation:
         value=first.value,
         plan={**first.plan, **({"n_nodes": np.mean(nodes, axis=0).astype(int).tolist()} if nodes else {})},
     )
-
-
-def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:
-    """How many points of a stack run together within the budget; at least one."""
-    n_tokens = stack.states[0].shape[1]
-    return max(1, int(budget / bytes_per_token(stack.model, gradient=gradient) / n_tokens))
 
 
 def precision_of(stack: Stack, options: Integrated, budget: float) -> Following:
