@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Nesting, Opened, Samples, integrate
-from lignite.attribution.panels import Goal, Panel, Piece, Precision, Row, Span, refine
+from lignite.attribution.panels import Goal, Panel, Precision, Span
+from lignite.attribution.refinement import Rows, refine
 from lignite.attribution.rules import (
     NESTED,
     angles,
@@ -516,53 +517,103 @@ def test_a_sum_that_is_right_by_chance_does_not_hide_wrong_parts(tol):
 
 def test_settled_scores_moved_by_the_root_of_tol_at_most():
     """Of their mass: a tenth of it asks for a `tol` of a hundredth, whatever the gap; a gap counts as it is."""
-    row = Row(0, whole_piece([0.0, 0.0], [0.0, 0.0], mass=[4.0, 3.0]), np.array([1.0, 2.0]), np.zeros(2))
+    rows = rows_of(panel([0.0, 0.0], mass=[4.0, 3.0]), size=[1.0, 2.0])
 
     measures = [
-        row.measure(np.array(bound)) for bound in ([[0, 0], [0.4, 0.03]], [[0, 0.1], [0.4, 0]], [[0, np.nan], [0, 0]])
+        float(rows.measure(np.array(bound)[:, None], np.array([0]))[0])
+        for bound in ([[0, 0], [0.4, 0.03]], [[0, 0.1], [0.4, 0]], [[0, np.nan], [0, 0]])
     ]
 
     assert measures == pytest.approx([0.01, 0.05, np.inf])
 
 
-def whole_piece(error, moved, n_nodes=15, mass=None):
-    """A piece that stands for the whole path, without scores."""
-    levels = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
-    span = Span(0.0, 1.0, torch.tensor([0]), *levels)
-    panel = Panel(span, n_nodes, {"scores": torch.ones(1, 1, dtype=torch.float64)})
-    return Piece(panel, 0, np.array([error, moved]), None if mass is None else np.array(mass))
+def panel(error, span=(0.0, 1.0), n_nodes=15, mass=None):
+    """A panel of one row that misses this much of a readout that stands still, head by head."""
+    error = torch.tensor([error], dtype=torch.float64)
+    mass = None if mass is None else torch.tensor([mass], dtype=torch.float64)
+    nothing = torch.zeros_like(error)
+    return Panel(
+        Span(*span, torch.tensor([0]), nothing, nothing), n_nodes, {"scores": error[..., None]}, nothing, mass=mass
+    )
+
+
+def rows_of(first, size=(1.0,), largest=0.0):
+    """One row, of which nothing is rounding unless it has been large."""
+    size = torch.tensor([size], dtype=torch.float64)
+    return Rows([0], first, size, torch.full_like(size, largest))
+
+
+def halve(rows, piece, *errors):
+    """Give a piece halves that miss this much."""
+    middle = (piece.start + piece.end) / 2
+    spans = (piece.start, middle), (middle, piece.end)
+    halves = tuple(panel([error], span) for error, span in zip(errors, spans, strict=True))
+    rows.attach(piece, np.array([0]), halves, tuple(np.array([[[error]], [[0.0]]]) for error in errors))
+    return piece.halves
+
+
+def wanted(rows, tol, most):
+    return [piece for piece, _ in rows.wanted(tol, np.array([most]))]
+
+
+def best(rows):
+    return [piece for piece, here in rows.best.items() if here[0]]
 
 
 def test_the_panel_that_misses_most_is_halved_first():
     """Where nodes are left for one panel alone, it is that one; within a factor of four of it, others go along."""
-    root = whole_piece([1.0], [0.0])
-    row = Row(0, root, np.ones(1), np.zeros(1))
-    halves = [whole_piece([error], [0.0]) for error in (0.1, 0.3)]
-    row.attach(root, *halves)
-    quarters = [whole_piece([error], [0.0]) for error in (0.01, 0.2)]
-    row.attach(halves[1], *quarters)
+    rows = rows_of(panel([1.0]))
+    halves = halve(rows, rows.root, 0.1, 0.3)
+    quarters = halve(rows, halves[1], 0.01, 0.2)
 
-    assert row.missed == pytest.approx(0.1 + 0.01 + 0.2)  # errors add up without their signs
-    assert row.wanted(1e-3, 1) == [quarters[1]]
-    assert row.wanted(1e-3, 9) == [quarters[1], halves[0]]
-    assert row.wanted(1e-3, 0) == row.wanted(0.4, 9) == []
+    assert rows.missed == pytest.approx(0.1 + 0.01 + 0.2)  # errors add up without their signs
+    assert wanted(rows, 1e-3, 1) == [quarters[1]]
+    assert wanted(rows, 1e-3, 9) == [halves[0], quarters[1]]
+    assert wanted(rows, 1e-3, 0) == wanted(rows, 0.4, 9) == []
 
 
 def test_a_panel_answers_until_its_halves_are_better():
     """What replaces it has fewer nodes at first."""
-    root = whole_piece([0.2], [0.0], n_nodes=63)
-    row = Row(0, root, np.ones(1), np.zeros(1))
-    halves = [whole_piece([error], [0.0]) for error in (0.5, 0.01)]
+    rows = rows_of(panel([0.2], n_nodes=63))
+    halves = halve(rows, rows.root, 0.5, 0.01)
+    worse, next_ = best(rows), wanted(rows, 1e-3, 9)
 
-    row.attach(root, *halves)
-    worse, next_ = row.best, row.wanted(1e-3, 9)
-    quarters = [whole_piece([0.05], [0.0]) for _ in range(2)]
-    row.attach(halves[0], *quarters)
+    quarters = halve(rows, halves[0], 0.05, 0.05)
 
-    assert worse == [root]
+    assert worse == [rows.root]
     assert next_ == [halves[0]]
-    assert row.best == [*quarters, halves[1]]
-    assert row.missed == pytest.approx(0.11)
+    assert best(rows) == [*quarters, halves[1]]
+    assert rows.missed == pytest.approx(0.11)
+
+
+def test_halves_that_are_worse_are_both_cut_on():
+    """They answer together, so that each of them counts beside the other, not beside panels elsewhere."""
+    rows = rows_of(panel([1.0]))
+    halves = halve(rows, rows.root, 0.2, 0.05)
+    quarters = halve(rows, halves[0], 0.5, 0.2)
+
+    assert halves[0].missed == rows.missed - 0.05 == 0.2  # by itself
+    assert wanted(rows, 1e-3, 9) == [*quarters, halves[1]]
+
+
+@pytest.mark.parametrize(("n_nodes", "goes_on"), [(63, True), (15, False)])
+def test_an_error_is_rounding_if_halves_of_as_many_nodes_are_no_better(n_nodes, goes_on):
+    """Halves of fewer nodes may be worse by themselves."""
+    few = 20 * torch.finfo(torch.float64).eps
+    rows = rows_of(panel([few], n_nodes=n_nodes), largest=1.0)
+
+    halves = halve(rows, rows.root, few, few)
+
+    assert wanted(rows, 1e-20, 9) == (list(halves) if goes_on else [])
+
+
+def test_a_rule_that_is_worse_changes_nothing_but_the_nodes_taken():
+    """Movements go on being compared with the mass of the scores that are kept."""
+    rows = rows_of(panel([0.3], mass=[2.0]))
+
+    rows.offer(np.array([0]), panel([0.4], n_nodes=23, mass=[9.0]))
+
+    assert (rows.missed, rows.mass, rows.used) == (0.3, 2.0, 23)
 
 
 @pytest.mark.parametrize("family", [spread, fejer])
@@ -723,9 +774,9 @@ class Rough:
     def missed(self, engine, **precision):
         """What the panels of the first row miss without their signs, relative to its size."""
         way = self.way(engine, **precision)
-        (row,) = Opened(way).rows([0])
-        refine([row], way)
-        return row.missed
+        rows = Opened(way).rows([0])
+        refine(rows, way)
+        return float(rows.missed[0])
 
 
 class RoughSamples(Samples):

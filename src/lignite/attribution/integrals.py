@@ -13,18 +13,14 @@ from lignite.attribution.axes import Nodes, PerTarget, Targets
 from lignite.attribution.panels import (
     Goal,
     Panel,
-    Row,
     Scores,
     Span,
     Way,
     constant,
     of_targets,
-    on_host,
-    pieces,
-    refine,
-    replace_refined,
     within,
 )
+from lignite.attribution.refinement import Rows, refine
 from lignite.attribution.rules import (
     FIRST_NESTED,
     NESTED,
@@ -241,15 +237,13 @@ class Opened:
             rows = self.rows(numbers)
             refine(rows, self.way)
             totals, used = {name: part.clone() for name, part in totals.items()}, used.clone()
-            replace_refined(totals, rows)
-            used[numbers] = used.new_tensor([row.used for row in rows])
+            rows.replace_in(totals)
+            used[numbers] = used.new_tensor(rows.used)
             gap = totals["scores"].sum(-1) - goal.displacement
         return Integral(totals, goal.displacement, gap, used, self.allowed)
 
-    def rows(self, numbers: Sequence[int]) -> list[Row]:
-        """Take the paths of some targets, each by itself."""
-        goal, roots = self.goal, pieces(self.first)
-        moved = goal.displacement.abs()
-        largest = moved if goal.scale is None else torch.maximum(moved, goal.scale)
-        size, rounding = on_host(goal.size), on_host(largest) * torch.finfo(moved.dtype).eps
-        return [Row(number, roots[number], size[number], rounding[number]) for number in numbers]
+    def rows(self, numbers: Sequence[int]) -> Rows:
+        """Take the paths of some targets, to be refined."""
+        moved = self.goal.displacement.abs()
+        largest = moved if self.goal.scale is None else torch.maximum(moved, self.goal.scale)
+        return Rows(numbers, self.first, self.goal.size, largest)

@@ -2,12 +2,16 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
+from typing import Any
 
 import torch
 import torch.autograd.forward_ad as forward
+import torch.nn.functional as nnf
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from lignite.attribution.attend import Point, repeat_groups
 from lignite.attribution.axes import HeadVectors, Nodes, NodeStates, Pairs, PointStates, TargetHeads, Targets
@@ -111,12 +115,29 @@ class SharedPath(Path):
 def slope_of(block: OpenBlock, states: PointStates, slope: PointStates) -> tuple[Projections, Projections]:
     """Differentiate `pre` along `slope`, in forward mode: one pass, whatever the number of targets."""
     load_forward_mode()
-    with torch.no_grad(), forward.dual_level():
+    if torch._C._functorch.is_batchedtensor(states):
+        with torch.no_grad(), LinearByItself():
+            found = torch.func.jvp(block.pre, (states,), (slope,))
+        return Projections(*found[0]), Projections(*found[1])
+    with torch.no_grad(), forward.dual_level(), LinearByItself():
         duals = block.pre(forward.make_dual(states, slope))
         pairs = [forward.unpack_dual(dual) for dual in duals]
         primals = [pair.primal for pair in pairs]
         tangents = [torch.zeros_like(pair.primal) if pair.tangent is None else pair.tangent for pair in pairs]
     return Projections(*primals), Projections(*tangents)
+
+
+class LinearByItself(TorchFunctionMode):
+    """The derivative of a linear map is itself without its bias; torch would take the map apart in Python first."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if function is nnf.linear and len(args) > 1 and not kwargs:
+            (value, slope), *rest = (forward.unpack_dual(each) for each in args if each is not None)
+            if slope is not None and all(each.tangent is None for each in rest):
+                return forward.make_dual(function(value, *args[1:]), function(slope, args[1]))
+        return function(*args, **(kwargs or {}))
 
 
 @cache
