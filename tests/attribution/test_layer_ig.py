@@ -269,7 +269,7 @@ def test_a_sweep_holds_what_its_points_take_above_where_they_enter(above):
 
     def noted(entry, states, index):
         if torch.is_grad_enabled():
-            sweeps.append(entry.tolist())
+            sweeps.append(list(entry))
         return run(entry, states, index)
 
     model.run_entering = noted

@@ -18,10 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import lignite
 from lignite.api.flow_options import MAPS
 from lignite.attribution import abreast
+from lignite.attribution.integrals import Opened
 from lignite.attribution.plan import MIXED_NODES, find_closed_form
 from lignite.attribution.target_path import Norm
 from lignite.blocks.record import record
 from lignite.blocks.routes import split_block
+from lignite.methods.scoring import ca_lig
 from lignite.models.hold import at_rest
 
 LENGTH = 39  # as many positions as the tiny model has, less one
@@ -128,6 +130,29 @@ def test_lines_of_all_layers_take_one_sweep(name, head, monkeypatch):
 
     assert len(waits) == 1
     assert launched[2] - launched[1] == launched[1] - launched[0]
+
+
+def test_attention_is_asked_while_the_device_integrates(monkeypatch):
+    """The sweep is most of what a device computes; whoever reads or copies behind it stands still until it is done.
+
+    Ids come without a mask, at which a model of transformers looks in every pass.
+    """
+    model, marks = headed("bert", "BertForSequenceClassification"), []
+    ids, options = {"input_ids": torch.tensor([[2, 5, 6, 3]])}, {"path": "layer", "baseline": "mask", "tol": 0.5}
+    lignite.explain(model, ids, method="ca-lig", **options)
+    opened, failing, differentiated = Opened.__init__, Opened.failing.fget, ca_lig.differentiate_attention
+
+    def mark(what):
+        marks.append((what, counted.waits, counted.operations["lift_fresh"]))  # tensors made of numbers of the host
+
+    monkeypatch.setattr(Opened, "__init__", lambda self, way: [opened(self, way), mark("opened")][0])
+    monkeypatch.setattr(Opened, "failing", property(lambda self: [mark("read"), failing(self)][1]))
+    monkeypatch.setattr(ca_lig, "differentiate_attention", lambda stack: [mark("asked"), differentiated(stack)][1])
+    with counting(monkeypatch) as counted:
+        lignite.explain(model, ids, method="ca-lig", **options)
+
+    assert [what for what, *_ in marks] == ["opened", "asked", "read"]
+    assert len({tuple(counts) for _, *counts in marks}) == 1
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")

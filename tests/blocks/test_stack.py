@@ -75,12 +75,12 @@ def test_points_that_enter_at_different_layers_are_answered_as_each_alone(name):
     """One run for all: blocks work on the points that have entered. Where that cannot be, one layer after the other."""
     with at_rest((stack := stack_of(name)).network), torch.no_grad():
         other = stack_of(name, seed=5).states
-        entry = torch.tensor(sorted([2, 0, stack.n_layers, 1, 0, stack.n_layers - 1]))
+        entry = sorted([2, 0, stack.n_layers, 1, 0, stack.n_layers - 1])
         states = torch.cat([other[layer] for layer in entry])
 
-        found = stack.run_entering(entry, states, torch.zeros_like(entry))
+        found = stack.run_entering(entry, states, torch.zeros(len(entry), dtype=torch.long))
 
-        alone = [stack.run(int(layer), other[layer], here()) for layer in entry]
+        alone = [stack.run(layer, other[layer], here()) for layer in entry]
         assert_close(found, torch.cat(alone), **ROUNDED)
 
 

@@ -54,7 +54,7 @@ class Blocks:
         return self.head(states)
 
     def run_entering(self, entry, states, index):
-        each = [self.run(int(layer), states[[at]], index[[at]]) for at, layer in enumerate(entry)]
+        each = [self.run(layer, states[[at]], index[[at]]) for at, layer in enumerate(entry)]
         return torch.cat(each)
 
     def block(self, layer, states, index):

@@ -25,10 +25,10 @@ from lignite.attribution.rules import (
     FIRST_NESTED,
     NESTED,
     Family,
-    coarse_weights,
     fejer,
     fresh,
     interleaved,
+    nested_rule,
     panel_rule,
     spread,
 )
@@ -169,15 +169,14 @@ class Nesting(Way):
         them.
         """
         known, n_nodes = rules
-        power, length, like = self.goal.power, span.end - span.start, span.level_end
-        rule = family(n_nodes)
-        t = torch.tensor(rule.nodes, dtype=torch.float64) * length + span.start
-        speed = length * power * t ** (power - 1)
-        new = torch.from_numpy(fresh(n_nodes, known))
-        samples.add((t**power)[new].to(like), new)
-        sums = samples.scores((torch.tensor(rule.weights, dtype=torch.float64) * speed).to(like))
+        like = span.level_end
+        nodes, weights, coarse = nested_rule(
+            n_nodes, known, self.goal.power, span.start, span.end, family, like.dtype, like.device
+        )
+        samples.add(nodes, torch.from_numpy(fresh(n_nodes, known)))
+        sums = samples.scores(weights)
         if before is None:
-            before = samples.scores((torch.from_numpy(coarse_weights(n_nodes, family)) * speed).to(like))
+            before = samples.scores(coarse)
         return Panel(span, n_nodes, {"scores": sums}, (sums - before).abs().sum(-1))
 
 
@@ -222,7 +221,8 @@ class Opened:
         self.refines = self.goal.precision.n_steps is None
         self.content: Bool[Tensor, " target"] = within(self.gap, self.allowed)
         if self.first.moved is not None:  # a sum that is right says nothing of scores that have not settled
-            self.content = torch.zeros_like(self.content)
+            mass = self.goal.size if self.first.mass is None else self.first.mass
+            self.content &= within(self.first.moved, self.goal.precision.tol**0.5 * mass)
 
     @property
     def failing(self) -> Bool[Tensor, " target"]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import RowStates
-from lignite.attribution.integrals import Bisecting, Integral, Nesting, integrate
+from lignite.attribution.integrals import Bisecting, Integral, Nesting, Opened, integrate
 from lignite.attribution.lines import Layers, Lines, powers_of
-from lignite.attribution.panels import Goal, Precision
+from lignite.attribution.panels import Goal, Precision, numbered
 from lignite.attribution.traced_path import TracedPath
 from lignite.tolerance import size_among_predictions
 
@@ -60,16 +61,36 @@ def along_each_layer(
     Points of all layers are run in one sweep, each entering at its own. `base` is F where paths start, if the model
     itself has said; otherwise it is replayed.
     """
+    return begin_each_layer(layers, start, precision, wanted=wanted, base=base)()
+
+
+def begin_each_layer(
+    layers: Layers,
+    start: Sequence[RowStates],
+    precision: Following,
+    *,
+    wanted: Sequence[int],
+    base: Float[Tensor, " row"] | None = None,
+) -> Callable[[], LayerIG]:
+    """Begin what `along_each_layer` does, and return what ends it.
+
+    In between nothing is read of the device: what else the model is asked meanwhile is prepared while it computes.
+    """
     by_power: dict[int, list[int]] = {}
     for layer, power in zip(wanted, powers_of(layers, wanted, [start[layer] for layer in wanted]), strict=True):
         by_power.setdefault(power, []).append(layer)
-    found: dict[int, LayerIG] = {}
-    for power, some in by_power.items():
-        together = _integrated(
-            Lines(layers, some, start, base, precision.max_points, precision.above), precision, power
-        )
-        found |= dict(zip(some, _by_layer(together, len(layers.value)), strict=True))
-    return _joined([found[layer] for layer in wanted], dim=1)
+    begun = [
+        (some, _begun(Lines(layers, some, start, base, precision.max_points, precision.above), precision, power))
+        for power, some in by_power.items()
+    ]
+
+    def end() -> LayerIG:
+        found: dict[int, LayerIG] = {}
+        for some, together in begun:
+            found |= dict(zip(some, _by_layer(together(), len(layers.value)), strict=True))
+        return _joined([found[layer] for layer in wanted], dim=1)
+
+    return end
 
 
 def along_input(
@@ -87,29 +108,44 @@ def along_input(
     """
     (power,) = powers_of(layers, [0], [start])
     path = TracedPath(layers, start, base, precision.max_points, power, images, precision.by_block)
-    return _integrated(path, precision, power)
-
-
-def _integrated(path: Lines | TracedPath, precision: Following, power: int) -> LayerIG:
-    lines = torch.arange(len(path.value), device=path.value.device)
-    ends = [of_lines[:, None].expand_as(path.displacement) for of_lines in (path.value, path.base)]
-    size, scale = size_among_predictions(path.displacement, *ends), torch.maximum(ends[0].abs(), ends[1].abs())
-    if precision.stochastic:
-        return _by_chance(path, lines, size, precision)
-    if precision.n_steps is not None or power != 1:
-        goal = Goal(path.displacement, lines, size, precision, power, scale)
-        return _of_integral(integrate(Bisecting(path, goal, path.n_nodes)))
+    if precision.stochastic or _bisects(precision, power):
+        return _begun(path, precision, power)()
     order, parts = [], []
-    for some, most in path.groups(lines):
-        goal = Goal(path.displacement[some], some, size[some], precision, power, scale[some])
+    for some, most in path.groups(_every_line(path)):
         order.append(some)
-        parts.append(_of_integral(integrate(Nesting(path, goal, most))))
+        parts.append(_of_integral(integrate(Nesting(path, _goal_of(path, some, precision, power), most))))
     return _taken(_joined(parts), torch.cat(order).argsort())
 
 
-def _by_chance(
-    path: Lines | TracedPath, lines: Int[Tensor, " line"], size: Float[Tensor, "line layer"], precision: Following
-) -> LayerIG:
+def _begun(path: Lines | TracedPath, precision: Following, power: int) -> Callable[[], LayerIG]:
+    """Evaluate the first nodes of all paths; what is returned reads the verdict, and goes on where it must."""
+    goal = _goal_of(path, _every_line(path), precision, power)
+    if precision.stochastic:
+        return partial(_by_chance, path, goal, precision)
+    if _bisects(precision, power):
+        opened = Opened(Bisecting(path, goal, path.n_nodes))
+    else:
+        opened = Opened(Nesting(path, goal))
+    return lambda: _of_integral(opened.close(opened.failing.tolist()))
+
+
+def _bisects(precision: Following, power: int) -> bool:
+    return precision.n_steps is not None or power != 1
+
+
+def _every_line(path: Lines | TracedPath) -> Int[Tensor, " line"]:
+    return numbered(len(path.value), path.value.device)
+
+
+def _goal_of(path: Lines | TracedPath, lines: Int[Tensor, " line"], precision: Following, power: int) -> Goal:
+    """State what is integrated along some lines."""
+    displacement = path.displacement[lines]
+    ends = [of_lines[lines, None].expand_as(displacement) for of_lines in (path.value, path.base)]
+    size, scale = size_among_predictions(displacement, *ends), torch.maximum(ends[0].abs(), ends[1].abs())
+    return Goal(displacement, lines, size, precision, power, scale)
+
+
+def _by_chance(path: Lines | TracedPath, goal: Goal, precision: Following) -> LayerIG:
     """Draw two random nodes in each part of the path: unbiased, and their differences measure the error."""
     assert precision.n_steps is not None
     generator = torch.Generator().manual_seed(precision.seed)
@@ -119,13 +155,13 @@ def _by_chance(
     for part in range(n_parts):
         nodes = (torch.rand(2, generator=generator, dtype=torch.float64) + part) / n_parts
         weight = displacement.new_tensor([1 / n_parts])
-        first, second = (path.scores(node.reshape(1).to(weight), weight, lines)["scores"] for node in nodes)
+        first, second = (path.scores(node.reshape(1).to(weight), weight, goal.targets)["scores"] for node in nodes)
         parts.append((first + second) / 2)
         spreads.append((first - second) ** 2 / 4)
     total = torch.stack(parts).sum(0)
     gap = total.sum(-1) - displacement
     n_nodes = torch.full_like(gap, precision.n_steps, dtype=torch.long)
-    return LayerIG(total, displacement, gap, precision.tol * size, n_nodes, torch.stack(spreads).sum(0).sqrt())
+    return LayerIG(total, displacement, gap, precision.tol * goal.size, n_nodes, torch.stack(spreads).sum(0).sqrt())
 
 
 def _of_integral(found: Integral) -> LayerIG:

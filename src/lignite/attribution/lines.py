@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lignite.attribution.axes import Nodes, PerPoint, PointRows, PointStates, RowStates
 from lignite.attribution.integrals import NODES_PER_PANEL, Samples
-from lignite.attribution.panels import Scores
+from lignite.attribution.panels import Scores, numbered
 from lignite.attribution.plan import GRADED_POWER
-from lignite.attribution.rules import NESTED, Family
+from lignite.attribution.rules import Family
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class Layers(Protocol):
 
     def run(self, layer: int, states: PointStates, index: PointRows) -> PerPoint: ...
 
-    def run_entering(self, entry: PointRows, states: PointStates, index: PointRows) -> PerPoint: ...
+    def run_entering(self, entry: Sequence[int], states: PointStates, index: PointRows) -> PerPoint: ...
 
     def trace(self, states: PointStates, index: PointRows) -> tuple[list[PointStates], PerPoint]: ...
 
@@ -92,16 +92,13 @@ class Lines(Points):
         self.layers = layers
         rows = every_row(layers)
         self.row = rows.repeat(len(wanted))
-        self.entry = torch.tensor(list(wanted), device=rows.device).repeat_interleave(len(rows))
+        self.entry = [layer for layer in wanted for _ in range(len(rows))]
         self.above = above
         self.value = layers.value[self.row]
-        lines = torch.arange(len(self.row), device=rows.device)
-        self.base = self.values(self._run, 0.0, lines) if base is None else base[self.row]
+        self.base = (
+            self._values(0.0, torch.arange(len(self.row), device=rows.device)) if base is None else base[self.row]
+        )
         self.displacement = (self.value - self.base)[:, None]
-
-    def groups(self, lines: Int[Tensor, " line"]) -> Iterator[tuple[Int[Tensor, " some"], int]]:
-        """Choose lines that are integrated together, and how many nodes a panel of theirs may keep."""
-        yield lines, NESTED[-1]
 
     def samples(self, targets: Int[Tensor, " line"], start: float, end: float, family: Family) -> "LineSamples":
         return LineSamples(self, targets)
@@ -113,12 +110,13 @@ class Lines(Points):
     def rates(self, nodes: Nodes, lines: Int[Tensor, " line"]) -> Float[Tensor, "node line 1 token"]:
         """Compute scores per length of path at every node: points in the order of layers, as many at once as fit."""
         found, index, places = [], lines.repeat_interleave(len(nodes)), nodes.repeat(len(lines))
-        for some in self._sweeps(self.entry[index].tolist()):
+        entries = [entry for entry in self._entries(lines) for _ in range(len(nodes))]
+        for some in self._sweeps(entries):
             own = index[some]
-            slope = self.slope[own]
+            row, slope = self.row[own], self.slope[own]
             states = torch.addcmul(self.start[own], places[some, None, None], slope)
-            gradient = gradient_of(self._run, states, own)
-            found.append(torch.einsum("ptd,ptd->pt", gradient, slope) * self.layers.kept[self.row[own]])
+            gradient = gradient_of(partial(self.layers.run_entering, entries[some]), states, row)
+            found.append(torch.einsum("ptd,ptd->pt", gradient, slope) * self.layers.kept[row])
         return torch.cat(found).unflatten(0, (len(lines), len(nodes))).transpose(0, 1)[:, :, None]
 
     def _sweeps(self, entries: Sequence[int]) -> Iterator[slice]:
@@ -133,10 +131,16 @@ class Lines(Points):
         yield slice(start, len(entries))
 
     def level(self, point: float, targets: Int[Tensor, " line"]) -> Float[Tensor, "line 1"]:
-        return (self.values(self._run, point, targets) - self.base[targets])[:, None]
+        return (self._values(point, targets) - self.base[targets])[:, None]
 
-    def _run(self, states: PointStates, lines: PointRows) -> PerPoint:
-        return self.layers.run_entering(self.entry[lines], states, self.row[lines])
+    def _values(self, point: float, lines: Int[Tensor, " line"]) -> Float[Tensor, " line"]:
+        return self.values(
+            lambda states, some: self.layers.run_entering(self._entries(some), states, self.row[some]), point, lines
+        )
+
+    def _entries(self, lines: Int[Tensor, " line"]) -> Sequence[int]:
+        """List where lines enter; of all of them nothing is read of the device."""
+        return self.entry if len(lines) == len(self.entry) else [self.entry[line] for line in lines.tolist()]
 
 
 class LineSamples(Samples):
@@ -177,5 +181,5 @@ def powers_of(layers: Layers, wanted: Sequence[int], start: Sequence[RowStates])
 
 
 def every_row(layers: Layers) -> Int[Tensor, " row"]:
-    """Each row once, in order."""
-    return torch.arange(len(layers.value), device=layers.value.device)
+    """Each row once, in order; the same tensor each time, and nobody writes into it."""
+    return numbered(len(layers.kept), layers.kept.device)

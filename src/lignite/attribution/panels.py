@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from lignite.attribution.axes import PerTarget, Targets
@@ -47,7 +47,7 @@ class Goal:
 
     def whole(self) -> "Span":
         """Take the whole path of every target; its readout is zero at the start."""
-        rows, nothing = _every_row(len(self.targets), self.targets.device), constant(0, self.displacement)
+        rows, nothing = numbered(len(self.targets), self.targets.device), constant(0, self.displacement)
         return Span(0.0, 1.0, rows, nothing, self.displacement)
 
 
@@ -144,6 +144,6 @@ def _filled(value: int, shape: torch.Size, dtype: torch.dtype, device: torch.dev
 
 
 @lru_cache(maxsize=64)
-def _every_row(n_targets: int, device: torch.device) -> Targets:
-    """Count the targets; the same tensor is given again, and nobody writes into it."""
-    return torch.arange(n_targets, device=device)
+def numbered(count: int, device: torch.device) -> Int[Tensor, " number"]:
+    """Count from 0; the same tensor is given again, and nobody writes into it."""
+    return torch.arange(count, device=device)

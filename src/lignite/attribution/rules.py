@@ -183,6 +183,32 @@ def coarse_weights(n_nodes: int, family: Family) -> Float[np.ndarray, " node"]:
     return weights
 
 
+@lru_cache(maxsize=64)
+def nested_rule(
+    n_nodes: int,
+    known: int,
+    power: int,
+    start: float,
+    end: float,
+    family: Family,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[Nodes, Nodes, Nodes]:
+    """Make a nested rule between two points of t, graded as in `graded`; the same tensors for all who ask.
+
+    Returns
+    -------
+    Nodes that the rule of `known` nodes does not have, the weights of all, and those of the rule before.
+    """
+    rule, length = family(n_nodes), end - start
+    t = torch.tensor(rule.nodes, dtype=torch.float64) * length + start
+    speed = length * power * t ** (power - 1)
+    new = torch.from_numpy(fresh(n_nodes, known))
+    weights = torch.tensor(rule.weights, dtype=torch.float64), torch.from_numpy(coarse_weights(n_nodes, family))
+    fine, coarse = ((each * speed).to(device, dtype) for each in weights)
+    return (t**power)[new].to(device, dtype), fine, coarse
+
+
 def interleaved(
     known: Float[Tensor, "known *any"], new: Float[Tensor, "new *any"], is_new: Bool[Tensor, " node"]
 ) -> Float[Tensor, "node *any"]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lignite.attribution.lines import every_row
 from lignite.blocks.replay import ROUNDING
 from lignite.blocks.stack import Seen, Stack, Start, points_at_once
 from lignite.blocks.streams import Structure, differing, prefer, with_held
@@ -111,15 +112,11 @@ def _miss(
         if bool((miss <= likely[:, None]).all()):
             return miss, likely[:, None]
         with torch.no_grad():
-            noise = (stack.run(0, stack.states[0], _rows(stack)) - stack.value).abs()
+            noise = (stack.run(0, stack.states[0], every_row(stack)) - stack.value).abs()
         allowed = (likely + NOISE * torch.minimum(noise, NOISE * likely))[:, None]
         if bool((miss <= allowed).all()):
             break
     return miss, allowed
-
-
-def _rows(stack: Stack) -> Int[Tensor, " row"]:
-    return torch.arange(len(stack.rows), device=stack.kept.device)
 
 
 def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
@@ -129,8 +126,7 @@ def swept(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row 
     arguments, is then never that of a single point, which would fit all that enter above. Of several runs, none is
     answered by what a run below has left behind.
     """
-    rows = _rows(stack)
-    room = _room(stack)
+    rows, room = every_row(stack), _room(stack)
     at_once = max(1, room // len(rows))
     with torch.no_grad():
         if at_once < len(layers):
@@ -149,20 +145,19 @@ def _room(stack: Stack) -> int:
 
 def _entering(stack: Stack, end: Seen, layers: Sequence[int], room: int) -> Float[Tensor, "row layer"]:
     """Compute F of the end's states entering some layers in one run, of all rows or of as many as there is room for."""
-    entry = torch.tensor([layers[0], *layers], device=stack.kept.device)
+    entry = [layers[0], *layers]
     found = []
-    for some in _rows(stack).split(max(1, room // len(entry))):
+    for some in every_row(stack).split(max(1, room // len(entry))):
         states = [stack.states[layers[0]][some], *(end.states[layer][some] for layer in layers)]
-        values = stack.run_entering(
-            entry.repeat_interleave(len(some)), torch.cat(states), some.repeat(len(entry)), n_passing=len(some)
-        )
+        each = [layer for layer in entry for _ in range(len(some))]
+        values = stack.run_entering(each, torch.cat(states), some.repeat(len(entry)), n_passing=len(some))
         found.append(values.unflatten(0, (len(entry), len(some)))[1:].T)
     return torch.cat(found)
 
 
 def one_by_one(stack: Stack, end: Seen, layers: Sequence[int]) -> Float[Tensor, "row layer"]:
     """Compute the same from the top down: what blocks below may have left behind was left by the rows' own states."""
-    rows = _rows(stack)
+    rows = every_row(stack)
     with torch.no_grad():
         if len(layers) > 1:
             stack.run(0, stack.states[0], rows)

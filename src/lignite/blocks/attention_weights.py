@@ -11,7 +11,6 @@ from lignite.blocks.attention import AttendCall, compute, intercepted
 from lignite.blocks.stack import EVERYONE, Stack
 from lignite.errors import OptionError
 from lignite.models.outputs import part_of
-from lignite.targets.objective import values
 from lignite.targets.rows import run
 
 
@@ -64,7 +63,7 @@ def _weights_on_the_interface(stack: Stack) -> tuple[list[Tensor], Tensor] | Non
     with torch.enable_grad():
         try:
             with intercepted(stack.network, handler, every=True), stack.answering(answer):
-                value = values(run(stack.network, stack.tensors), stack.objectives)
+                value = stack.questions.values(run(stack.network, stack.tensors))
         except (LookupError, ValueError, NotImplementedError):
             return None  # some look attention up in tables of their own
     if sorted(found) != list(range(stack.n_layers)) or not value.requires_grad:
@@ -86,7 +85,7 @@ def _weights_returned(stack: Stack) -> tuple[list[Tensor], Tensor] | None:
 
         with stack.answering(answer):
             outputs = run(stack.network, stack.tensors, output_attentions=True)
-        value = values(outputs, stack.objectives)
+        value = stack.questions.values(outputs)
     found = part_of(outputs, "attentions") or part_of(outputs, "encoder_attentions") or ()
     usable = len(found) == stack.n_layers and all(_are_weights(stack, each) for each in found)
     if not usable or all(

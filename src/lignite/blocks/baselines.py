@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lignite.attribution.axes import RowStates
+from lignite.attribution.lines import every_row
 from lignite.blocks.answers import another_input, certified
 from lignite.blocks.stack import Seen, Stack, Start
 from lignite.errors import BaselineWarning, OptionError, warn
@@ -90,8 +91,7 @@ def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> 
     first = torch.where(words[..., None], _constant(stack, 0, name), stack.states[0])
     if through:
         with torch.no_grad():
-            rows = torch.arange(len(first), device=first.device)
-            return Start([states.detach() for states in stack.trace(first, rows)[0]])
+            return Start([states.detach() for states in stack.trace(first, every_row(stack))[0]])
     return Start([first, *(_constant(stack, layer, name) for layer in range(1, stack.n_layers + 1))])
 
 

@@ -15,7 +15,6 @@ from lignite.attribution.axes import PerPoint, PointRows, PointStates
 from lignite.blocks.arguments import UnclearError
 from lignite.blocks.stack import Answer, Seen, Stack
 from lignite.models.load import Model
-from lignite.targets.objective import choices_of, values_of
 from lignite.targets.rows import Row, run, same_questions
 
 
@@ -105,23 +104,26 @@ class SharedStack(Stack):
         seen = super().see(**others)
         assert seen.choices is not None  # nothing is shared of functions
         choices = seen.choices[self._first]
-        return Seen([each[self._first] for each in seen.states], values_of(choices, self.objectives), choices)
+        return Seen([each[self._first] for each in seen.states], self.questions.values_of(choices), choices)
 
     def run(self, layer: int, states: PointStates, index: PointRows) -> PerPoint:
         same = Same.of(states, self._first[index])
         return self._of_all(same, states, index, lambda distinct, rows: Stack.run(self, layer, distinct, rows))
 
-    def run_entering(self, entry: PointRows, states: PointStates, index: PointRows, *, n_passing: int = 0) -> PerPoint:
+    def run_entering(
+        self, entry: Sequence[int], states: PointStates, index: PointRows, *, n_passing: int = 0
+    ) -> PerPoint:
         if n_passing or not self.sweeps:
             return super().run_entering(entry, states, index, n_passing=n_passing)
-        same = Same.of(states, self._first[index] * (self.n_layers + 1) + entry)
-        entries = entry[same.first].tolist()
+        layers = torch.tensor(entry, device=states.device)
+        same = Same.of(states, self._first[index] * (self.n_layers + 1) + layers)
+        entries = layers[same.first].tolist()
         try:
             return self._of_all(
                 same, states, index, lambda distinct, rows: self._run_together(entries, distinct, rows, 0)
             )
         except UnclearError:
-            return self._run_apart(entry.tolist(), states, index)
+            return self._run_apart(entry, states, index)
 
     def block(self, layer: int, states: PointStates, index: PointRows) -> PointStates:
         same = Same.of(states, self._first[index])
@@ -178,5 +180,4 @@ class SharedStack(Stack):
         same, rows = self._asked
         with self.answering(answer):
             outputs = run(self.network, {name: each[index] for name, each in self.tensors.items()})
-        objectives = [self.objectives[row] for row in index.tolist()]
-        return values_of(choices_of(outputs, objectives)[same.back], [self.objectives[row] for row in rows.tolist()])
+        return self.questions.of(rows).values_of(self.questions.of(index).choices(outputs)[same.back])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from lignite.attribution.axes import PerPoint, PointRows, PointStates, RowStates
+from lignite.attribution.lines import every_row
 from lignite.attribution.paths import load_forward_mode
 from lignite.blocks.arguments import (
     Arguments,
@@ -33,7 +34,7 @@ from lignite.models.hold import Captured, standing_in
 from lignite.models.load import Model
 from lignite.models.outputs import sizes_of
 from lignite.targets.ask import answered
-from lignite.targets.objective import choices_of, values
+from lignite.targets.objective import laid_out
 from lignite.targets.rows import Row, bytes_per_token, collate, run
 
 
@@ -105,6 +106,7 @@ class Stack:
         self.objectives = [row.objective for row in rows]
         self.tensors = collate(model, rows)
         self.kept = self._kept()
+        self.questions = laid_out(self.objectives, self.kept.device)
         self.structures = structures_of(model, rows[0])
         self.take(self.structures[0])
 
@@ -129,8 +131,8 @@ class Stack:
 
     def answers(self) -> list[tuple[float, ...]]:
         """Return what the model says of every row, to be compared with what it said before (`check_said_again`)."""
-        choices = [None] * len(self.rows) if self._choices is None else self._choices
-        return [answered(*each) for each in zip(self.rows, self.value, choices, strict=True)]
+        choices = [None] * len(self.rows) if self._choices is None else self._choices.cpu()
+        return [answered(*each) for each in zip(self.rows, self.value.cpu(), choices, strict=True)]
 
     @property
     def n_layers(self) -> int:
@@ -142,10 +144,10 @@ class Stack:
 
     def _kept(self) -> Bool[Tensor, "row token"]:
         length = max(row.n_tokens for row in self.rows)
-        kept = torch.zeros(len(self.rows), length, dtype=torch.bool, device=self.model.device)
+        kept = torch.zeros(len(self.rows), length, dtype=torch.bool)
         for number, row in enumerate(self.rows):
-            kept[number, : row.n_tokens] = ~torch.tensor(row.encoded.tokens.padding, device=kept.device)
-        return kept
+            kept[number, : row.n_tokens] = ~torch.tensor(row.encoded.tokens.padding)
+        return kept.to(self.model.device)
 
     # Running the model on whole inputs
 
@@ -173,8 +175,9 @@ class Stack:
 
         with torch.no_grad(), self.answering(answer):
             outputs = run(self.network, {**self.tensors, **others})
-            value = values(outputs, self.objectives)
-            choices = None if self.objectives[0].function else choices_of(outputs, self.objectives)
+            function = self.questions.first.function is not None
+            choices = None if function else self.questions.choices(outputs)
+            value = self.questions.values(outputs) if choices is None else self.questions.values_of(choices)
         if n_calls != self.n_layers:
             raise BypassError(
                 f"{self.name} calls {n_calls} blocks of {structure.name!r} where it called {self.n_layers} before: "
@@ -208,12 +211,7 @@ class Stack:
         return self._run_rows(answer, index)
 
     def run_entering(
-        self,
-        entry: PointRows,
-        states: PointStates,
-        index: PointRows,
-        *,
-        n_passing: int = 0,
+        self, entry: Sequence[int], states: PointStates, index: PointRows, *, n_passing: int = 0
     ) -> PerPoint:
         """Compute F of row ``index[point]`` with each point's states entering at a layer of its own, ``entry[point]``.
 
@@ -222,27 +220,26 @@ class Stack:
         at the first. The first `n_passing` points run one block and no more, and are answered by anything.
         Differentiable.
         """
-        entries = entry.tolist()
         if not self.sweeps:
-            return self._run_apart(entries, states, index)
+            return self._run_apart(entry, states, index)
         try:
-            return self._run_together(entries, states, index, n_passing)
+            return self._run_together(entry, states, index, n_passing)
         except UnclearError:  # which axis of an argument holds the points cannot be told from its size
-            return self._run_apart(entries, states, index)
+            return self._run_apart(entry, states, index)
 
-    def _run_apart(self, entries: Sequence[int], states: PointStates, index: PointRows) -> Tensor:
-        ends = {layer: bisect_right(entries, layer) for layer in sorted(set(entries))}
+    def _run_apart(self, entry: Sequence[int], states: PointStates, index: PointRows) -> Tensor:
+        ends = {layer: bisect_right(entry, layer) for layer in sorted(set(entry))}
         pieces = zip(ends, [slice(*each) for each in pairwise([0, *ends.values()])], strict=True)
         return torch.cat([self.run(layer, states[some], index[some]) for layer, some in pieces])
 
-    def _run_together(self, entries: Sequence[int], states: PointStates, index: PointRows, n_passing: int) -> Tensor:
-        n_points, n_rows = len(entries), len(self.rows)
-        first, last = entries[0], entries[-1]
+    def _run_together(self, entry: Sequence[int], states: PointStates, index: PointRows, n_passing: int) -> Tensor:
+        n_points, n_rows = len(entry), len(self.rows)
+        first, last = entry[0], entry[-1]
         parts = self._parts(states, index)
         carried = list(parts)
 
         def entered(number: int) -> int:
-            return bisect_right(entries, number)
+            return bisect_right(entry, number)
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if number < first:
@@ -337,8 +334,7 @@ class Stack:
         first.
         """
         found = []
-        rows = torch.arange(len(self.rows), device=self.kept.device)
-        carried = [] if states is None else self._parts(states, rows)
+        carried = [] if states is None else self._parts(states, every_row(self))
 
         def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
             if states is not None:
@@ -425,14 +421,11 @@ class Stack:
     # Answers
 
     def _run_rows(self, answer: Answer, index: PointRows) -> Tensor:
-        n_rows = len(self.rows)
-        rows = index.tolist() if len(index) == n_rows else []
-        whole = rows == list(range(n_rows))
+        whole = index is every_row(self)  # known without a look at the numbers, for which the host would wait
         tensors = self.tensors if whole else {name: each[index] for name, each in self.tensors.items()}
         with self.answering(answer):
             outputs = run(self.network, tensors)
-            # whoever leaves the model earlier has not waited for the device
-            return values(outputs, [self.objectives[row] for row in rows or index.tolist()])
+            return self.questions.of(index).values(outputs)
 
     @contextmanager
     def answering(self, answer: Answer) -> Iterator[None]:

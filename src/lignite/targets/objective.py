@@ -1,7 +1,7 @@
 """The number that is explained: a class, a token, an answer's start, or any function of what a model returns."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,37 +78,84 @@ class Choices:
     best: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Questions are the objectives of some rows, laid out where the model is: to answer them, nothing is copied there.
+
+    Attributes
+    ----------
+    first
+        What they have in common: the kind, and the function where it is one.
+    numbers
+        `index`, `against`, `position` and whether `part` is the second of `parts`; −1 for None.
+    opposed
+        Whether anything is `against`.
+    parts
+        Of an answer's start and end, those that are asked about.
+    """
+
+    first: Objective
+    numbers: Int[Tensor, "number row"]
+    opposed: bool
+    parts: tuple[str, ...]
+
+    def of(self, rows: Int[Tensor, " point"]) -> "Questions":
+        """Ask every point what its row is asked."""
+        return replace(self, numbers=self.numbers[:, rows])
+
+    def values(self, outputs: Any) -> Float[Tensor, " row"]:
+        """Compute F of every row, differentiable."""
+        if self.first.function is not None:
+            return _of_function(self.first.function, outputs, self.numbers.shape[1])
+        return self.values_of(self.choices(outputs))
+
+    def values_of(self, logits: Float[Tensor, "row choice"]) -> Float[Tensor, " row"]:
+        """Compute F of every row from the logits that it chooses among, differentiable."""
+        index, against, _, _ = self.numbers.to(logits.device)
+        value = logits.gather(1, index[:, None])[:, 0]
+        if not self.opposed:
+            return value
+        other = logits.gather(1, against.clamp_min(0)[:, None])[:, 0]
+        return value - torch.where(against >= 0, other, torch.zeros_like(value))
+
+    def choices(self, outputs: Any) -> Float[Tensor, "row choice"]:
+        """Find the logits among which each row's objective is one."""
+        if self.first.kind == "span":
+            found = [part_of(outputs, f"{part}_logits") for part in self.parts]
+            second = self.numbers[3].to(found[0].device) == 1
+            return found[0] if len(found) == 1 else torch.where(second[:, None], found[1], found[0])
+        logits = logits_of(outputs)
+        assert logits is not None  # `kind_of` has seen them
+        if self.first.kind == "class":
+            return logits
+        rows = torch.arange(len(logits), device=logits.device)
+        return logits[rows, self.numbers[2].to(logits.device)]
+
+
+def laid_out(objectives: Sequence[Objective], device: torch.device | str = "cpu") -> Questions:
+    """Lay out the questions of some rows on a device."""
+    parts = tuple(sorted({item.part for item in objectives if item.part is not None}, reverse=True))
+    asked = [
+        (item.index, item.against, item.position, parts.index(item.part) if item.part else None) for item in objectives
+    ]
+    numbers = [[-1 if number is None else number for number in numbers] for numbers in zip(*asked, strict=True)]
+    opposed = any(item.against is not None for item in objectives)
+    return Questions(objectives[0], torch.tensor(numbers, dtype=torch.long).to(device), opposed, parts)
+
+
 def values(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
     """Compute F of every row, differentiable."""
-    first = objectives[0]
-    if first.function is not None:
-        return _of_function(first.function, outputs, len(objectives))
-    return values_of(choices_of(outputs, objectives), objectives)
+    return laid_out(objectives).values(outputs)
 
 
 def values_of(logits: Float[Tensor, "row choice"], objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
     """Compute F of every row from the logits that it chooses among, differentiable."""
-    rows = torch.arange(len(objectives), device=logits.device)
-    value = logits[rows, _numbers([item.index for item in objectives], logits)]
-    against = _numbers([-1 if item.against is None else item.against for item in objectives], logits)
-    opposed = against >= 0
-    if opposed.any():
-        value = value - torch.where(opposed, logits[rows, against.clamp_min(0)], torch.zeros_like(value))
-    return value
+    return laid_out(objectives).values_of(logits)
 
 
 def choices_of(outputs: Any, objectives: Sequence[Objective]) -> Float[Tensor, "row choice"]:
     """Find the logits among which each row's objective is one."""
-    first = objectives[0]
-    if first.kind == "span":
-        parts = [part_of(outputs, f"{item.part}_logits") for item in objectives]
-        return torch.stack([part[row] for row, part in enumerate(parts)])
-    logits = logits_of(outputs)
-    assert logits is not None  # `kind_of` has seen them
-    if first.kind == "class":
-        return logits
-    rows = torch.arange(len(objectives), device=logits.device)
-    return logits[rows, _numbers([item.position for item in objectives], logits)]
+    return laid_out(objectives).choices(outputs)
 
 
 def probabilities(logits: Float[Tensor, "row choice"], objectives: Sequence[Objective]) -> Float[Tensor, " row"]:
@@ -147,10 +194,6 @@ def _of_function(function: Function, outputs: Any, n_rows: int) -> Tensor:
             )
         found.append(value.reshape(()))
     return torch.stack(found)
-
-
-def _numbers(values: Sequence[int | None], like: Shaped[Tensor, "..."]) -> Int[Tensor, " row"]:
-    return torch.tensor(values, dtype=torch.long, device=like.device)
 
 
 def kind_of(model: Model, outputs: Any) -> str:

@@ -1,7 +1,8 @@
 """CA-LIG: layer-wise integrated gradients of the prediction, fused with class-specific attention gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
-from lignite.attribution.layer_ig import Following, LayerIG, along_each_layer, along_input
+from lignite.attribution.layer_ig import Following, LayerIG, along_input, begin_each_layer
 from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import starts_of, usual_baselines, warn_of_leaps
 from lignite.blocks.stack import Stack, Start
@@ -87,8 +88,8 @@ def parts_of(options: CaLig, model: Model, rows: Sequence[Row], budget: float) -
 
     def of_stack(stack: Stack) -> list[Parts]:
         variables, n_nodes, reader = _integrated(stack, options, budget)
-        readers = [without_padding(one, ("token",), kept) for one, kept in zip(reader, stack.kept, strict=True)]
-        return list(map(Parts, of_rows(stack, variables, n_nodes), readers))
+        kept = stack.kept.cpu().numpy()
+        return list(map(Parts, of_rows(stack, variables, n_nodes), without_padding(reader, ("token",), kept)))
 
     return by_stack(model, rows, budget, of_stack, points=NODES)
 
@@ -114,27 +115,29 @@ def _integrated(
     through = options.path == "input"
     starts = starts_of(stack, options.baselines, keep_special=options.keep_special, through=through)
     warn_of_leaps(stack, options.baselines, starts)
-    runs = [_along(stack, start, options, precision) for start in starts]
+    begun = [_begin(stack, start, options, precision) for start in starts]
+    reader, attended = reading(stack), _attended(stack, options)  # prepared while the device integrates
+    runs = [end() for end in begun]
     parts = {
         "layer_ig": _mean([run.scores for run in runs]),
         "displacement": _mean([run.displacement for run in runs]),
         "gap": _mean([run.gap for run in runs]),
         "allowed": _mean([run.allowed for run in runs]),
     }
-    reader = reading(stack)
     if options.ends:
         ends = [ends_of(stack, start.states[0], options, budget) for start in starts]
         parts |= {name: _mean([each[name] for each in ends]) for name in ends[0]}
     errors = [run.error for run in runs if run.error is not None]
     if errors:
         parts["layer_ig_error"] = torch.stack(errors).square().sum(0).sqrt() / len(errors)
-    return parts | _attended(stack, options), torch.stack([run.n_nodes for run in runs]).sum(0), reader
+    return parts | attended, torch.stack([run.n_nodes for run in runs]).sum(0), reader
 
 
-def _along(stack: Stack, start: Start, options: CaLig, precision: Following) -> LayerIG:
+def _begin(stack: Stack, start: Start, options: CaLig, precision: Following) -> Callable[[], LayerIG]:
+    """Begin an integral in every layer, and return what ends it."""
     if options.path == "input":
-        return along_input(stack, start.states[0], precision, base=start.value, images=start.states)
-    return along_each_layer(stack, start.states, precision, wanted=range(stack.n_layers + 1), base=start.value)
+        return partial(along_input, stack, start.states[0], precision, base=start.value, images=start.states)
+    return begin_each_layer(stack, start.states, precision, wanted=range(stack.n_layers + 1), base=start.value)
 
 
 def _attended(stack: Stack, options: CaLig) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.layer_ig import Following
@@ -89,31 +89,29 @@ def of_rows(
     variables: Mapping[str, Float[Tensor, "row *axes"]],
     n_nodes: Int[Tensor, "row layer"] | None = None,
 ) -> list[Explanation]:
-    """The explanations of a stack's rows; axes of tokens lose their padding."""
-    return [_of_row(stack, place, variables, n_nodes) for place in range(len(stack.rows))]
+    """The explanations of a stack's rows; axes of tokens lose their padding. Every variable is read once for all."""
+    kept = stack.kept.cpu().numpy()
+    found = {name: without_padding(values, EXPLAIN.variables[name], kept) for name, values in variables.items()}
+    value = stack.value.double().tolist()
+    nodes = None if n_nodes is None else n_nodes.long().tolist()
+    said = [None if each is None else each.cpu().double().numpy() for each in stack.said]
+    return [
+        Explanation(
+            {name: values[place] for name, values in found.items()} | _of_the_start(row, place, said),
+            value=value[place],
+            plan={} if nodes is None else {"n_nodes": nodes[place]},
+        )
+        for place, row in enumerate(stack.rows)
+    ]
 
 
-def _of_row(
-    stack: Stack,
-    place: int,
-    variables: Mapping[str, Float[Tensor, "row *axes"]],
-    n_nodes: Int[Tensor, "row layer"] | None,
-) -> Explanation:
-    kept = stack.kept[place]
-    return Explanation(
-        {name: without_padding(values[place], EXPLAIN.variables[name], kept) for name, values in variables.items()}
-        | _of_the_start(stack, place),
-        value=float(stack.value[place].double()),
-        plan={} if n_nodes is None else {"n_nodes": n_nodes[place].long().tolist()},
-    )
-
-
-def _of_the_start(stack: Stack, place: int) -> dict[str, np.ndarray]:
+def _of_the_start(
+    row: Row, place: int, said: Sequence[Float[np.ndarray, "row choice"] | None]
+) -> dict[str, np.ndarray]:
     """What the model says of the start itself, averaged over baselines; nothing of starts that are no input."""
-    row, said = stack.rows[place], [each[place].double() for each in stack.said if each is not None]
-    if not said or len(said) < len(stack.said) or row.choices is None or not row.choices.numbers:
+    logits = [each[place] for each in said if each is not None]
+    if not logits or len(logits) < len(said) or row.choices is None or not row.choices.numbers:
         return {}
-    logits = [each.cpu().numpy() for each in said]
     listed = list(row.choices.numbers)
     return {
         "start_logit": np.mean([each[listed] for each in logits], axis=0),
@@ -121,12 +119,17 @@ def _of_the_start(stack: Stack, place: int) -> dict[str, np.ndarray]:
     }
 
 
-def without_padding(values: Tensor, axes: Sequence[str], kept: Tensor) -> np.ndarray:
-    """One row's values as an array, without the padding of its tokens."""
-    for place, axis in enumerate(axes):
-        if axis in ("token", "target", "source"):
-            values = values.index_select(place, kept.nonzero()[:, 0])
-    return values.detach().cpu().numpy()
+def without_padding(
+    values: Float[Tensor, "row *axes"], axes: Sequence[str], kept: Bool[np.ndarray, "row token"]
+) -> list[Float[np.ndarray, "*axes"]]:
+    """Every row's values as an array, without the padding of its tokens."""
+    tokens = [place for place, axis in enumerate(axes) if axis in ("token", "target", "source")]
+    found = []
+    for row, own in zip(values.detach().cpu().numpy(), kept, strict=True):
+        for place in tokens:
+            row = row.compress(own, axis=place)
+        found.append(row)
+    return found
 
 
 def averaged(scored: Scored[Declared]) -> Scored[Declared]:
