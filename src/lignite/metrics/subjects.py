@@ -19,7 +19,8 @@ from lignite.metrics.registry import METRICS
 from lignite.models.facts import class_names
 from lignite.models.load import Model
 from lignite.targets.ask import ask
-from lignite.targets.objective import Labels, Wanted, as_target
+from lignite.targets.names import Labels
+from lignite.targets.objective import Wanted, as_target
 from lignite.targets.rows import Row
 from lignite.targets.target import Target
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 from transformers.models.auto import modeling_auto as auto
 
 from lignite.errors import InputError, ModelError, OptionError
@@ -26,8 +25,9 @@ from lignite.models.facts import (
 from lignite.models.hold import FORWARD_CONTRACT
 from lignite.models.load import Model
 from lignite.models.outputs import described, each_row, logits_of, part_of
+from lignite.targets.names import Labels, Vocabulary
 from lignite.targets.target import Target
-from lignite.wording import did_you_mean, quoted
+from lignite.wording import quoted
 
 LISTED = 10
 """Tokens of a vocabulary that a result lists beside the explained one: those with the highest logits."""
@@ -267,7 +267,7 @@ def resolve(model: Model, encoded: Encoded, outputs: Any, wanted: Wanted, *, len
     position = _position(model, encoded, kind, target)
     logits = answers[0] if position is None else answers[0, position]
     if kind in ("masked", "next"):
-        return _make(kind, logits, target, position, _Vocabulary(model), "softmax", encoded)
+        return _make(kind, logits, target, position, Vocabulary(model), "softmax", encoded)
     return _make(
         kind,
         logits,
@@ -300,7 +300,7 @@ def _make(
     logits: Float[Tensor, " choice"],
     target: Target,
     position: int | None,
-    read: "Labels | _Vocabulary",
+    read: "Labels | Vocabulary",
     link: str,
     encoded: Encoded,
 ) -> Objective:
@@ -420,73 +420,6 @@ def _resolve_span(encoded: Encoded, outputs: Any, target: Target, n_tokens: int)
     return Objective("span", f"{part} at {tokens.text[place]!r} ({place})", place, None, place, part=part)
 
 
-NAMED = 12
-"""Classes that an error names."""
-
-
-class Labels:
-    """Finds classes by what people call them: a name, in whatever case where that is one, or a number."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = list(names)
-
-    def name(self, index: int) -> str:
-        return self.names[index]
-
-    def find(self, label: str | int) -> int | None:
-        """Find the number of a class; None where there is no such class."""
-        if isinstance(label, int) and not isinstance(label, bool):
-            return label if 0 <= label < len(self.names) else None
-        if label in self.names:
-            return self.names.index(str(label))
-        folded = [name.casefold() for name in self.names]
-        if folded.count(str(label).casefold()) == 1:
-            return folded.index(str(label).casefold())
-        return int(label) if str(label).isdecimal() and int(label) < len(self.names) else None
-
-    def number(self, label: str | int) -> int:
-        """Find it, or raise an OptionError where there is no such class."""
-        found = self.find(label)
-        if found is not None:
-            return found
-        if isinstance(label, int) and not isinstance(label, bool):
-            raise OptionError(f"class {label} is outside this model's classes: {self.listed}.")
-        raise OptionError(f"{label!r} is none of this model's classes: {self.listed}.{did_you_mean(label, self.names)}")
-
-    @property
-    def listed(self) -> str:
-        """List all classes, or the first and the last of many, for errors."""
-        shown = ", ".join(f"{number} {name!r}" for number, name in enumerate(self.names[:NAMED]))
-        return shown + (f", … {len(self.names) - 1} {self.names[-1]!r}" if len(self.names) > NAMED else "")
-
-
-class _Vocabulary:
-    """Token of the vocabulary by text or id."""
-
-    def __init__(self, model: Model):
-        self.tokenizer: PreTrainedTokenizerBase | None = model.tokenizer
-        self.size = declared_vocabulary(model.config) or 0
-
-    def name(self, index: int) -> str:
-        return str(index) if self.tokenizer is None else repr(self.tokenizer.decode([index]))
-
-    def number(self, label: str | int) -> int:
-        if isinstance(label, int) and not isinstance(label, bool):
-            if 0 <= label < self.size:
-                return label
-            raise OptionError(f"token id {label} is outside the vocabulary, 0 to {self.size - 1}.")
-        if self.tokenizer is None:
-            raise OptionError(f"{label!r} needs a tokenizer to become a token; give its id.")
-        ids = self.tokenizer(str(label), add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:
-            pieces = ", ".join(repr(self.tokenizer.decode([number])) for number in ids)
-            raise OptionError(
-                f"{label!r} is {len(ids)} tokens ({pieces}) to this model, and a logit belongs to one: give one token "
-                "(a word in mid-sentence often starts with a space)."
-            )
-        return int(ids[0])
-
-
 def list_choices(model: Model, outputs: Any, objectives: Sequence[Objective]) -> Choices:
     """List the choices of one input alone, for its results, of which each explains one of them."""
     objective = objectives[0]
@@ -495,12 +428,12 @@ def list_choices(model: Model, outputs: Any, objectives: Sequence[Objective]) ->
     logits = choices_of(outputs, [objective])[0].double()
     probability = _linked(logits, objective.link)
     if objective.kind in ("class", "token-class"):
-        read: Labels | _Vocabulary = Labels(class_names(model.config, len(logits)))
+        read: Labels | Vocabulary = Labels(class_names(model.config, len(logits)))
         listed = list(range(len(logits)))
     elif objective.kind == "span":
         return Choices(best=objective.name)
     else:
-        read = _Vocabulary(model)
+        read = Vocabulary(model)
         listed = logits.topk(min(LISTED, len(logits))).indices.tolist()
         explained = [index for each in objectives for index in (each.index, each.against) if index is not None]
         listed += [index for index in dict.fromkeys(explained) if index not in listed]
