@@ -27,6 +27,7 @@ from lignite.attribution.rules import (
     Family,
     fejer,
     fresh,
+    halves_rule,
     interleaved,
     nested_rule,
     panel_rule,
@@ -49,6 +50,14 @@ class Integrand(Protocol):
 
     def level(self, point: float, targets: Targets) -> PerTarget:
         """Give the readout at one point of the path."""
+
+
+@runtime_checkable
+class Halving(Protocol):
+    """A halving integrand evaluates both halves of a panel as one, where they fit."""
+
+    def halves(self, nodes: Nodes, weights: Nodes, targets: Targets) -> tuple[Scores, Scores, PerTarget] | None:
+        """Add up the nodes of each half, and give the readout at the last node, which is the point between them."""
 
 
 class Samples(ABC):
@@ -113,6 +122,15 @@ class Bisecting(Way):
         like = span.level_end
         rule = panel_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
         return Panel(span, self.n_nodes, self.integrand.scores(*rule, of_targets(self.goal.targets, span.rows)))
+
+    def halves(self, span: Span) -> tuple[Panel, Panel]:
+        like, targets = span.level_end, of_targets(self.goal.targets, span.rows)
+        rule = halves_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
+        found = self.integrand.halves(*rule, targets) if isinstance(self.integrand, Halving) else None
+        if found is None:
+            return super().halves(span)
+        first, second = span.cut(found[2])
+        return Panel(first, self.n_nodes, found[0]), Panel(second, self.n_nodes, found[1])
 
 
 class Nesting(Way):

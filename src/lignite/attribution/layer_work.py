@@ -134,7 +134,7 @@ class LayerWork:
         ready, everyone = self._at_once(cast(Path, self.plan.path), slice(None)), slice(0, len(self.targets))
         opened = {name: self._open(*each, everyone, self.targets) for name, each in ready.items()}
         integrals = {name: one.close([]) for name, one in opened.items()}
-        seen = {name: torch.cat(each[0].seen).index_select(-2, row).squeeze(-2) for name, each in ready.items()}
+        seen = {name: torch.cat(each[0].seen).index_select(1, row).squeeze(1) for name, each in ready.items()}
         return {
             "heads": self._heads_at_start,
             "output": self._post_of_start if "whole" in ready or "mlp" in ready else self._heads_at_start,
@@ -268,9 +268,9 @@ class LayerWork:
                 self._post_of_start = start
                 return self._readout(start, block.output)
 
-            scores = together(maps, targets, watched, read_from)
+            by_node, _ = together(maps, targets, read_from)
             for place, (name, one) in enumerate(through.items()):
-                one.have_ready(scores[place], started=place == 0)
+                one.have_ready(one.added(by_node[place], watched), started=place == 0)
                 found[name] = one, one.readout, power
         return {name: found[name] for name in self.needed}
 

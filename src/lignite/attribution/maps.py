@@ -19,6 +19,9 @@ from lignite.attribution.panels import Scores, of_targets
 from lignite.attribution.paths import Path
 from lignite.attribution.readout import Readout
 
+ByNode = dict[str, Tensor]
+"""Additive parts of the scores as they are found, node by node: each ``[node, target, ...]``."""
+
 Watched = int | slice | None
 """A target whose scores are noted node by node, by its place; a slice stands for several where none of them moves."""
 
@@ -96,6 +99,8 @@ class Map(ABC):
             inside = watched is not None and rows.start <= watched < rows.stop
             place = watched - rows.start if watched is not None and inside else None
             part = self.chunk(nodes[some], weights[some], chosen, place)
+            if place is not None:
+                self.seen[-1] = self.seen[-1].clone()  # a view would keep those of all targets
             if rows == last:
                 for name, value in part.items():
                     finished[-1][name] += value
@@ -119,22 +124,53 @@ class Map(ABC):
         """Give the readout of some targets at one node."""
 
 
-class AttentionMap(Map):
+class AtNodes(Map):
+    """Maps that give scores node by node can add them up over several parts of a path at once."""
+
+    readout: Readout
+
+    @abstractmethod
+    def by_node(self, nodes: Nodes, weights: Nodes, targets: Targets) -> tuple[ByNode, Tensor]:
+        """Give the weighted scores of some targets at some nodes, and what its readout reads there."""
+
+    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
+        return self.added(self.by_node(nodes, weights, targets)[0], watched)
+
+    def added(self, found: ByNode, watched: Watched) -> Scores:
+        """Add up what was found at some nodes, and note it of the target at `watched`."""
+        if watched is not None:
+            self.seen.append(found["scores"][:, watched])
+        return {name: part.sum(0) for name, part in found.items()}
+
+    def halves(self, nodes: Nodes, weights: Nodes, targets: Targets) -> tuple[Scores, Scores, PerTarget] | None:
+        """Add up the nodes of two panels, each by itself, with the readout at the node between them, which is the last.
+
+        None where they do not fit at once.
+        """
+        if not self.chunking.holds(len(nodes), len(targets)):
+            return None
+        found, values = self.by_node(nodes, weights, targets)
+        half = len(nodes) // 2
+        first, second = (
+            {name: part[of].sum(0) for name, part in found.items()} for of in (slice(half), slice(half, -1))
+        )
+        return first, second, self.readout.level(values[-1], targets)
+
+
+class AttentionMap(AtNodes):
     """States to heads, one readout per head and target: scores ``[target, head, source]``."""
 
     def __init__(self, path: Path, readout: Readout, chunking: Chunking):
         super().__init__(path.block, chunking)
         self.path, self.readout, self.scoring = path, readout, path.block.scoring
 
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
+    def by_node(self, nodes: Nodes, weights: Nodes, targets: Targets) -> tuple[ByNode, HeadVectors]:
         with torch.no_grad():
             point = self.path.at(nodes, targets)
             attention, heads = point.attend(self.scoring, targets)
             directions = self.readout.gradient(heads, targets) * weights.view(-1, 1, 1, 1)
             total = differentiate_total(point, attention, directions, self.scoring, targets)
-            if watched is not None:
-                self.seen.append(total[:, :, watched])
-            return {"scores": total.sum(0).transpose(0, 1)}
+            return {"scores": total.transpose(1, 2)}, heads
 
     def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, "target head"]:
         _, heads = self.path.at(node, targets).attend(self.scoring, targets)
@@ -150,7 +186,7 @@ class Asked:
     more: Any = None
 
 
-class ThroughPost(Map):
+class ThroughPost(AtNodes):
     """Maps to the block's output pull their readouts back through `post`, by which several maps can go together.
 
     `moves` tells whether the gradient with respect to the states is wanted, too. Without a readout it is made of the
@@ -172,29 +208,24 @@ class ThroughPost(Map):
 
     @abstractmethod
     def go_on(
-        self,
-        asked: Asked,
-        to_heads: HeadVectors,
-        to_states: NodeStates | None,
-        weights: Nodes,
-        targets: Targets,
-        watched: Watched,
-    ) -> Scores:
+        self, asked: Asked, to_heads: HeadVectors, to_states: NodeStates | None, weights: Nodes, targets: Targets
+    ) -> ByNode:
         """Make scores of the readouts' gradients: with respect to heads and, where these move, to states."""
 
-    def chunk(self, nodes: Nodes, weights: Nodes, targets: Targets, watched: Watched = None) -> Scores:
-        return together([(self, nodes, weights)], targets, watched)[0]
+    def by_node(self, nodes: Nodes, weights: Nodes, targets: Targets) -> tuple[ByNode, NodeStates]:
+        (found,), output = together([(self, nodes, weights)], targets)
+        return found, output
 
 
 def together(
     maps: Sequence[tuple[ThroughPost, Float[Tensor, " _"], Float[Tensor, " _"]]],
     targets: Targets,
-    watched: Watched,
     read_from: Callable[[Float[Tensor, "target d"]], Readout] | None = None,
-) -> list[Scores]:
+) -> tuple[list[ByNode], NodeStates]:
     """Compute several maps, each at nodes of its own, by one forward and one backward pass of `post`.
 
     With `read_from` all have one start and one readout, which it makes of what leaves the block at the first node.
+    Gives also what leaves the block at all nodes, those of one map after those of another.
     """
     with torch.no_grad():
         asked = [one.ask(nodes, targets) for one, nodes, _ in maps]
@@ -218,10 +249,11 @@ def together(
         gradients = [_parted(each, sizes) for each in pull(direction)]
     to_states: Sequence[Tensor | None] = gradients[1] if moves else [None] * len(maps)
     with torch.no_grad():
-        return [
-            one.go_on(each, to_heads, to_own, weights, targets, watched)
+        found = [
+            one.go_on(each, to_heads, to_own, weights, targets)
             for (one, _, weights), each, to_heads, to_own in zip(maps, asked, gradients[0], to_states, strict=True)
         ]
+    return found, level
 
 
 Pull = Callable[[Tensor], Sequence[Tensor]]
@@ -264,47 +296,34 @@ class WholeMap(ThroughPost):
         return Asked(point.states, heads, (point, attention))
 
     def go_on(
-        self,
-        asked: Asked,
-        to_heads: HeadVectors,
-        to_states: NodeStates | None,
-        weights: Nodes,
-        targets: Targets,
-        watched: Watched,
-    ) -> Scores:
+        self, asked: Asked, to_heads: HeadVectors, to_states: NodeStates | None, weights: Nodes, targets: Targets
+    ) -> ByNode:
         """Divide the integrand among the sources and, if they are asked for, by head and by circuit.
 
-        total      [node, head, target, source]   what each source gives, through all circuits
-        residual   [node, target]                 what the target gives itself, past the heads
-        own        [node, source]                 both, of the target that is watched
-        split      [target, circuit, source]
+        total      [node, head, target, source]      what each source gives, through all circuits
+        residual   [node, target]                    what the target gives itself, past the heads
+        split      [node, target, circuit, source]
         """
         point, attention = asked.more
         directions, residual = to_heads * weights.view(-1, 1, 1, 1), None
         if to_states is not None:
             residual = (to_states * point.states_slope).sum(-1) * weights[:, None]
         total = differentiate_total(point, attention, directions, self.scoring, targets)
-        if watched is not None:
-            own = total[:, :, watched].sum(1)
-            if residual is not None:
-                assert isinstance(watched, int)
-                own.index_add_(1, targets[watched : watched + 1], residual[:, watched, None])
-            self.seen.append(own)
-        parts = {"scores": total.sum((0, 1))}
+        parts = {"scores": total.sum(1)}
         if residual is None and not self.detail:
             return parts
         rows = torch.arange(len(targets), device=targets.device)
-        residual = total.new_zeros(len(targets)) if residual is None else residual.sum(0)
-        parts["scores"][rows, targets] += residual
+        residual = total.new_zeros(len(weights), len(targets)) if residual is None else residual
+        parts["scores"][:, rows, targets] += residual
         if "heads" in self.detail:
-            parts |= {"heads": total.sum(0).transpose(0, 1), "residual": residual}
+            parts |= {"heads": total.transpose(1, 2), "residual": residual}
         if "circuits" in self.detail:
             circuits = differentiate(point, attention, directions, self.scoring)
-            split = total.new_zeros(len(targets), 4, total.shape[-1])
-            split[:, 0], split[:, 1] = circuits.value.sum((0, 1)), circuits.key.sum((0, 1))
+            split = total.new_zeros(len(weights), len(targets), 4, total.shape[-1])
+            split[:, :, 0], split[:, :, 1] = circuits.value.sum(1), circuits.key.sum(1)
             if circuits.query is not None:
-                split[rows, 2, targets] = circuits.query.sum((0, 1))
-            split[rows, 3, targets] = residual
+                split[:, rows, 2, targets] = circuits.query.sum(1)
+            split[:, rows, 3, targets] = residual
             parts["circuits"] = split
         return parts
 
@@ -333,18 +352,9 @@ class MlpMap(ThroughPost):
         return Asked(self._states(nodes, targets), self._heads(nodes, targets))
 
     def go_on(
-        self,
-        asked: Asked,
-        to_heads: HeadVectors,
-        to_states: NodeStates | None,
-        weights: Nodes,
-        targets: Targets,
-        watched: Watched,
-    ) -> Scores:
-        given = (to_heads * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)
-        if watched is not None:
-            self.seen.append(given[:, watched])
-        return {"scores": given.sum(0)}
+        self, asked: Asked, to_heads: HeadVectors, to_states: NodeStates | None, weights: Nodes, targets: Targets
+    ) -> ByNode:
+        return {"scores": (to_heads * of_targets(self.slope, targets)).sum(-1) * weights.view(-1, 1, 1)}
 
     def level_at(self, node: Float[Tensor, "1"], targets: Targets) -> Float[Tensor, " target"]:
         output = self.block.post(self._states(node, targets), self._heads(node, targets), targets)

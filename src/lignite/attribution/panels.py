@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -61,6 +61,14 @@ class Span:
     level_start: PerTarget
     level_end: PerTarget
 
+    @property
+    def middle(self) -> float:
+        return (self.start + self.end) / 2
+
+    def cut(self, level: PerTarget) -> "tuple[Span, Span]":
+        """Cut the span in the middle, where the readout has this level."""
+        return replace(self, end=self.middle, level_end=level), replace(self, start=self.middle, level_start=level)
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -104,10 +112,8 @@ class Way(ABC):
 
     def halves(self, span: Span) -> tuple[Panel, Panel]:
         """Evaluate both halves of a part of the path, and the readout between them."""
-        middle = (span.start + span.end) / 2
-        level = self.level(middle, span.rows)
-        first = self.panel(Span(span.start, middle, span.rows, span.level_start, level))
-        return first, self.panel(Span(middle, span.end, span.rows, level, span.level_end))
+        first, second = span.cut(self.level(span.middle, span.rows))
+        return self.panel(first), self.panel(second)
 
     def level(self, point: float, rows: Targets) -> PerTarget:
         """Give the readout of some rows at one point t of the path."""

@@ -60,6 +60,18 @@ def panel_rule(
 
 
 @lru_cache(maxsize=64)
+def halves_rule(
+    n_nodes: int, start: float, end: float, power: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Nodes, Nodes]:
+    """Make the nodes of both halves of a panel, one after the other, and last the point between: it weighs nothing."""
+    middle = (start + end) / 2
+    point = torch.full((1,), middle**power, dtype=dtype, device=device)
+    halves = [panel_rule(n_nodes, *ends, power, dtype, device) for ends in ((start, middle), (middle, end))]
+    nodes, weights = (torch.cat(parts) for parts in zip(*halves, (point, torch.zeros_like(point)), strict=True))
+    return nodes, weights
+
+
+@lru_cache(maxsize=64)
 def started_rule(n_nodes: int, power: int, dtype: torch.dtype, device: torch.device) -> tuple[Nodes, Nodes]:
     """Put a node at the start, which weighs nothing, before the rule of the first panel."""
     nodes, weights = panel_rule(n_nodes, 0.0, 1.0, power, dtype, device)
