@@ -17,26 +17,25 @@ from lignite.attribution import abreast
 
 @pytest.fixture
 def groups(monkeypatch):
-    """Sizes of the groups that have gone abreast, here on a CPU, without layers whose trial has failed."""
-    sizes, first = [], abreast._first
+    """Sizes of the groups that have gone abreast, here on a CPU, without layers that were computed by themselves."""
+    sizes, first, finished = [], abreast._Group._first, abreast._Group.finished
 
-    def noted(group, works, rows):
-        found = first(group, works, rows)
-        sizes.append(len(group))
+    def noted(group, rows):
+        found = first(group, rows)
+        sizes.append(len(group.layers))
         return found
 
-    def held(finish):
-        def counted(*args):
-            found = finish(*args)
-            sizes[-1] -= found is None
-            return found
+    def counted(group, alone):
+        def by_itself(laid):
+            if sizes and len(group.layers) > 1:
+                sizes[-1] -= 1
+            return alone(laid)
 
-        return counted
+        return finished(group, by_itself)
 
     monkeypatch.setattr(abreast, "ABREAST", ("cpu",))
-    monkeypatch.setattr(abreast, "_first", noted)
-    for name in ("_judged", "_refined"):
-        monkeypatch.setattr(abreast, name, held(getattr(abreast, name)))
+    monkeypatch.setattr(abreast._Group, "_first", noted)
+    monkeypatch.setattr(abreast._Group, "finished", counted)
     return sizes
 
 
@@ -138,3 +137,61 @@ def test_as_many_layers_go_abreast_as_fit(memory, sizes, groups, monkeypatch):
     assert groups == sizes
     assert json.loads(together.attrs["memory"])["taken"] <= json.loads(together.attrs["memory"])["budget"]
     assert_same(together, alone)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_a_closed_form_that_a_layer_does_not_have_is_not_taken_from_another(groups, monkeypatch):
+    """OLMo clips keys and values: a layer with larger ones is clipped where the one before it is not."""
+    olmo = ARCHITECTURES["olmo"]
+    network = replace(olmo, config={**olmo.config, "clip_qkv": 3.0}).build(dtype=torch.float64)
+    for layer, factor in zip(network.layers, (0.2, 1.2, 0.2), strict=True):
+        for part in (layer.self_attn.k_proj, layer.self_attn.v_proj):
+            part.weight.data *= factor
+
+    together, alone = flows(lignite.wrap(network), olmo.inputs(length=6), monkeypatch, maps="whole", n_steps=2)
+
+    assert groups == [2]
+    assert json.loads(together.attrs["plans"])["1"] == "target-batches"
+    assert_same(together, alone)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_layers_whose_target_stands_still_are_tried_at_another(groups, monkeypatch):
+    """A decoder's first token sees itself alone: what its scores, all zero, agree with says nothing."""
+    gpt2 = ARCHITECTURES["gpt2"]
+    model, inputs = lignite.wrap(gpt2.build(dtype=torch.float64)), gpt2.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, maps="whole", targets=(0, 3), n_steps=4)
+
+    assert groups == [1]  # two of three layers have drawn the first token
+    assert all(trial["whole"] > 0 for trial in json.loads(together.attrs["trials"]).values())
+    assert_same(together, alone)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_what_is_not_finite_goes_by_itself(groups, monkeypatch):
+    """There it is named, with its layer."""
+    bert = ARCHITECTURES["bert"]
+    first = abreast._Group._first
+
+    def spoilt(group, rows):
+        found = first(group, rows)
+        found["sums"][1, 0] = torch.nan
+        return found
+
+    monkeypatch.setattr(abreast._Group, "_first", spoilt)
+    inputs = bert.inputs()
+
+    lignite.flow(lignite.wrap(bert.build(dtype=torch.float64)), inputs, maps="whole", n_steps=4)
+
+    assert groups == [2]
+
+
+def test_alike_are_tensors_of_one_shape_and_settings_that_are_equal():
+    """A window or a flag that differs is another computation; True is not 1."""
+    one, other = torch.zeros(2, 3), torch.ones(2, 3)
+
+    assert abreast._alike(one, other)
+    assert abreast._alike("sdpa", "sdpa")
+    for first, second in ((one, other.T), (one, other.double()), (2, 3), (1, True), (one, None), ([2], [2])):
+        assert not abreast._alike(first, second)

@@ -84,7 +84,7 @@ def cost_of(monkeypatch, n_layers: int, name: str, **options) -> Counted:
 
 @pytest.mark.parametrize(
     ("name", "maps", "operations", "launches"),
-    [("bert", MAPS, 435, 220), ("bert", ("whole",), 300, 130), ("llama", ("whole",), 1140, 630)],
+    [("bert", MAPS, 500, 250), ("bert", ("whole",), 335, 140), ("llama", ("whole",), 1160, 640)],
 )
 def test_a_layer_takes_few_operations_and_waits_little(name, maps, operations, launches, monkeypatch):
     """A launch costs microseconds and a wait empties the queue; a GPU is idle meanwhile. Every check is in the count.
@@ -100,18 +100,18 @@ def test_a_layer_takes_few_operations_and_waits_little(name, maps, operations, l
 
 
 @pytest.mark.parametrize(
-    ("name", "maps", "launches"), [("bert", MAPS, 100), ("bert", ("whole",), 65), ("llama", ("whole",), 510)]
+    ("name", "maps", "launches"), [("bert", MAPS, 42), ("bert", ("whole",), 40), ("llama", ("whole",), 85)]
 )
 def test_layers_abreast_take_the_launches_of_one(name, maps, launches, monkeypatch):
-    """What is left of a layer beside its recording is its trial, and a Llama's search for what its keys are made of.
+    """What is left of a layer is its recording and one run of its block, to which the stack is held.
 
-    Launches of four layers less those of two: what all take together is in neither. Nothing is waited for but the form.
+    Launches of four layers less those of two: what all take together is in neither. Nothing is waited for.
     """
     monkeypatch.setattr(abreast, "ABREAST", ("cpu",))
     two, four = (cost_of(monkeypatch, n_layers, name, maps=maps, tol=0.5) for n_layers in (2, 4))
 
     assert (four.launched - two.launched) / 2 <= launches
-    assert (four.waits - two.waits) / 2 <= (name == "llama")
+    assert four.waits == two.waits
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes: how many are needed is not the question

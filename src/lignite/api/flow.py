@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +22,7 @@ from lignite.attribution.panels import Precision
 from lignite.attribution.paths import constant_baseline, given_baseline
 from lignite.attribution.target_path import Norm
 from lignite.blocks.fitting import chance_named, record_fitted
-from lignite.blocks.record import record_states
+from lignite.blocks.record import BlockCall, record_states
 from lignite.blocks.routes import Route, split_block
 from lignite.calls import Progress, public
 from lignite.errors import GapWarning, NotFiniteError, OptionError, warn
@@ -149,11 +150,12 @@ def _flow_of_one(
 
     def alone(laid: Laid) -> LayerScores:
         nonlocal left
-        found = _attribute(cast(Route, laid.block), laid.start, places, options, left, laid.seed, sources, laid.likely)
+        block, start = laid.opened
+        found = _attribute(cast(Route, block), start, places, options, left, laid.seed, sources, laid.likely)
         left /= 2**found.halved
         return found
 
-    laid = (Laid(*prepared.split(layer), seed + layer) for layer in layers)
+    laid = (Laid(prepared.calls[layer], partial(prepared.split, layer), seed + layer) for layer in layers)
     maps, precision = _wanted(options)
     each = attribute_layers(laid, places, maps, precision, budget=budget, sources=sources, alone=alone)
     for done, scores in enumerate(each):
@@ -207,11 +209,12 @@ def _memory_taken(budget: float, finished: list[LayerScores]) -> dict[str, int]:
 class Prepared:
     """An input is prepared when its blocks can be taken apart, one after the other.
 
-    `kept` are the tokens that are no padding; `split` makes the block of a layer, and the start of its path (None for
-    the target token).
+    `calls` are those of all blocks; `kept` the tokens that are no padding; `split` makes the block of a layer, and the
+    start of its path (None for the target token).
     """
 
     encoded: Encoded
+    calls: list[BlockCall]
     layers: list[int]
     targets: list[int]
     kept: Tensor
@@ -229,7 +232,7 @@ def prepare(model: Model, encoded: Encoded, options: FlowOptions, start: Tensor 
         block = split_block(model, calls[layer], kept)
         return block, _baseline(options, start, baselines, block, kept, layer, len(calls))
 
-    return Prepared(encoded, layers, targets, kept, split)
+    return Prepared(encoded, calls, layers, targets, kept, split)
 
 
 def seed_of(encoded: Encoded) -> int:

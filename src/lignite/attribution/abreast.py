@@ -9,6 +9,8 @@ it.
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite
 from typing import Any, cast
 
 import torch
@@ -23,9 +25,10 @@ from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.layer_work import LayerWork, Settled
 from lignite.attribution.offer import offered_maps
 from lignite.attribution.panels import Precision
-from lignite.attribution.plan import choose_plan
+from lignite.attribution.plan import FORM_TOLERANCE, choose_plan, form_like
+from lignite.attribution.readout import length
 from lignite.attribution.target_path import ClosedForm, Norm
-from lignite.attribution.trial import draw
+from lignite.attribution.trial import TRIAL_TOLERANCE, Coarsest, Definition, Measured, Trial, draw
 
 ABREAST = ("cuda",)
 """Devices that wait for the host to launch what they compute. A processor computes as it is told: to lay weights side
@@ -41,31 +44,63 @@ Alone = Callable[["Laid"], LayerScores]
 
 @dataclass(eq=False)
 class Laid:
-    """A layer is laid out when its block is there, with what it is tried with; `work` is to be done abreast, if any.
+    """A layer that is to be computed: how the model has called its block, and how to take that apart.
 
-    `leaves` are all tensors and settings that its first panels are made of, in nested containers of the form `spec`.
+    `seed` is what it is tried with, `likely` the norm of a closed form that is tried first. Of layers abreast only the
+    first is taken apart: `leaves` are all tensors and settings that a block is made of, in nested containers `spec`.
     """
 
-    block: Block
-    start: Float[Tensor, "token d"] | None
+    recorded: Any
+    split: Callable[[], tuple[Block, Float[Tensor, "token d"] | None]]
     seed: int
     likely: Norm | None = None
-    work: LayerWork | None = None
     leaves: Sequence[Any] = ()
     spec: Any = None
 
-    def is_like(self, other: "Laid") -> bool:
-        """Whether both differ in tensors alone."""
-        if self.work is None or other.work is None or self.spec != other.spec:
-            return False
-        return all(map(_alike, self.leaves, other.leaves))
+    @cached_property
+    def opened(self) -> tuple[Block, Float[Tensor, "token d"] | None]:
+        """The block, and the start of the path."""
+        return self.split()
 
-    @property
-    def taken(self) -> int:
-        """Bytes that the layer takes beside others: its largest piece of work, and a copy of all it is made of."""
-        assert self.work is not None
-        copied = sum(each.nbytes for each in self.leaves if isinstance(each, Tensor))
-        return copied + self.work.first_bytes
+    def is_like(self, first: "Laid") -> bool:
+        """Whether this layer's block differs from another one in tensors alone."""
+        parts = cast(OpenBlock, first.opened[0]).parts(self.recorded)
+        if parts is None:
+            return False
+        self.leaves, self.spec = pytree.tree_flatten(parts)
+        return bool(self.spec == first.spec) and all(map(_alike, self.leaves, first.leaves))
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked of every layer, and what it may take."""
+
+    targets: Targets
+    options: MapOptions
+    precision: Precision
+    budget: float
+    sources: Int[Tensor, " source"] | None
+
+    def work_on(self, laid: Laid) -> LayerWork | None:
+        """Prepare what of a layer can go abreast: closed forms whose first panels fit at once."""
+        (block, start), options = laid.opened, self.options
+        plain = options.self_term == "measured" and options.keep == "full" and options.plan in ("auto", "closed-form")
+        if block.states.device.type not in ABREAST or block.route != "interface" or start is not None or not plain:
+            return None
+        options = options if options.maps else replace(options, maps=offered_maps(block))
+        if (parts := cast(OpenBlock, block).parts(laid.recorded)) is None:
+            return None
+        plan = choose_plan(block, None, "auto", likely=laid.likely)
+        if not isinstance(plan.path, ClosedForm):
+            return None
+        work = LayerWork(
+            block, None, self.targets, options, self.precision, plan, self.budget, self.sources, laid.seed,
+            attribute_layer,
+        )  # fmt: skip
+        if work.at_once < len(self.targets) or not work.fits_at_once:
+            return None
+        laid.leaves, laid.spec = pytree.tree_flatten(parts)
+        return work
 
 
 def attribute_layers(
@@ -79,48 +114,25 @@ def attribute_layers(
     alone: Alone,
 ) -> Iterator[LayerScores]:
     """Compute some layers in turn, those that are alike abreast as far as they fit into the budget."""
-    waiting: list[Laid] = []
+    asked, group = Asked(targets, options, precision, budget, sources), cast("_Group | None", None)
     likely: Norm | None = None
     for each in layers:
+        if group is not None and group.takes(each):
+            continue
+        if group is not None:
+            yield from group.finished(alone)
+            group = None
         each.likely = likely
-        _lay_out(each, targets, options, precision, budget, sources)
-        if waiting and not (waiting[0].is_like(each) and (len(waiting) + 1) * each.taken <= budget):
-            yield from _finished(waiting, alone)
-            waiting = []
-        if each.work is None:
+        work = asked.work_on(each)
+        if work is None:
             yield (found := alone(each))
             likely = found.norm
         else:
-            waiting.append(each)
-            likely = cast(ClosedForm, each.work.plan.path).norm
-        del each  # its block is gone before that of the next layer is made, unless it waits
-    yield from _finished(waiting, alone)
-
-
-def _lay_out(
-    laid: Laid,
-    targets: Targets,
-    options: MapOptions,
-    precision: Precision,
-    budget: float,
-    sources: Int[Tensor, " source"] | None,
-) -> None:
-    """Prepare what of a layer goes abreast: closed forms whose first panels, and a copy of the weights, fit at once."""
-    block = laid.block
-    plain = options.self_term == "measured" and options.keep == "full" and options.plan in ("auto", "closed-form")
-    if block.states.device.type not in ABREAST or block.route != "interface" or laid.start is not None or not plain:
-        return
-    options = options if options.maps else replace(options, maps=offered_maps(block))
-    parts = cast(OpenBlock, block).parts()
-    plan = None if parts is None else choose_plan(block, None, "auto", likely=laid.likely)
-    if plan is None or not isinstance(plan.path, ClosedForm):
-        return
-    work = LayerWork(block, None, targets, options, precision, plan, budget, sources, laid.seed, attribute_layer)
-    if work.at_once < len(targets) or not work.fits_at_once:
-        return
-    form = plan.path.made_of
-    laid.leaves, laid.spec = pytree.tree_flatten((plan.name, parts, form))
-    laid.work = work
+            group = _Group(asked, each, work)
+            likely = group.norm
+        del each  # its block is gone before that of the next layer is made, unless others wait for it
+    if group is not None:
+        yield from group.finished(alone)
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -129,66 +141,148 @@ def _alike(one: Any, other: Any) -> bool:
     return one is other or (type(one) is type(other) and isinstance(one, Hashable) and bool(one == other))
 
 
-def _finished(group: Sequence[Laid], alone: Alone) -> Iterator[LayerScores]:
-    """Compute first panels abreast, read at once what they settle, and finish the layers one by one."""
-    if len(group) < 2:
-        yield from map(alone, group)
-        return
-    works = [cast(LayerWork, each.work) for each in group]
-    drawn = [draw(len(work.targets), each.seed) for work, each in zip(works, group, strict=True)]
-    try:
-        found = _first(group, works, torch.tensor([each.row for each in drawn], device=works[0].targets.device))
-    except UNFIT:
-        yield from map(alone, group)
-        return
-    read = {name: found[name].tolist() for name in ("content", "shares", "sums")}
-    settled: list[Settled | None] = []
-    for place, (work, own) in enumerate(zip(works, drawn, strict=True)):
-        given = pytree.tree_map(lambda each, place=place: each[place], found)
-        missing = [not each for each in read["content"][place]]
-        if work.precision.n_steps is None and any(missing):
-            work.given = given
-            settled.append(None)
-        else:
-            settled.append(work.settled(own, given, read["shares"][place], missing))
-    rows = [each[1].rows for each in settled if each is not None]
-    measured = iter(torch.cat(rows).tolist() if rows else [])
-    for each, work, one in zip(group, works, settled, strict=True):
-        result = _refined(work, each.seed) if one is None else _judged(one, measured)
-        norm = cast(ClosedForm, work.plan.path).norm
-        yield alone(each) if result is None else replace(result, norm=norm, memory=int(len(group) * each.taken))
+class _Group:
+    """Layers that are alike: their tensors are stacked, and torch runs on all of them what is written for one.
+
+    `work` is that of the first layer, whose block is the only one that is taken apart.
+    """
+
+    def __init__(self, asked: Asked, first: Laid, work: LayerWork):
+        self.asked, self.layers, self.work = asked, [first], work
+        self.block, self.norm = cast(OpenBlock, work.block), cast(ClosedForm, work.plan.path).norm
+        copied = sum(each.nbytes for each in first.leaves if isinstance(each, Tensor))
+        self.taken = copied + work.first_bytes
+        """Bytes that a layer takes beside others: its largest piece of work, and a copy of all it is made of."""
+
+    def takes(self, laid: Laid) -> bool:
+        """Take one more layer, if it is like the others and fits beside them."""
+        if (len(self.layers) + 1) * self.taken > self.asked.budget or not laid.is_like(self.layers[0]):
+            return False
+        laid.likely = self.norm
+        self.layers.append(laid)
+        return True
+
+    def finished(self, alone: Alone) -> Iterator[LayerScores]:
+        """Compute first panels abreast, read at once what they settle, and finish the layers one by one."""
+        layers, work = self.layers, self.work
+        if len(layers) < 2:
+            yield from map(alone, layers)
+            return
+        drawn = [draw(len(work.targets), each.seed) for each in layers]
+        try:
+            self._stack()
+            found = self._first(torch.tensor([each.row for each in drawn], device=work.targets.device))
+        except UNFIT:
+            yield from map(alone, layers)
+            return
+        n_flags = found["content"].shape[1]
+        read = torch.cat([found.pop(name).to(work.block.states) for name in ("content", "shares", "sums")], 1).tolist()
+        settled, waiting = dict[int, Settled](), dict[int, dict[str, Any]]()
+        for layer, (numbers, own, given) in enumerate(zip(read, drawn, _parted(found, len(layers)), strict=True)):
+            missing, (*shares, total, form_error) = [not each for each in numbers[:n_flags]], numbers[n_flags:]
+            if not (isfinite(total) and form_error <= FORM_TOLERANCE[work.block.states.dtype]):
+                continue
+            if self.asked.precision.n_steps is None and any(missing):
+                waiting[layer] = given
+            else:
+                settled[layer] = work.settled(own, given, shares, missing)
+        judged = self._judged(settled)
+        for layer, each in enumerate(layers):
+            result = self._refined(each, waiting[layer]) if layer in waiting else judged.get(layer)
+            yield alone(each) if result is None else replace(result, memory=int(len(layers) * self.taken))
+
+    def _stack(self) -> None:
+        columns = list(zip(*(each.leaves for each in self.layers), strict=True))
+        self.same = [column[0] for column in columns]
+        self.apart = [isinstance(one[0], Tensor) and any(each is not one[0] for each in one) for one in columns]
+        self.tensors = [torch.stack(one) for apart, one in zip(self.apart, columns, strict=True) if apart]
+
+    def _run(self, compute: Callable[..., Any], *given: Any, layers: Sequence[int]) -> Any:
+        """Give what `compute(block, *given)` makes of some layers, each of its own."""
+
+        def of_one(own: Sequence[Tensor], *given: Any) -> Any:
+            tensors = iter(own)
+            leaves = [next(tensors) if apart else same for apart, same in zip(self.apart, self.same, strict=True)]
+            return compute(self.block.made_of(pytree.tree_unflatten(leaves, self.layers[0].spec)), *given)
+
+        everyone = len(layers) == len(self.layers)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # it loops over layers
+            return torch.vmap(of_one)(self.tensors if everyone else [each[layers] for each in self.tensors], *given)
+
+    def _first(self, rows: Int[Tensor, " layer"]) -> dict[str, Any]:
+        """Compute the first panels of all layers as those of one, and how far off its closed form is."""
+
+        def first(block: OpenBlock, row: Int[Tensor, "1"]) -> dict[str, Any]:
+            form, error = form_like(block, self.norm)
+            found = self.work.like(block, replace(self.work.plan, path=form)).first(row)
+            return found | {"sums": torch.stack([found["sums"].sum(), error])}
+
+        found: dict[str, Any] = self._run(first, rows[:, None], layers=range(len(self.layers)))
+        return found
+
+    def _refined(self, laid: Laid, given: dict[str, Any]) -> LayerScores | None:
+        """Go on where first panels do not suffice; None where the plan does not hold."""
+        work = self.asked.work_on(laid)
+        if work is None or work.plan.name != self.work.plan.name:
+            return None
+        work.given = given
+        result, complaint = tried(work, laid.seed)
+        return replace(result, norm=self.norm) if complaint is None else None
+
+    def _judged(self, settled: dict[int, Settled]) -> dict[int, LayerScores]:
+        """Judge layers by their trials, without those that do not hold, or looked at a target that stands still."""
+        trials = {layer: trial for layer, (_, trial) in settled.items()}
+        if not trials:
+            return {}
+        measured = self._defined(trials)
+        if measured is None:
+            own = {layer: replace(trial, block=self.layers[layer].opened[0]) for layer, trial in trials.items()}
+            measured = {layer: Measured(trial) for layer, trial in own.items()}
+        strayed = [self._strayed(self.layers[layer], each) for layer, each in measured.items()]
+        rows = [part for each, own in zip(measured.values(), strayed, strict=True) for part in (each.rows, own)]
+        read, judged = iter(torch.cat(rows).tolist()), dict[int, LayerScores]()
+        for layer, each in measured.items():
+            verdicts, result = each.verdicts([next(read) for _ in each.rows]), settled[layer][0]
+            result.trial |= {name: verdict.error for name, verdict in verdicts.items()}
+            holds = next(read) <= TRIAL_TOLERANCE[each.precision] and all(each.holds for each in verdicts.values())
+            if holds and any(verdict.size > 0 for verdict in verdicts.values()):
+                judged[layer] = replace(result, norm=self.norm)
+        return judged
+
+    def _defined(self, trials: dict[int, Trial]) -> dict[int, Measured] | None:
+        """Measure trials abreast; None where they do not fit, or torch cannot."""
+        question, work = next(iter(trials.values())).question, self.work
+        taken = len(trials) * (2 * len(question.names) + 1) * work.pass_bytes
+        if len(trials) < 2 or not question.side_by_side or taken > self.asked.budget:
+            return None
+        states = work.block.states
+        numbers = torch.tensor([each.drawn for each in trials.values()], dtype=states.dtype, device=states.device)
+        rows = [torch.stack(some) for some in zip(*(each.rows for each in trials.values()), strict=True)]
+
+        def define(block: OpenBlock, numbers: Float[Tensor, " number"], *rows: Tensor) -> dict[str, Any]:
+            return Definition(question, block, None, numbers, rows).found
+
+        try:
+            with Coarsest(states.dtype) as watch:
+                found = self._run(define, numbers, *rows, layers=list(trials))
+        except UNFIT:
+            return None
+        parts = zip(trials.items(), _parted(found, len(trials)), strict=True)
+        return {layer: Measured(trial, own, watch.found) for (layer, trial), own in parts}
+
+    def _strayed(self, laid: Laid, measured: Measured) -> Float[Tensor, "1"]:
+        """Find how far what stood beside other layers is from the block as the model runs it, on the same states."""
+        if not measured.is_abreast:
+            return measured.rows.new_zeros(1)
+        found = measured.found
+        with torch.no_grad():
+            run = self.block.beside(laid.recorded)
+            own = run.as_loaded(torch.stack(found["states"]))[:, measured.trial.target]
+            return (length(torch.stack(found["output"]) - own) / length(own)).amax(0)
 
 
-def _refined(work: LayerWork, seed: int) -> LayerScores | None:
-    result, complaint = tried(work, seed)
-    return result if complaint is None else None
-
-
-def _judged(settled: Settled, read: Iterator[float]) -> LayerScores | None:
-    """Judge a layer by its trial; None where it does not hold, or looked at a target that stands still."""
-    result, measured = settled
-    verdicts = measured.verdicts([next(read) for _ in measured.rows])
-    result.trial |= {name: verdict.error for name, verdict in verdicts.items()}
-    holds = all(verdict.holds for verdict in verdicts.values())
-    return result if holds and any(verdict.size > 0 for verdict in verdicts.values()) else None
-
-
-def _first(group: Sequence[Laid], works: Sequence[LayerWork], rows: Int[Tensor, " layer"]) -> dict[str, Any]:
-    """Compute the first panels of all layers as those of one, whose tensors have one more axis that nobody sees."""
-    first, columns = works[0], list(zip(*(each.leaves for each in group), strict=True))
-    differs = [isinstance(same[0], Tensor) and any(each is not same[0] for each in same) for same in columns]
-    spec, path = group[0].spec, cast(ClosedForm, first.plan.path)
-
-    def of_one(row: Int[Tensor, "1"], *own: Tensor) -> dict[str, Any]:
-        tensors = iter(own)
-        leaves = [next(tensors) if apart else same[0] for apart, same in zip(differs, columns, strict=True)]
-        name, parts, form = pytree.tree_unflatten(leaves, spec)
-        block = cast(OpenBlock, first.block).made_of(parts)
-        plan = replace(first.plan, name=name, path=type(path)(block, **form))
-        return first.like(block, plan).first(row)
-
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)  # it loops over layers
-        stacked = [torch.stack(same) for apart, same in zip(differs, columns, strict=True) if apart]
-        found: dict[str, Any] = torch.vmap(of_one)(rows[:, None], *stacked)
-    return found
+def _parted(found: Any, n_layers: int) -> list[Any]:
+    """Give every layer what is its own."""
+    tensors, spec = pytree.tree_flatten(found)
+    return [pytree.tree_unflatten(own, spec) for own in zip(*(each.unbind() for each in tensors), strict=True)]

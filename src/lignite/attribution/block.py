@@ -113,11 +113,20 @@ class OpenBlock(HeadedBlock, Protocol):
     def key_norm_input(self) -> tuple[float, Float[Tensor, "group token d"]] | None:
         """Epsilon and input of a norm that keys pass through after their projection; None where there is none."""
 
-    def parts(self) -> Any | None:
-        """All that a block of this kind is made of, in nested containers: alike blocks differ in tensors alone.
+    def beside(self, recorded: Any) -> "Runs":
+        """The way into another block, as the model has called it, that is taken apart like this one."""
+
+    def parts(self, recorded: Any) -> Any | None:
+        """All that such a block is made of, in nested containers: alike blocks differ in tensors alone.
 
         None where it must be run by itself (weights that are not where it computes, or in another form).
         """
 
     def made_of(self, parts: Any) -> "OpenBlock":
         """The block of this kind that is made of other such parts; it shares nothing with the model."""
+
+
+class Runs(Protocol):
+    """A way into a block runs it as the model does."""
+
+    def as_loaded(self, states: PointStates) -> PointStates: ...

@@ -33,7 +33,7 @@ from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, gradin
 from lignite.attribution.readout import READOUTS, Readout
 from lignite.attribution.rules import graded, panel_rule, started_rule
 from lignite.attribution.self_term import attention_on_self, complete_diagonal
-from lignite.attribution.trial import Draw, Measured, Trial, Verdict, draw_nodes
+from lignite.attribution.trial import Draw, Measured, Question, Trial, Verdict, draw_nodes
 from lignite.errors import NotFiniteError
 from lignite.memory import LEAST, is_out_of_memory, let_go
 from lignite.tolerance import size_among_targets
@@ -47,8 +47,8 @@ Ready = tuple[Map, Readout, int]
 """A map that can be integrated, its readout, and the power by which its path is graded."""
 
 
-Settled = tuple[LayerScores, Measured]
-"""The scores of a layer, and its trial, of which nothing is read yet."""
+Settled = tuple[LayerScores, Trial]
+"""The scores of a layer, and the trial that they have yet to pass."""
 
 
 class LayerWork:
@@ -163,16 +163,15 @@ class LayerWork:
         return int(max(chunks) + seen + n_targets * self.held)
 
     def settled(self, drawn: Draw, given: dict[str, Any], shares: Sequence[float], missing: Sequence[bool]) -> Settled:
-        """Take first panels that suffice, and the trial of the target that was drawn, whose rows are yet to be read."""
+        """Take first panels that suffice, and the trial of the target that was drawn."""
         result, n_targets = LayerScores(self.plan.name), len(self.targets)
         everyone = slice(0, n_targets)
         result.put(everyone, n_targets, given["found"])
         for place, name in enumerate(self.needed):
             result.note(name, everyone, n_targets, missing[place * n_targets :][:n_targets], float(self.n_nodes))
         by_map = {name: shares[place * self.n_nodes :][: self.n_nodes] for place, name in enumerate(self.needed)}
-        measured = Measured(self._trial(drawn, draw_nodes(by_map, drawn.seed), given["seen"]))
         result.memory = self.memory
-        return result, measured
+        return result, self._trial(drawn, draw_nodes(by_map, drawn.seed), given["seen"])
 
     def _unless_full(self, compute: Callable[[], Found]) -> Found | None:
         """Compute something; where memory runs out, let go of what was held, halve the budget, and give nothing."""
@@ -352,16 +351,18 @@ class LayerWork:
         return {f"{name}{ending}": part for ending, part in self.keep.kept(scores, targets, sources).items()}
 
     def _trial(self, drawn: Draw, nodes: dict[str, int], seen: dict[str, Tensor]) -> Trial:
-        n_nodes = self.n_nodes
+        n_nodes, options = self.n_nodes, self.options
+        question = Question(
+            tuple(nodes), options.mlp_baseline == "zero", options.readout,
+            side_by_side=(len(nodes) + 1 + ("mlp" in nodes)) * self.pass_bytes <= self.budget,
+        )  # fmt: skip
         return Trial(
-            self.block, self.baseline, self.numbers[drawn.row], drawn, seen, nodes,
+            question, self.block, self.baseline, self.numbers[drawn.row], drawn, seen, nodes,
             path=graded(n_nodes, self.plan.power), heads_path=graded(n_nodes, self.heads_power),
-            heads_from_zero=self.options.mlp_baseline == "zero", readout=self.options.readout,
-            side_by_side=(len(nodes) + 1 + ("mlp" in nodes)) * self._pass_bytes <= self.budget,
         )  # fmt: skip
 
     @property
-    def _pass_bytes(self) -> int:
+    def pass_bytes(self) -> int:
         """What one forward and backward pass of the block takes at most, attention weights and their like included."""
         block, n_tokens = self.block, len(self.block.states)
         weights = LIVE_WEIGHTS * max(block.n_heads, 1) * n_tokens**2 * block.states.element_size()
@@ -372,7 +373,7 @@ class LayerWork:
         """Bytes of the largest piece of work: a map's largest chunk, or the trial's pass of the block."""
         chunks = [self._chunking(name).taken(self.n_nodes, self.at_once) for name in self.needed]
         held = 0 if self.at_once == len(self.targets) else self.at_once * self.held
-        return int(max(held + max(chunks), self._pass_bytes))
+        return int(max(held + max(chunks), self.pass_bytes))
 
     # Integrands
 

@@ -256,18 +256,31 @@ def together(
     return found, level
 
 
-Pull = Callable[[Tensor], Sequence[Tensor]]
-"""Takes a direction of a function's value back to its arguments."""
+Pull = Callable[[Any], Sequence[Tensor]]
+"""Takes a direction of a function's value, or of each of its values, back to its arguments."""
 
 
-def differentiated(function: Callable[..., Tensor], args: Sequence[Tensor]) -> tuple[Tensor, Pull]:
-    """Evaluate a function, and say how directions go back; also where torch itself puts several runs side by side."""
-    if torch._C._functorch.is_batchedtensor(args[0]):
-        found: Any = torch.func.vjp(function, *args)
-        return found[0], found[1]
+def is_abreast(tensor: Tensor) -> bool:
+    """Whether torch itself puts several runs side by side (`torch.vmap`)."""
+    return torch._C._functorch.is_batchedtensor(tensor)
+
+
+def differentiated(function: Callable[..., Any], args: Sequence[Tensor], *, has_aux: bool = False) -> Any:
+    """Evaluate a function, and give its value, how directions go back, and what it says beside (`has_aux`).
+
+    That is what `torch.func.vjp` does, which is taken where torch puts several runs side by side; elsewhere autograd
+    goes through what it cannot.
+    """
+    if is_abreast(args[0]):
+        return torch.func.vjp(function, *args, has_aux=has_aux)
     leaves = [each.detach().requires_grad_() for each in args]
-    output = function(*leaves)
-    return output.detach(), lambda direction: torch.autograd.grad(output, leaves, direction, materialize_grads=True)
+    value, *beside = function(*leaves) if has_aux else (function(*leaves),)
+
+    def pull(direction: Any) -> Sequence[Tensor]:
+        return torch.autograd.grad(value, leaves, direction, materialize_grads=True)
+
+    found = value.detach() if isinstance(value, Tensor) else tuple(each.detach() for each in value)
+    return found, pull, *beside
 
 
 def _parted(whole: Float[Tensor, "node *any"], sizes: Sequence[int]) -> Sequence[Float[Tensor, "_ *any"]]:

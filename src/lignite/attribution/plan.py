@@ -3,7 +3,7 @@
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import torch
@@ -133,41 +133,65 @@ def find_closed_form(
     """
     tolerance = FORM_TOLERANCE[block.states.dtype]
     with torch.no_grad():
-        key_norm, nothing = block.key_norm_input(), torch.zeros_like(block.states)
-        rotation, bias_rotation = _rotations(block, nothing)
-        suffix = " + key norm" if key_norm else ""
-
-        def form(norm: Norm | None, bias: Projections | None) -> ClosedForm:
-            return ClosedForm(
-                block,
-                norm=norm,
-                projections=block.projections,
-                bias=bias,
-                rotation=rotation,
-                bias_rotation=None if bias is None else bias_rotation,
-                key_norm=key_norm,
-            )
-
+        forms = _Forms(block)
         if not block.norms_first and "linear" not in without:
-            return f"closed-form (linear{suffix})", form(None, None)
-        # What clips keys or values (OLMo) may leave one mixture alone and not the next.
-        n_nodes = min(MIXED_NODES, max(2, MIXED_PAIRS // len(block.states)))
-        many = partial(_Mixtures, block, seed + 1, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
+            return forms.named(None, None)
+        many = partial(forms.dealt_widely, seed + 1)
         if likely is not None:
-            found = form(likely, block.pre(nothing[None]))
-            if float(many().error(found)) <= tolerance:
-                return f"closed-form ({likely}{suffix})", found
-        one = _Mixtures(block, seed, with_keys=key_norm is not None or rotation is not None)
-        if "linear" not in without and float(one.error(linear := form(None, None))) <= tolerance:
-            return f"closed-form (linear{suffix})", linear
-        bias = block.pre(nothing[None])
+            found = forms.named(likely, forms.bias)
+            if float(many().error(found[1])) <= tolerance:
+                return found
+        one = _Mixtures(block, seed, with_keys=forms.key_norm is not None or forms.rotation is not None)
+        linear = forms.named(None, None)
+        if "linear" not in without and float(one.error(linear[1])) <= tolerance:
+            return linear
         norms = [Norm(centred, eps) for eps in block.norm_epsilons() for centred in (True, False)]
-        forms = [form(norm, bias) for norm in norms]
-        errors = torch.stack([one.error(candidate) for candidate in forms]).nan_to_num(nan=torch.inf).tolist()
-        best = min(range(len(forms)), key=errors.__getitem__)
-        if not errors[best] <= tolerance or not float(many().error(forms[best])) <= tolerance:
+        candidates = [forms.named(norm, forms.bias) for norm in norms]
+        errors = torch.stack([one.error(form) for _, form in candidates]).nan_to_num(nan=torch.inf).tolist()
+        best = min(range(len(norms)), key=errors.__getitem__)
+        if not errors[best] <= tolerance or not float(many().error(candidates[best][1])) <= tolerance:
             return None
-    return f"closed-form ({norms[best]}{suffix})", forms[best]
+    return candidates[best]
+
+
+def form_like(block: OpenBlock, norm: Norm | None, *, seed: int = 0) -> tuple[ClosedForm, Float[Tensor, ""]]:
+    """Make the closed form of a block as another one's was found, and say how far off it is; nothing is read."""
+    with torch.no_grad():
+        forms = _Forms(block)
+        if not block.norms_first:
+            return forms.named(None, None)[1], block.states.new_zeros(())
+        form = forms.named(norm, None if norm is None else forms.bias)[1]
+        return form, forms.dealt_widely(seed + 1).error(form)
+
+
+class _Forms:
+    """The closed forms that a block's keys and values may have."""
+
+    def __init__(self, block: OpenBlock):
+        self.block, self.nothing = block, torch.zeros_like(block.states)
+        self.key_norm = block.key_norm_input()
+        self.rotation, self.bias_rotation = _rotations(block, self.nothing)
+
+    @cached_property
+    def bias(self) -> Projections:
+        return self.block.pre(self.nothing[None])
+
+    def named(self, norm: Norm | None, bias: Projections | None) -> tuple[str, ClosedForm]:
+        form = ClosedForm(
+            self.block,
+            norm=norm,
+            projections=self.block.projections,
+            bias=bias,
+            rotation=self.rotation,
+            bias_rotation=None if bias is None else self.bias_rotation,
+            key_norm=self.key_norm,
+        )
+        return f"closed-form ({norm or 'linear'}{' + key norm' if self.key_norm else ''})", form
+
+    def dealt_widely(self, seed: int) -> "_Mixtures":
+        """Mix at some nodes and targets: what clips keys or values (OLMo) may leave one mixture alone, not the next."""
+        n_nodes = min(MIXED_NODES, max(2, MIXED_PAIRS // len(self.block.states)))
+        return _Mixtures(self.block, seed, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
 
 
 def _rotations(block: OpenBlock, nothing: Float[Tensor, "token d"]) -> tuple[Rotation | None, Rotation | None]:

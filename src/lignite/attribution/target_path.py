@@ -189,14 +189,6 @@ class ClosedForm(Path):
     ):
         super().__init__(block)
         self.norm = norm
-        self.made_of = {
-            "norm": norm,
-            "projections": projections,
-            "bias": bias,
-            "rotation": rotation,
-            "bias_rotation": bias_rotation,
-            "key_norm": key_norm,
-        }
         self.sums_to_one = block.scoring.sinks is None
         n_heads = projections.query.shape[1]
         query = projections.query[0] * block.scoring.scale

@@ -3,12 +3,11 @@
 import random
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import isfinite
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -16,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lignite.attribution.axes import PointHeads
+from lignite.attribution.axes import PointHeads, PointStates
 from lignite.attribution.block import Block, HeadedBlock
+from lignite.attribution.maps import differentiated, is_abreast
 from lignite.attribution.readout import ROUNDINGS, length, unit
 from lignite.attribution.rules import Rule
 
@@ -67,15 +67,28 @@ class Verdict:
         return self.error <= self.allowed
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a trial asks of a block; layers that are asked the same differ in numbers alone.
+
+    `names` are the maps. Points lie side by side in one pass of the block, unless memory asks for one after the other.
+    """
+
+    names: tuple[str, ...]
+    heads_from_zero: bool
+    readout: str
+    side_by_side: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class Trial:
     """A trial holds one target's scores at one node of a plan's paths to the block as the model runs it.
 
     `seen` are its scores by map, at every node and weighted as the plan weights them, `nodes` say which is looked at;
-    `path` and `heads_path` are the nodes of the paths through the states and through the target's own heads. Points lie
-    side by side in one pass of the block, unless memory asks for one after the other.
+    `path` and `heads_path` are the nodes of the paths through the states and through the target's own heads.
     """
 
+    question: Question
     block: Block
     baseline: Float[Tensor, "token d"] | None
     target: int
@@ -84,41 +97,47 @@ class Trial:
     nodes: Mapping[str, int]
     path: Rule
     heads_path: Rule
-    heads_from_zero: bool
-    readout: str
-    side_by_side: bool = True
 
-    def rule(self, name: str) -> Rule:
+    @property
+    def drawn(self) -> list[float]:
+        """All that was drawn: the target, the node of each map, and factors for the heads of the `attention` map."""
+        lot = random.Random(self.draw.seed)
+        n_factors = self.block.n_heads if "attention" in self.seen else 0
+        factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(n_factors)]
+        return [self.target, *(self._rule(name).nodes[self.nodes[name]] for name in self.seen), *factors]
+
+    @property
+    def numbers(self) -> Float[Tensor, " number"]:
+        states = self.block.states
+        return torch.tensor(self.drawn, dtype=states.dtype, device=states.device)
+
+    @property
+    def rows(self) -> list[Float[Tensor, "*head source"]]:
+        """The plan's scores at the nodes that were drawn."""
+        return [each[self.nodes[name]] for name, each in self.seen.items()]
+
+    def weight(self, name: str) -> float:
+        return self._rule(name).weights[self.nodes[name]]
+
+    def _rule(self, name: str) -> Rule:
         return self.heads_path if name == "mlp" else self.path
 
 
 class Measured:
-    """A trial is measured by running its points side by side: the start, the nodes, the states with other heads.
+    """A trial is measured by what its plan and the definition say of the target that was drawn.
 
     `rows` are every map's row by the plan and by the definition, still on the device, `precision` is the coarsest in
-    the block. `factors` weigh the heads of the `attention` map, so that one pass serves all of them. `moves` are for
-    each map the target's vector at the node and by how much it has moved, `gradients` what comes back to the states or
-    the heads.
+    the block. `found` and its precision are given where the definition was computed beside those of other layers.
     """
 
-    def __init__(self, trial: Trial):
-        self.trial, self.block, self.target = trial, trial.block, trial.target
-        states = self.block.states
-        watch = _Coarsest() if states.dtype == torch.float64 else None
-        with torch.enable_grad(), watch or nullcontext():
-            self.start = states[self.target].expand_as(states) if trial.baseline is None else trial.baseline
-            self.slope = states - self.start
-            self.places = {name: place for place, name in enumerate(self._points)}
-            self.states = torch.stack([self._point(name) for name in self.places]).requires_grad_()
-            lot = random.Random(trial.draw.seed)
-            factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(self.block.n_heads)]
-            if "attention" in trial.seen:
-                self.factors = torch.tensor(factors, dtype=states.dtype, device=states.device)[:, None]
-            self.moves: dict[str, tuple[Tensor, Tensor]] = {}
-            self.gradients: dict[str, Tensor] = {}
-            self._differentiate_all()
-        self.precision = states.dtype if watch is None else watch.found
-        self.rows = torch.cat([part for name in trial.seen for part in self._rows(name)])
+    def __init__(self, trial: Trial, found: dict[str, Any] | None = None, precision: torch.dtype | None = None):
+        self.trial, self.is_abreast = trial, found is not None
+        if found is None:
+            with Coarsest(trial.block.states.dtype) as watch:
+                found = Definition(trial.question, trial.block, trial.baseline, trial.numbers, trial.rows).found
+            precision = watch.found
+        self.found, self.precision = found, cast(torch.dtype, precision)
+        self.rows: Float[Tensor, " number"] = found["rows"]
 
     def verdicts(self, rows: Sequence[float]) -> dict[str, Verdict]:
         """Judge every map, from the `rows` as they were read by the caller.
@@ -128,7 +147,7 @@ class Measured:
         found, rest = {}, np.asarray(rows)
         for name, seen in self.trial.seen.items():
             own, rest = np.split(rest, [2 * seen.shape[-1]])
-            difference, expected, actual = _sizes(*np.split(own, 2), weight=self._weight(name))
+            difference, expected, actual = _sizes(*np.split(own, 2), weight=self.trial.weight(name))
             size = max(expected, actual)
             error, allowed = difference / size if size else difference, TRIAL_TOLERANCE[self.precision]
             if not error <= allowed:
@@ -136,48 +155,108 @@ class Measured:
             found[name] = Verdict(error, allowed, actual)
         return found
 
+    def _cancelled(self, name: str, size: float) -> float:
+        """Say by how much more a row rounds than its size: its target is a small difference, and so are its scores.
+
+        A norm turns gradients square to its input: what is left of the product is as exact as its terms.
+        """
+        whole, moved = (float(torch.linalg.vector_norm(each)) for each in self.found["moves"][name])
+        products = self.found["gradients"][name] * self.found["slopes"][name] * self.trial.weight(name)
+        mass = float(torch.linalg.vector_norm(products, dim=-1).max())
+        return (whole / moved if moved else 0.0) + (mass / size if size else 0.0)
+
+
+class Definition:
+    """The definition of the maps at the points that were drawn, through the block as the model runs it.
+
+    Points lie side by side: the start, the nodes, the states with other heads. `numbers` and `rows` are those of a
+    `Trial`, as tensors: torch may put the definitions of several layers side by side (`torch.vmap`).
+
+    `found` has every map's row by the plan, and by the definition before it is weighted (`rows`); for each map the
+    target's vector at the node and by how much it has moved (`moves`), what comes back to the states or the heads
+    (`gradients`) and along what these go (`slopes`); the points at which the block ran on states alone (`states`), and
+    what left it there for the target (`output`).
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        block: Block,
+        baseline: Float[Tensor, "token d"] | None,
+        numbers: Float[Tensor, " number"],
+        seen: Sequence[Float[Tensor, "*head source"]],
+    ):
+        self.question, self.block, names = question, block, question.names
+        states = block.states
+        self.target, drawn = numbers[:1].long(), numbers[1:]
+        self.alphas = dict(zip(names, drawn[: len(names)].unbind(), strict=True))
+        self.factors = drawn[len(names) :, None]  # one pass serves all heads of the `attention` map
+        self.moves: dict[str, tuple[Tensor, Tensor]] = {}
+        self.gradients: dict[str, Tensor] = {}
+        self.output = dict[int, Tensor]()
+        with torch.no_grad():
+            self.start = self._own(states).expand_as(states) if baseline is None else baseline
+            self.slope = states - self.start
+            self.places = {name: place for place, name in enumerate(self._points)}
+            self.states = torch.stack([self._point(name) for name in self.places])
+        with torch.enable_grad():
+            self._differentiate_all()
+        plain = [place for name, place in self.places.items() if not name.startswith("mlp")]
+        with torch.no_grad():
+            slopes = {name: self.heads_slope if name == "mlp" else self.slope for name in names}
+            returned = {name: (self.gradients[name] * slopes[name]).sum(-1) for name in names}
+            rows = [(self._alone(name, own), returned[name]) for name, own in zip(names, seen, strict=True)]
+            self.found: dict[str, Any] = {
+                "rows": torch.cat([each for pair in rows for each in pair]),
+                "moves": self.moves,
+                "gradients": self.gradients,
+                "slopes": slopes,
+                "states": [self.states[place] for place in plain],
+                "output": [self.output[place] for place in plain if place in self.output],
+            }
+
+    def _own(self, tensor: Float[Tensor, "*any"], dim: int = 0) -> Float[Tensor, "*rest"]:
+        """Take what is the target's."""
+        return tensor.index_select(dim, self.target).squeeze(dim)
+
     @property
     def _points(self) -> list[str]:
         """Order the points: those that end at the block's output last, their starts first, in the same order."""
-        seen = self.trial.seen
-        starts = ["start", *(["mlp start"] if "mlp" in seen else [])]
-        return starts + [name for name in ("attention", "whole", "mlp") if name in seen]
+        names = self.question.names
+        starts = ["start", *(["mlp start"] if "mlp" in names else [])]
+        return starts + [name for name in ("attention", "whole", "mlp") if name in names]
 
     def _point(self, name: str) -> Float[Tensor, "token d"]:
         if name == "start":
             return self.start
         if name in ("mlp", "mlp start"):
             return self.block.states
-        return torch.add(self.start, self.slope, alpha=self._node(name))
-
-    def _node(self, name: str) -> float:
-        return self.trial.rule(name).nodes[self.trial.nodes[name]]
+        return torch.addcmul(self.start, self.slope, self.alphas[name])
 
     def _differentiate_all(self) -> None:
         """Find what comes back to states and heads, for all points side by side or, to save memory, one by one."""
-        if self.trial.side_by_side:
+        if self.question.side_by_side:
             try:
-                self.heads, self.output = self.block.as_loaded(self.states, self._change)
                 self._differentiate()
                 return
             except (RuntimeError, ValueError, IndexError):
-                pass  # its call is made for one input alone
-        self._one_by_one()
+                if is_abreast(self.states):
+                    raise
+        self._one_by_one()  # else its call is made for one input alone
 
     def _one_by_one(self) -> None:
         block = self.block
         with torch.no_grad():
-            heads_start, output_start = self._row(*block.as_loaded(self.states[:1].detach()))
-        for name in self.trial.seen:
-            leaf = self.states[self.places[name], None].detach()
+            heads_start, output_start = self._row(*block.as_loaded(self.states[:1]))
+        for name in self.question.names:
+            leaf = self.states[self.places[name], None].clone()
             if name == "mlp":
                 with torch.no_grad():
                     own = self._row(*block.as_loaded(leaf))[0]
-                    self.heads_start = torch.zeros_like(own) if self.trial.heads_from_zero else heads_start
-                    self.heads_slope = own - self.heads_start
+                    self._move_heads(heads_start, own)
                     start = self._row(*block.as_loaded(leaf, partial(self._given_to, self.heads_start)))[1]
-                given = torch.add(self.heads_start, self.heads_slope, alpha=self._node(name)).requires_grad_()
-                value = self._row(*block.as_loaded(leaf, partial(self._given_to, given)))[1]
+                    given = torch.addcmul(self.heads_start, self.heads_slope, self.alphas[name])
+                value = self._row(*block.as_loaded(leaf, partial(self._given_to, given.requires_grad_())))[1]
                 direction = self._direction([name], value, start, block.output)
                 self.gradients[name] = torch.autograd.grad(value, given, direction, materialize_grads=True)[0]
                 continue
@@ -192,49 +271,66 @@ class Measured:
     def _row(
         self, heads: Float[Tensor, "1 token head d_value"], output: Float[Tensor, "1 token d"]
     ) -> tuple[Float[Tensor, "head d_value"], Float[Tensor, " d"]]:
-        return heads[0, self.target], output[0, self.target]
+        return self._own(heads[0]), self._own(output[0])
 
-    def _given_to(
-        self, given: Float[Tensor, "head d_value"], heads: Float[Tensor, "1 token head d_value"]
-    ) -> Float[Tensor, "1 token head d_value"]:
-        changed = heads.clone()
-        changed[0, self.target] = given
-        return changed
+    def _given_to(self, given: Float[Tensor, "*point head d_value"], heads: PointHeads) -> PointHeads:
+        """Give the target other heads, at one point or at each its own."""
+        its_own = torch.arange(heads.shape[1], device=heads.device) == self.target
+        return torch.where(its_own[:, None, None], given.unsqueeze(-3), heads)
 
-    def _change(self, heads: PointHeads) -> PointHeads:
-        """Give the target the heads of the `mlp` map's path, at the points that stand for it."""
-        if "mlp" not in self.places:
-            return heads
-        own, n_tokens = heads.detach()[:, self.target], heads.shape[1]
-        first, last = self.places["mlp start"], self.places["mlp"]
-        self.heads_start = torch.zeros_like(own[0]) if self.trial.heads_from_zero else own[0]
-        self.heads_slope = own[last] - self.heads_start
-        moved = torch.add(self.heads_start, self.heads_slope, alpha=self._node("mlp"))
-        self.given = torch.stack([self.heads_start, moved]).requires_grad_()
-        rows = [place * n_tokens + self.target for place in (first, last)]
-        both = torch.arange(rows[0], rows[1] + 1, rows[1] - rows[0], device=heads.device)  # no copy from the host
-        return heads.flatten(0, 1).index_copy(0, both, self.given).view_as(heads)
+    def _move_heads(self, start: Float[Tensor, "head d_value"], end: Float[Tensor, "head d_value"]) -> None:
+        """Say where the path of the `mlp` map starts, and along which heads it goes."""
+        self.heads_start = torch.zeros_like(end) if self.question.heads_from_zero else start
+        self.heads_slope = end - self.heads_start
+
+    def _objectives(
+        self, states: PointStates, added: Float[Tensor, "2 head d_value"] | None = None
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]:
+        """Run all points: what readouts are made of, and the target's heads and output at every point.
+
+        The target has the heads of the `mlp` map's path at the points that stand for it, and what is `added` to them.
+        """
+        places = self.places
+
+        def change(heads: PointHeads) -> PointHeads:
+            own = list(self._own(heads, 1).unbind())
+            first, last = places["mlp start"], places["mlp"]
+            self._move_heads(own[0].detach(), own[last].detach())
+            moved = torch.addcmul(self.heads_start, self.heads_slope, self.alphas["mlp"])
+            own[first], own[last] = (torch.stack([self.heads_start, moved]) + cast(Tensor, added)).unbind()
+            return self._given_to(torch.stack(own), heads)
+
+        heads, output = self.block.as_loaded(states, None if added is None else change)
+        own_heads, own_output = self._own(heads, 1), self._own(output, 1)
+        objectives = [own_output[-len(self._through) :]] if self._through else []
+        objectives += [own_heads[places["attention"]]] if "attention" in places else []
+        return tuple(objectives), (own_heads.detach(), own_output.detach())
+
+    @property
+    def _through(self) -> list[str]:
+        """The maps that end at the block's output, in the order of their points."""
+        return [name for name in ("whole", "mlp") if name in self.question.names]
 
     def _differentiate(self) -> None:
         """Pull the readouts of all maps back through the block in one pass."""
-        places, block = self.places, self.block
-        objectives, directions, inputs = [], [], [self.states]
-        through = [name for name in places if name in ("whole", "mlp")]
-        if through:
-            output, first = self.output[:, self.target], 0 if "whole" in places else 1
-            objectives.append(output[-len(through) :])
-            with torch.no_grad():
-                starts = output[first : first + len(through)]
-            directions.append(self._direction(through, objectives[-1], starts, block.output))
+        places, block, through = self.places, self.block, self._through
+        inputs = [self.states]
         if "mlp" in places:
-            inputs.append(self.given)
+            inputs.append(torch.zeros_like(cast(HeadedBlock, block).heads[:2]))
+        values, pull, (heads, output) = differentiated(self._objectives, inputs, has_aux=True)
+        self.output = dict(enumerate(output.unbind()))
+        directions = []
+        if through:
+            first = 0 if "whole" in places else 1
+            starts = output[first : first + len(through)]
+            directions.append(self._direction(through, values[0], starts, block.output))
         if "attention" in places:
-            own, end = self.heads[:, self.target], cast(HeadedBlock, block).heads
-            objectives.append(own[places["attention"]])
-            directions.append(self._direction(["attention"], objectives[-1], own[0], end))
-        to_states, *to_heads = torch.autograd.grad(objectives, inputs, directions, materialize_grads=True)
+            directions.append(self._direction(["attention"], values[-1], heads[0], cast(HeadedBlock, block).heads))
+        if "mlp" in places:
+            self._move_heads(heads[0], heads[places["mlp"]])
+        to_states, *to_heads = pull(tuple(directions))
         self.gradients = {
-            name: to_heads[0][1] if name == "mlp" else to_states[places[name]] for name in self.trial.seen
+            name: to_heads[0][1] if name == "mlp" else to_states[places[name]] for name in self.question.names
         }
 
     def _direction(
@@ -245,41 +341,22 @@ class Measured:
         end: Float[Tensor, "token *any"],
     ) -> Float[Tensor, "*vector d"]:
         """Find in which direction readouts grow: of one map, or of several whose vectors lie side by side."""
-        several, projection = len(names) > 1, self.trial.readout == "projection"
+        several, projection = len(names) > 1, self.question.readout == "projection"
         with torch.no_grad():
-            moved = value - start
+            moved, end = value - start, self._own(end)
             self.moves |= {
                 name: (value[place], moved[place]) if several else (value, moved) for place, name in enumerate(names)
             }
-            total = end[self.target] - start if projection or "attention" in names else moved
+            total = end - start if projection or "attention" in names else moved
             direction = unit(total if projection else moved)
             if "attention" in names:  # heads that stand still have no direction, only rounding
-                least = ROUNDINGS * torch.finfo(total.dtype).eps * length(end[self.target])
+                least = ROUNDINGS * torch.finfo(total.dtype).eps * length(end)
                 direction = direction * (length(total) > least) * self.factors
         return direction
 
-    def _rows(self, name: str) -> tuple[Float[Tensor, " source"], Float[Tensor, " source"]]:
-        """Give the plan's row, and the definition's before it is weighted."""
-        found = self.trial.seen[name][self.trial.nodes[name]]
-        if name == "attention":
-            found = (self.factors * found).sum(0)
-        return found, (self.gradients[name] * self._slope(name)).sum(-1)
-
-    def _cancelled(self, name: str, size: float) -> float:
-        """Say by how much more a row rounds than its size: its target is a small difference, and so are its scores.
-
-        A norm turns gradients square to its input: what is left of the product is as exact as its terms.
-        """
-        whole, moved = (float(torch.linalg.vector_norm(each.detach())) for each in self.moves[name])
-        products = self.gradients[name] * self._slope(name) * self._weight(name)
-        mass = float(torch.linalg.vector_norm(products, dim=-1).max())
-        return (whole / moved if moved else 0.0) + (mass / size if size else 0.0)
-
-    def _slope(self, name: str) -> Float[Tensor, "*source d"]:
-        return self.heads_slope if name == "mlp" else self.slope
-
-    def _weight(self, name: str) -> float:
-        return self.trial.rule(name).weights[self.trial.nodes[name]]
+    def _alone(self, name: str, seen: Float[Tensor, "*head source"]) -> Float[Tensor, " source"]:
+        """Give the plan's row: of `attention`, of all heads as they are weighed."""
+        return (self.factors * seen).sum(0) if name == "attention" else seen
 
 
 def _sizes(actual: np.ndarray, expected: np.ndarray, *, weight: float) -> tuple[float, float, float]:
@@ -291,10 +368,19 @@ def _sizes(actual: np.ndarray, expected: np.ndarray, *, weight: float) -> tuple[
     return first, second, third
 
 
-class _Coarsest(TorchDispatchMode):
-    """The mode notes the coarsest precision that anything under it is computed in."""
+class Coarsest(TorchDispatchMode):
+    """The mode notes the coarsest precision that anything under it is computed in, where that may differ."""
 
-    found = torch.float64
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.found, self.idle = dtype, dtype != torch.float64
+
+    def __enter__(self) -> Self:
+        return self if self.idle else super().__enter__()
+
+    def __exit__(self, *given: Any) -> None:
+        if not self.idle:
+            super().__exit__(*given)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))

@@ -27,6 +27,7 @@ from lignite.blocks.replay import (
     at_projection,
     capture_call,
     capture_projected,
+    in_full,
     largest_difference,
     linear_inputs,
     move_first,
@@ -133,6 +134,10 @@ class Route(ABC):
 
     def post_bound(self) -> int:
         """Bound the memory that one target's `post` keeps: what enters and leaves linear maps, and as much beside."""
+        return self._post_bound
+
+    @cached_property
+    def _post_bound(self) -> int:
         widths = sum(sum(weight.shape) for weight in self.module.parameters() if weight.ndim == 2)
         stacked = sum(len(weight) * sum(weight.shape[1:]) for weight in self.module.parameters() if weight.ndim > 2)
         return 2 * (widths + stacked) * self.states.element_size()
@@ -238,45 +243,42 @@ class InterfaceRoute(_HeadedRoute):
         """List epsilons of the norms in the block, and the two usual ones."""
         return list_epsilons(self.module)
 
-    def parts(self) -> dict[str, Any] | None:
-        """List all that the block is made of; None where its weights are not plain tensors beside its states."""
-        found, module = self.replay, self.module
-        call = found.call.masked or found.call
+    def beside(self, recorded: BlockCall) -> Replay:
+        """Make another call of a block again as this one is made."""
+        states, output = in_full(recorded.states), in_full(recorded.output)
+        return replace(self.replay, call=recorded, module=recorded.module, states=states, output=output)
+
+    def parts(self, recorded: BlockCall) -> dict[str, Any] | None:
+        """List all that another call's block is made of; None where weights are no plain tensors beside its states."""
+        found = self.beside(recorded)
+        call, module = found.call.masked or found.call, found.module
         weights = dict(named_tensors(module))
         plain = all(
             type(each) in (Tensor, nn.Parameter) and each.device == self.states.device for each in weights.values()
         )
         if not plain or found.model_dtype in HALF or any(hasattr(part, "_hf_hook") for part in module.modules()):
             return None
-        scoring = self.scoring
         return {
-            "kind": (
-                type(module),
-                found.is_tiled,
-                found.is_plain,
-                found.call.masked is None,
-                call.states_at,
-                call.layout,
-            ),
+            "kind": (type(module), found.call.masked is None, call.states_at, call.layout),
             "call": (call.args, call.kwargs),
             "weights": weights,
-            "ends": (found.states, self.output, self.heads),
-            "projections": self.projections,
-            "scoring": (scoring.scale, scoring.bias, scoring.softcap, scoring.sinks),
+            "ends": (found.states, found.output),
         }
 
     def made_of(self, parts: dict[str, Any]) -> "InterfaceRoute":
         """Make the block that has these parts in the place of its own."""
-        (states, output, heads), (args, kwargs) = parts["ends"], parts["call"]
+        (states, output), (args, kwargs) = parts["ends"], parts["call"]
         call = self.replay.call
         if call.masked is None:
             call = replace(call, args=args, kwargs=kwargs)
         else:
             call = replace(call, masked=replace(call.masked, args=args, kwargs=kwargs))
         module = with_tensors(self.module, parts["weights"])
+        found = replace(self.replay, call=call, module=module, states=states, output=output)
+        attended, heads = capture_call(found, states[None], read_call_and_heads, {})
         return replace(
-            self, output=output, heads=heads, projections=parts["projections"], scoring=Scoring(*parts["scoring"]),
-            replay=replace(self.replay, call=call, module=module, states=states, output=output),
+            self, replay=found, output=output, heads=heads[0], projections=attended.projections,
+            scoring=_own_scoring(attended, len(states)),
         )  # fmt: skip
 
     def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
