@@ -260,7 +260,9 @@ class _Group:
         numbers = torch.tensor([each.drawn for each in trials.values()], dtype=states.dtype, device=states.device)
         rows = [torch.stack(some) for some in zip(*(each.rows for each in trials.values()), strict=True)]
 
-        def define(block: OpenBlock, numbers: Float[Tensor, " number"], *rows: Tensor) -> dict[str, Any]:
+        def define(
+            block: OpenBlock, numbers: Float[Tensor, " number"], *rows: Float[Tensor, "*head source"]
+        ) -> dict[str, Any]:
             return Definition(question, block, None, numbers, rows).found
 
         try:

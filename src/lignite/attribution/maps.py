@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from lignite.attribution.attend import differentiate, differentiate_total
@@ -260,7 +260,7 @@ Pull = Callable[[Any], Sequence[Tensor]]
 """Takes a direction of a function's value, or of each of its values, back to its arguments."""
 
 
-def is_abreast(tensor: Tensor) -> bool:
+def is_abreast(tensor: Shaped[Tensor, "..."]) -> bool:
     """Whether torch itself puts several runs side by side (`torch.vmap`)."""
     return torch._C._functorch.is_batchedtensor(tensor)
 
