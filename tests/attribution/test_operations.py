@@ -24,7 +24,7 @@ from lignite.attribution.target_path import Norm
 from lignite.blocks.record import record
 from lignite.blocks.routes import split_block
 from lignite.methods.scoring import ca_lig
-from lignite.models.hold import at_rest
+from lignite.models.hold import at_rest, before_each
 
 LENGTH = 39  # as many positions as the tiny model has, less one
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique")
@@ -167,6 +167,20 @@ def test_relevance_is_pulled_through_a_block_with_two_waits(monkeypatch):
         waits.append(counted.waits)
 
     assert (waits[1] - waits[0]) / 2 <= 2
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_blocks_are_pulled_back_in_one_run_of_the_model():
+    """Where a block's path runs is known before what is pulled back through it; a run costs more than its block."""
+    counts, options = [], {"method": "relevance-flow", "baseline": "mask", "n_steps": 5}
+    for n_layers in (2, 4):
+        model, runs = headed("bert", "BertForSequenceClassification", num_hidden_layers=n_layers), []
+        lignite.explain(model, "the plot was thin", **options)
+        with before_each([model.network], lambda *_, runs=runs: runs.append(1)):
+            lignite.explain(model, "the plot was thin", **options)
+        counts.append(len(runs))
+
+    assert counts[0] == counts[1]
 
 
 def peak_of(run) -> int:

@@ -84,6 +84,19 @@ def test_points_that_enter_at_different_layers_are_answered_as_each_alone(name):
         assert_close(found, torch.cat(alone), **ROUNDED)
 
 
+@pytest.mark.parametrize("name", mostly_wide(ARCHITECTURES, KINDS))
+def test_blocks_on_states_of_their_own_make_what_each_makes_alone(name):
+    """One run of the model for all: nothing of a block below reaches the one above."""
+    with at_rest((stack := stack_of(name)).network), torch.no_grad():
+        other = [torch.cat([states, -states]) for states in stack_of(name, seed=5).states[:-1]]
+        index = torch.zeros(2, dtype=torch.long)
+
+        found = stack.each_block(other, index)
+
+        for layer, states in enumerate(other):
+            assert_close(found[layer], stack.block(layer, states, index), **ROUNDED)
+
+
 FEW = ("bert", "albert", "t5", "gpt2", "llama", "gemma2", "deberta-v2", "mamba", "bart", "vit")
 
 

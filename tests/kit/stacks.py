@@ -60,6 +60,9 @@ class Blocks:
     def block(self, layer, states, index):
         return self.functions[layer](states)
 
+    def each_block(self, states, index):
+        return [self.block(layer, each, index) for layer, each in enumerate(states)]
+
 
 def linear_model(kept: Tensor | None = None) -> tuple[Blocks, list[Tensor]]:
     """Blocks that mix tokens and coordinates linearly; also F's gradient at every layer, worked out by hand."""

@@ -41,6 +41,8 @@ class Layers(Protocol):
 
     def block(self, layer: int, states: PointStates, index: PointRows) -> PointStates: ...
 
+    def each_block(self, states: Sequence[PointStates], index: PointRows) -> list[PointStates]: ...
+
 
 OfPoints = Callable[[PointStates, PointRows], PerPoint]
 """A number for each point, given its states and the line or row it belongs to."""

@@ -12,7 +12,12 @@ from lignite.attribution.lines import Layers, every_row
 
 
 def at_both_ends(
-    layers: Layers, start: RowStates, moves: Bool[Tensor, "row token"], max_points: int
+    layers: Layers,
+    start: RowStates,
+    moves: Bool[Tensor, "row token"],
+    max_points: int,
+    *,
+    base: Float[Tensor, " row"] | None = None,
 ) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
     """Measure what each token does alone: added to an input where all others are blank, removed from the full one.
 
@@ -24,6 +29,8 @@ def at_both_ends(
         States of the blank input at the first layer.
     moves
         Tokens that are not the same in both.
+    base
+        F of the blank input, if the model itself has said; otherwise it is replayed.
 
     Returns
     -------
@@ -32,7 +39,7 @@ def at_both_ends(
     added, removed = torch.zeros_like(moves, dtype=start.dtype), torch.zeros_like(moves, dtype=start.dtype)
     rows, places = moves.nonzero(as_tuple=True)
     with torch.no_grad():
-        blank = _blank(layers, start, max_points)
+        blank = _blank(layers, start, max_points) if base is None else base
         for some in range(0, len(rows), max_points):
             row, place = rows[some : some + max_points], places[some : some + max_points]
             points = torch.arange(len(row), device=row.device)
@@ -91,6 +98,8 @@ def in_both_orders(
     relevance: Float[Tensor, "row token"],
     max_points: int,
     n_groups: int,
+    *,
+    base: Float[Tensor, " row"] | None = None,
 ) -> tuple[Float[Tensor, "row token"], Float[Tensor, "row token"]]:
     """Follow F from the blank input to the full one, the most relevant token first, then the least relevant first.
 
@@ -103,29 +112,30 @@ def in_both_orders(
         States of the blank input at the first layer.
     moves
         Tokens that are not the same in both.
+    base
+        F of the blank input, if the model itself has said; otherwise it is replayed.
 
     Returns
     -------
     Change of F when the token arrives, by falling and by rising relevance; each adds up to F − F of the blank input.
     """
-    found = torch.zeros_like(relevance), torch.zeros_like(relevance)
-    moving = moves.any(1).nonzero()[:, 0].tolist()
+    found = torch.zeros(2, *relevance.shape, dtype=relevance.dtype)
+    known, places = relevance.cpu(), moves.cpu()  # who arrives when is settled on the host, for all rows at once
     arriving = [
         (which, row, arrival)
-        for row in moving
-        for which, arrival in enumerate(arrivals(relevance[row], moves[row].nonzero()[:, 0], n_groups))
+        for row in places.any(1).nonzero()[:, 0].tolist()
+        for which, arrival in enumerate(arrivals(known[row], places[row].nonzero()[:, 0], n_groups))
     ]
     levels = [arrival.between() for _, _, arrival in arriving]
-    rows = [
-        torch.full((len(some),), row, device=start.device) for (_, row, _), some in zip(arriving, levels, strict=True)
-    ]
+    rows = [row for (_, row, _), some in zip(arriving, levels, strict=True) for _ in some]
     with torch.no_grad():
-        blank = _blank(layers, start, max_points)
+        blank = (_blank(layers, start, max_points) if base is None else base).cpu()
         values = _values(layers, start, levels, rows, max_points) if arriving else []
+    full = layers.value.cpu()
     for (which, row, arrival), between in zip(arriving, values, strict=True):
-        ends = blank[row : row + 1], layers.value[row : row + 1]
-        found[which][row] = arrival.shares(torch.cat([ends[0], between, ends[1]])).to(relevance)
-    return found
+        found[which, row] = arrival.shares(torch.cat([blank[[row]], between, full[[row]]])).to(found)
+    falling, rising = found.to(relevance.device)
+    return falling, rising
 
 
 def _blank(layers: Layers, start: RowStates, max_points: int) -> Float[Tensor, " row"]:
@@ -138,15 +148,15 @@ def _values(
     layers: Layers,
     start: RowStates,
     present: Sequence[Bool[Tensor, "_ token"]],
-    rows: Sequence[Int[Tensor, " _"]],
+    rows: Sequence[int],
     max_points: int,
 ) -> list[Float[Tensor, " _"]]:
-    """Compute F with these tokens present, the others blank, for several sets of levels."""
-    pieces = zip(torch.cat(list(present)).split(max_points), torch.cat(list(rows)).split(max_points), strict=True)
+    """Compute F with these tokens present, the others blank, for several sets of levels; known to the host."""
+    there, index = torch.cat(list(present)).to(start.device), torch.tensor(rows, dtype=torch.long).to(start.device)
     found = [
-        layers.run(0, torch.where(there[..., None], layers.states[0][row], start[row]), row)
-        for there, row in pieces
+        layers.run(0, torch.where(some[..., None], layers.states[0][row], start[row]), row)
+        for some, row in zip(there.split(max_points), index.split(max_points), strict=True)
         if len(row)  # a single word has nothing between the ends
     ]
     known = torch.cat(found) if found else layers.value.new_zeros(0)
-    return list(known.split([len(some) for some in present]))
+    return list(known.cpu().split([len(some) for some in present]))

@@ -16,6 +16,7 @@ from lignite.attribution.lines import Layers, OfPoints, Points, every_row, gradi
 from lignite.attribution.panels import Goal, Precision, Scores
 from lignite.attribution.plan import choose_chunking, choose_plan
 from lignite.attribution.readout import Weighed
+from lignite.attribution.rules import panel_rule
 from lignite.tolerance import size_among_predictions, size_of_carried
 
 NODES = 10
@@ -62,16 +63,18 @@ def pull_back(
     vectors: list[Tensor] = []
     sums: list[Tensor] = []
     nodes: list[Tensor] = []
-    change, moved = displacement, _answer(layers, base)
+    ahead = _run_ahead(layers, start, powers, precision, displacement)
+    change, moved, first = displacement, _answer(layers, base), None
     for layer in range(n_layers, -1, -1):
         if vectors:
             passed = layers.states[layer + 1] - start[layer + 1]
             change = ((vectors[0] * passed).sum(2) * layers.kept).sum(1)
             moved = _block(layers, layer, start[layer + 1], vectors[0])
+            first = ahead.pop().pulled(vectors[0] * layers.kept[..., None]) if ahead else None
         left = size - (change - displacement).abs() / precision.tol  # gaps of the layers add up
         share = torch.maximum(left / (layer + 1), size / (n_layers + 1))
         goal = Goal(change, rows, share, precision, powers[layer], scale)
-        path = _PullBack(start[layer], layers.states[layer], layers.kept, moved, precision.max_points)
+        path = _PullBack(start[layer], layers.states[layer], layers.kept, moved, precision.max_points, first)
         found = integrate(Bisecting(path, goal, NODES))
         vectors.insert(0, found.scores["vectors"])
         sums.insert(0, found.scores["scores"])
@@ -98,17 +101,54 @@ def _block(layers: Layers, layer: int, start_above: RowStates, above: RowStates)
     return moved
 
 
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """What a block makes of the first nodes of its path is known before what it is weighed with."""
+
+    nodes: Nodes
+    states: PointStates
+    made: PointStates
+
+    def pulled(self, above: RowStates) -> tuple[Nodes, PointStates]:
+        """Pull the multipliers above the block back to its states at these nodes."""
+        weighed = above.repeat(len(self.nodes), 1, 1).to(self.made)
+        (gradient,) = torch.autograd.grad(self.made, self.states, weighed)
+        return self.nodes, gradient
+
+
+def _run_ahead(
+    layers: Layers, start: Sequence[RowStates], powers: Sequence[int], precision: Following, like: PerPoint
+) -> list[_Ahead]:
+    """Run every block on the first nodes of its path, all in one run of the model; none where they do not fit."""
+    n_nodes = precision.n_steps or min(NODES, precision.max_steps)
+    rows, n_layers = every_row(layers), layers.n_layers
+    if precision.by_block or n_nodes * len(rows) > precision.max_points:
+        return []
+    nodes = [panel_rule(n_nodes, 0.0, 1.0, power, like.dtype, like.device)[0] for power in powers[:n_layers]]
+    lines = [Points(one, other, precision.max_points) for one, other in zip(start, layers.states, strict=True)]
+    with torch.enable_grad():
+        states = [line.states(some, rows).detach().requires_grad_() for line, some in zip(lines, nodes, strict=False)]
+        return list(map(_Ahead, nodes, states, layers.each_block(states, rows.repeat(n_nodes))))
+
+
 class _PullBack(Points):
     """The pull-back of one block is integrated on the line between its inputs.
 
-    Its scores are ``[row, token]``, and their vectors ``[row, token, d]``.
+    Its scores are ``[row, token]``, and their vectors ``[row, token, d]``. The gradient at the `first` nodes may be
+    known.
     """
 
     def __init__(
-        self, start: RowStates, end: RowStates, kept: Bool[Tensor, "row token"], moved: OfPoints, max_points: int
+        self,
+        start: RowStates,
+        end: RowStates,
+        kept: Bool[Tensor, "row token"],
+        moved: OfPoints,
+        max_points: int,
+        first: tuple[Nodes, PointStates] | None = None,
     ):
         super().__init__(start, end, max_points)
-        self.kept, self.moved = kept, moved
+        self.kept, self.moved, self.first = kept, moved, first
 
     def scores(self, nodes: Nodes, weights: Nodes, targets: Int[Tensor, " row"]) -> Scores:
         found = []
@@ -116,12 +156,17 @@ class _PullBack(Points):
             total = torch.zeros_like(self.start[rows])
             for first in range(0, len(nodes), self.max_points):
                 some = slice(first, first + self.max_points)
-                gradient = gradient_of(self.moved, self.states(nodes[some], rows), rows.repeat(len(nodes[some])))
+                gradient = self._gradient(nodes[some], rows, nodes)
                 along = gradient.unflatten(0, (-1, len(rows)))  # a block may compute in another precision
                 total += torch.einsum("n,nrtd->rtd", weights[some].to(along), along)
             found.append(total * self.kept[rows][..., None])
         vectors = torch.cat(found)
         return {"scores": (vectors * self.slope[targets]).sum(2), "vectors": vectors}
+
+    def _gradient(self, nodes: Nodes, rows: Int[Tensor, " row"], rule: Nodes) -> PointStates:
+        if self.first is not None and self.first[0] is rule:
+            return self.first[1]
+        return gradient_of(self.moved, self.states(nodes, rows), rows.repeat(len(nodes)))
 
     def level(self, point: float, targets: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
         return self.values(self.moved, point, targets)

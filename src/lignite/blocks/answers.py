@@ -206,20 +206,20 @@ def _other_tensors(stack: Stack) -> dict[str, Tensor]:
 
 
 def _words(stack: Stack, ids: Int[Tensor, "row token"]) -> Bool[Tensor, "row token"]:
-    words = stack.kept.clone()
+    words = torch.zeros(stack.kept.shape, dtype=torch.bool)
     for number, row in enumerate(stack.rows):
-        words[number, : row.n_tokens] &= ~torch.tensor(row.encoded.tokens.special, device=ids.device)
-    return words & ~torch.isin(ids, torch.tensor(sorted(_special_ids(stack.model)), device=ids.device))
+        words[number, : row.n_tokens] = ~torch.tensor(row.encoded.tokens.special)
+    special = torch.tensor(sorted(_special_ids(stack.model)), dtype=torch.long)
+    return stack.kept & words.to(ids.device) & ~torch.isin(ids, special.to(ids.device))
 
 
 def _other_words(model: Model, like: Int[Tensor, "row token"]) -> Tensor:
     """Draw words from all that the model can read, the same ones each time."""
-    special = _special_ids(model)
-    words = [
-        number for number in range(vocabulary_size(model.network) or int(like.max()) + 1) if number not in special
-    ] or like.unique().tolist()
+    known = torch.arange(vocabulary_size(model.network) or int(like.max()) + 1)
+    words = known[~torch.isin(known, torch.tensor(sorted(_special_ids(model)), dtype=torch.long))]
+    words = words if len(words) else like.unique().cpu()
     drawn = torch.randint(len(words), like.shape, generator=torch.Generator().manual_seed(0))
-    return torch.tensor(words)[drawn].to(like)
+    return words[drawn].to(like)
 
 
 def _special_ids(model: Model) -> set[int]:

@@ -133,10 +133,10 @@ def blank_ids(stack: Stack, name: str, *, keep_special: bool) -> Int[Tensor, "ro
 
 def words_in(stack: Stack, *, keep_special: bool) -> Bool[Tensor, "row token"]:
     """Places that a baseline changes: `words_of` every row."""
-    words = torch.zeros_like(stack.kept)
+    words = torch.zeros(stack.kept.shape, dtype=torch.bool)
     for number, row in enumerate(stack.rows):
         words[number, words_of(row, keep_special=keep_special)] = True
-    return words
+    return words.to(stack.kept.device)
 
 
 def mean_embedding(model: Model) -> Float[Tensor, " d"]:

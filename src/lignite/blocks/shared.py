@@ -130,6 +130,9 @@ class SharedStack(Stack):
         rows = index[same.first]
         return same.apply(states, lambda distinct: Stack.block(self, layer, distinct, rows)[same.back])
 
+    def each_block(self, states: Sequence[PointStates], index: PointRows) -> list[PointStates]:
+        return [self.block(layer, each, index) for layer, each in enumerate(states)]
+
     def trace(self, states: PointStates, index: PointRows) -> tuple[list[PointStates], PerPoint]:
         if torch.is_grad_enabled() or forward_ad.unpack_dual(states).tangent is not None:
             return super().trace(states, index)

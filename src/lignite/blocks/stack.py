@@ -329,6 +329,29 @@ class Stack:
             return found.content
         raise ModelError(f"block {layer} of {self.name} was not reached.")
 
+    def each_block(self, states: Sequence[PointStates], index: PointRows) -> list[PointStates]:
+        """Compute what every block makes of states of its own, as `block` does of one, in one run; differentiable."""
+        found: list[Tensor] = []
+        carried: Parts = []
+
+        def answer(number: int, module: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+            if number:
+                made = self._entering(number, carried, args, kwargs, lambda before: EVERYONE * (before >= number - 1))
+                found.append(self._joined(made, index))
+            carried[:] = self._parts(states[number], index)
+            args, kwargs = self.handed(number, carried, args, kwargs, made=lambda _: 0)
+            output = forward(*args, **kwargs)
+            if number == self.n_layers - 1:
+                raise Captured([*found, self._leaving(carried, output, index)])
+            return output
+
+        try:
+            self._run_rows(answer, index)
+        except Captured as captured:
+            made: list[Tensor] = captured.content
+            return made
+        raise ModelError(f"the last block of {self.name} was not reached.")
+
     def arguments(self, states: RowStates | None = None, **others: Tensor) -> list[Arguments]:
         """List what every block is called with, for the rows or other words in their place, or with states at the
         first.

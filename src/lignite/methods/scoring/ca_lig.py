@@ -125,7 +125,7 @@ def _integrated(
         "allowed": _mean([run.allowed for run in runs]),
     }
     if options.ends:
-        ends = [ends_of(stack, start.states[0], options, budget) for start in starts]
+        ends = [ends_of(stack, start, options, budget) for start in starts]
         parts |= {name: _mean([each[name] for each in ends]) for name in ends[0]}
     errors = [run.error for run in runs if run.error is not None]
     if errors:

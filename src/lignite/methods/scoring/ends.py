@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lignite.attribution.orders import Arrival, arrivals, at_both_ends, in_both_orders
 from lignite.blocks.baselines import words_in
-from lignite.blocks.stack import Stack, points_at_once
+from lignite.blocks.stack import Stack, Start, points_at_once
 from lignite.errors import InputError, LigniteError
 from lignite.methods.method import FromBaseline
 from lignite.methods.relevance_flow import RelevanceFlow
@@ -24,25 +24,19 @@ SHARE_OF_THE_PATH = 0.5
 """Weight of what is integrated along the path; the two ends, or orders, share the rest (docs/results)."""
 
 
-def ends_of(
-    stack: Stack, start: Float[Tensor, "row token d"], options: FromBaseline, budget: float
-) -> dict[str, Float[Tensor, "row token"]]:
+def ends_of(stack: Stack, start: Start, options: FromBaseline, budget: float) -> dict[str, Float[Tensor, "row token"]]:
     """The variables `added` and `removed`, from the states of the blank input at the first layer."""
-    moves = _moving(stack, options)
-    added, removed = at_both_ends(stack, start, moves, points_at_once(stack, budget, gradient=False))
+    moves, room = _moving(stack, options), points_at_once(stack, budget, gradient=False)
+    added, removed = at_both_ends(stack, start.states[0], moves, room, base=start.value)
     return {"added": added, "removed": removed}
 
 
 def orders_of(
-    stack: Stack,
-    start: Float[Tensor, "row token d"],
-    relevance: Float[Tensor, "row token"],
-    options: RelevanceFlow,
-    budget: float,
+    stack: Stack, start: Start, relevance: Float[Tensor, "row token"], options: RelevanceFlow, budget: float
 ) -> dict[str, Float[Tensor, "row token"]]:
     """The variables `falling` and `rising`, from the states of the blank input at the first layer."""
-    room = points_at_once(stack, budget, gradient=False)
-    falling, rising = in_both_orders(stack, start, _moving(stack, options), relevance, room, options.groups)
+    moves, room = _moving(stack, options), points_at_once(stack, budget, gradient=False)
+    falling, rising = in_both_orders(stack, start.states[0], moves, relevance, room, options.groups, base=start.value)
     return {"falling": falling, "rising": rising}
 
 

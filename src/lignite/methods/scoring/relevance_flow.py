@@ -11,7 +11,7 @@ from lignite.attribution.relevance_flow import Multipliers, pull_back, split_by_
 from lignite.blocks.baselines import starts_of, warn_of_leaps
 from lignite.blocks.record import record
 from lignite.blocks.routes import split_block
-from lignite.blocks.stack import Stack
+from lignite.blocks.stack import Stack, Start
 from lignite.errors import OptionError
 from lignite.methods.method import Explanation
 from lignite.methods.relevance_flow import RelevanceFlow
@@ -49,7 +49,7 @@ def _over_baselines(options: RelevanceFlow, model: Model, rows: Sequence[Row], b
         (begin,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=True)
         warn_of_leaps(stack, options.baselines, [begin])
         found = pull_back(stack, begin.states, precision_of(stack, options, budget), base=begin.value)
-        variables = _variables(stack, begin.states, found, options, budget)
+        variables = _variables(stack, begin, found, options, budget)
         explained = of_rows(stack, variables, found.n_nodes[:, : stack.n_layers])
         if not options.detail:
             return explained
@@ -94,15 +94,15 @@ def _in_orders(found: Explanation, baselines: Sequence[str], deletion: Deletion)
 
 
 def _variables(
-    stack: Stack, start: Sequence[Tensor], found: Multipliers, options: RelevanceFlow, budget: float
+    stack: Stack, start: Start, found: Multipliers, options: RelevanceFlow, budget: float
 ) -> dict[str, Tensor]:
     """What the multipliers say of every row of a stack, and what its companions do where they are asked for."""
     n_layers = stack.n_layers
     relevance, more = found.relevance[:, 0], {}
     if options.ends:
-        more = ends_of(stack, start[0], options, budget)
+        more = ends_of(stack, start, options, budget)
     elif options.orders:
-        more = orders_of(stack, start[0], relevance, options, budget)
+        more = orders_of(stack, start, relevance, options, budget)
     return {
         "relevance": relevance,
         **more,
