@@ -14,23 +14,16 @@ import os
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from clicks import STEPS, dashboard, open_dashboard, settle
 from gallery_cells import CELLS, COLUMNS, COMMANDS, ROWS, Cell
-from photograph import (
-    ROOMS,
-    STILL,
-    Room,
-    free_port,
-    open_browser,
-    open_page,
-    photograph,
-    served,
-    terminal_page,
-)
+from notebook import run
+from photograph import ROOMS, STILL, Room, open_browser, photograph, terminal_page
 
 PAGE = Path(__file__).with_name("gallery.md")
 REVIEWS = (
@@ -58,11 +51,18 @@ def main() -> None:
     asked.output.mkdir(parents=True, exist_ok=True)
     os.chdir(asked.output)
     prepare()
+    failed = []
     with OPEN, open_browser() as browser:
         for cell in CELLS:
             if cell.made_by and cell.name.startswith(tuple(asked.only)):
                 print(cell.name, flush=True)
-                DRAW[cell.row](browser, cell)
+                try:
+                    DRAW[cell.row](browser, cell)
+                except Exception:  # the others are drawn all the same
+                    traceback.print_exc()
+                    failed.append(cell.name)
+    if failed:
+        sys.exit(f"not drawn: {', '.join(failed)}")
 
 
 def index() -> str:
@@ -233,14 +233,9 @@ def draw_notebook(browser: Any, cell: Cell) -> None:
 @cache
 def notebooks() -> tuple[Path, Path]:
     """A notebook of every kind of result, run once and exported for a light and for a dark room."""
-    import nbformat
     from nbconvert import HTMLExporter
-    from nbconvert.preprocessors import ExecutePreprocessor
 
-    code = [cell.made_by for cell in CELLS if cell.row == "notebook" and cell.made_by]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(each) for each in code])
-    os.environ["PYTHONWARNINGS"] = "ignore"  # of libraries that look for widgets
-    ExecutePreprocessor(timeout=900).preprocess(notebook)
+    notebook = run(cell.made_by for cell in CELLS if cell.row == "notebook" and cell.made_by)
     pages = Path("notebook-light.html"), Path("notebook-dark.html")
     for page, theme in zip(pages, ("light", "dark"), strict=True):
         page.write_text(HTMLExporter(theme=theme).from_notebook_node(notebook)[0], encoding="utf-8")
@@ -266,7 +261,7 @@ def draw_widget(browser: Any, cell: Cell) -> None:
 
 WIDGET = """<!doctype html><html style="color-scheme: light dark"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<body data-jp-theme-light="%s"><div id="out"></div><script type="module">
+<body data-jp-theme-light="%s"><div id="out" aria-busy="true"></div><script type="module">
 const source = %s, state = %s;
 const { default: widget } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
 const model = { get: (name) => state[name], on: () => {}, set: () => {}, save_changes: () => {} };
@@ -277,116 +272,27 @@ widget.render({ model, el: document.getElementById("out") });
 def draw_dashboard(browser: Any, cell: Cell) -> None:
     """The dashboard in every room, after the clicks that lead to the cell."""
     for room in ROOMS:
-        page = open_page(browser, dashboard(), room, height=1500)
-        page.frame_locator("iframe").first.locator("h2.answer").first.wait_for()  # what is done before may be lost
-        STEPS[cell.column](page)
-        settle(page)
-        page.wait_for_timeout(2500)  # frames take the height of what is in them
-        page.mouse.move(0, 0)
-        page.screenshot(path=f"{cell.name}-{room.name}.png")
-        page.close()
+        page = open_dashboard(browser, offered(), room, height=1500)
+        path = Path(f"{cell.name}-{room.name}.png")
+        try:
+            STEPS[cell.column](page)
+            settle(page)
+        except Exception:
+            path = path.with_stem(f"{path.stem}-failed")  # shows why
+            raise
+        finally:
+            page.mouse.move(0, 0)
+            page.screenshot(path=path)
+            page.close()
 
 
 @cache
-def dashboard() -> str:
+def offered() -> str:
     """The address of a dashboard that runs until this process ends."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = "-m", "lignite", "dashboard", "tiny-sentiment", "tiny-digits", "./writer", "--no-open", "--port", port
-    OPEN.enter_context(served(*command, answers=address))
-    return address
+    return OPEN.enter_context(dashboard("tiny-sentiment", "tiny-digits", "./writer"))
 
 
 OPEN = contextlib.ExitStack()
-
-
-def settle(page: Any) -> None:
-    """Wait until nothing is computed, and nothing stands there from before."""
-    page.wait_for_timeout(1500)
-    page.get_by_role("button", name="Cancel").wait_for(state="detached")
-    page.wait_for_function("!document.querySelector('[data-stale=true]')")
-
-
-def choose(page: Any, label: str, option: str) -> None:
-    """An option of a field, typed."""
-    if page.viewport_size["width"] < 700:
-        page.get_by_test_id("stExpandSidebarButton").click()
-    field = page.get_by_role("combobox", name=label).first
-    field.fill(option)
-    field.press("Enter")
-    if page.viewport_size["width"] < 700:
-        page.wait_for_timeout(1000)
-        page.get_by_test_id("stSidebarCollapseButton").click()
-    settle(page)
-
-
-def see(page: Any, view: str) -> None:
-    """Another view."""
-    page.get_by_text(view, exact=True).click()
-
-
-def drop_picture(page: Any) -> None:
-    """A handwritten digit, for the model that reads some."""
-    from PIL import Image
-
-    from lignite.zoo.samples import digit_scene
-
-    Image.fromarray(digit_scene().image).save("digit.png")
-    choose(page, "Model", "tiny-digits")
-    page.locator("input[type=file]").set_input_files("digit.png")
-
-
-def take_away(page: Any) -> None:
-    """A word."""
-    page.get_by_role("button", name="thin").first.click()
-    page.get_by_text("Actual effect").wait_for()
-
-
-def type_pair(page: Any) -> None:
-    """A question and its answer."""
-    if page.viewport_size["width"] < 700:
-        page.get_by_test_id("stExpandSidebarButton").click()
-    page.get_by_test_id("stExpander").filter(has_text="What is asked").locator("summary").click()
-    page.get_by_role("textbox", name="Second text").fill("Thin, but the acting was superb.")
-    page.get_by_role("textbox", name="Second text").press("Control+Enter")
-    if page.viewport_size["width"] < 700:
-        page.get_by_test_id("stSidebarCollapseButton").click()
-    page.get_by_role("textbox", name="Text", exact=True).fill("How was the plot?")
-    page.get_by_role("textbox", name="Text", exact=True).press("Control+Enter")
-
-
-def type_beginning(page: Any) -> None:
-    """A text to go on with."""
-    choose(page, "Model", "./writer")
-    page.get_by_role("textbox", name="Text", exact=True).fill("The plot was thin, but the acting was")
-    page.get_by_role("textbox", name="Text", exact=True).press("Control+Enter")
-
-
-def measure(page: Any) -> None:
-    """The methods that are offered."""
-    see(page, "Metrics")
-    page.get_by_role("button", name="Measure").click()
-    wait_for_answer(page, "Best on")
-
-
-def follow(page: Any) -> None:
-    """The flow of what is asked."""
-    see(page, "Flow")
-    wait_for_answer(page, "Strongest:")
-
-
-def wait_for_answer(page: Any, begins: str) -> None:
-    """Wait until the answer that begins so stands there."""
-    page.frame_locator("iframe").first.get_by_text(begins).first.wait_for()
-
-
-STEPS: dict[str, Callable[[Any], None]] = {
-    "text": take_away, "pair": type_pair, "continuation": type_beginning, "image": drop_picture,
-    "flow": follow,
-    "image flow": lambda page: (drop_picture(page), follow(page))[0],
-    "evaluation": measure,
-    "comparison": lambda page: see(page, "Compare"),
-}  # fmt: skip
 
 
 # Trackers, reports, studies

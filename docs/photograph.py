@@ -6,12 +6,13 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,14 @@ from pathlib import Path
 from typing import Any
 
 WIDE, NARROW = 1280, 390
-PATIENCE = 120
-"""Seconds until a server answers, or a page shows what is waited for."""
+PATIENCE = 900
+"""Seconds until a server answers, or a page shows what is waited for: whoever draws may have little of a machine."""
+
+DRAWN = """() => {
+  const waits = document.getElementById("meta") && !document.body.classList.contains("live");
+  return !waits && !document.querySelector("[aria-busy=true]");
+}"""
+"""Whether the scripts of a page have drawn what they draw when it opens."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ def open_browser() -> Iterator[Any]:
     if path is None:
         sys.exit("neither chromium nor google-chrome is installed: install one of them.")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        arguments = ["--no-sandbox", "--disable-gpu"]
+        browser = driver.chromium.launch(executable_path=path, args=arguments, timeout=1000 * PATIENCE)
         yield browser
         browser.close()
 
@@ -74,7 +82,8 @@ def open_page(browser: Any, address: str, room: Room, *, height: int = 900) -> A
 def photograph(browser: Any, address: str, path: Path, room: Room, *, within: str = "", height: int = 900) -> int:
     """Photograph a whole page, or the first element `within` it; by how many pixels it is wider than the room."""
     page = open_page(browser, address, room, height=height)
-    page.wait_for_timeout(150)  # scripts that draw have drawn
+    page.wait_for_function(DRAWN)
+    page.evaluate("document.fonts.ready.then(() => true)")
     if within:
         page.locator(within).first.screenshot(path=path)
     else:
@@ -86,21 +95,38 @@ def photograph(browser: Any, address: str, path: Path, room: Room, *, within: st
 
 @contextmanager
 def served(*command: object, answers: str, **environment: str) -> Iterator[None]:
-    """A server of its own, until it is no longer needed."""
-    with subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment},
-    ) as process:  # fmt: skip
+    """A server of its own, until it is no longer needed.
+
+    Raises
+    ------
+    RuntimeError
+        If it ends before it answers, or does not answer.
+    """
+    arguments = [sys.executable, *map(str, command)]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(arguments, stdout=said, stderr=said, env={**os.environ, **environment}) as process,
+    ):
         try:
-            for _ in range(4 * PATIENCE):
-                try:
-                    urllib.request.urlopen(answers, timeout=5).close()
-                    break
-                except (urllib.error.URLError, OSError):
-                    time.sleep(0.25)
+            if not _answers(process, answers):
+                said.seek(0)
+                raise RuntimeError(f"{shlex.join(arguments)} did not answer at {answers}:\n{said.read().decode()}")
             yield
         finally:
             process.terminate()
+
+
+def _answers(process: "subprocess.Popen[bytes]", address: str) -> bool:
+    """Whether a server answers before it ends, and before patience does."""
+    began = time.monotonic()
+    while process.poll() is None and time.monotonic() - began < PATIENCE:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+        except OSError:
+            time.sleep(0.25)
+        else:
+            return True
+    return False
 
 
 def free_port() -> int:

@@ -282,3 +282,10 @@ def test_the_gallery_lists_every_view_of_every_kind_and_says_why_a_cell_is_empty
     assert len(module.CELLS) == len(module.ROWS) * len(module.COLUMNS)
     assert [cell.name for cell in module.CELLS if bool(cell.made_by) == bool(cell.empty)] == []
     assert set(module.DRAW) == set(module.ROWS)
+
+
+def test_no_picture_of_a_page_is_taken_by_the_clock():
+    """A machine that is busy draws late: what is photographed says itself when it is drawn."""
+    drivers = [path for path in (ROOT / "docs").glob("*.py") if "wait_for_timeout" in path.read_text("utf-8")]
+
+    assert drivers == []

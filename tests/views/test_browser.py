@@ -121,7 +121,7 @@ def visit(browser, written):
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
         page.goto(written(name) + link)
         if how.get("java_script_enabled", True) and page.locator("script").count():
-            page.wait_for_selector("body.live")
+            page.wait_for_selector("body.live:not([aria-busy])")
         return page
 
     yield opened

@@ -14,6 +14,8 @@ export class Page {
     this.gone = new AbortController();
     this.dark = matchMedia("(prefers-color-scheme: dark)"); // whether the reader's room is dark
     root.classList.add("live");
+    root.ariaBusy = "true";
+    this.pictures.loaded.then(() => { root.ariaBusy = null; });
     if (address) {
       addEventListener("hashchange", () => this.change({ ...this.defaults, ...this.readAddress() }), { signal: this.gone.signal });
       const link = this.find("link");
