@@ -424,6 +424,29 @@ def test_blocks_that_do_not_take_some_points_alone_are_asked_one_by_one():
     assert max(sizes) > 1
 
 
+def test_what_began_with_a_sweep_that_fails_begins_again():
+    """Integrals begin before the model is held against the stack, when nobody knows yet that its blocks take no part.
+
+    Here a block wants the whole batch, as one does that adds something made of the input's own rows.
+    """
+    options = {"method": "ca-lig", "path": "layer", "baseline": "mask", "target": 1, "n_steps": 7, "tol": 0.5}
+    expected = lignite.explain(headed("bert", "BertForSequenceClassification"), TEXT, **options)
+    model = headed("bert", "BertForSequenceClassification")
+    block, sizes = model.network.bert.encoder.layer[1], [0]
+
+    def whole(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if len(hidden_states) != sizes[-1]:
+            raise RuntimeError("all of them or none")
+        return type(block).forward(block, hidden_states, *args, **kwargs)
+
+    block.forward = whole
+    model.network.bert.embeddings.register_forward_hook(lambda _, __, made: sizes.append(len(made)))
+
+    why = lignite.explain(model, TEXT, **options)
+
+    assert_allclose(why.layer_ig, expected.layer_ig, **ROUNDED)
+
+
 def test_displacements_are_the_models_own():
     """Not those of a replay that may round otherwise: the replay is held to them, and goes."""
     model = headed("bert", "BertForSequenceClassification", dtype=torch.float32)

@@ -21,6 +21,7 @@ from lignite.attribution import abreast
 from lignite.attribution.integrals import Opened
 from lignite.attribution.plan import MIXED_NODES, find_closed_form
 from lignite.attribution.target_path import Norm
+from lignite.blocks import answers
 from lignite.blocks.record import record
 from lignite.blocks.routes import split_block
 from lignite.methods.scoring import ca_lig
@@ -132,7 +133,7 @@ def test_lines_of_all_layers_take_one_sweep(name, head, monkeypatch):
     assert launched[2] - launched[1] == launched[1] - launched[0]
 
 
-def test_attention_is_asked_while_the_device_integrates(monkeypatch):
+def test_the_model_is_asked_and_held_while_the_device_integrates(monkeypatch):
     """The sweep is most of what a device computes; whoever reads or copies behind it stands still until it is done.
 
     Ids come without a mask, at which a model of transformers looks in every pass.
@@ -141,6 +142,7 @@ def test_attention_is_asked_while_the_device_integrates(monkeypatch):
     ids, options = {"input_ids": torch.tensor([[2, 5, 6, 3]])}, {"path": "layer", "baseline": "mask", "tol": 0.5}
     lignite.explain(model, ids, method="ca-lig", **options)
     opened, failing, differentiated = Opened.__init__, Opened.failing.fget, ca_lig.differentiate_attention
+    swept = answers.swept
 
     def mark(what):
         marks.append((what, counted.waits, counted.operations["lift_fresh"]))  # tensors made of numbers of the host
@@ -148,11 +150,12 @@ def test_attention_is_asked_while_the_device_integrates(monkeypatch):
     monkeypatch.setattr(Opened, "__init__", lambda self, way: [opened(self, way), mark("opened")][0])
     monkeypatch.setattr(Opened, "failing", property(lambda self: [mark("read"), failing(self)][1]))
     monkeypatch.setattr(ca_lig, "differentiate_attention", lambda stack: [mark("asked"), differentiated(stack)][1])
+    monkeypatch.setattr(answers, "swept", lambda *of: [swept(*of), mark("held")][0])
     with counting(monkeypatch) as counted:
         lignite.explain(model, ids, method="ca-lig", **options)
 
-    assert [what for what, *_ in marks] == ["opened", "asked", "read"]
-    assert len({tuple(counts) for _, *counts in marks}) == 1
+    assert [what for what, *_ in marks] == ["opened", "asked", "held", "read"]
+    assert len({tuple(counts) for _, *counts in marks[:3]}) == 1
 
 
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,9 +12,10 @@ from lignite.attribution.lines import every_row
 from lignite.blocks.replay import ROUNDING
 from lignite.blocks.stack import Seen, Stack, Start, points_at_once
 from lignite.blocks.streams import Structure, differing, prefer, with_held
-from lignite.errors import BypassError
+from lignite.errors import BypassError, LigniteError
 from lignite.memory import memory_budget
 from lignite.models.facts import special_ids, vocabulary_size
+from lignite.models.hold import FOREIGN
 from lignite.models.load import Model
 from lignite.models.stream import parts_within
 
@@ -29,9 +30,16 @@ _NOT_ALONE = (RuntimeError, ValueError, IndexError, TypeError)
 """What blocks raise that do not take some points of a batch alone."""
 
 
+Begun = TypeVar("Begun")
+
+
 def certified(
-    stack: Stack, make: Callable[[], tuple[list[Start], list[Seen]]], *, every_layer: bool = True
-) -> list[Start]:
+    stack: Stack,
+    make: Callable[[], tuple[list[Start], list[Seen]]],
+    begin: Callable[[list[Start]], Begun],
+    *,
+    every_layer: bool = True,
+) -> tuple[list[Start], Begun]:
     """Return starts of paths once the stack has been shown to answer as the model does at their ends.
 
     The stack is read by the first of its structures for which it does.
@@ -40,8 +48,15 @@ def certified(
     ----------
     make
         Returns the starts, and the states and answers of inputs, for the stack as it is read at the time.
+    begin
+        Begins what is to be done with the starts, so that a device computes it while the model is held against the
+        stack; begun in vain where that fails, and with whatever it raises.
     every_layer
         Enter these states at every layer; otherwise at the first alone.
+
+    Returns
+    -------
+    The starts, and what `begin` makes of them.
 
     Raises
     ------
@@ -53,14 +68,25 @@ def certified(
         if structure is not stack.structure:
             stack.take(structure)
         starts, ends = make()
+        begun = _attempted(begin, starts)
         layers = range(stack.n_layers + 1 if every_layer else 1)
         faults = (_fault(stack, end, layers) for end in ends)
         fault = next((each for each in faults if each is not None), None)
         if fault is None:
             prefer(stack.network, structure)
-            return starts
+            return starts, begin(starts) if begun is None else begun[0]
         found.append(fault)
     raise found[0]
+
+
+def _attempted(begin: Callable[[list[Start]], Begun], starts: list[Start]) -> tuple[Begun] | None:
+    """Begin, or don't: of a stack that is read wrongly, or takes no sweep, errors mean nothing yet."""
+    try:
+        return (begin(starts),)
+    except torch.OutOfMemoryError:
+        raise
+    except (*FOREIGN, LigniteError):
+        return None
 
 
 def _structures(stack: Stack) -> Iterator[Structure]:

@@ -1,6 +1,6 @@
 """Where the paths of an explanation start: states of an input that says nothing, and whether the path leaps there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lignite.attribution.axes import RowStates
 from lignite.attribution.lines import every_row
-from lignite.blocks.answers import another_input, certified
+from lignite.blocks.answers import Begun, another_input, certified
 from lignite.blocks.stack import Seen, Stack, Start
 from lignite.errors import BaselineWarning, OptionError, warn
 from lignite.inputs.fills import IMAGE_FILLS, filled, patches_masked
@@ -46,7 +46,22 @@ def _ends_texts(model: Model) -> bool:
 def starts_of(
     stack: Stack, names: Sequence[str], *, keep_special: bool, through: bool, every_layer: bool = True
 ) -> list[Start]:
-    """Return baselines, each held against the model itself at its end of the path.
+    """Return baselines, each held against the model itself at its end of the path (`begin_at`)."""
+    return begin_at(stack, names, lambda _: None, keep_special=keep_special, through=through, every_layer=every_layer)[
+        0
+    ]
+
+
+def begin_at(
+    stack: Stack,
+    names: Sequence[str],
+    begin: Callable[[list[Start]], Begun],
+    *,
+    keep_special: bool,
+    through: bool,
+    every_layer: bool = True,
+) -> tuple[list[Start], Begun]:
+    """Return baselines, each held against the model itself at its end of the path, and what `begin` makes of them.
 
     A name of `TOKEN_BASELINES` stands for an input whose words are all that token, ``"mean-embedding"`` for one whose
     words are all read as the mean of the vocabulary's embeddings, ``"blur"``, ``"grey"`` and ``"black"`` for an image
@@ -67,9 +82,9 @@ def starts_of(
         ends = [start for start in starts if isinstance(start, Seen)]
         return starts, ends if len(ends) == len(starts) else [*ends, another_input(stack)]
 
-    starts = certified(stack, make, every_layer=every_layer)
+    starts, begun = certified(stack, make, begin, every_layer=every_layer)
     stack.said = [start.choices for start in starts]
-    return starts
+    return starts, begun
 
 
 def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> None:
@@ -80,7 +95,7 @@ def hold_against_another_input(stack: Stack, *, every_layer: bool = True) -> Non
     BypassError
         If it is not.
     """
-    certified(stack, lambda: ([], [another_input(stack)]), every_layer=every_layer)
+    certified(stack, lambda: ([], [another_input(stack)]), lambda _: None, every_layer=every_layer)
 
 
 def _start_of(stack: Stack, name: str, *, keep_special: bool, through: bool) -> Start:

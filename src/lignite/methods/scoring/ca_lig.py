@@ -14,7 +14,7 @@ from torch import Tensor
 from lignite.attribution.fusion import fuse, rollout, structure_of, weights_of
 from lignite.attribution.layer_ig import Following, LayerIG, along_input, begin_each_layer
 from lignite.blocks.attention_weights import differentiate_attention
-from lignite.blocks.baselines import starts_of, usual_baselines, warn_of_leaps
+from lignite.blocks.baselines import begin_at, usual_baselines, warn_of_leaps
 from lignite.blocks.stack import Stack, Start
 from lignite.calls import public
 from lignite.errors import OptionError
@@ -113,10 +113,15 @@ def _integrated(
     """Variables over all layers and what leaves the last, averaged over baselines, nodes, and who reads what leaves."""
     precision = precision_of(stack, options, budget)
     through = options.path == "input"
-    starts = starts_of(stack, options.baselines, keep_special=options.keep_special, through=through)
+
+    def begin(starts: list[Start]) -> tuple[list[Callable[[], LayerIG]], Tensor, dict[str, Tensor]]:
+        begun = [_begin(stack, start, options, precision) for start in starts]
+        return begun, reading(stack), _attended(stack, options)  # prepared while a device integrates
+
+    starts, (begun, reader, attended) = begin_at(
+        stack, options.baselines, begin, keep_special=options.keep_special, through=through
+    )
     warn_of_leaps(stack, options.baselines, starts)
-    begun = [_begin(stack, start, options, precision) for start in starts]
-    reader, attended = reading(stack), _attended(stack, options)  # prepared while the device integrates
     runs = [end() for end in begun]
     parts = {
         "layer_ig": _mean([run.scores for run in runs]),
