@@ -1,8 +1,9 @@
 """What a GPU does of `lignite.flow` and `lignite.explain`: milliseconds, launches, waits, and how long it is busy.
 
-python bench/gpu.py [flow] [explain] [captum] [lists] [--tiny]
+python bench/gpu.py [flow] [explain] [captum] [lists] [large] [--tiny]
 
-About four minutes; `--tiny` is two layers and few tokens, to see on any machine that it runs. Times are of the wall,
+The first four take about four minutes; `large`, a Llama of 32.5 billion parameters on one card, is measured where it is
+named. `--tiny` is two layers and few tokens, to see on any machine that it runs. Times are of the wall,
 the median of some calls after two that are not counted; launches, waits for the device and the time of its kernels are
 those of one more call under the profiler. Models have BERT-base's shape and random weights.
 """
@@ -13,11 +14,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
+from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.initialization import no_init_weights
 
 import lignite
 from clock import wall_seconds
@@ -33,6 +36,9 @@ class Sizes:
     lengths: tuple[int, ...] = (41, 128, 512)
     n_texts: int = 64
     repetitions: int = 5
+    large: dict[str, int] = field(default_factory=lambda: {
+        "hidden_size": 6656, "intermediate_size": 17920, "num_hidden_layers": 60, "num_attention_heads": 52,
+    })  # fmt: skip
 
 
 CHOSEN = Sizes()
@@ -213,19 +219,66 @@ def compare(label: str, name: str, texts: list[str], run: Callable[[object], obj
     row(label, name, f"{together * 1e3:.0f}", f"{apart * 1e3:.0f}", f"{apart / together:.1f}")
 
 
-PARTS = {"flow": of_flow, "explain": of_explain, "captum": of_captum, "lists": of_lists}
+def of_large() -> None:
+    """A Llama's shape of 32.5 billion random parameters in bfloat16, 64 tokens; memory is what tensors took at most."""
+    network = large_llama(CHOSEN.large).eval()
+    model = lignite.wrap(network, name="Llama shape")
+    inputs = {
+        "input_ids": torch.randint(5, model.config.vocab_size, (1, 64), generator=torch.Generator().manual_seed(3))
+    }
+    weights = sum(weight.nbytes for weight in network.parameters())
+    print(f"{sum(weight.numel() for weight in network.parameters()) / 1e9:.1f} billion, {weights / 2**30:.1f} GiB\n")
+    head(
+        "question", "s, first call", "s, second", "GiB at most", "GiB beside the weights", "largest gap / displacement"
+    )
+    questions = {
+        "flow": lambda: lignite.flow(model, inputs),
+        "relevance-flow": lambda: lignite.explain(model, inputs, method="relevance-flow", orders=False),
+    }
+    for name, ask in questions.items():
+        if DEVICE.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        times, found = [], None
+        for _ in range(2):
+            start = time.perf_counter()
+            found = ask()
+            times.append(time.perf_counter() - start)
+        gap, size = (found[f"whole_{part}"] if name == "flow" else found[part] for part in ("gap", "displacement"))
+        peak = torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else weights
+        memory = [f"{each / 2**30:.2f}" for each in (peak, peak - weights)]
+        row(name, *(f"{each:.2f}" for each in times), *memory, f"{float(abs(gap / size).max()):.1e}")
+
+
+def large_llama(shape: dict[str, int]) -> torch.nn.Module:
+    config = LlamaConfig(**shape, vocab_size=32000, max_position_embeddings=2048, dtype="bfloat16")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with DEVICE, no_init_weights():
+            network = LlamaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(before)
+    with torch.no_grad():
+        for weight in network.parameters():
+            _ = weight.uniform_(0.75, 1.25) if weight.ndim == 1 else weight.normal_(std=weight.shape[1] ** -0.5)
+    return network
+
+
+PARTS = {"flow": of_flow, "explain": of_explain, "captum": of_captum, "lists": of_lists, "large": of_large}
+DEFAULT = ("flow", "explain", "captum", "lists")
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="two layers and few tokens, on whatever there is")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: {', '.join(DEFAULT)})")
     given = parser.parse_args()
-    CHOSEN = Sizes(2, (7, 9), 4, 1) if given.tiny else CHOSEN
+    tiny = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    CHOSEN = Sizes(2, (7, 9), 4, 1, tiny) if given.tiny else CHOSEN
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "no GPU"
     print(f"{name}, {platform.machine()} host, torch {torch.__version__}\n")
-    for part in given.parts or PARTS:
+    for part in given.parts or DEFAULT:
         start = time.perf_counter()
         PARTS[part]()
         print(f"\n<!-- {part}: {time.perf_counter() - start:.0f} s -->\n", flush=True)

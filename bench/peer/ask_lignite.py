@@ -1,9 +1,11 @@
-"""lignite answers; runs in the project's environment."""
+"""lignite answers; runs in the project's environment, on the device named as its argument."""
+
+import sys
 
 import torch
 import transformers
 import xarray as xr
-from worker import serve
+from worker import clock_of, serve
 
 import lignite
 from models import bert_base, token_ids
@@ -12,11 +14,15 @@ from models import bert_base, token_ids
 class Subject:
     """One model and one input, and the last result of each kind of map."""
 
+    def __init__(self, device: str):
+        self.device = torch.device(device)
+
     def save(self, folder: str, n_tokens: int, weights: str | None) -> dict[str, object]:
         """Make the model, or load a BERT, and leave its weights for others to load."""
         self.model = trained(weights) if weights else bert_base()
         self.inputs = token_ids(self.model, n_tokens)
         self.model.network.save_pretrained(folder)
+        self.model.network.to(self.device)
         self.results: dict[str, xr.Dataset] = {}
         config = self.model.config
         return {
@@ -59,5 +65,6 @@ def place(layer: int, target: int, head: int | None) -> dict[str, int]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    subject = Subject()
-    serve({name: getattr(subject, name) for name in ("save", "flow", "scores", "displacement", "gaps")})
+    subject = Subject(sys.argv[1])
+    functions = {name: getattr(subject, name) for name in ("save", "flow", "scores", "displacement", "gaps")}
+    serve(functions, clock_of(sys.argv[1]))

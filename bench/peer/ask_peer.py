@@ -1,9 +1,10 @@
-"""The LIG authors' package answers; runs in its own environment.
+"""The LIG authors' package answers; runs in its own environment, on the device named as its argument.
 
 Both maps go through the functions that its `explain` calls for each layer, target and head, on a model already in
 memory, because `explain` itself loads the model anew for every sentence.
 """
 
+import sys
 from importlib.metadata import version
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from transformers import BertModel
 from utils.calculations.ig.attention.attention_ig import compute_attention_ig_global_analysis_multi_layer
 from utils.calculations.ig.z2z.layer_direct_ig import compute_layer_direct_ig_single_target
-from worker import serve
+from worker import clock_of, serve
 
 BASELINE = "self_input_token"  # its name for the target-token baseline
 
@@ -19,9 +20,13 @@ BASELINE = "self_input_token"  # its name for the target-token baseline
 class Subject:
     """One model and one input."""
 
+    def __init__(self, device: str):
+        self.device = torch.device(device)
+
     def load(self, folder: str, ids: list[int]) -> dict[str, str]:
-        self.network = BertModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="eager").eval()
-        input_ids = torch.tensor([ids])
+        network = BertModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="eager")
+        self.network = network.eval().to(self.device)
+        input_ids = torch.tensor([ids], device=self.device)
         self.inputs = {
             "input_ids": input_ids,
             "attention_mask": torch.ones_like(input_ids),
@@ -69,5 +74,6 @@ class Subject:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    subject = Subject()
-    serve({name: getattr(subject, name) for name in ("load", "whole", "attention", "displacement")})
+    subject = Subject(sys.argv[1])
+    functions = {name: getattr(subject, name) for name in ("load", "whole", "attention", "displacement")}
+    serve(functions, clock_of(sys.argv[1]))

@@ -1,4 +1,6 @@
-"""lignite beside the LIG authors' package: CPU seconds and gaps on one model, alternating in one run.
+"""lignite beside the LIG authors' package: seconds and gaps on one model, alternating in one run.
+
+CPU seconds, or with `--device cuda` those of the wall.
 
 The other package needs an older transformers, so it lives in an environment of its own, outside the checkout:
 
@@ -72,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer-python", required=True, metavar="PYTHON", help="of the environment described above")
     parser.add_argument("--weights", metavar="FOLDER", help="a trained BERT instead of BERT-base's shape at random")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repetitions", type=int, default=5, metavar="N")
     options = parser.parse_args()
     if shutil.which(options.peer_python) is None:
@@ -81,13 +84,14 @@ def main() -> None:
     foreign = {"PYTHONPATH": "", "PTB_USE_TORCH_COMPILE": "false"}
     with (
         tempfile.TemporaryDirectory() as folder,
-        Worker(sys.executable, HERE / "ask_lignite.py", environment=own) as lignite,
-        Worker(options.peer_python, HERE / "ask_peer.py", environment=foreign) as peer,
+        Worker(sys.executable, HERE / "ask_lignite.py", options.device, environment=own) as lignite,
+        Worker(options.peer_python, HERE / "ask_peer.py", options.device, environment=foreign) as peer,
     ):
         model = lignite.ask("save", folder=folder, n_tokens=N_TOKENS, weights=options.weights).value
         peer_versions = peer.ask("load", folder=folder, ids=model["ids"]).value
         print(f"Peer: {written(peer_versions)}. Own: {written(model['versions'])}.")
-        print(f"Model: {model['name']}, {N_TOKENS} tokens. Machine: {processor()}, one thread each, CPU time,")
+        clock = "CPU time" if options.device == "cpu" else f"wall time, {options.device}"
+        print(f"Model: {model['name']}, {N_TOKENS} tokens. Machine: {processor()}, one thread each, {clock},")
         print(f"{options.repetitions} repetitions, alternating; median (smallest–largest).\n")
         kinds = kinds_of_maps(model["n_layers"], model["n_heads"])
         measured = [measure(kind, lignite, peer, options.repetitions) for kind in kinds]

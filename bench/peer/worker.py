@@ -1,6 +1,6 @@
-"""Functions of one environment, called from another: JSON lines over a pipe, every answer with the CPU time it took.
+"""Functions of one environment, called from another: JSON lines over a pipe, every answer with the time it took.
 
-Standard library only, because both environments run it.
+Standard library and torch only, because both environments run it.
 """
 
 import json
@@ -19,14 +19,27 @@ from typing import Any, Self
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def serve(functions: Mapping[str, Callable[..., Any]]) -> None:
+def clock_of(device: str) -> Callable[[], float]:
+    """CPU seconds of the process; where a GPU computes, those of the wall, once it has finished."""
+    if device == "cpu":
+        return time.process_time
+    from torch import cuda
+
+    def finished() -> float:
+        cuda.synchronize()
+        return time.perf_counter()
+
+    return finished
+
+
+def serve(functions: Mapping[str, Callable[..., Any]], clock: Callable[[], float]) -> None:
     """Answer calls until the pipe closes; what is timed is the function alone."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print, and the pipe is for answers
     for line in sys.stdin:
         name, arguments = json.loads(line)
-        start = time.process_time()
+        start = clock()
         value = functions[name](**arguments)
-        seconds = time.process_time() - start
+        seconds = clock() - start
         answers.write(json.dumps({"value": value, "seconds": seconds}, default=lambda array: array.tolist()) + "\n")
         answers.flush()
 
@@ -40,11 +53,11 @@ class Answer:
 class Worker:
     """A script that serves, in the environment of the given Python, for the length of a `with`."""
 
-    def __init__(self, python: str, script: Path, *, environment: Mapping[str, str]):
+    def __init__(self, python: str, script: Path, device: str, *, environment: Mapping[str, str]):
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed in __exit__
         self._script = script
         self._process = subprocess.Popen(
-            [python, str(script)],
+            [python, str(script), device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

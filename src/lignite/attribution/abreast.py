@@ -25,7 +25,7 @@ from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.layer_work import LayerWork, Settled
 from lignite.attribution.offer import offered_maps
 from lignite.attribution.panels import Precision
-from lignite.attribution.plan import FORM_TOLERANCE, choose_plan, form_like
+from lignite.attribution.plan import FORM_TOLERANCE, Plan, choose_plan, form_like, off_by
 from lignite.attribution.readout import length
 from lignite.attribution.target_path import ClosedForm, Norm
 from lignite.attribution.trial import TRIAL_TOLERANCE, Coarsest, Definition, Measured, Trial, draw
@@ -81,8 +81,11 @@ class Asked:
     budget: float
     sources: Int[Tensor, " source"] | None
 
-    def work_on(self, laid: Laid) -> LayerWork | None:
-        """Prepare what of a layer can go abreast: closed forms whose first panels fit at once."""
+    def work_on(self, laid: Laid, known: Plan | None = None) -> LayerWork | None:
+        """Prepare what of a layer can go abreast: closed forms whose first panels fit at once.
+
+        The form is looked for, but where it is `known` to be that of another layer's plan.
+        """
         (block, start), options = laid.opened, self.options
         plain = options.self_term == "measured" and options.keep == "full" and options.plan in ("auto", "closed-form")
         if block.states.device.type not in ABREAST or block.route != "interface" or start is not None or not plain:
@@ -90,7 +93,10 @@ class Asked:
         options = options if options.maps else replace(options, maps=offered_maps(block))
         if (parts := cast(OpenBlock, block).parts(laid.recorded)) is None:
             return None
-        plan = choose_plan(block, None, "auto", likely=laid.likely)
+        if known is None:
+            plan = choose_plan(block, None, "auto", likely=laid.likely)
+        else:
+            plan = replace(known, path=form_like(cast(OpenBlock, block), cast(ClosedForm, known.path).norm))
         if not isinstance(plan.path, ClosedForm):
             return None
         work = LayerWork(
@@ -214,17 +220,17 @@ class _Group:
         """Compute the first panels of all layers as those of one, and how far off its closed form is."""
 
         def first(block: OpenBlock, row: Int[Tensor, "1"]) -> dict[str, Any]:
-            form, error = form_like(block, self.norm)
+            form = form_like(block, self.norm)
             found = self.work.like(block, replace(self.work.plan, path=form)).first(row)
-            return found | {"sums": torch.stack([found["sums"].sum(), error])}
+            return found | {"sums": torch.stack([found["sums"].sum(), off_by(form)])}
 
         found: dict[str, Any] = self._run(first, rows[:, None], layers=range(len(self.layers)))
         return found
 
     def _refined(self, laid: Laid, given: dict[str, Any]) -> LayerScores | None:
         """Go on where first panels do not suffice; None where the plan does not hold."""
-        work = self.asked.work_on(laid)
-        if work is None or work.plan.name != self.work.plan.name:
+        work = self.asked.work_on(laid, known=self.work.plan)
+        if work is None:
             return None
         work.given = given
         result, complaint = tried(work, laid.seed)

@@ -136,7 +136,7 @@ def find_closed_form(
         forms = _Forms(block)
         if not block.norms_first and "linear" not in without:
             return forms.named(None, None)
-        many = partial(forms.dealt_widely, seed + 1)
+        many = partial(_dealt_widely, block, seed + 1)
         if likely is not None:
             found = forms.named(likely, forms.bias)
             if float(many().error(found[1])) <= tolerance:
@@ -154,14 +154,24 @@ def find_closed_form(
     return candidates[best]
 
 
-def form_like(block: OpenBlock, norm: Norm | None, *, seed: int = 0) -> tuple[ClosedForm, Float[Tensor, ""]]:
-    """Make the closed form of a block as another one's was found, and say how far off it is; nothing is read."""
+def form_like(block: OpenBlock, norm: Norm | None) -> ClosedForm:
+    """Make the closed form of a block as another one's was found."""
     with torch.no_grad():
         forms = _Forms(block)
-        if not block.norms_first:
-            return forms.named(None, None)[1], block.states.new_zeros(())
-        form = forms.named(norm, None if norm is None else forms.bias)[1]
-        return form, forms.dealt_widely(seed + 1).error(form)
+        return forms.named(norm, None if norm is None else forms.bias)[1]
+
+
+def off_by(form: ClosedForm, *, seed: int = 0) -> Float[Tensor, ""]:
+    """Say how far a closed form is from `pre` where a norm runs first; nothing is read."""
+    block = form.block
+    with torch.no_grad():
+        return _dealt_widely(block, seed + 1).error(form) if block.norms_first else block.states.new_zeros(())
+
+
+def _dealt_widely(block: OpenBlock, seed: int) -> "_Mixtures":
+    """Mix at some nodes and targets: what clips keys or values (OLMo) may leave one mixture alone, not the next."""
+    n_nodes = min(MIXED_NODES, max(2, MIXED_PAIRS // len(block.states)))
+    return _Mixtures(block, seed, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
 
 
 class _Forms:
@@ -187,11 +197,6 @@ class _Forms:
             key_norm=self.key_norm,
         )
         return f"closed-form ({norm or 'linear'}{' + key norm' if self.key_norm else ''})", form
-
-    def dealt_widely(self, seed: int) -> "_Mixtures":
-        """Mix at some nodes and targets: what clips keys or values (OLMo) may leave one mixture alone, not the next."""
-        n_nodes = min(MIXED_NODES, max(2, MIXED_PAIRS // len(self.block.states)))
-        return _Mixtures(self.block, seed, n_nodes=n_nodes, n_targets=MIXED_TARGETS, with_keys=True)
 
 
 def _rotations(block: OpenBlock, nothing: Float[Tensor, "token d"]) -> tuple[Rotation | None, Rotation | None]:
