@@ -40,7 +40,7 @@ class Certificate:
     @property
     def kept(self) -> bool:
         """Whether the promise, if there is one, is kept everywhere."""
-        return not self.promised or bool(self.within.all())
+        return not self.promised or bool((self.relative.values <= self.tol).all())
 
     @property
     def worst(self) -> xr.DataArray:

@@ -330,7 +330,7 @@ def validate(dataset: object) -> None:
             f"{_listed(layout.maps)}."
         )
     for name in dataset.data_vars:
-        _check_variable(str(name), dataset[name], layout)
+        _check_variable(str(name), dataset.variables[name], layout)
     used = {dim for name in dataset.data_vars for dim in layout.variables[str(name)]}
     for dim, kind in layout.index.items():
         if dim in used:
@@ -343,7 +343,7 @@ def validate(dataset: object) -> None:
     _check_attrs(dataset)
 
 
-def _check_variable(name: str, variable: xr.DataArray, layout: Layout) -> None:
+def _check_variable(name: str, variable: xr.Variable, layout: Layout) -> None:
     if name not in layout.variables:
         raise InputError(
             f"{layout.noun} has no variable {name!r}.{did_you_mean(name, layout.variables)} "
@@ -370,9 +370,9 @@ def _check_variable(name: str, variable: xr.DataArray, layout: Layout) -> None:
 
 
 def _check_index(dataset: xr.Dataset, dim: str, kind: str) -> None:
-    if dim not in dataset.indexes:
+    if dim not in dataset.xindexes:
         raise InputError(f"the axis {dim!r} has no labels: restore the coordinate {dim!r} with assign_coords.")
-    values = dataset[dim].values
+    values = dataset.variables[dim].values
     if not len(values):
         raise InputError(f"the axis {dim!r} is empty: select at least one {dim}.")
     _check_kind(dim, values, kind)
@@ -384,14 +384,15 @@ def _check_index(dataset: xr.Dataset, dim: str, kind: str) -> None:
 def _check_token_axis(dataset: xr.Dataset) -> None:
     if not dataset.sizes[TOKEN_AXIS]:
         raise InputError("the axis 'token' is empty: keep at least one token.")
-    if TOKEN_AXIS in dataset.indexes:
+    if TOKEN_AXIS in dataset.xindexes:
         raise InputError("the axis 'token' is indexed by strings, which repeat: use .drop_indexes('token').")
     if "position" not in dataset.coords:
         raise InputError("the axis 'token' lacks the coordinate 'position': restore it with assign_coords.")
-    if dataset["position"].dims != (TOKEN_AXIS,):
-        raise InputError(f"'position' lies along {_listed(dataset['position'].dims)}, expected 'token': rebuild it.")
-    _check_kind("position", dataset["position"].values, "i")
-    _check_once(TOKEN_AXIS, dataset["position"].values)
+    position = dataset.variables["position"]
+    if position.dims != (TOKEN_AXIS,):
+        raise InputError(f"'position' lies along {_listed(position.dims)}, expected 'token': rebuild it.")
+    _check_kind("position", position.values, "i")
+    _check_once(TOKEN_AXIS, position.values)
 
 
 def _check_once(dim: str, values: np.ndarray) -> None:
@@ -407,9 +408,10 @@ def _check_labels(dataset: xr.Dataset, axis: str) -> None:
             if label in OPTIONAL_LABELS:
                 continue
             raise InputError(f"the axis {axis!r} lacks the coordinate {name!r}: restore it with assign_coords.")
-        if dataset[name].dims != (axis,):
-            raise InputError(f"{name!r} lies along {_listed(dataset[name].dims)}, expected {axis!r}: rebuild it.")
-        _check_kind(name, dataset[name].values, kind)
+        labels = dataset.variables[name]
+        if labels.dims != (axis,):
+            raise InputError(f"{name!r} lies along {_listed(labels.dims)}, expected {axis!r}: rebuild it.")
+        _check_kind(name, labels.values, kind)
 
 
 def _check_kind(name: str, values: np.ndarray, kind: str) -> None:
