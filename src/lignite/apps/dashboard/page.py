@@ -33,7 +33,7 @@ STYLE = """<style>
 [data-testid="stSidebarUserContent"] { padding-bottom: 2rem; }
 .lignite-brand { font-size: 1.35rem; font-weight: 700; letter-spacing: .02em; }
 .lignite-brand span { color: #c45d16; }
-@media (max-width: 640px) { .stMainBlockContainer { padding: 3.2rem .8rem 3rem; } }
+@media (max-width: 640px) { .stMainBlockContainer { padding: 4.4rem .8rem 3rem; } }
 </style>"""
 DARK_INK = """<style>
 [data-testid="stMultiSelectTagsContainer"] span[title], [data-testid="stBaseButton-primary"] { color: #131417 }
