@@ -14,7 +14,7 @@ from tests.kit.sides import of_words
 
 import lignite
 from lignite.errors import OptionError
-from lignite.views.comparison.facts import apart, likeness, outliers, text_of, verdict
+from lignite.views.comparison.facts import ExplanationSides, likeness
 from lignite.views.comparison.page import comparison_html
 from lignite.views.comparison.scatter import scatter_of
 from lignite.views.comparison.terminal import print_comparison
@@ -75,7 +75,7 @@ def test_a_word_that_only_one_side_has_is_said_so():
     """`instead of` nothing would be a lie."""
     found = lignite.compare(of_words("it is good", (0.1, 0.1, 2.0)), of_words("it is not good", (0.1, 0.1, -3.0, 1.5)))
 
-    assert "not −3.00, which only “not” has" in apart(found)[0]
+    assert "not −3.00, which only “not” has" in ExplanationSides(found).apart[0]
 
 
 @pytest.mark.parametrize(("value", "words"), [(1.0, "much alike"), (-1.0, "the other way round"), (np.nan, "no order")])
@@ -86,14 +86,14 @@ def test_a_correlation_is_said_in_words(value, words):
 
 def test_outliers_are_the_largest_differences_of_words():
     """By magnitude, special tokens left out."""
-    assert [found.token for found in outliers(methods(), 1, 2)] == ["plot", "superb"]
+    assert [found.token for found in ExplanationSides(methods()).outliers(1, 2)] == ["plot", "superb"]
 
 
 def test_every_side_reads_as_it_was_written():
     """Words, punctuation and blanks of its own text, not of the other's."""
-    found = pair()
+    found = ExplanationSides(pair())
 
-    texts = ["".join(piece for piece, _ in text_of(found, side, found.relevance.values[side])) for side in (0, 1)]
+    texts = ["".join(piece for piece, _ in found.read(line)) for line in found.lines[:2]]
 
     assert texts == ["a good film", "a very bad film"]
 
@@ -202,7 +202,7 @@ def test_a_notebook_shows_it_in_its_cell(name):
 
 def test_a_scatter_puts_sides_on_one_scale():
     """The diagonal means agreement only where both axes are the same."""
-    found = scatter_of(methods(), 1)
+    found = scatter_of(ExplanationSides(methods()), 1)
 
     same = [(x, y) for x, y, _ in found.points if abs(x - (100 - y)) < 1e-9]
     assert len(same) == 3  # the, was, but
@@ -250,4 +250,6 @@ def test_three_sides_are_told_by_the_closest_and_the_furthest():
     """A matrix is no sentence."""
     sides = [of_words(TEXT, scores, method=name) for name, scores in (("a", ONE), ("b", ONE), ("c", OTHER[::-1]))]
 
-    assert verdict(lignite.compare(*sides)).startswith("Of these, closest are a and b (rank correlation 1.00)")
+    assert ExplanationSides(lignite.compare(*sides)).verdict.startswith(
+        "Of these, closest are a and b (rank correlation 1.00)"
+    )

@@ -17,10 +17,10 @@ from lignite.metrics.readings.agreement import agreement
 from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.schema import is_explanation
-from lignite.views.comparison.facts import others_of, reference_of, sides_of, tokens_of
-from lignite.views.comparison.facts import scale_of as scale_of_comparison
+from lignite.views.comparison.facts import ExplanationSides
 from lignite.views.comparison.picture import draw_scatter
 from lignite.views.comparison.scatter import scatter_of
+from lignite.views.comparison.sides import Sides
 from lignite.views.drawing import STYLE, choose_ink, choose_step, fonts_for, on_scale
 from lignite.views.evaluation.facts import line_styles, shown_curves
 from lignite.views.evaluation.picture import draw_panel, share_label
@@ -113,7 +113,7 @@ def _families(result: Any) -> list[str]:
     if not isinstance(result, xr.Dataset):
         return fonts_for("")[0]
     if is_comparison(result):
-        return fonts_for("".join([*sides_of(result), *map(str, np.ravel(result["text"].values))]))[0]
+        return fonts_for("".join([*Sides(result).names, *map(str, np.ravel(result["text"].values))]))[0]
     axis = "token" if _explains(result) else f"{token_axis(result)}_token"
     return fonts_for("".join(map(str, result[axis].values)) + str(result.attrs.get("text", "")))[0]
 
@@ -311,25 +311,25 @@ def _agreement(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
 
 
 def _scatter(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
-    draw_scatter(axes, scatter_of(dataset, _side_of(dataset, look)))
+    sides = ExplanationSides(dataset)
+    draw_scatter(axes, scatter_of(sides, _side_of(sides, look)))
 
 
 def _differences(axes: Axes, dataset: xr.Dataset, look: Look) -> None:
-    side = _side_of(dataset, look)
-    labels = tokens_of(dataset)
-    values = dataset["difference"].transpose("side", "token").values[side].astype(np.float64)
-    draw_bars(axes, np.nan_to_num(values), labels)
-    _label(axes, labels)
-    names = sides_of(dataset)
-    axes.set_title(f"{names[side]} less {names[reference_of(dataset)]}", loc="left", fontsize=9, parse_math=False)
-    axes.set_ylabel(scale_of_comparison(dataset), fontsize=8)
+    sides = ExplanationSides(dataset)
+    side = _side_of(sides, look)
+    draw_bars(axes, np.nan_to_num(sides.difference[side]), sides.tokens)
+    _label(axes, sides.tokens)
+    title = f"{sides.names[side]} less {sides.names[sides.reference]}"
+    axes.set_title(title, loc="left", fontsize=9, parse_math=False)
+    axes.set_ylabel(sides.scale, fontsize=8)
 
 
-def _side_of(dataset: xr.Dataset, look: Look) -> int:
+def _side_of(sides: Sides, look: Look) -> int:
     """The side that was chosen; else the first beside the reference."""
-    names = dataset["side"].values.tolist()
+    names = sides.dataset["side"].values.tolist()
     if look.side is None:
-        return others_of(dataset)[0]
+        return sides.others[0]
     if look.side not in names:
         raise OptionError(f"side={look.side!r}: this comparison has {', '.join(names)}; choose one of them.")
     return names.index(look.side)

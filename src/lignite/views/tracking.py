@@ -16,9 +16,10 @@ from lignite.results.certificate import largest_gap
 from lignite.results.classes import is_of_classes
 from lignite.results.evaluation import Evaluation
 from lignite.results.schema import FLOW, layout_of, validate
-from lignite.views.comparison.facts import TITLES, apart, is_of_flows, pairs, verdict
-from lignite.views.comparison.flows import flow_verdict
+from lignite.views.comparison.facts import ExplanationSides
+from lignite.views.comparison.flows import FlowSides
 from lignite.views.comparison.picture import draw_comparison
+from lignite.views.comparison.sides import is_of_flows
 from lignite.views.evaluation.picture import draw_curves
 from lignite.views.explanation import facts as explained
 from lignite.views.explanation.message import message
@@ -180,13 +181,12 @@ def _of_flow(dataset: xr.Dataset) -> Entry:
 
 def _of_comparison(dataset: xr.Dataset) -> Entry:
     if is_of_flows(dataset):
-        return Entry({}, flow_verdict(dataset), {}, draw_comparison(dataset))
+        return Entry({}, FlowSides(dataset).verdict, {}, draw_comparison(dataset))
+    sides = ExplanationSides(dataset)
     numbers = {
-        f"{pair.first}, {pair.second}/{TITLES[name]}": float(getattr(pair, name)[0])
-        for pair in pairs(dataset)
-        for name in TITLES
+        f"{pair.first}, {pair.second}/{title}": each[0] for pair in sides.pairs for title, each in pair.measured.items()
     }
-    return Entry(_known(numbers), _paragraphs([verdict(dataset), *apart(dataset)]), {}, draw_comparison(dataset))
+    return Entry(_known(numbers), _paragraphs([sides.verdict, *sides.apart]), {}, draw_comparison(dataset))
 
 
 def _of_evaluation(evaluation: Evaluation) -> Entry:

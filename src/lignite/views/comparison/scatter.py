@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import xarray as xr
 from rich.cells import cell_len
 
-from lignite.views.comparison.facts import LABELLED, outliers, reference_of, scores_of, sides_of, writer_of
+from lignite.views.comparison.facts import LABELLED, ExplanationSides
 from lignite.views.labels import limit_of
 from lignite.wording import shorten
 
@@ -41,11 +40,10 @@ class Scatter:
     high: str
 
 
-def scatter_of(dataset: xr.Dataset, side: int) -> Scatter:
+def scatter_of(sides: ExplanationSides, side: int) -> Scatter:
     """A side against the reference, over the words that both have; special tokens are left out."""
-    names, reference, write = sides_of(dataset), reference_of(dataset), writer_of(dataset)
-    scores = scores_of(dataset)
-    kept = np.isfinite(scores[[side, reference]]).all(0) & ~dataset.special.values
+    scores, reference, write = sides.scores, sides.reference, sides.write
+    kept = np.isfinite(scores[[side, reference]]).all(0) & ~sides.special
     found = np.flatnonzero(kept)
     limit = max(limit_of(scores[:, kept]), float(np.abs(scores[[side, reference]][:, kept]).max(initial=0.0))) or 1.0
     far = np.argsort(-np.abs(scores[side] - scores[reference])[found], kind="stable")[:MOST_POINTS]
@@ -53,11 +51,11 @@ def scatter_of(dataset: xr.Dataset, side: int) -> Scatter:
     def place(index: int) -> tuple[float, float]:
         return _along(float(scores[reference, index]), limit), 100 - _along(float(scores[side, index]), limit)
 
-    named = [each for each in outliers(dataset, side, LABELLED) if kept[each.index]]
+    named = [each for each in sides.outliers(side, LABELLED) if kept[each.index]]
     chosen = {each.index for each in named}
     return Scatter(
-        across=names[reference],
-        up=names[side],
+        across=sides.names[reference],
+        up=sides.names[side],
         points=[(*place(int(at)), int(at) in chosen) for at in found[far]],
         labels=_spread([(shorten(each.token, 18), *place(each.index)) for each in named]),
         zero=50.0,
