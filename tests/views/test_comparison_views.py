@@ -19,6 +19,7 @@ from lignite.views.comparison.page import comparison_html
 from lignite.views.comparison.scatter import scatter_of
 from lignite.views.comparison.terminal import print_comparison
 from lignite.views.notebook import card_of
+from lignite.views.tones import tone_of
 
 TEXT = "the plot was thin but superb"
 ONE, OTHER = (0.1, -0.5, 0.2, 2.0, -0.1, -1.0), (0.1, 0.6, 0.2, 1.9, -0.1, -1.2)
@@ -96,6 +97,16 @@ def test_every_side_reads_as_it_was_written():
     texts = ["".join(piece for piece, _ in found.read(line)) for line in found.lines[:2]]
 
     assert texts == ["a good film", "a very bad film"]
+
+
+def test_all_texts_are_coloured_on_one_scale():
+    """A text in which nothing speaks loudly must not look as one in which something does."""
+    sides = ([of_words("weak one", (0.1 * times, 0.0)), of_words("strong two", (2 * times, 0.0))] for times in (1, 1.1))
+
+    page = comparison_html(lignite.compare(*sides, names=("a", "b")))
+
+    weak, strong = (re.search(f'class="w ([^"]*)"[^>]*>{word}<', page).group(1) for word in ("weak", "strong"))
+    assert (weak, strong) == (tone_of(0.1 / 2.2), tone_of(2 / 2.2))
 
 
 @pytest.mark.parametrize("name", EVERY)
