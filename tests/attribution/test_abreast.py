@@ -74,6 +74,86 @@ def test_layers_abreast_are_as_each_by_itself(name, groups, monkeypatch):
     assert together.attrs["plans"] == alone.attrs["plans"]
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """Numbers of layers and of targets that halves of panels were computed for."""
+    sizes, inner = [], abreast._Group._halve
+
+    def noted(group, found, name, rule, layers, targets):
+        sizes.append((len(layers), len(targets)))
+        return inner(group, found, name, rule, layers, targets)
+
+    monkeypatch.setattr(abreast._Group, "_halve", noted)
+    return sizes
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("baseline", ["zero", "mean"])
+def test_shared_paths_abreast_are_as_each_by_itself(name, baseline, groups, asked, monkeypatch):
+    """Panels are halved for all layers at once, or for some of them and of their targets, as each would by itself."""
+    architecture = ARCHITECTURES[name]
+    model, inputs = lignite.wrap(architecture.build(dtype=torch.float64)), architecture.inputs()
+    options = {"maps": ("attention", "whole"), "detail": ("heads", "circuits"), "tol": 1e-7, "max_steps": 60}
+
+    together, alone = flows(model, inputs, monkeypatch, baseline=baseline, **options)
+
+    assert groups == [3]
+    assert asked
+    assert_same(together, alone)
+    assert together.attrs["plans"] == alone.attrs["plans"]
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_only_what_wants_more_nodes_gets_them(groups, asked, monkeypatch):
+    """Rounds go on for some of the layers and of the targets where others are content."""
+    gpt2 = ARCHITECTURES["gpt2"]
+    model, inputs = lignite.wrap(gpt2.build(dtype=torch.float64)), gpt2.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, baseline="zero", maps="whole", tol=1e-6)
+
+    assert groups == [3]
+    n_layers, n_targets = zip(*asked, strict=True)
+    assert min(n_layers) < max(n_layers) == 3
+    assert min(n_targets) < max(n_targets)
+    assert_same(together, alone)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_a_layer_says_what_it_missed_and_took(groups, monkeypatch):
+    """Targets that did not converge, and nodes of a target on average, map by map."""
+    gpt2, inner, said = ARCHITECTURES["gpt2"], abreast.attribute_layers, []
+
+    def noted(*args, **options):
+        for found in inner(*args, **options):
+            said.append((found.missed, found.n_nodes))
+            yield found
+
+    monkeypatch.setattr("lignite.api.flow.attribute_layers", noted)
+    model, inputs = lignite.wrap(gpt2.build(dtype=torch.float64)), gpt2.inputs()
+
+    flows(model, inputs, monkeypatch, baseline="zero", maps=("attention", "whole"), tol=1e-6, max_steps=60)
+
+    assert groups == [3]
+    assert said[:3] == said[3:]
+    assert any(missed["whole"] for missed, _ in said)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+def test_a_path_that_starts_at_nothing_beside_others_that_do_not_goes_by_itself(groups, monkeypatch):
+    """Its nodes are graded."""
+    bert = ARCHITECTURES["bert"]
+    network, inputs = bert.build(dtype=torch.float64), bert.inputs()
+    model, d = lignite.wrap(network), network.config.hidden_size
+    start = torch.randn(3, inputs["input_ids"].shape[1], d, generator=torch.Generator().manual_seed(1))
+    start[1] = 0
+
+    together, alone = flows(model, inputs, monkeypatch, baseline=start, maps="whole", n_steps=4)
+
+    assert groups == [2]
+    assert_same(together, alone)
+
+
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
 @pytest.mark.parametrize(
     "options",

@@ -115,6 +115,17 @@ def test_layers_abreast_take_the_launches_of_one(name, maps, launches, monkeypat
     assert four.waits == two.waits
 
 
+@pytest.mark.parametrize(("name", "tol", "launches"), [("bert", 1e-3, 42), ("gpt2", 1e-2, 62)])
+def test_shared_paths_abreast_take_the_launches_of_one(name, tol, launches, monkeypatch):
+    """Panels are halved in all layers at once, and read at once: one round for most targets, or three."""
+    monkeypatch.setattr(abreast, "ABREAST", ("cpu",))
+    options = {"maps": "whole", "baseline": "zero", "tol": tol}
+    two, four = (cost_of(monkeypatch, n_layers, name, **options) for n_layers in (2, 4))
+
+    assert (four.launched - two.launched) / 2 <= launches
+    assert four.waits == two.waits
+
+
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # few nodes: how many are needed is not the question
 @pytest.mark.parametrize(("name", "head"), [("bert", "BertForSequenceClassification"), ("llama", "LlamaForCausalLM")])
 def test_lines_of_all_layers_take_one_sweep(name, head, monkeypatch):

@@ -155,7 +155,10 @@ def _flow_of_one(
         left /= 2**found.halved
         return found
 
-    laid = (Laid(prepared.calls[layer], partial(prepared.split, layer), seed + layer) for layer in layers)
+    laid = (
+        Laid(prepared.calls[layer], partial(prepared.split, layer), partial(prepared.start, layer), seed + layer)
+        for layer in layers
+    )
     maps, precision = _wanted(options)
     each = attribute_layers(laid, places, maps, precision, budget=budget, sources=sources, alone=alone)
     for done, scores in enumerate(each):
@@ -209,8 +212,8 @@ def _memory_taken(budget: float, finished: list[LayerScores]) -> dict[str, int]:
 class Prepared:
     """An input is prepared when its blocks can be taken apart, one after the other.
 
-    `calls` are those of all blocks; `kept` the tokens that are no padding; `split` makes the block of a layer, and the
-    start of its path (None for the target token).
+    `calls` are those of all blocks; `kept` the tokens that are no padding; `split` makes the block of a layer with the
+    start of its path (None for the target token), and `start` that start alone, of the states that enter the block.
     """
 
     encoded: Encoded
@@ -219,6 +222,7 @@ class Prepared:
     targets: list[int]
     kept: Tensor
     split: Callable[[int], tuple[Route, Tensor | None]]
+    start: Callable[[int, Tensor], Tensor | None]
 
 
 def prepare(model: Model, encoded: Encoded, options: FlowOptions, start: Tensor | None) -> Prepared:
@@ -230,9 +234,12 @@ def prepare(model: Model, encoded: Encoded, options: FlowOptions, start: Tensor 
 
     def split(layer: int) -> tuple[Route, Tensor | None]:
         block = split_block(model, calls[layer], kept)
-        return block, _baseline(options, start, baselines, block, kept, layer, len(calls))
+        return block, start_of(layer, block.states)
 
-    return Prepared(encoded, calls, layers, targets, kept, split)
+    def start_of(layer: int, states: Tensor) -> Tensor | None:
+        return _baseline(options, start, baselines, states, kept, layer, len(calls))
+
+    return Prepared(encoded, calls, layers, targets, kept, split, start_of)
 
 
 def seed_of(encoded: Encoded) -> int:
@@ -307,7 +314,7 @@ def _baseline(
     options: FlowOptions,
     start: Tensor | None,
     token_baselines: list[Tensor] | None,
-    block: Route,
+    states: Tensor,
     kept: Tensor,
     layer: int,
     n_layers: int,
@@ -315,10 +322,10 @@ def _baseline(
     if options.baseline_name == "target_token":
         return None
     if start is not None:
-        return given_baseline(start, block.states, layer, n_layers)
+        return given_baseline(start, states, layer, n_layers)
     if token_baselines is not None:
-        return token_baselines[layer].to(block.states)
-    return constant_baseline(options.baseline, block.states, kept)
+        return token_baselines[layer].to(states)
+    return constant_baseline(options.baseline, states, kept)
 
 
 def _report(progress: Progress | None, number: int, n_inputs: int) -> Progress | None:

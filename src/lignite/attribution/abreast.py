@@ -2,14 +2,14 @@
 
 Layers of a flow do not depend on each other once they are recorded. Blocks are alike if they differ in tensors alone;
 these are laid side by side, and torch runs the arithmetic of one layer on all of them (`torch.vmap`). What the first
-panels do not settle is refined layer by layer, and every layer is tried by itself, through the block as the model runs
-it.
+panels do not settle is refined in all layers at once, and every layer is tried by itself, through the block as the
+model runs it.
 """
 
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import isfinite
 from typing import Any, cast
 
@@ -18,17 +18,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lignite.attribution.axes import Targets
+from lignite.attribution.axes import Nodes, PerTarget, TargetHeads, Targets
 from lignite.attribution.block import Block, OpenBlock
-from lignite.attribution.layer import attribute_layer, tried
+from lignite.attribution.layer import attribute_layer
 from lignite.attribution.layer_scores import LayerScores, MapOptions
 from lignite.attribution.layer_work import LayerWork, Settled
 from lignite.attribution.offer import offered_maps
-from lignite.attribution.panels import Precision
-from lignite.attribution.plan import FORM_TOLERANCE, Plan, choose_plan, form_like, off_by
+from lignite.attribution.panels import Precision, Scores
+from lignite.attribution.paths import SharedPath
+from lignite.attribution.plan import FORM_TOLERANCE, GRADED_POWER, choose_plan, form_like, off_by
 from lignite.attribution.readout import length
+from lignite.attribution.rounds import Halved, halves_of, refine_layers
 from lignite.attribution.target_path import ClosedForm, Norm
-from lignite.attribution.trial import TRIAL_TOLERANCE, Coarsest, Definition, Measured, Trial, draw
+from lignite.attribution.trial import TRIAL_TOLERANCE, Coarsest, Definition, Draw, Measured, Trial, draw
 
 ABREAST = ("cuda",)
 """Devices that wait for the host to launch what they compute. A processor computes as it is told: to lay weights side
@@ -42,9 +44,13 @@ Alone = Callable[["Laid"], LayerScores]
 """Computes one layer by itself."""
 
 
+Start = Callable[[Float[Tensor, "token d"]], Float[Tensor, "token d"] | None]
+"""Says of states that enter a block where paths to them start; None for the target token."""
+
+
 @dataclass(eq=False)
 class Laid:
-    """A layer that is to be computed: how the model has called its block, and how to take that apart.
+    """A layer that is to be computed: how the model has called its block, how to take that apart, where paths start.
 
     `seed` is what it is tried with, `likely` the norm of a closed form that is tried first. Of layers abreast only the
     first is taken apart: `leaves` are all tensors and settings that a block is made of, in nested containers `spec`.
@@ -52,6 +58,7 @@ class Laid:
 
     recorded: Any
     split: Callable[[], tuple[Block, Float[Tensor, "token d"] | None]]
+    start_of: Start
     seed: int
     likely: Norm | None = None
     leaves: Sequence[Any] = ()
@@ -64,10 +71,10 @@ class Laid:
 
     def is_like(self, first: "Laid") -> bool:
         """Whether this layer's block differs from another one in tensors alone."""
-        parts = cast(OpenBlock, first.opened[0]).parts(self.recorded)
-        if parts is None:
+        block = cast(OpenBlock, first.opened[0])
+        if (parts := block.parts(self.recorded)) is None:
             return False
-        self.leaves, self.spec = pytree.tree_flatten(parts)
+        self.leaves, self.spec = pytree.tree_flatten((parts, self.start_of(block.beside(self.recorded).states)))
         return bool(self.spec == first.spec) and all(map(_alike, self.leaves, first.leaves))
 
 
@@ -81,31 +88,26 @@ class Asked:
     budget: float
     sources: Int[Tensor, " source"] | None
 
-    def work_on(self, laid: Laid, known: Plan | None = None) -> LayerWork | None:
-        """Prepare what of a layer can go abreast: closed forms whose first panels fit at once.
-
-        The form is looked for, but where it is `known` to be that of another layer's plan.
-        """
+    def work_on(self, laid: Laid) -> LayerWork | None:
+        """Prepare what of a layer can go abreast: closed forms and shared paths whose first panels fit at once."""
         (block, start), options = laid.opened, self.options
-        plain = options.self_term == "measured" and options.keep == "full" and options.plan in ("auto", "closed-form")
-        if block.states.device.type not in ABREAST or block.route != "interface" or start is not None or not plain:
+        plans = "auto", "closed-form" if start is None else "shared"
+        plain = options.self_term == "measured" and options.keep == "full" and options.plan in plans
+        if block.states.device.type not in ABREAST or block.route != "interface" or not plain:
             return None
         options = options if options.maps else replace(options, maps=offered_maps(block))
         if (parts := cast(OpenBlock, block).parts(laid.recorded)) is None:
             return None
-        if known is None:
-            plan = choose_plan(block, None, "auto", likely=laid.likely)
-        else:
-            plan = replace(known, path=form_like(cast(OpenBlock, block), cast(ClosedForm, known.path).norm))
-        if not isinstance(plan.path, ClosedForm):
+        plan = choose_plan(block, start, "auto", likely=laid.likely)
+        if not isinstance(plan.path, ClosedForm | SharedPath):
             return None
         work = LayerWork(
-            block, None, self.targets, options, self.precision, plan, self.budget, self.sources, laid.seed,
+            block, start, self.targets, options, self.precision, plan, self.budget, self.sources, laid.seed,
             attribute_layer,
         )  # fmt: skip
         if work.at_once < len(self.targets) or not work.fits_at_once:
             return None
-        laid.leaves, laid.spec = pytree.tree_flatten(parts)
+        laid.leaves, laid.spec = pytree.tree_flatten((parts, start))
         return work
 
 
@@ -155,7 +157,8 @@ class _Group:
 
     def __init__(self, asked: Asked, first: Laid, work: LayerWork):
         self.asked, self.layers, self.work = asked, [first], work
-        self.block, self.norm = cast(OpenBlock, work.block), cast(ClosedForm, work.plan.path).norm
+        self.block, path = cast(OpenBlock, work.block), work.plan.path
+        self.norm = path.norm if isinstance(path, ClosedForm) else None
         copied = sum(each.nbytes for each in first.leaves if isinstance(each, Tensor))
         self.taken = copied + work.first_bytes
         """Bytes that a layer takes beside others: its largest piece of work, and a copy of all it is made of."""
@@ -181,21 +184,30 @@ class _Group:
         except UNFIT:
             yield from map(alone, layers)
             return
+        judged = self._judged(self._settled(found, drawn))
+        for layer, each in enumerate(layers):
+            result = judged.get(layer)
+            yield alone(each) if result is None else replace(result, memory=int(len(layers) * self.taken))
+
+    def _settled(self, found: dict[str, Any], drawn: Sequence[Draw]) -> dict[int, Settled]:
+        """Read what first panels settle, refine the rest; without layers that go by themselves."""
+        work, layers = self.work, range(len(self.layers))
         n_flags = found["content"].shape[1]
         read = torch.cat([found.pop(name).to(work.block.states) for name in ("content", "shares", "sums")], 1).tolist()
-        settled, waiting = dict[int, Settled](), dict[int, dict[str, Any]]()
-        for layer, (numbers, own, given) in enumerate(zip(read, drawn, _parted(found, len(layers)), strict=True)):
-            missing, (*shares, total, form_error) = [not each for each in numbers[:n_flags]], numbers[n_flags:]
-            if not (isfinite(total) and form_error <= FORM_TOLERANCE[work.block.states.dtype]):
-                continue
-            if self.asked.precision.n_steps is None and any(missing):
-                waiting[layer] = given
-            else:
-                settled[layer] = work.settled(own, given, shares, missing)
-        judged = self._judged(settled)
-        for layer, each in enumerate(layers):
-            result = self._refined(each, waiting[layer]) if layer in waiting else judged.get(layer)
-            yield alone(each) if result is None else replace(result, memory=int(len(layers) * self.taken))
+        holds = [isfinite(own[-2]) and own[-1] <= FORM_TOLERANCE[work.block.states.dtype] for own in read]
+        missing = [[good and not each for each in own[:n_flags]] for own, good in zip(read, holds, strict=True)]
+        reached = [(own, dict[str, float]()) for own in missing]
+        if self.asked.precision.n_steps is None and any(map(any, missing)):
+            try:
+                reached = refine_layers(work, found, missing, partial(self._halve, found))
+            except UNFIT:
+                holds = [good and not any(own) for good, own in zip(holds, missing, strict=True)]
+        given = _parted(found, len(layers))
+        return {
+            layer: work.settled(drawn[layer], given[layer], read[layer][n_flags:-2], *reached[layer])
+            for layer in layers
+            if holds[layer]
+        }
 
     def _stack(self) -> None:
         columns = list(zip(*(each.leaves for each in self.layers), strict=True))
@@ -204,12 +216,13 @@ class _Group:
         self.tensors = [torch.stack(one) for apart, one in zip(self.apart, columns, strict=True) if apart]
 
     def _run(self, compute: Callable[..., Any], *given: Any, layers: Sequence[int]) -> Any:
-        """Give what `compute(block, *given)` makes of some layers, each of its own."""
+        """Give what `compute(block, start, *given)` makes of some layers, each of its own."""
 
         def of_one(own: Sequence[Tensor], *given: Any) -> Any:
             tensors = iter(own)
             leaves = [next(tensors) if apart else same for apart, same in zip(self.apart, self.same, strict=True)]
-            return compute(self.block.made_of(pytree.tree_unflatten(leaves, self.layers[0].spec)), *given)
+            parts, start = pytree.tree_unflatten(leaves, self.layers[0].spec)
+            return compute(self.block.made_of(parts), start, *given)
 
         everyone = len(layers) == len(self.layers)
         with torch.no_grad(), warnings.catch_warnings():
@@ -217,24 +230,40 @@ class _Group:
             return torch.vmap(of_one)(self.tensors if everyone else [each[layers] for each in self.tensors], *given)
 
     def _first(self, rows: Int[Tensor, " layer"]) -> dict[str, Any]:
-        """Compute the first panels of all layers as those of one, and how far off its closed form is."""
+        """Compute the first panels of all layers as those of one, and how far off its path is."""
 
-        def first(block: OpenBlock, row: Int[Tensor, "1"]) -> dict[str, Any]:
-            form = form_like(block, self.norm)
-            found = self.work.like(block, replace(self.work.plan, path=form)).first(row)
-            return found | {"sums": torch.stack([found["sums"].sum(), off_by(form)])}
+        def first(block: OpenBlock, start: Float[Tensor, "token d"] | None, row: Int[Tensor, "1"]) -> dict[str, Any]:
+            work = self._like(block, start)
+            found, path = work.first(row), work.plan.path
+            error = off_by(path) if isinstance(path, ClosedForm) else _graded_otherwise(work.plan.power, start)
+            return found | {"sums": torch.stack([found["sums"].sum(), error])}
 
         found: dict[str, Any] = self._run(first, rows[:, None], layers=range(len(self.layers)))
         return found
 
-    def _refined(self, laid: Laid, given: dict[str, Any]) -> LayerScores | None:
-        """Go on where first panels do not suffice; None where the plan does not hold."""
-        work = self.asked.work_on(laid, known=self.work.plan)
-        if work is None:
-            return None
-        work.given = given
-        result, complaint = tried(work, laid.seed)
-        return replace(result, norm=self.norm) if complaint is None else None
+    def _like(self, block: OpenBlock, start: Float[Tensor, "token d"] | None) -> LayerWork:
+        """Do the same work on one of the other blocks."""
+        path = form_like(block, self.norm) if start is None else SharedPath(block, start)
+        return self.work.like(block, start, replace(self.work.plan, path=path))
+
+    def _halve(
+        self, found: dict[str, Any], name: str, rule: tuple[Nodes, Nodes], layers: Sequence[int], targets: Sequence[int]
+    ) -> Halved:
+        """Compute both halves of a panel for some targets in some layers."""
+        some = self.work.targets if len(targets) == len(self.work.targets) else self.work.targets[list(targets)]
+
+        def halves(
+            block: OpenBlock,
+            start: Float[Tensor, "token d"] | None,
+            heads: TargetHeads,
+            output: Float[Tensor, "target *head d"],
+        ) -> tuple[Scores, Scores, PerTarget]:
+            return halves_of(self._like(block, start), name, (heads, output), rule, some)
+
+        begun = [found["heads"], found["output"]]
+        everyone = len(layers) == len(self.layers)
+        halved: Halved = self._run(halves, *(each if everyone else each[layers] for each in begun), layers=layers)
+        return halved
 
     def _judged(self, settled: dict[int, Settled]) -> dict[int, LayerScores]:
         """Judge layers by their trials, without those that do not hold, or looked at a target that stands still."""
@@ -243,7 +272,11 @@ class _Group:
             return {}
         measured = self._defined(trials)
         if measured is None:
-            own = {layer: replace(trial, block=self.layers[layer].opened[0]) for layer, trial in trials.items()}
+            opened = {layer: self.layers[layer].opened for layer in trials}
+            own = {
+                layer: replace(trial, block=opened[layer][0], baseline=opened[layer][1])
+                for layer, trial in trials.items()
+            }
             measured = {layer: Measured(trial) for layer, trial in own.items()}
         strayed = [self._strayed(self.layers[layer], each) for layer, each in measured.items()]
         rows = [part for each, own in zip(measured.values(), strayed, strict=True) for part in (each.rows, own)]
@@ -267,9 +300,12 @@ class _Group:
         rows = [torch.stack(some) for some in zip(*(each.rows for each in trials.values()), strict=True)]
 
         def define(
-            block: OpenBlock, numbers: Float[Tensor, " number"], *rows: Float[Tensor, "*head source"]
+            block: OpenBlock,
+            start: Float[Tensor, "token d"] | None,
+            numbers: Float[Tensor, " number"],
+            *rows: Float[Tensor, "*head source"],
         ) -> dict[str, Any]:
-            return Definition(question, block, None, numbers, rows).found
+            return Definition(question, block, start, numbers, rows).found
 
         try:
             with Coarsest(states.dtype) as watch:
@@ -287,7 +323,13 @@ class _Group:
         with torch.no_grad():
             run = self.block.beside(laid.recorded)
             own = run.as_loaded(torch.stack(found["states"]))[:, measured.trial.target]
-            return (length(torch.stack(found["output"]) - own) / length(own)).amax(0)
+            return (length(torch.stack(found["output"]) - own) / length(own).clamp_min(1e-30)).amax(0)
+
+
+def _graded_otherwise(power: int, start: Float[Tensor, "token d"] | None) -> Float[Tensor, ""]:
+    """Say that a path which starts at nothing, or does not, is infinitely far off one that is graded otherwise."""
+    assert start is not None
+    return torch.where(start.any() == (power == GRADED_POWER), torch.inf, 0.0)
 
 
 def _parted(found: Any, n_layers: int) -> list[Any]:

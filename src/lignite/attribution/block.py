@@ -127,6 +127,9 @@ class OpenBlock(HeadedBlock, Protocol):
 
 
 class Runs(Protocol):
-    """A way into a block runs it as the model does."""
+    """A way into a block runs it as the model does; `states` are those that entered it."""
+
+    @property
+    def states(self) -> Float[Tensor, "token d"]: ...
 
     def as_loaded(self, states: PointStates) -> PointStates: ...

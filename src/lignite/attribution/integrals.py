@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lignite.attribution.axes import Nodes, PerTarget, Targets
 from lignite.attribution.panels import (
+    ByPanels,
     Goal,
     Panel,
     Scores,
@@ -101,7 +103,7 @@ class Sampled(Protocol):
         """Give the readout at one point of the path."""
 
 
-class Bisecting(Way):
+class Bisecting(ByPanels):
     """Bisecting refines a path by halving: a Gauss-Legendre rule on the whole, then on its halves; no node is kept.
 
     Every panel has an exact error for free: the sum of its scores against the change of the readout over it
@@ -123,17 +125,17 @@ class Bisecting(Way):
         rule = panel_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
         return Panel(span, self.n_nodes, self.integrand.scores(*rule, of_targets(self.goal.targets, span.rows)))
 
-    def halves(self, span: Span) -> tuple[Panel, Panel]:
+    def halves(self, span: Span, numbers: Int[np.ndarray, " row"]) -> tuple[Panel, Panel]:
         like, targets = span.level_end, of_targets(self.goal.targets, span.rows)
         rule = halves_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
         found = self.integrand.halves(*rule, targets) if isinstance(self.integrand, Halving) else None
         if found is None:
-            return super().halves(span)
+            return super().halves(span, numbers)
         first, second = span.cut(found[2])
         return Panel(first, self.n_nodes, found[0]), Panel(second, self.n_nodes, found[1])
 
 
-class Nesting(Way):
+class Nesting(ByPanels):
     """Nesting refines a path by rules inside one another, of `most` nodes at most, and by halving after that.
 
     Paths of a whole model are long but smooth, so that more nodes on one panel pay more than shorter panels, and no

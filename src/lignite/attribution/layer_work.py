@@ -1,6 +1,6 @@
 """The work on one layer by one plan: its maps, integrated and tried, with the ends of their paths."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from math import isfinite
@@ -54,11 +54,8 @@ Settled = tuple[LayerScores, Trial]
 class LayerWork:
     """A layer by one plan, with the ends of its paths, which are computed once.
 
-    `attribute` is what computes a layer, which a self term asks for a run from zero. `given` are the layer's first
-    panels, where they were computed together with those of others (`first`).
+    `attribute` is what computes a layer, which a self term asks for a run from zero.
     """
-
-    given: Any = None
 
     def __init__(
         self,
@@ -110,21 +107,9 @@ class LayerWork:
 
     def _ready(self, drawn: Draw) -> dict[str, Ready]:
         """Make the maps, with the ends of their paths; where everything fits, with their first panels."""
-        if self.given is not None:
-            given, self.given = self.given, None
-            return self._handed(given)
         if isinstance(self.plan.path, StraightPaths) or not self.fits_at_once:
             return {name: self.map(name) for name in self.needed}
         return self._at_once(self.plan.path, drawn.row)
-
-    def _handed(self, given: dict[str, Any]) -> dict[str, Ready]:
-        """Make the maps of first panels that were computed beside those of other layers."""
-        self._heads_at_start, self._post_of_start = given["heads"], given["output"]
-        ready = {name: self.map(name) for name in self.needed}
-        for name, (integrand, _, _) in ready.items():
-            integrand.seen = [given["seen"][name]]
-            integrand.have_ready(given["scores"][name], started=False)
-        return ready
 
     def first(self, row: Int[Tensor, "1"]) -> dict[str, Any]:
         """Compute the first panels of all maps, and what becomes of them where they suffice; nothing is read.
@@ -137,20 +122,22 @@ class LayerWork:
         seen = {name: torch.cat(each[0].seen).index_select(1, row).squeeze(1) for name, each in ready.items()}
         return {
             "heads": self._heads_at_start,
-            "output": self._post_of_start if "whole" in ready or "mlp" in ready else self._heads_at_start,
+            "output": self._output_at_start() if "whole" in ready or "mlp" in ready else self._heads_at_start,
             "scores": {name: one.first.scores for name, one in opened.items()},
+            "goals": {name: (one.goal.displacement, one.goal.size) for name, one in opened.items()},
             "seen": seen,
-            "found": self._collect(integrals, self.targets),
+            "found": self.collect(integrals, self.targets),
             "content": torch.cat([one.content for one in opened.values()]),
             "shares": torch.cat([_sizes(each) for each in seen.values()]),
             "sums": torch.stack([each.gap.sum() for each in integrals.values()]),
         }
 
-    def like(self, block: Block, plan: Plan) -> "LayerWork":
+    def like(self, block: Block, baseline: Float[Tensor, "token d"] | None, plan: Plan) -> "LayerWork":
         """The same work on another block of the same make, by a plan of the same name."""
         work = LayerWork(
-            block, None, self.targets, self.options, self.precision, plan, self.budget, self.sources, 0, self.attribute
-        )
+            block, baseline, self.targets, self.options, self.precision, plan, self.budget, self.sources, 0,
+            self.attribute,
+        )  # fmt: skip
         work.chunkings = self.chunkings
         return work
 
@@ -162,13 +149,25 @@ class LayerWork:
         chunks = [self._chunking(name).taken(2 * n_nodes + 1, n_targets) for name in self.needed]
         return int(max(chunks) + seen + n_targets * self.held)
 
-    def settled(self, drawn: Draw, given: dict[str, Any], shares: Sequence[float], missing: Sequence[bool]) -> Settled:
-        """Take first panels that suffice, and the trial of the target that was drawn."""
+    def settled(
+        self, drawn: Draw, given: dict[str, Any], shares: Sequence[float], missing: Sequence[bool],
+        taken: Mapping[str, float],
+    ) -> Settled:  # fmt: skip
+        """Take what was found beside other layers, and the trial of the target that was drawn.
+
+        `taken` are the nodes of those maps whose first panels did not suffice.
+        """
         result, n_targets = LayerScores(self.plan.name), len(self.targets)
         everyone = slice(0, n_targets)
         result.put(everyone, n_targets, given["found"])
         for place, name in enumerate(self.needed):
-            result.note(name, everyone, n_targets, missing[place * n_targets :][:n_targets], float(self.n_nodes))
+            result.note(
+                name,
+                everyone,
+                n_targets,
+                missing[place * n_targets :][:n_targets],
+                taken.get(name, float(self.n_nodes)),
+            )
         by_map = {name: shares[place * self.n_nodes :][: self.n_nodes] for place, name in enumerate(self.needed)}
         result.memory = self.memory
         return result, self._trial(drawn, draw_nodes(by_map, drawn.seed), given["seen"])
@@ -201,7 +200,7 @@ class LayerWork:
         opened = {name: self._open(*each, rows, targets) for name, each in ready.items()}
         failing, shares = self._read(opened, watched=drawn is not None)
         integrals = {name: self._complete(name, one.close(failing[name]), rows) for name, one in opened.items()}
-        result.put(rows, len(self.targets), self._collect(integrals, targets))
+        result.put(rows, len(self.targets), self.collect(integrals, targets))
         measured = None
         if drawn is not None:
             seen = {
@@ -230,8 +229,8 @@ class LayerWork:
 
     @property
     def fits_at_once(self) -> bool:
-        """Whether the first panels of all maps, which start where the target-token path does, are one piece."""
-        if self.baseline is not None or self.options.mlp_baseline == "zero":
+        """Whether the first panels of all maps, which start where their path does, are one piece."""
+        if "mlp" in self.needed and (self.baseline is not None or self.options.mlp_baseline == "zero"):
             return False
         return all(self._chunking(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
 
@@ -247,7 +246,7 @@ class LayerWork:
         started = started_rule(self.n_nodes, power, states.dtype, states.device)
         with torch.no_grad():
             heads = path.at(started[0], targets).attend(block.scoring, targets)[1][0]
-        self._heads_at_start = heads
+        self.begin(heads, None)
         found: dict[str, Ready] = {}
         if "attention" in self.needed:
             readout = self._readout(heads, block.heads)
@@ -264,7 +263,7 @@ class LayerWork:
             maps = [(one, *own) for one, own in zip(through.values(), rules, strict=True)]
 
             def read_from(start: Float[Tensor, "target d"]) -> Readout:
-                self._post_of_start = start
+                self.begin(heads, start)
                 return self._readout(start, block.output)
 
             by_node, _ = together(maps, targets, read_from)
@@ -309,7 +308,7 @@ class LayerWork:
             return failing, {}
         return failing, {name: [next(read) for row in self.integrands[name].seen for _ in row] for name in opened}
 
-    def _collect(self, integrals: dict[str, Integral], targets: Targets) -> dict[str, Tensor]:
+    def collect(self, integrals: dict[str, Integral], targets: Targets) -> dict[str, Tensor]:
         """Take what is kept of the maps that were asked for, each with its certificate, and how it divides."""
         options, found = self.options, dict[str, Tensor]()
         for name, integral in integrals.items():
@@ -439,11 +438,23 @@ class LayerWork:
             states = self.block.states if self.everyone else self.block.states[self.targets]
             return cast(HeadedBlock, self.block).post(states[None], heads[None], self.targets)[0]
 
+    @cached_property
+    def _left_start(self) -> Float[Tensor, "target d"]:
+        with torch.no_grad():
+            return self.block.as_loaded(cast(Tensor, self.baseline)[None])[1][0, self.targets]
+
+    def begin(self, heads: TargetHeads, output: Float[Tensor, "target d"] | None) -> None:
+        """Take the heads of all targets where their paths start, and what leaves the block there."""
+        self._heads_at_start = heads
+        if output is not None and self.baseline is None:
+            self._post_of_start = output
+        elif output is not None:
+            self._left_start = output
+
     def _output_at_start(self) -> Float[Tensor, "target d"]:
         path = self.plan.path
         if self.baseline is not None:
-            with torch.no_grad():
-                return self.block.as_loaded(self.baseline[None])[1][0, self.targets]
+            return self._left_start
         if isinstance(path, StraightPaths) and not path.through_heads:
             return path.output_at_start(self.targets)
         return self._post_of_start

@@ -90,13 +90,10 @@ class Panel:
 
 
 class Way(ABC):
-    """A way to refine a path evaluates panels of it; `n_nodes` are those of every half.
+    """A way to refine a path evaluates panels of it; `n_nodes` are those of every half."""
 
-    `level` is the readout at a point of the path, of some targets.
-    """
-
-    def __init__(self, goal: Goal, level: Callable[[float, Targets], PerTarget], n_nodes: int):
-        self.goal, self.n_nodes, self._level = goal, n_nodes, level
+    def __init__(self, goal: Goal, n_nodes: int):
+        self.goal, self.n_nodes = goal, n_nodes
 
     @abstractmethod
     def whole(self) -> Panel:
@@ -107,11 +104,22 @@ class Way(ABC):
         """Evaluate the whole path by the next rule, for these rows of the last one; None when there is none."""
 
     @abstractmethod
+    def halves(self, span: Span, numbers: Int[np.ndarray, " row"]) -> tuple[Panel, Panel]:
+        """Evaluate both halves of a part of the path, and the readout between them; `numbers` are its rows, as read."""
+
+
+class ByPanels(Way):
+    """A path is refined panel by panel; `level` is the readout at a point of it, of some targets."""
+
+    def __init__(self, goal: Goal, level: Callable[[float, Targets], PerTarget], n_nodes: int):
+        super().__init__(goal, n_nodes)
+        self._level = level
+
+    @abstractmethod
     def panel(self, span: Span) -> Panel:
         """Evaluate a part of the path."""
 
-    def halves(self, span: Span) -> tuple[Panel, Panel]:
-        """Evaluate both halves of a part of the path, and the readout between them."""
+    def halves(self, span: Span, numbers: Int[np.ndarray, " row"]) -> tuple[Panel, Panel]:
         first, second = span.cut(self.level(span.middle, span.rows))
         return self.panel(first), self.panel(second)
 

@@ -116,7 +116,7 @@ class Rows:
     def __init__(self, numbers: Sequence[int], first: Panel, size: PerTarget, largest: PerTarget):
         self.numbers, self.everyone = np.asarray(numbers), np.arange(len(numbers))
         every = (first.span.rows, first.span.level_start, first.span.level_end)
-        self.rows, *levels = (_some(each, self.numbers) for each in every)
+        self.rows, *levels = (some_of(each, self.numbers) for each in every)
         ((bound, mass),), sizes = _read([first], [size, largest])
         self.size, largest_read = (each[self.numbers] for each in sizes)
         self.rounding = largest_read * torch.finfo(size.dtype).eps
@@ -193,13 +193,13 @@ class Rows:
 
     def halve(self, wanted: Sequence[tuple[Piece, Places]], way: Way) -> None:
         """Evaluate the halves of some pieces, each in some rows; all of them are read at once."""
-        found = [(piece, rows, way.halves(self._span(piece, rows))) for piece, rows in wanted]
+        found = [(piece, rows, way.halves(self._span(piece, rows), self.numbers[rows])) for piece, rows in wanted]
         bounds = iter(_read([panel for _, _, halves in found for panel in halves], [])[0])
         for piece, rows, halves in found:
             self.attach(piece, rows, halves, (next(bounds)[0], next(bounds)[0]))
 
     def _span(self, piece: Piece, rows: Places) -> Span:
-        return Span(piece.start, piece.end, *(_some(each, rows) for each in (self.rows, *piece.levels)))
+        return Span(piece.start, piece.end, *(some_of(each, rows) for each in (self.rows, *piece.levels)))
 
     def attach(self, piece: Piece, rows: Places, halves: tuple[Panel, Panel], bounds: tuple[Bound, Bound]) -> None:
         """Give a piece its halves in some rows: pieces above that are worse than what is in them give way."""
@@ -244,7 +244,7 @@ class Rows:
                     continue
                 to, of = _index(self.numbers[rows], n_targets, device), piece.place[rows]
                 for name, part in panel.scores.items():
-                    totals[name][slice(None) if to is None else to] += _some(part, of)
+                    totals[name][slice(None) if to is None else to] += some_of(part, of)
 
 
 def refine(rows: Rows, way: Way) -> None:
@@ -302,7 +302,7 @@ def _read(
     return found, list(read)
 
 
-def _some(values: Shaped[Tensor, "every *any"], places: Places) -> Shaped[Tensor, "some *any"]:
+def some_of(values: Shaped[Tensor, "every *any"], places: Places) -> Shaped[Tensor, "some *any"]:
     """Take some rows of a tensor; where these are all, itself."""
     index = _index(places, len(values), values.device)
     return values if index is None else values[index]
