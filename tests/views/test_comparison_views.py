@@ -69,7 +69,7 @@ def test_the_answer_comes_first_and_names_where_sides_differ():
     lines = printed(methods(), width=200).splitlines()
 
     assert lines[0].startswith("ig and occlusion weigh the words ")
-    assert lines[1] == "occlusion differs most from ig at plot +0.600 instead of −0.500."
+    assert lines[1] == "occlusion differs most from ig at plot +0.600 instead of -0.500."
 
 
 def test_a_word_that_only_one_side_has_is_said_so():
@@ -123,6 +123,12 @@ def test_without_colours_numbers_say_everything(monkeypatch):
     assert "\x1b[3" not in plain.replace("\x1b[3m", "")
     assert "+0.600" in plain
     assert "+1.10" in plain  # the difference
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_terminal_writes_numbers_as_programs_read_them(name):
+    """What it prints is copied: a minus there is the hyphen of a keyboard, in a comparison as in an explanation."""
+    assert not {"−", "–"} & set(printed(EVERY[name]()))
 
 
 def test_a_terminal_of_ascii_gets_a_hyphen():

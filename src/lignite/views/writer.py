@@ -47,9 +47,8 @@ class Writer:
         return harmless(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
     def number(self, text: str) -> str:
-        """What numbers are said in, with a hyphen where this console has no minus and no dash."""
-        minus, dash = self.encodable("−", "-"), self.encodable("–", "-")
-        return self.plain(text.replace("−", minus).replace("–", dash))
+        """What numbers are said in, every minus and dash a hyphen: what a terminal prints is copied into programs."""
+        return self.plain(text.replace("−", "-").replace("–", "-"))
 
     def share(self, value: float) -> str:
         return format_share(value) if np.isfinite(value) else "-"

@@ -38,7 +38,7 @@ def _layers(sides: FlowSides, side: int, writer: Writer) -> RenderableType:
     heading = Text(
         writer.plain(f"{sides.names[side]} beside {sides.names[sides.reference]}, layer by layer"), style="bold"
     )
-    notes = [Text(f"{title}: {MEASURED[name][1]}", style="dim") for name, title in measured.items()]
+    notes = [Text(writer.number(f"{title}: {MEASURED[name][1]}"), style="dim") for name, title in measured.items()]
     return Group(heading, table, *notes)
 
 
