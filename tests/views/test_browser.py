@@ -215,6 +215,32 @@ def test_a_laptop_shows_all_metrics_of_an_evaluation_and_its_curves_side_by_side
     assert page.locator(".plots figure").first.bounding_box()["width"] < 400
 
 
+def test_a_telephone_shows_an_evaluation_metric_by_metric(visit):
+    """Sideways, whoever reads the fourth metric no longer sees whose it is."""
+    page = visit("evaluation", viewport={"width": 390, "height": 800})
+
+    widths = page.locator(".wide").first.evaluate("box => [box.scrollWidth, box.clientWidth]")
+    assert widths[0] <= widths[1]
+    tops = page.locator(".scores :is(thead th:nth-child(3), td:nth-child(3))").evaluate_all(
+        "cells => cells.map((cell) => cell.getBoundingClientRect().top)"
+    )
+    assert tops == sorted(tops)
+    beyond = page.locator(".scores td:nth-child(3)").first.bounding_box()["y"] + 200
+    assert tops[-1] < beyond
+    name = page.locator(".scores td:nth-child(3)").first.evaluate("cell => getComputedStyle(cell, '::before').content")
+    assert name == '"relevance-flow"'
+
+
+def test_sums_of_a_layer_of_an_image_are_said_once(visit):
+    """Its small picture says what the table does not: what lies outside the picture."""
+    page = visit("image")
+
+    film, table = seen(page, '[data-name="film"]'), seen(page, '[data-card="layers"] table')
+    assert "outside" in film
+    assert set(re.findall(r"[+−][\d.]{4,}", table)) & set(re.findall(r"[+−][\d.]{4,}", film)) == set()
+    assert "against" in table
+
+
 def test_a_figure_is_read_in_a_dark_room_and_on_a_telephone(visit):
     """Its ground stays white, so its words stay dark; eight inches of it shrunk into four centimetres say nothing."""
     page = visit("study", viewport={"width": 390, "height": 800}, color_scheme="dark")

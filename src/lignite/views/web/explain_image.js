@@ -1,5 +1,5 @@
 /** An explained image: the picture under its colours, each layer as a small one, what has no place as bars. */
-import { bar, element, largest, number, percent, rows, signed, word } from "./kit.js";
+import { bar, element, largest, number, rows, signed, word } from "./kit.js";
 import { filmWidth, patchAt, patchBeside } from "./picture.js";
 
 const LARGEST = 460;
@@ -58,23 +58,25 @@ export class ImageView {
     box.children[focused]?.focus();
   }
 
-  /** What a row of scores says for, against, and outside the picture. */
-  sums(row) {
+  /** What a row of scores says outside the picture. */
+  outside(row) {
     const { scores } = this.page, outside = scores.tokens().filter((index) => !scores.entry.grid.places[index]);
-    const [plus, minus] = this.sides(row), rest = outside.reduce((total, index) => total + row[index], 0);
-    return [`for ${signed(plus)}`, `against ${signed(minus)}`, ...(outside.length ? [`outside ${signed(rest)}`] : [])];
+    return outside.length ? [`outside ${signed(outside.reduce((total, index) => total + row[index], 0))}`] : [];
+  }
+
+  /** What it says for, against, and outside the picture. */
+  sums(row) {
+    const [plus, minus] = this.sides(row);
+    return [`for ${signed(plus)}`, `against ${signed(minus)}`, ...this.outside(row)];
   }
 
   drawLayers() {
     const { page } = this, { scores, state } = page, { entry, map } = scores;
     if (!map) return;
-    this.drawFilm(page.part("film"), scores.rows().map((row) => {
-      const at = row - map.first, out = row && map.rows[at] === "out", gap = row && entry.gaps.length > at && !out ? [`missed ${percent(entry.gaps[at])}`] : [];
-      return {
-        title: row ? (out ? "above the last" : `layer ${map.rows[at]}`) : "all", scores: scores.row(row), limit: scores.limit(row),
-        lines: [...this.sums(scores.row(row)), ...gap], act: () => page.change({ row }), on: row === state.row, chosen: state.token,
-      };
-    }));
+    this.drawFilm(page.part("film"), scores.rows().map((row) => ({
+      title: row ? (map.rows[row - map.first] === "out" ? "above the last" : `layer ${map.rows[row - map.first]}`) : "all", scores: scores.row(row), limit: scores.limit(row),
+      lines: this.outside(scores.row(row)), act: () => page.change({ row }), on: row === state.row, chosen: state.token,
+    })));
   }
 
   /** Which sources a target's relevance comes from, layer by layer: its row of the flow. */
