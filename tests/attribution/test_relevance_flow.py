@@ -267,6 +267,17 @@ def test_a_block_that_computes_in_single_precision_is_pulled_back():
     assert why.relevance.values[1:-1].all()
 
 
+def test_several_baselines_share_what_is_seen_of_the_input(monkeypatch):
+    """Their paths end in the same states; that their relevance is the mean of each is held elsewhere."""
+    model, taken = headed("bert", SHAPES["bert"]), []
+    take = Stack.take
+    monkeypatch.setattr(Stack, "take", lambda stack, structure: [taken.append(structure), take(stack, structure)][1])
+
+    lignite.explain(model, [TEXT, TEXT], method="relevance-flow", baseline=("mask", "pad"))
+
+    assert len(taken) == 1
+
+
 # Both ends
 
 

@@ -23,7 +23,7 @@ from lignite.methods.scoring.ends import (
     in_both_orders_of_deletion,
     orders_of,
 )
-from lignite.methods.scoring.stacks import NODES, averaged, by_stack, of_rows, precision_of
+from lignite.methods.scoring.stacks import NODES, by_stack, mean_of, of_rows, precision_of
 from lignite.models.hold import switches_undone
 from lignite.models.load import Model
 from lignite.targets.rows import Row
@@ -41,13 +41,15 @@ def explain(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: f
     return [_in_orders(each, options.baselines, one) for each, one in zip(found, deletions, strict=True)]
 
 
-@averaged
 def _over_baselines(options: RelevanceFlow, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
-    """Relevance along the path alone, and beside it what tokens do where absent ones are the baseline's."""
+    """Relevance along the path alone, and beside it what tokens do where absent ones are a baseline's; their mean."""
 
     def of_stack(stack: Stack) -> list[Explanation]:
-        (begin,) = starts_of(stack, options.baselines, keep_special=options.keep_special, through=True)
-        warn_of_leaps(stack, options.baselines, [begin])
+        starts = starts_of(stack, options.baselines, keep_special=options.keep_special, through=True)
+        warn_of_leaps(stack, options.baselines, starts)
+        return list(map(mean_of, zip(*(from_start(stack, begin) for begin in starts), strict=True)))
+
+    def from_start(stack: Stack, begin: Start) -> list[Explanation]:
         found = pull_back(stack, begin.states, precision_of(stack, options, budget), base=begin.value)
         variables = _variables(stack, begin, found, options, budget)
         explained = of_rows(stack, variables, found.n_nodes[:, : stack.n_layers])

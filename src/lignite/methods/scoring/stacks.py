@@ -137,12 +137,12 @@ def averaged(scored: Scored[Declared]) -> Scored[Declared]:
 
     def over_baselines(options: Declared, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
         runs = [scored(from_one(options, name), model, rows, budget) for name in options.baselines]
-        return [_mean_of(same) for same in zip(*runs, strict=True)]
+        return [mean_of(same) for same in zip(*runs, strict=True)]
 
     return over_baselines
 
 
-def _mean_of(runs: Sequence[Explanation]) -> Explanation:
+def mean_of(runs: Sequence[Explanation]) -> Explanation:
     """Every variable averaged: displacements may cancel, so what gaps are allowed is that of each path, averaged."""
     first = runs[0]
     shared = [
