@@ -34,8 +34,10 @@ from lignite.attribution.rules import derivative_inside, spread
 from lignite.attribution.traced_path import TracedPath
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.stack import Stack
+from lignite.methods.scoring.stacks import NODES
 from lignite.models.hold import at_rest
 from lignite.targets.ask import ask
+from lignite.targets.rows import bytes_per_token
 from lignite.tolerance import ROUNDED_SHARE
 
 
@@ -280,6 +282,20 @@ def test_a_sweep_holds_what_its_points_take_above_where_they_enter(above):
     assert [entry for sweep in sweeps for entry in sweep] == [layer for layer in range(4) for _ in range(8 * ROWS)]
     assert all(sum(each) <= 6 + 1e-9 for each in costs)
     assert all(sum(each) + following[0] > 6 - 1e-9 for each, following in pairwise(costs))
+
+
+def test_a_list_is_stacked_by_the_points_that_its_texts_take(monkeypatch):
+    """Lines of all layers fill the memory with fewer texts than one line does: more together bring only padding."""
+    model, sizes = headed("bert", "BertForSequenceClassification", num_hidden_layers=5), []
+    texts = ["the plot", "the plot was thin", "it was thin", "thin"]
+    made = Stack.__init__
+    monkeypatch.setattr(Stack, "__init__", lambda stack, *of: [sizes.append(len(of[1])), made(stack, *of)][1])
+    room = NODES * len(texts) * 6 * bytes_per_token(model, gradient=True)
+
+    for path in ("input", "layer"):
+        sizes.clear()
+        lignite.explain(model, texts, method="ca-lig", path=path, baseline="mask", n_steps=7, tol=0.5, memory=room)
+        assert (sizes == [4]) == (path == "input")
 
 
 def test_padding_scores_nothing():

@@ -27,7 +27,7 @@ from lignite.methods.scoring.ends import beside, ends_of
 from lignite.methods.scoring.precision import explainable
 from lignite.methods.scoring.stacks import NODES, by_stack, of_rows, precision_of, without_padding
 from lignite.metrics.asking.faithfulness import faithfulness
-from lignite.models.facts import reads_images
+from lignite.models.facts import read_widths, reads_images
 from lignite.models.load import Model, as_model
 from lignite.targets.ask import ask
 from lignite.targets.edits import usual_fill
@@ -91,7 +91,8 @@ def parts_of(options: CaLig, model: Model, rows: Sequence[Row], budget: float) -
         kept = stack.kept.cpu().numpy()
         return list(map(Parts, of_rows(stack, variables, n_nodes), without_padding(reader, ("token",), kept)))
 
-    return by_stack(model, rows, budget, of_stack, points=NODES)
+    followed = 1 if options.path == "input" else (read_widths(model.config).layers + 2) / 2  # lines, docs/method.md
+    return by_stack(model, rows, budget, of_stack, points=NODES * followed)
 
 
 def _finished(options: CaLig, parts: Parts, share: float) -> Explanation:

@@ -33,7 +33,7 @@ NODES = FIRST_NESTED
 
 
 def in_stacks(
-    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True, points: int = 1
+    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True, points: float = 1
 ) -> Iterator[tuple[list[int], Stack]]:
     """Numbers of the rows that are run together, and their stack, in which each row is run at so many `points`.
 
@@ -75,7 +75,7 @@ def by_stack(
     explain: Callable[[Stack], Sequence[Found]],
     *,
     shared: bool = True,
-    points: int = 1,
+    points: float = 1,
 ) -> list[Found]:
     """What is found of all rows, a stack at a time."""
     found: dict[int, Found] = {}
