@@ -310,12 +310,31 @@ def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers(remove_duplicate=False)
 
 
+_SETTINGS = (type(None), bool, int, float, str, torch.dtype)
+
+
 def with_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Copy a module, with these tensors in the place of its own, which are not copied."""
-    made = copy.deepcopy(module, {id(own): own for _, own in named_tensors(module)})
+    """Copy a module, with these tensors in the place of its own, which are not copied; nor are settings.
+
+    What `copy.deepcopy` gives, in a tenth of its time: most of what a module holds are settings and empty tables.
+    """
+    made = {id(part): object.__new__(type(part)) for part in module.modules()}
+    known: dict[int, Any] = made | {id(own): own for _, own in named_tensors(module)}
+    for part in module.modules():
+        held = vars(made[id(part)])
+        for name, value in vars(part).items():
+            if isinstance(value, _SETTINGS) or name == "config":
+                held[name] = value
+            elif name == "_modules":
+                held[name] = {child: None if own is None else made[id(own)] for child, own in value.items()}
+            elif name in ("_parameters", "_buffers") or (isinstance(value, dict | set) and not value):
+                held[name] = value.copy()
+            else:
+                held[name] = copy.deepcopy(value, known)
+    copied = made[id(module)]
     for name, tensor in tensors.items():
         where, _, last = name.rpartition(".")
-        part = made.get_submodule(where)
-        held: dict[str, Any] = part._parameters if last in part._parameters else part._buffers
-        held[last] = tensor
-    return made
+        part = copied.get_submodule(where)
+        own: dict[str, Any] = part._parameters if last in part._parameters else part._buffers
+        own[last] = tensor
+    return copied
