@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lignite.errors import ModelError
+from lignite.models.hold import modules_of
 
 Weights = dict[str, nn.Parameter]
 """Weights of a part, by their names in the network."""
@@ -230,7 +231,8 @@ def _hand_back() -> None:
 
 def parts_within(module: nn.Module) -> list[Part]:
     """List the streamed parts that a module consists of, or belongs to."""
-    found = (getattr(weight, "streamed_with", None) for weight in module.parameters())
+    weights = (weight for part in modules_of(module) for weight in part._parameters.values())
+    found = (getattr(weight, "streamed_with", None) for weight in weights)
     return list(dict.fromkeys(part for part in found if part is not None))
 
 

@@ -1,7 +1,7 @@
 """Explanations by gradients of F with respect to states: integrated or not, as they are, as secants, or by rules."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lignite.attribution.layer_ig import along_each_layer
+from lignite.attribution.layer_ig import LayerIG, begin_each_layer
 from lignite.attribution.lines import every_row, gradient_at
 from lignite.attribution.propagation import Propagation, of_activation
-from lignite.blocks.baselines import hold_against_another_input, warn_of_leaps
-from lignite.blocks.stack import Stack
+from lignite.blocks.baselines import begin_at, hold_against_another_input, warn_of_leaps
+from lignite.blocks.stack import Stack, Start
 from lignite.errors import OptionError
 from lignite.late import load_optional
 from lignite.methods.gradients import AttnLRP, DeepLift, GradientTimesInput, IntegratedGradients, Saliency
@@ -37,10 +37,17 @@ def ig(options: IntegratedGradients, model: Model, rows: Sequence[Row], budget: 
     """Integrated gradients along a line in the states that enter the first block (Sundararajan et al. 2017)."""
 
     def along(stack: Stack) -> list[Explanation]:
-        start = start_of(stack, options)
-        warn_of_leaps(stack, options.baselines, [start])
         precision = precision_of(stack, options, budget)
-        line = along_each_layer(stack, start.states, precision, wanted=[0], base=start.value)
+
+        def begin(starts: Sequence[Start]) -> Callable[[], LayerIG]:
+            (start,) = starts
+            return begin_each_layer(stack, start.states, precision, wanted=[0], base=start.value)
+
+        starts, end = begin_at(
+            stack, options.baselines, begin, keep_special=options.keep_special, through=False, every_layer=False
+        )
+        warn_of_leaps(stack, options.baselines, starts)
+        line = end()
         variables = {
             "relevance": line.scores[:, 0],
             "total_displacement": line.displacement[:, 0],
