@@ -1,6 +1,7 @@
 """The dashboard without a browser: what it takes, what it computes, how it fails, what it draws."""
 
 import io
+import shutil
 import sys
 import threading
 
@@ -17,6 +18,7 @@ from lignite.apps.commands import dashboard as command
 from lignite.apps.dashboard import effects, given, turns
 from lignite.apps.dashboard.page import Offer
 from lignite.errors import InputError, ModelError
+from lignite.zoo import bundled
 
 pytest.importorskip("streamlit", reason="the dashboard runs on streamlit")
 
@@ -362,6 +364,35 @@ def test_it_opens_with_an_explanation(page):
     assert not opened.exception
     assert messages(opened) == []
     assert "The model says negative" in shown(opened)[0]
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another model that reads texts, as a folder."""
+    folder = tmp_path / "other"
+    shutil.copytree(bundled()["tiny-sentiment"], folder)
+    return str(folder)
+
+
+def test_a_text_typed_while_another_model_loads_is_asked_of_it(page, other):
+    """Both reach the server at once: the field in which it was typed is the last model's, and is gone."""
+    opened = page("any", "tiny-sentiment", other)
+    opened.text_area[0].set_value("A superb film.")
+    opened.selectbox[0].set_value(other).run()
+
+    assert messages(opened) == []
+    assert opened.text_area[0].value == "A superb film."
+    assert "superb film" in shown(opened)[0]
+
+
+def test_the_example_of_a_model_is_not_asked_of_another(page, other):
+    """Nobody typed it."""
+    opened = page("any", "tiny-sentiment", other)
+
+    opened.selectbox[0].set_value(other).run()
+
+    assert opened.text_area[0].value == ""
+    assert shown(opened) == []
 
 
 def test_another_class_is_explained_when_it_is_chosen(page, model):

@@ -19,8 +19,10 @@ def ask_input(model: Model, key: str, label: str, text: str = "", second: str = 
             max_upload_size=MOST_BYTES >> 20, help=f"At most {MOST_BYTES >> 20} MB; it stays on this machine.",
         )  # fmt: skip
         return None if file is None else read_picture(file.name, file.getvalue())
+    if key not in st.session_state:
+        st.session_state[key] = text
     typed = st.text_area(
-        label, text, key=key, height=90, help=f"At most {MOST_CHARACTERS:,} characters.",
+        label, key=key, height=90, help=f"At most {MOST_CHARACTERS:,} characters.",
         placeholder="Type a text; Ctrl+Enter, or a click beside it, explains it.",
     )  # fmt: skip
     return as_input(typed or "", second)

@@ -74,8 +74,8 @@ def draw(offer: Offer) -> None:
             st.caption(plain(describe(model)))
             method = _choose_method("method")
             second, target = _ask_more(model)
-        example = EXAMPLE if model.name == "tiny-sentiment" else ""
-        given = ask_input(model, f"given.{model.name}", "Text", example, second)
+        given = ask_input(model, f"given.{model.name}", "Text", _begin(model), second)
+        st.session_state["asked"] = model.name
         view = st.segmented_control("View", list(VIEWS), default="Explain", key="view", label_visibility="collapsed")
         VIEWS[view or "Explain"](Question(name, model, given, method, target, tuple(offer.names), offer.any_model))
     st.session_state.pop("cancelling", None)  # nothing was left to be computed
@@ -92,6 +92,14 @@ def _choose_model(offer: Offer) -> str:
         else None,
     )
     return str(name)
+
+
+def _begin(model: Model) -> str:
+    """What stands in the field of a model that is chosen: what was typed for the one before, be it while this loads."""
+    typed = st.session_state.get(f"given.{st.session_state.get('asked')}")
+    if isinstance(typed, str) and typed != EXAMPLE:
+        return typed
+    return EXAMPLE if model.name == "tiny-sentiment" else ""
 
 
 def describe(model: Model) -> str:
