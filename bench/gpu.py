@@ -54,6 +54,7 @@ EXPLAINED = (
 CAPTUM_STEPS = (3, 4, 6, 12, 18, 24, 36, 48)
 """Among these the fewest of each layer are looked for that reach our tolerance; the search is not counted."""
 TOL = 1e-3
+TEXT = "The plot was thin, but the acting was superb and the music carried the film."
 PATIENCE = 20.0
 """Seconds after which a question to a large model is not asked again."""
 MASKED = {"baseline": "mask", "tol": TOL}
@@ -121,6 +122,12 @@ def of_flow() -> None:
         row(f"{', '.join(ALL_MAPS)}, target_token, layer by layer", length, *cost.cells())
         cost = cost_of(lambda inputs=inputs: lignite.flow(model, inputs, maps="attention"))
         row("attention, target_token", length, *cost.cells())
+    trained = on_device(lignite.load("tiny-sentiment"))
+    length = lignite.flow(trained, TEXT, maps="whole").sizes["source"]
+    row("tiny-sentiment, four maps", length, *cost_of(lambda: lignite.flow(trained, TEXT)).cells())
+    with in_turn():
+        cost = cost_of(lambda: lignite.flow(trained, TEXT))
+    row("tiny-sentiment, four maps, layer by layer", length, *cost.cells())
 
 
 @contextmanager
@@ -230,9 +237,7 @@ def of_large() -> None:
     }
     weights = sum(weight.nbytes for weight in network.parameters())
     print(f"{sum(weight.numel() for weight in network.parameters()) / 1e9:.1f} billion, {weights / 2**30:.1f} GiB\n")
-    head(
-        "question", "s, first call", "s, second", "GiB at most", "GiB beside the weights", "largest gap / displacement"
-    )
+    head("question", "s, first call, second", "GiB at most", "GiB beside the weights", "largest gap / displacement")
     questions = {
         "flow": lambda: lignite.flow(model, inputs),
         "relevance-flow": lambda: lignite.explain(model, inputs, method="relevance-flow", orders=False),
