@@ -219,6 +219,32 @@ def test_as_many_layers_go_abreast_as_fit(memory, sizes, groups, monkeypatch):
     assert_same(together, alone)
 
 
+@pytest.mark.parametrize(
+    ("memory", "tol", "sizes", "foreseen"),
+    [
+        ("32 MB", 1e-3, [4], True),
+        ("16 MB", 1e-3, [4], False),
+        ("8 MB", 1e-3, [2, 2], False),
+        ("32 MB", 0.5, [4], False),
+    ],
+)
+def test_halves_are_foreseen_where_they_are_wanted_and_fit(memory, tol, sizes, foreseen, groups, asked, monkeypatch):
+    """From nothing first panels hardly suffice: their halves come with them, but not in the place of other layers."""
+    bert = ARCHITECTURES["bert"]
+    architecture = replace(bert, config={**bert.config, "num_hidden_layers": 4})
+    model, inputs = lignite.wrap(architecture.build(dtype=torch.float64)), architecture.inputs()
+    options, sure, inner = {"baseline": "zero", "maps": "whole", "tol": tol}, [], abreast.first_of
+    monkeypatch.setattr(abreast, "first_of", lambda work, row: sure.append(work.foresees) or inner(work, row))
+
+    together, alone = flows(model, inputs, monkeypatch, memory=memory, **options)
+
+    assert groups == sizes
+    assert sure == [foreseen] * len(sizes)
+    assert bool(asked) == (tol == 1e-3 and not foreseen)
+    assert json.loads(together.attrs["memory"])["taken"] <= json.loads(together.attrs["memory"])["budget"]
+    assert_same(together, alone)
+
+
 @pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
 def test_a_closed_form_that_a_layer_does_not_have_is_not_taken_from_another(groups, monkeypatch):
     """OLMo clips keys and values, here one layer's alone, and so few that its trial does not meet them."""

@@ -28,7 +28,7 @@ from lignite.attribution.panels import Precision, Scores
 from lignite.attribution.paths import SharedPath
 from lignite.attribution.plan import FORM_TOLERANCE, GRADED_POWER, choose_plan, form_like, off_by
 from lignite.attribution.readout import length
-from lignite.attribution.rounds import Halved, halves_of, refine_layers
+from lignite.attribution.rounds import Halved, first_bytes, first_of, foresees, halves_of, refine_layers
 from lignite.attribution.target_path import ClosedForm, Norm
 from lignite.attribution.trial import TRIAL_TOLERANCE, Coarsest, Definition, Draw, Measured, Trial, draw
 
@@ -159,8 +159,8 @@ class _Group:
         self.asked, self.layers, self.work = asked, [first], work
         self.block, path = cast(OpenBlock, work.block), work.plan.path
         self.norm = path.norm if isinstance(path, ClosedForm) else None
-        copied = sum(each.nbytes for each in first.leaves if isinstance(each, Tensor))
-        self.taken = copied + work.first_bytes
+        self.copied = sum(each.nbytes for each in first.leaves if isinstance(each, Tensor))
+        self.taken = self.copied + first_bytes(work)
         """Bytes that a layer takes beside others: its largest piece of work, and a copy of all it is made of."""
 
     def takes(self, laid: Laid) -> bool:
@@ -178,6 +178,9 @@ class _Group:
             yield from map(alone, layers)
             return
         drawn = [draw(len(work.targets), each.seed) for each in layers]
+        taken = self.copied + first_bytes(work, foreseen=True)
+        if foresees(work) and len(layers) * taken <= self.asked.budget:
+            work.foresees, self.taken = True, taken
         try:
             self._stack()
             found = self._first(torch.tensor([each.row for each in drawn], device=work.targets.device))
@@ -234,7 +237,7 @@ class _Group:
 
         def first(block: OpenBlock, start: Float[Tensor, "token d"] | None, row: Int[Tensor, "1"]) -> dict[str, Any]:
             work = self._like(block, start)
-            found, path = work.first(row), work.plan.path
+            found, path = first_of(work, row), work.plan.path
             error = off_by(path) if isinstance(path, ClosedForm) else _graded_otherwise(work.plan.power, start)
             return found | {"sums": torch.stack([found["sums"].sum(), error])}
 

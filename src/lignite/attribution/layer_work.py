@@ -17,7 +17,9 @@ from lignite.attribution.integrals import NODES_PER_PANEL, Bisecting, Integral, 
 from lignite.attribution.keep import Full, keep_named
 from lignite.attribution.layer_scores import LayerScores, MapOptions, halves, in_pieces
 from lignite.attribution.maps import (
+    AtNodes,
     AttentionMap,
+    ByNode,
     Chunking,
     Map,
     MlpMap,
@@ -27,11 +29,11 @@ from lignite.attribution.maps import (
     compose,
     together,
 )
-from lignite.attribution.panels import Goal, Precision, of_targets
+from lignite.attribution.panels import Goal, Precision, Scores, of_targets
 from lignite.attribution.paths import Path, Remembering
 from lignite.attribution.plan import GRADED_POWER, Plan, choose_chunking, grading, held_bytes
 from lignite.attribution.readout import READOUTS, Readout
-from lignite.attribution.rules import graded, panel_rule, started_rule
+from lignite.attribution.rules import foreseen_rule, graded, panel_rule, started_rule
 from lignite.attribution.self_term import attention_on_self, complete_diagonal
 from lignite.attribution.trial import Draw, Measured, Question, Trial, Verdict, draw_nodes
 from lignite.errors import NotFiniteError
@@ -54,8 +56,11 @@ Settled = tuple[LayerScores, Trial]
 class LayerWork:
     """A layer by one plan, with the ends of its paths, which are computed once.
 
-    `attribute` is what computes a layer, which a self term asks for a run from zero.
+    `attribute` is what computes a layer, which a self term asks for a run from zero. Where the work `foresees` that
+    first panels do not suffice, their `halves` are computed with them.
     """
+
+    foresees = False
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class LayerWork:
         self.everyone = len(targets) == len(block.states)
         self.numbers = list(range(len(targets))) if self.everyone else targets.tolist()
         self.integrands: dict[str, Map] = {}
+        self.halves: dict[str, tuple[Scores, Scores, PerTarget]] = {}
         self.remembered: Remembering | None = None
         self._heads_at_start: TargetHeads | None = None
         self.chunkings, self.measured = dict[str, Chunking](), cast("tuple[Readout, Tensor, Tensor] | None", None)
@@ -109,28 +115,7 @@ class LayerWork:
         """Make the maps, with the ends of their paths; where everything fits, with their first panels."""
         if isinstance(self.plan.path, StraightPaths) or not self.fits_at_once:
             return {name: self.map(name) for name in self.needed}
-        return self._at_once(self.plan.path, drawn.row)
-
-    def first(self, row: Int[Tensor, "1"]) -> dict[str, Any]:
-        """Compute the first panels of all maps, and what becomes of them where they suffice; nothing is read.
-
-        `seen` are the scores of the target in this `row`.
-        """
-        ready, everyone = self._at_once(cast(Path, self.plan.path), slice(None)), slice(0, len(self.targets))
-        opened = {name: self._open(*each, everyone, self.targets) for name, each in ready.items()}
-        integrals = {name: one.close([]) for name, one in opened.items()}
-        seen = {name: torch.cat(each[0].seen).index_select(1, row).squeeze(1) for name, each in ready.items()}
-        return {
-            "heads": self._heads_at_start,
-            "output": self._output_at_start() if "whole" in ready or "mlp" in ready else self._heads_at_start,
-            "scores": {name: one.first.scores for name, one in opened.items()},
-            "goals": {name: (one.goal.displacement, one.goal.size) for name, one in opened.items()},
-            "seen": seen,
-            "found": self.collect(integrals, self.targets),
-            "content": torch.cat([one.content for one in opened.values()]),
-            "shares": torch.cat([_sizes(each) for each in seen.values()]),
-            "sums": torch.stack([each.gap.sum() for each in integrals.values()]),
-        }
+        return self.first_panels(self.plan.path, drawn.row)
 
     def like(self, block: Block, baseline: Float[Tensor, "token d"] | None, plan: Plan) -> "LayerWork":
         """The same work on another block of the same make, by a plan of the same name."""
@@ -138,16 +123,8 @@ class LayerWork:
             block, baseline, self.targets, self.options, self.precision, plan, self.budget, self.sources, 0,
             self.attribute,
         )  # fmt: skip
-        work.chunkings = self.chunkings
+        work.chunkings, work.foresees = self.chunkings, self.foresees
         return work
-
-    @property
-    def first_bytes(self) -> int:
-        """Bytes that `first` takes: the largest chunk, the scores of every node once more, and what is kept of them."""
-        block, n_nodes, n_targets = self.block, self.n_nodes, len(self.targets)
-        seen = 2 * n_nodes * block.n_heads * n_targets * len(block.states) * block.states.element_size()
-        chunks = [self._chunking(name).taken(2 * n_nodes + 1, n_targets) for name in self.needed]
-        return int(max(chunks) + seen + n_targets * self.held)
 
     def settled(
         self, drawn: Draw, given: dict[str, Any], shares: Sequence[float], missing: Sequence[bool],
@@ -185,7 +162,7 @@ class LayerWork:
         if self.remembered is not None:
             self.remembered.last = None
         for name, integrand in self.integrands.items():
-            integrand.start_again(self._chunking(name))
+            integrand.start_again(self.chunking(name))
         let_go()
         return None
 
@@ -197,7 +174,7 @@ class LayerWork:
         if drawn is not None:
             for integrand in self.integrands.values():
                 integrand.watch(drawn.row - rows.start)
-        opened = {name: self._open(*each, rows, targets) for name, each in ready.items()}
+        opened = {name: self.open(*each, rows, targets) for name, each in ready.items()}
         failing, shares = self._read(opened, watched=drawn is not None)
         integrals = {name: self._complete(name, one.close(failing[name]), rows) for name, one in opened.items()}
         result.put(rows, len(self.targets), self.collect(integrals, targets))
@@ -232,32 +209,33 @@ class LayerWork:
         """Whether the first panels of all maps, which start where their path does, are one piece."""
         if "mlp" in self.needed and (self.baseline is not None or self.options.mlp_baseline == "zero"):
             return False
-        return all(self._chunking(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
+        return all(self.chunking(name).holds(2 * self.n_nodes + 1, len(self.targets)) for name in self.needed)
 
-    def _at_once(self, path: Path, watched: int | slice) -> dict[str, Ready]:
+    def first_panels(self, path: Path, watched: int | slice) -> dict[str, Ready]:
         """Compute the first panels of all maps from one point, whose first node is the start, and one pass of `post`.
 
-        The start weighs nothing and is where readouts begin.
+        The start weighs nothing and is where readouts begin. Where `foresees`, their halves are computed along.
         """
         block, targets, power = path.block, self.targets, self.plan.power
         states = block.states
         path = self.remembered = Remembering(path)
-        rule = panel_rule(self.n_nodes, 0.0, 1.0, power, states.dtype, states.device)
-        started = started_rule(self.n_nodes, power, states.dtype, states.device)
+        kind = self.n_nodes, power, states.dtype, states.device
+        rule = panel_rule(self.n_nodes, 0.0, 1.0, *kind[1:])
+        started = foreseen_rule(*kind) if self.foresees else started_rule(*kind)
         with torch.no_grad():
             heads = path.at(started[0], targets).attend(block.scoring, targets)[1][0]
         self.begin(heads, None)
         found: dict[str, Ready] = {}
         if "attention" in self.needed:
             readout = self._readout(heads, block.heads)
-            attention = AttentionMap(path, readout, self._chunking("attention"))
-            attention.have_ready(attention.chunk(*started, targets, watched), started=True)
+            attention = AttentionMap(path, readout, self.chunking("attention"))
+            self._hand("attention", attention, *attention.by_node(*started, targets), watched)
             found["attention"] = attention, readout, power
         through: dict[str, ThroughPost] = {}
         if "whole" in self.needed:
-            through["whole"] = WholeMap(path, None, self._chunking("whole"), self.options.detail)
+            through["whole"] = WholeMap(path, None, self.chunking("whole"), self.options.detail)
         if "mlp" in self.needed:
-            through["mlp"] = MlpMap(block, self._among(block.heads, heads), None, self._chunking("mlp"))
+            through["mlp"] = MlpMap(block, self._among(block.heads, heads), None, self.chunking("mlp"))
         if through:
             rules = [started, *[rule] * (len(through) - 1)]
             maps = [(one, *own) for one, own in zip(through.values(), rules, strict=True)]
@@ -266,11 +244,29 @@ class LayerWork:
                 self.begin(heads, start)
                 return self._readout(start, block.output)
 
-            by_node, _ = together(maps, targets, read_from)
+            by_node, output = together(maps, targets, read_from)
             for place, (name, one) in enumerate(through.items()):
-                one.have_ready(one.added(by_node[place], watched), started=place == 0)
+                self._hand(name, one, by_node[place], output, watched, started=place == 0)
                 found[name] = one, one.readout, power
         return {name: found[name] for name in self.needed}
+
+    def _hand(
+        self,
+        name: str,
+        one: AtNodes,
+        found: ByNode,
+        values: Float[Tensor, "node target *head d"],
+        watched: int | slice,
+        *,
+        started: bool = True,
+    ) -> None:
+        """Hand a map its first panel; of what was computed beyond, its halves are kept."""
+        if self.foresees:
+            n_first = self.n_nodes + 1
+            beyond = {part: each[n_first:] for part, each in found.items()}
+            found = {part: each[:n_first] for part, each in found.items()}
+            self.halves[name] = one.two(beyond, values[-1], self.targets)
+        one.have_ready(one.added(found, watched), started=started)
 
     @property
     def n_nodes(self) -> int:
@@ -286,7 +282,7 @@ class LayerWork:
         self.budget /= 2
         return max(1, int(self.budget // self.held))
 
-    def _open(self, integrand: Map, readout: Readout, power: int, rows: slice, targets: Targets) -> Opened:
+    def open(self, integrand: Map, readout: Readout, power: int, rows: slice, targets: Targets) -> Opened:
         if self.measured is None or self.measured[0] is not readout:  # maps to the block's output may share theirs
             moved = of_targets(readout.displacement, self.targets)
             self.measured = readout, moved, size_among_targets(moved, moved.median())
@@ -301,7 +297,7 @@ class LayerWork:
         """Read which targets need more nodes, and each node's share of a watched target's scores, all at once."""
         parts = [one.content for one in opened.values()]
         for integrand in self.integrands.values() if watched else ():
-            parts += [_sizes(row) for row in integrand.seen]
+            parts += [sizes_of(row) for row in integrand.seen]
         read = iter(torch.cat(parts).tolist())
         failing = {name: [not next(read) for _ in range(len(one.content))] for name, one in opened.items()}
         if not watched:
@@ -370,7 +366,7 @@ class LayerWork:
     @property
     def memory(self) -> int:
         """Bytes of the largest piece of work: a map's largest chunk, or the trial's pass of the block."""
-        chunks = [self._chunking(name).taken(self.n_nodes, self.at_once) for name in self.needed]
+        chunks = [self.chunking(name).taken(self.n_nodes, self.at_once) for name in self.needed]
         held = 0 if self.at_once == len(self.targets) else self.at_once * self.held
         return int(max(held + max(chunks), self.pass_bytes))
 
@@ -387,11 +383,11 @@ class LayerWork:
         with torch.no_grad():
             output = self._post(heads) if from_zero else self._post_of_start
         readout, start = self._readout(output, block.output), self._among(block.heads, heads)
-        return MlpMap(block, start, readout, self._chunking("mlp")), readout, self.heads_power
+        return MlpMap(block, start, readout, self.chunking("mlp")), readout, self.heads_power
 
     def _states_to(self, name: str) -> Ready:
         """Make the map from states to heads, or to the block's output."""
-        block, path, chunking = self.block, self.plan.path, self._chunking(name)
+        block, path, chunking = self.block, self.plan.path, self.chunking(name)
         if not isinstance(path, StraightPaths) and chunking.holds(self.n_nodes, self.at_once):
             path = self.remembered = self.remembered or Remembering(path)  # all maps meet the same nodes
         if name == "attention":
@@ -399,10 +395,10 @@ class LayerWork:
             if isinstance(path, StraightPaths):
                 return AttentionByPaths(path, readout, chunking), readout, self.plan.power
             return AttentionMap(path, readout, chunking), readout, self.plan.power
-        readout = self._readout(self._output_at_start(), block.output)
+        readout = self._readout(self.output_at_start(), block.output)
         return map_to_output(path, readout, chunking, self.options.detail), readout, self.plan.power
 
-    def _chunking(self, name: str) -> Chunking:
+    def chunking(self, name: str) -> Chunking:
         if name not in self.chunkings:
             self.chunkings[name] = choose_chunking(
                 self.block, self.plan, name, self.at_once, self.budget, n_nodes=self.n_nodes
@@ -421,7 +417,7 @@ class LayerWork:
         """Compute every target's heads where its path starts, once."""
         if self._heads_at_start is None:
             path = self.plan.path
-            chunking = self._chunking(self.needed[0] if isinstance(path, StraightPaths) else "attention")
+            chunking = self.chunking(self.needed[0] if isinstance(path, StraightPaths) else "attention")
             pieces = [rows for _, rows in chunking.chunks(1, len(self.targets))]
             chosen = [self.targets] if len(pieces) == 1 else [self.targets[rows] for rows in pieces]
             parts = [path.heads_at_start(targets) for targets in chosen]
@@ -451,7 +447,7 @@ class LayerWork:
         elif output is not None:
             self._left_start = output
 
-    def _output_at_start(self) -> Float[Tensor, "target d"]:
+    def output_at_start(self) -> Float[Tensor, "target d"]:
         path = self.plan.path
         if self.baseline is not None:
             return self._left_start
@@ -495,6 +491,6 @@ class LayerWork:
         return from_zero.variables[f"{name}_own"].to(zero.device)
 
 
-def _sizes(rows: Float[Tensor, "node *any"]) -> Float[Tensor, " node"]:
+def sizes_of(rows: Float[Tensor, "node *any"]) -> Float[Tensor, " node"]:
     """Add up the magnitudes of the scores at every node."""
     return torch.linalg.vector_norm(rows, ord=1, dim=tuple(range(1, rows.ndim)))

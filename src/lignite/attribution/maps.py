@@ -22,6 +22,9 @@ from lignite.attribution.readout import Readout
 ByNode = dict[str, Tensor]
 """Additive parts of the scores as they are found, node by node: each ``[node, target, ...]``."""
 
+Halves = tuple[Scores, Scores, PerTarget]
+"""Scores of both halves of a panel, and the readout between them."""
+
 Watched = int | slice | None
 """A target whose scores are noted node by node, by its place; a slice stands for several where none of them moves."""
 
@@ -142,7 +145,7 @@ class AtNodes(Map):
             self.seen.append(found["scores"][:, watched])
         return {name: part.sum(0) for name, part in found.items()}
 
-    def halves(self, nodes: Nodes, weights: Nodes, targets: Targets) -> tuple[Scores, Scores, PerTarget] | None:
+    def halves(self, nodes: Nodes, weights: Nodes, targets: Targets) -> Halves | None:
         """Add up the nodes of two panels, each by itself, with the readout at the node between them, which is the last.
 
         None where they do not fit at once.
@@ -150,11 +153,15 @@ class AtNodes(Map):
         if not self.chunking.holds(len(nodes), len(targets)):
             return None
         found, values = self.by_node(nodes, weights, targets)
-        half = len(nodes) // 2
+        return self.two(found, values[-1], targets)
+
+    def two(self, found: ByNode, values: Float[Tensor, "target *head d"], targets: Targets) -> Halves:
+        """Add up both halves of what was found at their nodes and at the point between, which has these values."""
+        half = len(found["scores"]) // 2
         first, second = (
             {name: part[of].sum(0) for name, part in found.items()} for of in (slice(half), slice(half, -1))
         )
-        return first, second, self.readout.level(values[-1], targets)
+        return first, second, self.readout.level(values, targets)
 
 
 class AttentionMap(AtNodes):

@@ -13,11 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lignite.attribution.axes import Nodes, PerTarget, TargetHeads, Targets
+from lignite.attribution.axes import Nodes, TargetHeads, Targets
 from lignite.attribution.integrals import Integral, Opened
-from lignite.attribution.layer_work import LayerWork
-from lignite.attribution.maps import AtNodes
+from lignite.attribution.layer_work import LayerWork, sizes_of
+from lignite.attribution.maps import AtNodes, Halves
 from lignite.attribution.panels import Goal, Panel, Scores, Span, Way, numbered, within
+from lignite.attribution.paths import Path
+from lignite.attribution.plan import GRADED_POWER
 from lignite.attribution.refinement import some_of
 from lignite.attribution.rules import halves_rule
 
@@ -31,9 +33,9 @@ Halve = Callable[[tuple[Nodes, Nodes], Sequence[int], Sequence[int]], Halved]
 class Beside(Way):
     """Layers beside one another are halved as one: of the layers and targets that want a half, each with each."""
 
-    def __init__(self, goal: Goal, first: Panel, halve: Halve, n_targets: int):
+    def __init__(self, goal: Goal, first: Panel, halve: Halve, n_targets: int, foreseen: Halved | None):
         super().__init__(goal, first.n_nodes)
-        self.first, self.halve, self.n_targets = first, halve, n_targets
+        self.first, self.halve, self.n_targets, self.foreseen = first, halve, n_targets, foreseen
 
     def whole(self) -> Panel:
         return self.first
@@ -42,11 +44,14 @@ class Beside(Way):
         """No rule of Gauss and Legendre is inside another."""
 
     def halves(self, span: Span, numbers: Int[np.ndarray, " row"]) -> tuple[Panel, Panel]:
-        like, of_layer, of_target = span.level_end, numbers // self.n_targets, numbers % self.n_targets
-        layers = _most(of_layer, len(self.goal.targets) // self.n_targets)
-        targets = _most(of_target, self.n_targets)
-        rule = halves_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
-        *scores, level = self.halve(rule, layers.tolist(), targets.tolist())
+        of_layer, of_target = numbers // self.n_targets, numbers % self.n_targets
+        layers, targets = np.arange(len(self.goal.targets) // self.n_targets), np.arange(self.n_targets)
+        if self.foreseen is not None and (span.start, span.end) == (0.0, 1.0):
+            *scores, level = self.foreseen
+        else:
+            like, layers, targets = span.level_end, _most(of_layer, len(layers)), _most(of_target, len(targets))
+            rule = halves_rule(self.n_nodes, span.start, span.end, self.goal.power, like.dtype, like.device)
+            *scores, level = self.halve(rule, layers.tolist(), targets.tolist())
         places = np.searchsorted(layers, of_layer) * len(targets) + np.searchsorted(targets, of_target)
         spans = span.cut(some_of(level.flatten(0, 1), places))
         first, second = (
@@ -56,13 +61,60 @@ class Beside(Way):
         return first, second
 
 
+FORESEEN = 1e-3
+"""Paths that start at nothing turn there: where such a gap is too much, the first panel suffices for few targets."""
+
+
+def foresees(work: LayerWork) -> bool:
+    """Whether it can be foreseen that first panels do not suffice."""
+    precision = work.precision
+    cut = work.plan.power == GRADED_POWER and precision.n_steps is None and precision.tol <= FORESEEN
+    return cut and 3 * work.n_nodes <= precision.max_steps
+
+
+def first_of(work: LayerWork, row: Int[Tensor, "1"]) -> dict[str, Any]:
+    """Compute the first panels of all maps, and what becomes of them where they suffice; nothing is read.
+
+    `seen` are the scores of the target in this `row`.
+    """
+    ready, everyone = work.first_panels(cast(Path, work.plan.path), slice(None)), slice(0, len(work.targets))
+    opened = {name: work.open(*each, everyone, work.targets) for name, each in ready.items()}
+    integrals = {name: one.close([]) for name, one in opened.items()}
+    seen = {name: torch.cat(each[0].seen).index_select(1, row).squeeze(1) for name, each in ready.items()}
+    heads = work.heads_at_start
+    return {
+        "heads": heads,
+        "output": work.output_at_start() if "whole" in ready or "mlp" in ready else heads,
+        "scores": {name: one.first.scores for name, one in opened.items()},
+        "halves": work.halves,
+        "goals": {name: (one.goal.displacement, one.goal.size) for name, one in opened.items()},
+        "seen": seen,
+        "found": work.collect(integrals, work.targets),
+        "content": torch.cat([one.content for one in opened.values()]),
+        "shares": torch.cat([sizes_of(each) for each in seen.values()]),
+        "sums": torch.stack([each.gap.sum() for each in integrals.values()]),
+    }
+
+
+def first_bytes(work: LayerWork, *, foreseen: bool = False) -> int:
+    """Count bytes that `first_of` takes: the largest chunk, scores of every node once more, and what is kept.
+
+    With `foreseen` halves, those are in the chunk.
+    """
+    block, n_nodes, n_targets = work.block, work.n_nodes, len(work.targets)
+    at_once = 3 * n_nodes + 2 if foreseen else 2 * n_nodes + 1
+    seen = 2 * n_nodes * block.n_heads * n_targets * len(block.states) * block.states.element_size()
+    chunks = [work.chunking(name).taken(at_once, n_targets) for name in work.needed]
+    return int(max(chunks) + seen + n_targets * work.held)
+
+
 def halves_of(
     work: LayerWork,
     name: str,
     start: tuple[TargetHeads, Float[Tensor, "target *head d"]],
     rule: tuple[Nodes, Nodes],
     some: Targets,
-) -> tuple[Scores, Scores, PerTarget]:
+) -> Halves:
     """Compute both halves of a panel of one layer, for some targets, from all heads and outputs where paths start."""
     work.begin(*start)
     found = cast(AtNodes, work.map(name)[0]).halves(*rule, some)
@@ -114,4 +166,4 @@ def _refined(work: LayerWork, name: str, found: dict[str, Any], failing: Sequenc
     goal = Goal(displacement, numbered(len(failing), displacement.device), size, work.precision, power)
     scores = {part: each.flatten(0, 1) for part, each in found["scores"][name].items()}
     first = Panel(goal.whole(), work.n_nodes, scores)
-    return Opened(Beside(goal, first, halve, len(work.targets))).close(failing)
+    return Opened(Beside(goal, first, halve, len(work.targets), found["halves"].get(name))).close(failing)

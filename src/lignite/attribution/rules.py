@@ -72,6 +72,14 @@ def halves_rule(
 
 
 @lru_cache(maxsize=64)
+def foreseen_rule(n_nodes: int, power: int, dtype: torch.dtype, device: torch.device) -> tuple[Nodes, Nodes]:
+    """Put the nodes of both halves of the first panel after those of `started_rule`."""
+    rules = started_rule(n_nodes, power, dtype, device), halves_rule(n_nodes, 0.0, 1.0, power, dtype, device)
+    nodes, weights = (torch.cat(parts) for parts in zip(*rules, strict=True))
+    return nodes, weights
+
+
+@lru_cache(maxsize=64)
 def started_rule(n_nodes: int, power: int, dtype: torch.dtype, device: torch.device) -> tuple[Nodes, Nodes]:
     """Put a node at the start, which weighs nothing, before the rule of the first panel."""
     nodes, weights = panel_rule(n_nodes, 0.0, 1.0, power, dtype, device)
