@@ -27,6 +27,7 @@ from lignite.targets.objective import (
     as_target,
     check_decoder,
     choices_of,
+    laid_out,
     list_choices,
     probabilities,
     resolve,
@@ -157,15 +158,16 @@ def settle_rows(model: Model, encoded: Encoded, outputs: Any, objectives: Sequen
     """Make rows of one input, one for each of its objectives, from what the model answers."""
     listed, rows = list_choices(model, outputs, objectives), []
     for objective in objectives:
-        value = values(outputs, [objective])
+        asked = laid_out([objective])
+        choices = None if objective.function else asked.choices(outputs)
+        value = asked.values(outputs) if choices is None else asked.values_of(choices)
         if not torch.isfinite(value).all():
             raise NotFiniteError(
                 f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "
                 "(dtype='float32'), or check its weights."
             )
         row = Row(encoded, objective, listed)
-        choices = None if objective.function else choices_of(outputs, [objective])[0]
-        rows.append(replace(row, answer=answered(row, value, choices)))
+        rows.append(replace(row, answer=answered(row, value, None if choices is None else choices[0])))
     return rows
 
 
