@@ -13,6 +13,9 @@ from tests.kit.wide import mostly_wide
 
 import lignite
 from lignite.attribution import abreast
+from lignite.attribution.trial import TRIAL_TOLERANCE
+from lignite.blocks import fitting
+from lignite.errors import SplitError
 
 
 @pytest.fixture
@@ -46,13 +49,13 @@ def flows(model, inputs, monkeypatch, **options):
     return together, lignite.flow(model, inputs, **options)
 
 
-def assert_same(one, other):
+def assert_same(one, other, rounding=1e-9):
     for name in one.data_vars:
         found, expected = one[name].values, other[name].values
         if expected.dtype.kind == "f":
             of_map = [each for each in other.data_vars if each.startswith(name.split("_")[0]) and "_gap" not in each]
             scale = max(float(np.nanmax(abs(other[each].values))) for each in of_map)
-            assert_allclose(found, expected, rtol=0, atol=1e-9 * scale, err_msg=name)
+            assert_allclose(found, expected, rtol=0, atol=rounding * scale, err_msg=name)
 
 
 FEW = ("bert", "gpt2", "llama", "qwen3", "gemma2")
@@ -302,3 +305,54 @@ def test_alike_are_tensors_of_one_shape_and_settings_that_are_equal():
     assert abreast._alike("sdpa", "sdpa")
     for first, second in ((one, other.T), (one, other.double()), (2, 3), (1, True), (one, None), ([2], [2])):
         assert not abreast._alike(first, second)
+
+
+@pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", mostly_wide(["bert", "gpt2", "llama", "qwen3", "gemma2"], ["llama"]))
+def test_weights_of_half_precision_are_widened_abreast(name, dtype, groups, monkeypatch):
+    """As block by block: what is computed in is float32, and so is the rounding of two orders of summation."""
+    architecture = ARCHITECTURES[name]
+    model, inputs = lignite.wrap(architecture.build(dtype=dtype)), architecture.inputs()
+
+    together, alone = flows(model, inputs, monkeypatch, n_steps=4)
+
+    assert groups == [3]
+    assert_same(together, alone, rounding=TRIAL_TOLERANCE[torch.float32])
+
+
+def test_a_block_of_half_precision_that_does_not_say_again_what_it_said_is_refused(groups, monkeypatch):
+    """Of float32 the recorded output is taken as it is; a rounded one is computed anew, and compared."""
+    bert = ARCHITECTURES["bert"]
+    recorded = fitting.record
+
+    def spoilt(network, tensors):
+        calls = recorded(network, tensors)
+        calls[1] = replace(calls[1], output=calls[1].output * 1.5)
+        return calls
+
+    monkeypatch.setattr(fitting, "record", spoilt)
+
+    with pytest.raises(SplitError, match=r"Layer 1 .*differs from the block"):
+        lignite.flow(lignite.wrap(bert.build(dtype=torch.bfloat16)), bert.inputs(), maps="whole", n_steps=4)
+
+    assert groups == [2]
+
+
+@pytest.mark.parametrize(("dtype", "share"), [(torch.float32, 1), (torch.bfloat16, 1.5)], ids=str)
+def test_widened_weights_are_in_what_a_layer_takes(dtype, share, groups, monkeypatch):
+    """Half as much is stacked, and all of it once more in float32."""
+    bert = ARCHITECTURES["bert"]
+    taken, took = [], abreast._Group.takes
+
+    def noted(group, laid):
+        taken.append(group.copied)
+        return took(group, laid)
+
+    monkeypatch.setattr(abreast._Group, "takes", noted)
+    network = bert.build(dtype=dtype)
+    weights = sum(weight.numel() * 4 for weight in network.encoder.layer[0].parameters())
+
+    lignite.flow(lignite.wrap(network), bert.inputs(), maps="whole", tol=0.5)
+
+    assert share * weights <= taken[0] <= 1.2 * share * weights  # states and masks beside

@@ -74,7 +74,7 @@ class Laid:
         block = cast(OpenBlock, first.opened[0])
         if (parts := block.parts(self.recorded)) is None:
             return False
-        self.leaves, self.spec = pytree.tree_flatten((parts, self.start_of(block.beside(self.recorded).states)))
+        self.leaves, self.spec = pytree.tree_flatten((parts, self.start_of(parts["ends"][0])))
         return bool(self.spec == first.spec) and all(map(_alike, self.leaves, first.leaves))
 
 
@@ -159,7 +159,9 @@ class _Group:
         self.asked, self.layers, self.work = asked, [first], work
         self.block, path = cast(OpenBlock, work.block), work.plan.path
         self.norm = path.norm if isinstance(path, ClosedForm) else None
-        self.copied = sum(each.nbytes for each in first.leaves if isinstance(each, Tensor))
+        tensors = [each for each in first.leaves if isinstance(each, Tensor)]
+        widened = sum(4 * each.numel() for each in tensors if each.dtype in (torch.float16, torch.bfloat16))
+        self.copied = sum(each.nbytes for each in tensors) + widened
         self.taken = self.copied + first_bytes(work)
         """Bytes that a layer takes beside others: its largest piece of work, and a copy of all it is made of."""
 
@@ -239,6 +241,8 @@ class _Group:
             work = self._like(block, start)
             found, path = first_of(work, row), work.plan.path
             error = off_by(path) if isinstance(path, ClosedForm) else _graded_otherwise(work.plan.power, start)
+            if block.drift is not None:
+                error = torch.where(block.drift <= 1, error, torch.inf)
             return found | {"sums": torch.stack([found["sums"].sum(), error])}
 
         found: dict[str, Any] = self._run(first, rows[:, None], layers=range(len(self.layers)))

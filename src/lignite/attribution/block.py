@@ -116,6 +116,10 @@ class OpenBlock(HeadedBlock, Protocol):
     def beside(self, recorded: Any) -> "Runs":
         """The way into another block, as the model has called it, that is taken apart like this one."""
 
+    @property
+    def drift(self) -> Float[Tensor, ""] | None:
+        """How far the block is from what was recorded; above one it is another. None where that is read already."""
+
     def parts(self, recorded: Any) -> Any | None:
         """All that such a block is made of, in nested containers: alike blocks differ in tensors alone.
 

@@ -75,10 +75,17 @@ def largest_difference(actual: Float[Tensor, "*any token d"], expected: Float[Te
     >>> largest_difference(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
     1.0
     """
+    error = differences(actual, expected)
+    return float(error.max()) if torch.isfinite(error).all() else float("inf")
+
+
+def differences(
+    actual: Float[Tensor, "*any token d"], expected: Float[Tensor, "*any token d"]
+) -> Float[Tensor, " token"]:
+    """Measure how far every token's vector is apart, relative to its length."""
     actual, expected = actual.flatten(0, -2), expected.flatten(0, -2)
     size = torch.linalg.vector_norm(expected, dim=-1)
-    error = torch.linalg.vector_norm(actual - expected, dim=-1) / torch.maximum(size, 1e-3 * size.max())
-    return float(error.max()) if torch.isfinite(error).all() else float("inf")
+    return torch.linalg.vector_norm(actual - expected, dim=-1) / torch.maximum(size, 1e-3 * size.max())
 
 
 def move_first(states: Float[Tensor, "token d"], kept: Bool[Tensor, " token"] | None) -> Float[Tensor, "1 token d"]:
@@ -216,16 +223,24 @@ class Replay:
         SplitError
             If it has not.
         """
-        again, given = self.as_loaded(self.states[None])[0], self.output
-        if self.kept is not None:
-            # What leaves a padding token that may look nowhere differs between attention implementations.
-            given = torch.where(self.kept[:, None], given, again)
+        again = self.as_loaded(self.states[None])[0]
         allowed = ROUNDING[self.model_dtype].block
-        error = largest_difference(again, given)
+        error = largest_difference(again, self._given(again))
         if not error <= allowed:
             raise SplitError(f"differs from the block by {error:.1e} (allowed: {allowed:.0e})")
         # Paths are followed in float32, so they end in float32: the output of a half-precision model was rounded.
-        return again if self.model_dtype in HALF else given
+        return again if self.model_dtype in HALF else self._given(again)
+
+    def _given(self, again: Float[Tensor, "token d"]) -> Float[Tensor, "token d"]:
+        """Give what was recorded.
+
+        What leaves a padding token that may look nowhere differs between attention implementations.
+        """
+        return self.output if self.kept is None else torch.where(self.kept[:, None], self.output, again)
+
+    def drift(self, again: Float[Tensor, "token d"]) -> Float[Tensor, ""]:
+        """Say how far the block's output now is from what was recorded, in units of what rounding may do; not read."""
+        return differences(again, self._given(again)).max() / ROUNDING[self.model_dtype].block
 
     def tile_if_needed(
         self, together: Callable[["Replay"], Float[Tensor, "*any d"]], alone: Float[Tensor, "*any d"]

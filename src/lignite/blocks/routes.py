@@ -221,6 +221,8 @@ class InterfaceRoute(_HeadedRoute):
 
     projections: Projections
     scoring: Scoring
+    drift: Float[Tensor, ""] | None = None
+    """How far the block, run again, is from what was recorded, where that is not read yet: above one it is another."""
 
     def attention(self, states: PointStates) -> PointHeads:
         """Compute every head's output before the output projection."""
@@ -245,40 +247,42 @@ class InterfaceRoute(_HeadedRoute):
 
     def beside(self, recorded: BlockCall) -> Replay:
         """Make another call of a block again as this one is made."""
-        states, output = in_full(recorded.states), in_full(recorded.output)
-        return replace(self.replay, call=recorded, module=recorded.module, states=states, output=output)
+        states, output, module = in_full(recorded.states), in_full(recorded.output), recorded.module
+        if self.replay.model_dtype in HALF:
+            module = with_tensors(module, {name: in_full(weight) for name, weight in named_tensors(module)})
+        return replace(self.replay, call=recorded, module=module, states=states, output=output)
 
     def parts(self, recorded: BlockCall) -> dict[str, Any] | None:
         """List all that another call's block is made of; None where weights are no plain tensors beside its states."""
-        found = self.beside(recorded)
-        call, module = found.call.masked or found.call, found.module
+        call, module = recorded.masked or recorded, recorded.module
         weights = dict(named_tensors(module))
         plain = all(
             type(each) in (Tensor, nn.Parameter) and each.device == self.states.device for each in weights.values()
         )
-        if not plain or found.model_dtype in HALF or any(hasattr(part, "_hf_hook") for part in module.modules()):
+        if not plain or any(hasattr(part, "_hf_hook") for part in module.modules()):
             return None
         return {
-            "kind": (type(module), found.call.masked is None, call.states_at, call.layout),
+            "kind": (type(module), recorded.masked is None, call.states_at, call.layout),
             "call": (call.args, call.kwargs),
             "weights": weights,
-            "ends": (found.states, found.output),
+            "ends": (in_full(recorded.states), in_full(recorded.output)),
         }
 
     def made_of(self, parts: dict[str, Any]) -> "InterfaceRoute":
-        """Make the block that has these parts in the place of its own."""
+        """Make the block that has these parts in the place of its own, half-precision weights widened."""
         (states, output), (args, kwargs) = parts["ends"], parts["call"]
-        call = self.replay.call
+        call, is_half = self.replay.call, self.replay.model_dtype in HALF
         if call.masked is None:
             call = replace(call, args=args, kwargs=kwargs)
         else:
             call = replace(call, masked=replace(call.masked, args=args, kwargs=kwargs))
-        module = with_tensors(self.module, parts["weights"])
+        module = with_tensors(self.module, {name: in_full(weight) for name, weight in parts["weights"].items()})
         found = replace(self.replay, call=call, module=module, states=states, output=output)
         attended, heads = capture_call(found, states[None], read_call_and_heads, {})
+        again = found.as_loaded(states[None])[0] if is_half else output
         return replace(
-            self, replay=found, output=output, heads=heads[0], projections=attended.projections,
-            scoring=_own_scoring(attended, len(states)),
+            self, replay=found, output=again, heads=heads[0], projections=attended.projections,
+            scoring=_own_scoring(attended, len(states)), drift=found.drift(again) if is_half else None,
         )  # fmt: skip
 
     def _with_heads(self, states: TargetStates, heads: TargetPointHeads, targets: Targets | None = None) -> Tensor:
