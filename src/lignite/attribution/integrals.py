@@ -256,9 +256,9 @@ class Opened:
         if numbers:
             rows = self.rows(numbers)
             refine(rows, self.way)
-            totals, used = {name: part.clone() for name, part in totals.items()}, used.clone()
+            totals = {name: part.clone() for name, part in totals.items()}
             rows.replace_in(totals)
-            used[numbers] = used.new_tensor(rows.used)
+            used = rows.used_among(goal.targets, self.first.n_nodes)
             gap = totals["scores"].sum(-1) - goal.displacement
         return Integral(totals, goal.displacement, gap, used, self.allowed)
 

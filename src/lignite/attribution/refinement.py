@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from lignite.attribution.axes import PerTarget
+from lignite.attribution.axes import PerTarget, Targets
 from lignite.attribution.panels import Panel, Scores, Span, Way, on_host
 
 ALIKE = 4
@@ -230,6 +230,12 @@ class Rows:
             part &= ~better
         for piece, here in self.root.chosen(better):
             self.best[piece] = self.best[piece] | here if piece in self.best else here
+
+    def used_among(self, targets: Targets, others: int) -> Int[Tensor, " target"]:
+        """Say how many nodes each of all targets took: `others` than these rows so many."""
+        used = np.full(len(targets), others)
+        used[self.numbers] = self.used
+        return torch.from_numpy(used).to(targets.device, non_blocking=True)
 
     def replace_in(self, totals: Scores) -> None:
         """Write the best state of these rows over what stands in the totals."""
