@@ -7,6 +7,7 @@ import xarray as xr
 from tests.kit.architectures import ARCHITECTURES
 
 import lignite
+from lignite.methods import METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning")  # six nodes, converged or not
 
@@ -51,3 +52,24 @@ def test_every_tensor_is_made_where_the_model_is(name, baseline):
         actual = lignite.flow(model, inputs, **options)
 
     xr.testing.assert_identical(actual, expected)
+
+
+TEXTS = ["The plot was thin, but the acting was superb.", "A dull film.", "Not a bad idea, done badly."]
+EVERY = [{"method": name} for name in METHODS] + [{"method": "ca-lig", "path": "layer"}]
+
+
+@needs_a_gpu
+@pytest.mark.parametrize("options", EVERY, ids=str)
+def test_a_gpu_gives_the_explanations_of_the_cpu(options):
+    """One text and a list, by every method, with its defaults."""
+    model = lignite.load("tiny-sentiment", dtype="float64", device="cpu")
+    expected = [lignite.explain(model, TEXTS[0], **options), *lignite.explain(model, TEXTS, **options)]
+    model = lignite.load("tiny-sentiment", dtype="float64", device="cuda")
+    actual = [lignite.explain(model, TEXTS[0], **options), *lignite.explain(model, TEXTS, **options)]
+
+    for one, other in zip(actual, expected, strict=True):
+        for variable, scores in other.data_vars.items():
+            if scores.dtype.kind == "f" and scores.size:
+                # softmax of attention and norms round in float64; a gap is as exact as the change it is a part of
+                size = max(float(np.nanmax(abs(other[each]))) for each in ("relevance", "logit"))
+                np.testing.assert_allclose(one[variable], scores, rtol=0, atol=1e-7 * size, err_msg=variable)
