@@ -8,7 +8,10 @@ from tests.kit.architectures import ARCHITECTURES
 from tests.kit.wide import mostly_wide
 from torch import nn
 
+from lignite.attribution.paths import LinearByItself
+from lignite.attribution.trial import Coarsest
 from lignite.blocks.record import record
+from lignite.errors import ModelError
 from lignite.models.hold import at_rest, named_tensors, with_tensors
 
 
@@ -77,3 +80,23 @@ def test_a_copy_of_a_block_says_what_the_block_says(name):
         one, other = (each(*args, **kwargs) for each in (call.module, copied))
     one, other = (each[0] if isinstance(each, tuple) else each for each in (one, other))
     torch.testing.assert_close(other, one, rtol=0, atol=0)
+
+
+class OfOneRow(nn.Module):
+    """A model that keeps what it was given once, and cannot put it beside several inputs (Zamba's kind)."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, states):
+        return self.inner(torch.cat([states, torch.zeros(1, 3)], dim=-1)[:, :3])
+
+
+@pytest.mark.parametrize("onlooker", [LinearByItself(), Coarsest(torch.float64)], ids=["functions", "operations"])
+def test_what_a_model_raises_is_the_models_whoever_looks_on(onlooker):
+    """A mode of torch stands between the model's line and the error; the error is no less the model's."""
+    model = OfOneRow()
+
+    with pytest.raises(ModelError, match="OfOneRow fails on this input"), at_rest(model), onlooker:
+        model(torch.zeros(2, 3))

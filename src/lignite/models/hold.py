@@ -56,10 +56,19 @@ def named_failures(network: nn.Module) -> Iterator[None]:
 
 
 def _is_the_models(error: BaseException) -> bool:
-    """Whether an error rose inside a module's call or autograd, and not in lignite's own lines there."""
-    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    """Whether an error rose inside a module's call or autograd, and not in lignite's own lines there.
+
+    What looks on while torch computes (`_ONLOOKERS`) is in the stack of every error that rises there.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and frames[-1].name in _ONLOOKERS:
+        frames.pop()
+    files = [Path(frame.filename) for frame in frames]
     inside = any(file == _MODULE or _AUTOGRAD in file.parents for file in files)
     return inside and _OWN not in files[-1].parents
+
+
+_ONLOOKERS = ("__torch_function__", "__torch_dispatch__")
 
 
 def _described(network: nn.Module, error: BaseException) -> str:
