@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lignite.attribution.axes import Nodes, PerTarget, TargetHeads, Targets
+from lignite.attribution.axes import Nodes, PerTarget, Targets
 from lignite.attribution.block import Block, OpenBlock
 from lignite.attribution.layer import attribute_layer
 from lignite.attribution.layer_scores import LayerScores, MapOptions
@@ -262,8 +262,8 @@ class _Group:
         def halves(
             block: OpenBlock,
             start: Float[Tensor, "token d"] | None,
-            heads: TargetHeads,
-            output: Float[Tensor, "target *head d"],
+            heads: Float[Tensor, "every head d_value"],
+            output: Float[Tensor, "every *vector"],
         ) -> tuple[Scores, Scores, PerTarget]:
             return halves_of(self._like(block, start), name, (heads, output), rule, some)
 
@@ -310,7 +310,7 @@ class _Group:
             block: OpenBlock,
             start: Float[Tensor, "token d"] | None,
             numbers: Float[Tensor, " number"],
-            *rows: Float[Tensor, "*head source"],
+            *rows: Float[Tensor, "..."],
         ) -> dict[str, Any]:
             return Definition(question, block, start, numbers, rows).found
 

@@ -128,7 +128,7 @@ class ByPanels(Way):
         return self._level(point**self.goal.power, of_targets(self.goal.targets, rows))
 
 
-def on_host(*values: PerTarget) -> list[Float[np.ndarray, "target head"]]:
+def on_host(*values: Float[Tensor, "..."]) -> list[Float[np.ndarray, "_ _"]]:
     """Read the numbers of every head, a single one where there are no heads, in double precision; all at once."""
     flat = [each.detach().reshape(len(each), -1) for each in values]
     read = torch.cat([each.flatten() for each in flat]).double().cpu().numpy()

@@ -29,6 +29,9 @@ DEEPEST = 40
 Places = Int[np.ndarray, " some"]
 """Places of some rows among those that are refined."""
 
+SomePlaces = Int[np.ndarray, "..."]
+"""Places of one of several pieces, each of which has as many as it has."""
+
 Flags = Bool[np.ndarray, " row"]
 PerHead = Float[np.ndarray, "some head"]
 Bound = Float[np.ndarray, "2 some head"]
@@ -164,7 +167,7 @@ class Rows:
         self._put(self.root, taken, panel, np.flatnonzero(better), own[:, better])
         self.missed[taken] = self.root.missed[taken]
 
-    def wanted(self, tol: float, most: Int[np.ndarray, " row"]) -> list[tuple[Piece, Places]]:
+    def wanted(self, tol: float, most: Int[np.ndarray, " row"]) -> list[tuple[Piece, SomePlaces]]:
         """Choose the pieces of every row to be halved next, at most so many, the worst first.
 
         Of a row that is within `tol`, or has none that could gain, there are none.
@@ -191,7 +194,7 @@ class Rows:
             yield (piece := waiting.pop())
             waiting.extend(piece.halves or ())
 
-    def halve(self, wanted: Sequence[tuple[Piece, Places]], way: Way) -> None:
+    def halve(self, wanted: Sequence[tuple[Piece, SomePlaces]], way: Way) -> None:
         """Evaluate the halves of some pieces, each in some rows; all of them are read at once."""
         found = [(piece, rows, way.halves(self._span(piece, rows), self.numbers[rows])) for piece, rows in wanted]
         bounds = iter(_read([panel for _, _, halves in found for panel in halves], [])[0])

@@ -163,7 +163,7 @@ class _PullBack(Points):
         vectors = torch.cat(found)
         return {"scores": (vectors * self.slope[targets]).sum(2), "vectors": vectors}
 
-    def _gradient(self, nodes: Nodes, rows: Int[Tensor, " row"], rule: Nodes) -> PointStates:
+    def _gradient(self, nodes: Nodes, rows: Int[Tensor, " row"], rule: Float[Tensor, " every"]) -> PointStates:
         if self.first is not None and self.first[0] is rule:
             return self.first[1]
         return gradient_of(self.moved, self.states(nodes, rows), rows.repeat(len(nodes)))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from lignite.attribution.axes import Nodes, TargetHeads, Targets
+from lignite.attribution.axes import Nodes
 from lignite.attribution.integrals import Integral, Opened
 from lignite.attribution.layer_work import LayerWork, sizes_of
 from lignite.attribution.maps import AtNodes, Halves
@@ -111,9 +111,9 @@ def first_bytes(work: LayerWork, *, foreseen: bool = False) -> int:
 def halves_of(
     work: LayerWork,
     name: str,
-    start: tuple[TargetHeads, Float[Tensor, "target *head d"]],
+    start: tuple[Float[Tensor, "every head d_value"], Float[Tensor, "every *vector"]],
     rule: tuple[Nodes, Nodes],
-    some: Targets,
+    some: Int[Tensor, " some"],
 ) -> Halves:
     """Compute both halves of a panel of one layer, for some targets, from all heads and outputs where paths start."""
     work.begin(*start)

@@ -213,7 +213,7 @@ def nested_rule(
     family: Family,
     dtype: torch.dtype,
     device: torch.device,
-) -> tuple[Nodes, Nodes, Nodes]:
+) -> tuple[Float[Tensor, " fresh"], Nodes, Nodes]:
     """Make a nested rule between two points of t, graded as in `graded`; the same tensors for all who ask.
 
     Returns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import isfinite
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class Trial:
     baseline: Float[Tensor, "token d"] | None
     target: int
     draw: Draw
-    seen: dict[str, Float[Tensor, "node *head source"]]
+    seen: dict[str, Float[Tensor, "..."]]
     nodes: Mapping[str, int]
     path: Rule
     heads_path: Rule
@@ -104,7 +104,7 @@ class Trial:
         lot = random.Random(self.draw.seed)
         n_factors = self.block.n_heads if "attention" in self.seen else 0
         factors = [lot.choice((-1, 1)) * lot.uniform(0.5, 1.5) for _ in range(n_factors)]
-        return [self.target, *(self._rule(name).nodes[self.nodes[name]] for name in self.seen), *factors]
+        return [float(self.target), *(self._rule(name).nodes[self.nodes[name]] for name in self.seen), *factors]
 
     @property
     def numbers(self) -> Float[Tensor, " number"]:
@@ -112,7 +112,7 @@ class Trial:
         return torch.tensor(self.drawn, dtype=states.dtype, device=states.device)
 
     @property
-    def rows(self) -> list[Float[Tensor, "*head source"]]:
+    def rows(self) -> list[Float[Tensor, "..."]]:
         """The plan's scores at the nodes that were drawn."""
         return [each[self.nodes[name]] for name, each in self.seen.items()]
 
@@ -184,7 +184,7 @@ class Definition:
         block: Block,
         baseline: Float[Tensor, "token d"] | None,
         numbers: Float[Tensor, " number"],
-        seen: Sequence[Float[Tensor, "*head source"]],
+        seen: Sequence[Float[Tensor, "..."]],
     ):
         self.question, self.block, names = question, block, question.names
         states = block.states
@@ -375,7 +375,7 @@ class Coarsest(TorchDispatchMode):
         super().__init__()
         self.found, self.idle = dtype, dtype != torch.float64
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Coarsest":
         return self if self.idle else super().__enter__()
 
     def __exit__(self, *given: Any) -> None:

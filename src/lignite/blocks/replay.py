@@ -81,7 +81,7 @@ def largest_difference(actual: Float[Tensor, "*any token d"], expected: Float[Te
 
 def differences(
     actual: Float[Tensor, "*any token d"], expected: Float[Tensor, "*any token d"]
-) -> Float[Tensor, " token"]:
+) -> Float[Tensor, " vector"]:
     """Measure how far every token's vector is apart, relative to its length."""
     actual, expected = actual.flatten(0, -2), expected.flatten(0, -2)
     size = torch.linalg.vector_norm(expected, dim=-1)

@@ -92,7 +92,7 @@ def parts_of(options: CaLig, model: Model, rows: Sequence[Row], budget: float) -
         return list(map(Parts, of_rows(stack, variables, n_nodes), without_padding(reader, ("token",), kept)))
 
     followed = 1 if options.path == "input" else (read_widths(model.config).layers + 2) / 2  # lines, docs/method.md
-    return by_stack(model, rows, budget, of_stack, points=NODES * followed)
+    return by_stack(model, rows, budget, of_stack, points=float(NODES * followed))
 
 
 def _finished(options: CaLig, parts: Parts, share: float) -> Explanation:

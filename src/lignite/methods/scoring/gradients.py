@@ -56,7 +56,7 @@ def ig(options: IntegratedGradients, model: Model, rows: Sequence[Row], budget: 
         }
         return of_rows(stack, variables, line.n_nodes[:, :1])
 
-    return by_stack(model, rows, budget, along, points=NODES)
+    return by_stack(model, rows, budget, along, points=float(NODES))
 
 
 def gradient_x_input(

@@ -61,7 +61,7 @@ def _over_baselines(options: RelevanceFlow, model: Model, rows: Sequence[Row], b
                 for place, one in enumerate(explained)
             ]
 
-    return by_stack(model, rows, budget, of_stack, points=NODES)
+    return by_stack(model, rows, budget, of_stack, points=float(NODES))
 
 
 def _beside(found: Explanation, one: np.ndarray, other: np.ndarray) -> Explanation:

@@ -33,7 +33,7 @@ NODES = FIRST_NESTED
 
 
 def in_stacks(
-    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True, points: float = 1
+    model: Model, rows: Sequence[Row], budget: float, *, shared: bool = True, points: float = 1.0
 ) -> Iterator[tuple[list[int], Stack]]:
     """Numbers of the rows that are run together, and their stack, in which each row is run at so many `points`.
 
@@ -75,7 +75,7 @@ def by_stack(
     explain: Callable[[Stack], Sequence[Found]],
     *,
     shared: bool = True,
-    points: float = 1,
+    points: float = 1.0,
 ) -> list[Found]:
     """What is found of all rows, a stack at a time."""
     found: dict[int, Found] = {}
@@ -121,14 +121,14 @@ def _of_the_start(
 
 def without_padding(
     values: Float[Tensor, "row *axes"], axes: Sequence[str], kept: Bool[np.ndarray, "row token"]
-) -> list[Float[np.ndarray, "*axes"]]:
+) -> list[Float[np.ndarray, "..."]]:
     """Every row's values as an array, without the padding of its tokens."""
     tokens = [place for place, axis in enumerate(axes) if axis in ("token", "target", "source")]
     found = []
     for row, own in zip(values.detach().cpu().numpy(), kept, strict=True):
         for place in tokens:
             row = row.compress(own, axis=place)
-        found.append(row)
+        found.append(np.asarray(row))
     return found
 
 
