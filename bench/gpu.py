@@ -232,9 +232,7 @@ def of_large() -> None:
     """A Llama's shape of 32.5 billion random parameters in bfloat16, 64 tokens; memory is what tensors took at most."""
     network = large_llama(CHOSEN.large).eval()
     model = lignite.wrap(network, name="Llama shape")
-    inputs = {
-        "input_ids": torch.randint(5, model.config.vocab_size, (1, 64), generator=torch.Generator().manual_seed(3))
-    }
+    inputs = token_ids(model, 64)
     weights = sum(weight.nbytes for weight in network.parameters())
     print(f"{sum(weight.numel() for weight in network.parameters()) / 1e9:.1f} billion, {weights / 2**30:.1f} GiB\n")
     head("question", "s, first call, second", "GiB at most", "GiB beside the weights", "largest gap / displacement")

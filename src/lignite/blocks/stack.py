@@ -175,9 +175,7 @@ class Stack:
 
         with torch.no_grad(), self.answering(answer):
             outputs = run(self.network, {**self.tensors, **others})
-            function = self.questions.first.function is not None
-            choices = None if function else self.questions.choices(outputs)
-            value = self.questions.values(outputs) if choices is None else self.questions.values_of(choices)
+            value, choices = self.questions.answers(outputs)
         if n_calls != self.n_layers:
             raise BypassError(
                 f"{self.name} calls {n_calls} blocks of {structure.name!r} where it called {self.n_layers} before: "

@@ -158,9 +158,7 @@ def settle_rows(model: Model, encoded: Encoded, outputs: Any, objectives: Sequen
     """Make rows of one input, one for each of its objectives, from what the model answers."""
     listed, rows = list_choices(model, outputs, objectives), []
     for objective in objectives:
-        asked = laid_out([objective])
-        choices = None if objective.function else asked.choices(outputs)
-        value = asked.values(outputs) if choices is None else asked.values_of(choices)
+        value, choices = laid_out([objective]).answers(outputs)
         if not torch.isfinite(value).all():
             raise NotFiniteError(
                 f"The model's answer for {encoded.tokens.input[:40]!r} is {float(value)}; load it in float32 "

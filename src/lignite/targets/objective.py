@@ -103,11 +103,16 @@ class Questions:
         """Ask every point what its row is asked."""
         return replace(self, numbers=self.numbers[:, rows])
 
+    def answers(self, outputs: Any) -> tuple[Float[Tensor, " row"], Float[Tensor, "row choice"] | None]:
+        """Compute F of every row, differentiable, and give the choices that it is one of; a function has none."""
+        if self.first.function is not None:
+            return _of_function(self.first.function, outputs, self.numbers.shape[1]), None
+        choices = self.choices(outputs)
+        return self.values_of(choices), choices
+
     def values(self, outputs: Any) -> Float[Tensor, " row"]:
         """Compute F of every row, differentiable."""
-        if self.first.function is not None:
-            return _of_function(self.first.function, outputs, self.numbers.shape[1])
-        return self.values_of(self.choices(outputs))
+        return self.answers(outputs)[0]
 
     def values_of(self, logits: Float[Tensor, "row choice"]) -> Float[Tensor, " row"]:
         """Compute F of every row from the logits that it chooses among, differentiable."""
