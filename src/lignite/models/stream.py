@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lignite.errors import ModelError
+from lignite.models.experts import ByExpert, Experts, ExpertsPlace, experts_in
 from lignite.models.hold import modules_of
 
 Weights = dict[str, nn.Parameter]
@@ -66,14 +67,25 @@ class Part:
     ----------
     blanks
         What stands in the places of its weights while they are not in memory; `held` are the weights while they are.
+    experts
+        Modules of it that read their own weights, of those experts that are visited. Blanks stay in their places.
     n_reads
-        How often they were read.
+        How often its weights were read, but for these.
     """
 
     def __init__(self, stream: "Stream", network: nn.Module, name: str, streamed: frozenset[str]):
         self.stream, self.name, self.module = stream, name, network.get_submodule(name)
-        found = self.module.named_parameters(prefix=name)
-        self.blanks = {key: self._own(blank_of(weight)) for key, weight in found if key in streamed}
+        self.experts = list(experts_in(self.module, name, streamed, stream.by_expert))
+        apart = {key for each in self.experts for key in each.names.values()}
+        blanks = {
+            key: self._own(blank_of(weight))
+            for key, weight in self.module.named_parameters(prefix=name)
+            if key in streamed
+        }
+        for each in self.experts:
+            each.module._parameters.update({own: blanks[key] for own, key in each.names.items()})
+            each.module.__dict__["forward"] = each
+        self.blanks = {key: blank for key, blank in blanks.items() if key not in apart}
         self.held: Weights | None = None
         self.n_running = self.n_reads = 0
         self._places = [(key, *_place_of(network, key)) for key in self.blanks]
@@ -85,6 +97,15 @@ class Part:
         self.held = None if weights is None else {key: self._own(weight) for key, weight in weights.items()}
         for key, owner, name in self._places:
             owner._parameters[name] = (self.held or self.blanks)[key]
+        if weights is None:
+            for each in self.experts:
+                each.let_go()
+
+    def whole(self, key: str) -> Tensor:
+        """Give a weight, read now if it is not held; one of experts with all of them."""
+        if key in self.blanks:
+            return self.stream.weights(self)[key]
+        return next(each for each in self.experts if key in each.names.values()).whole(key)
 
     def _own(self, weight: Shaped[Tensor, "..."]) -> nn.Parameter:
         owned = nn.Parameter(weight, requires_grad=False)
@@ -120,8 +141,10 @@ class Streamed:
 
     def _leave_out(self, found: dict[int, str], tensor: Shaped[Tensor, "..."]) -> Any:
         """Keep where a weight is to be had in its place; other tensors are kept as they are."""
-        key = found.get(tensor.untyped_storage().data_ptr())
-        if key is None or tensor.dtype != self.part.blanks[key].dtype:
+        key: str | ExpertsPlace | None = found.get(tensor.untyped_storage().data_ptr())
+        if key is None:
+            key = next(filter(None, (each.place_of(tensor) for each in self.part.experts)), None)
+        if key is None or (isinstance(key, str) and tensor.dtype != self.part.blanks[key].dtype):
             return tensor.detach()  # a graph that keeps the very tensors it has made holds itself
         return _LeftOut(self.part, key, tensor.shape, tensor.stride(), int(tensor.storage_offset()))
 
@@ -136,7 +159,7 @@ class _LeftOut(NamedTuple):
     """A view of a weight, without its numbers."""
 
     part: Part
-    key: str
+    key: str | ExpertsPlace
     size: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
@@ -145,8 +168,12 @@ class _LeftOut(NamedTuple):
 def _recall(kept: Any) -> Tensor:
     if not isinstance(kept, _LeftOut):
         return cast(Tensor, kept)
-    weight = kept.part.stream.weights(kept.part)[kept.key]
-    return weight.detach().as_strided(kept.size, kept.stride, kept.offset)
+    weights = kept.part.stream.weights(kept.part)
+    if isinstance(kept.key, str):
+        return weights[kept.key].detach().as_strided(kept.size, kept.stride, kept.offset)
+    weight = kept.key.found()
+    offset = kept.offset - kept.key.skipped + int(weight.storage_offset())
+    return weight.as_strided(kept.size, kept.stride, offset)
 
 
 class Stream:
@@ -156,8 +183,8 @@ class Stream:
     all its weights, to the bit.
     """
 
-    def __init__(self, network: nn.Module, parts: Parts, read: Read):
-        self._read_part = read
+    def __init__(self, network: nn.Module, parts: Parts, read: Read, by_expert: ByExpert):
+        self._read_part, self.by_expert = read, by_expert
         self._lock = threading.RLock()
         self._reader = ThreadPoolExecutor(1, "lignite-weights")
         self._ahead: dict[Part, Future[dict[str, Tensor]]] = {}
@@ -245,7 +272,7 @@ def weights_of(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def weight_of(name: str, tensor: Shaped[Tensor, "..."]) -> Tensor:
     """Give the numbers of a weight of that name in the network: its own, or read for it where it is streamed."""
     part: Part | None = getattr(tensor, "streamed_with", None)
-    return tensor if part is None else part.stream.weights(part)[name]
+    return tensor if part is None else part.whole(name)
 
 
 def in_memory(module: nn.Module) -> nn.Module:
@@ -296,12 +323,33 @@ def streamed_copy(network: nn.Module, find: Callable[[str, Tensor], Tensor], cha
     """
     parts = parts_of(network)
     copied = _copied(network, changed_tensors(network, find, change, parts.weights))
+    for module in copied.modules():
+        if isinstance(vars(module).get("forward"), Experts):  # they would read what is not changed
+            del vars(module)["forward"]
 
     def read_part(part: Part) -> dict[str, Tensor]:
         own = network.get_submodule(part.name).named_parameters(prefix=part.name)
         return {key: change(find(key, weight).detach()) for key, weight in own if key in part.blanks}
 
-    Stream(copied, parts, read_part)
+    def own(key: str) -> tuple[Tensor, Part | None]:
+        weight = network.get_parameter(key)
+        return weight, getattr(weight, "streamed_with", None)
+
+    def is_by_expert(key: str) -> bool:
+        """Streamed by experts, or plain and changed into a copy; all others are read whole, or there anyhow."""
+        weight, part = own(key)
+        if part is not None:
+            return key not in part.blanks
+        if type(weight) is not nn.Parameter or weight.is_meta or not weight.ndim:
+            return False
+        nothing = weight.detach()[:0]
+        return change(nothing) is not nothing
+
+    def read_expert(key: str, number: int) -> Tensor:
+        weight, part = own(key)
+        return change(find(key, weight).detach()[number] if part is None else part.stream.by_expert.read(key, number))
+
+    Stream(copied, parts, read_part, ByExpert(frozenset(filter(is_by_expert, parts.weights)), read_expert))
     return copied
 
 
