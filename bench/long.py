@@ -27,7 +27,12 @@ COARSE = {"n_steps": 2, "tol": 0.9}
 """Nodes do not change what is taken at once: a short rule shows the memory of a long one."""
 
 FLOWS = [{"tokens": tokens, "memory": "256 MiB", "keep": "top:64", **COARSE} for tokens in (1024, 2048, 4096)]
-EXPLAINS = [{"tokens": 2048, "layers": 24, "memory": "256 MiB", "orders": False, "n_steps": 1, "tol": 0.9}]
+MANY_LAYERS = {"tokens": 2048, "layers": 24, "memory": "256 MiB"}
+EXPLAINS = [
+    {**MANY_LAYERS, "method": "gradient-x-input"},
+    {**MANY_LAYERS, "method": "ca-lig", **COARSE},
+    {**MANY_LAYERS, "orders": False, "n_steps": 1, "tol": 0.9},
+]
 BUDGETS = [
     {"tokens": 1024, "memory": memory, "keep": "top:64", "maps": "whole", **COARSE}
     for memory in ("16 MiB", "256 MiB", "2 GiB")

@@ -21,10 +21,11 @@ ROOMS = {
     "late": set(),
     "options": set(),
     "memory": set(),
+    "spill": set(),
     "tolerance": set(),
     "token_labels": set(),
     "zoo": set(),
-    "attribution": {"memory", "tolerance"},
+    "attribution": {"memory", "spill", "tolerance"},
     "models": {"files", "memory", "zoo"},
     "inputs": {"files", "models"},
     "targets": {"options", "memory", "models", "inputs"},
@@ -151,8 +152,8 @@ CALLED = {"pillow": "PIL"}
 """Libraries that are imported by another name than they are installed by."""
 
 KNOWS_TORCH = (
-    "memory", "zoo", "attribution", "models", "inputs", "targets", "blocks", "methods.scoring", "metrics.asking", "api",
-    "apps", "studies",
+    "memory", "spill", "zoo", "attribution", "models", "inputs", "targets", "blocks", "methods.scoring",
+    "metrics.asking", "api", "apps", "studies",
 )  # fmt: skip
 
 

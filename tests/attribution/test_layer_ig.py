@@ -1,5 +1,6 @@
 """Layer-wise integrated gradients against closed forms, against captum and against the definition of an image path."""
 
+import math
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -36,6 +37,7 @@ from lignite.blocks.baselines import starts_of
 from lignite.blocks.stack import Stack
 from lignite.methods.scoring.stacks import NODES
 from lignite.models.hold import at_rest
+from lignite.spill import Spilled
 from lignite.targets.ask import ask
 from lignite.targets.rows import bytes_per_token
 from lignite.tolerance import ROUNDED_SHARE
@@ -224,10 +226,16 @@ def test_directions_of_large_rules_converge_up_to_the_ends(n_nodes, error):
 
 
 def test_long_rows_keep_fewer_nodes_whoever_is_in_the_batch():
-    """At most 31 nodes of rows of more than 128 tokens, 63 of others; 24 nodes for each point that fits."""
+    """At most 31 nodes of rows of more than 128 tokens, 63 of others: so many that twice the memory holds them.
+
+    A node of a row keeps a state and a gradient of every layer and above.
+    """
     model = sharp_model(1.0)
-    path = TracedPath(model, starts(model, 12), model.value, 4, 1)
-    path.layers = SimpleNamespace(kept=torch.arange(200) < torch.tensor([[200], [128], [129], [3], [4]]))
+    memory = 96 * 2 * (model.n_layers + 1) * model.states[0][0].nbytes / 2
+    path = TracedPath(model, starts(model, 12), model.value, 4, 1, memory=memory)
+    path.layers = SimpleNamespace(
+        n_layers=model.n_layers, kept=torch.arange(200) < torch.tensor([[200], [128], [129], [3], [4]])
+    )
 
     groups = [(rows.tolist(), most) for rows, most in path.groups(torch.arange(5))]
 
@@ -243,6 +251,33 @@ def test_too_few_nodes_are_told():
     assert (found.gap.abs() > found.allowed).all()
     assert (found.n_nodes <= 24).all()
     assert (found.gap.abs() > 1e-9).any()
+
+
+@pytest.mark.parametrize("by_block", [False, True])
+@pytest.mark.parametrize(
+    ("sharpness", "options"),
+    [(3.0, {"tol": 1e-6}), (40.0, {"tol": 1e-3}), (3.0, {"n_steps": 24}), (3.0, {"n_steps": 1})],
+)
+def test_states_and_gradients_in_a_file_change_nothing(sharpness, options, by_block, monkeypatch):
+    """Whatever there is room for, of rules inside one another, of halves, of a fixed rule and of a single node."""
+    model, written = sharp_model(sharpness), []
+    put = Spilled.put
+    monkeypatch.setattr(Spilled, "put", lambda self, tensor: [put(self, tensor), written.append(self.n_written)][0])
+
+    def run(memory):
+        written.clear()
+        found = along_input(
+            model, starts(model, 12), Following(max_points=4, memory=memory, by_block=by_block, **options)
+        )
+        return found, max(written)
+
+    (inside, never), (outside, often), (partly, sometimes) = (run(memory) for memory in (math.inf, 1, 3000))
+
+    assert never == 0 < often
+    assert sometimes < often
+    for other in (outside, partly):
+        assert_close(other.scores, inside.scores, rtol=1e-10, atol=1e-12)  # rows stand in other batches
+        assert torch.equal(other.n_nodes, inside.n_nodes)
 
 
 @pytest.mark.parametrize(("path", "n_steps"), [("input", 24), ("layer", 24), ("layer", None)])

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import lignite
+from lignite.blocks import attention_weights
 from lignite.blocks.attention_weights import differentiate_attention
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
@@ -45,6 +46,13 @@ def stack_of(name: str, **options) -> Stack:
     architecture = ARCHITECTURES[name]
     model = lignite.wrap(full_precision(architecture.build()))
     return Stack(model, ask(model, architecture.inputs(length=7, **options), probe))
+
+
+def attention_of(stack: Stack) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and gradients of every layer, from the first one on."""
+    layers = [each.of_heads(slice(None)) for each in differentiate_attention(stack)][::-1]
+    weights, gradients = zip(*layers, strict=True)
+    return list(weights), list(gradients)
 
 
 def here(n_rows: int = 1) -> Tensor:
@@ -200,11 +208,13 @@ INTERFACE = (
 OWN = ("gemma2", "gpt_oss", "deberta-v2", "bloom", "mpnet", "t5", "bart")
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("name", mostly_wide([*INTERFACE, *OWN], ("bert", "gpt2", "llama", *OWN)))
-def test_attention_gradients_are_those_of_the_eager_model(name):
+def test_attention_gradients_are_those_of_the_eager_model(name, again):
     """Sdpa returns no weights; the same weights computed by the definition have the eager model's gradients.
 
-    Families with caps, sinks or attention of their own stay as they are loaded.
+    Families with caps, sinks or attention of their own stay as they are loaded. Blocks may be run again on the way
+    down.
     """
     architecture = ARCHITECTURES[name]
     loaded, eager = full_precision(architecture.build()), full_precision(architecture.build())
@@ -217,7 +227,8 @@ def test_attention_gradients_are_those_of_the_eager_model(name):
 
     with at_rest(loaded):
         stack = Stack(model, ask(model, inputs, probe))
-        weights, gradients = differentiate_attention(stack)
+        stack.again = again
+        weights, gradients = attention_of(stack)
 
     outputs = eager(**inputs, output_attentions=True)
     attentions = outputs.get("attentions") or outputs.get("encoder_attentions")
@@ -251,27 +262,55 @@ def test_a_result_holds_weights_times_gradients_by_target_and_source(name, model
     assert_allclose(why.attention_gradient, expected.mean(1), rtol=0, atol=1e-7)
 
 
-def test_attention_gradients_of_a_batch_are_those_of_its_rows():
+@pytest.mark.parametrize("again", [False, True])
+def test_attention_gradients_of_a_batch_are_those_of_its_rows(again):
     """Each row's F depends on its own attention alone."""
     model = headed("bert", "BertForSequenceClassification")
     rows = ask(model, TEXTS)
     with at_rest(model.network):
-        weights, gradients = differentiate_attention(Stack(model, rows))
+        stack = Stack(model, rows)
+        stack.again = again
+        weights, gradients = attention_of(stack)
         for number, row in enumerate(rows):
-            single = differentiate_attention(Stack(model, [row]))
+            single = attention_of(Stack(model, [row]))
             length = row.n_tokens
             for found, expected in ((weights, single[0]), (gradients, single[1])):
                 for each, other in zip(found, expected, strict=True):
                     assert_close(each[number, :, :length, :length], other[0], **ROUNDED)
 
 
-def test_a_state_space_has_no_attention_to_show():
-    """It is said, and what needs none."""
-    with (
-        at_rest((stack := stack_of("mamba")).network),
-        pytest.raises(OptionError, match=r"shows no attention weights.*without attention gradients"),
-    ):
-        differentiate_attention(stack)
+def hybrid_stack() -> Stack:
+    """A convolution below attention."""
+    config = transformers.Lfm2Config(
+        vocab_size=60, hidden_size=12, intermediate_size=20, num_attention_heads=2, num_key_value_heads=1,
+        num_hidden_layers=3, layer_types=["conv", "conv", "full_attention"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = lignite.wrap(transformers.Lfm2Model(config).double().eval())
+    return Stack(model, ask(model, {"input_ids": torch.arange(4, 11)[None]}, probe))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("make", [lambda: stack_of("mamba"), hybrid_stack])
+def test_a_state_space_has_no_attention_to_show(make, again):
+    """It is said, and what needs none; also where the blocks on top have attention and others have not."""
+    with at_rest((stack := make()).network):
+        stack.again = again
+        with pytest.raises(OptionError, match=r"shows no attention weights.*without attention gradients"):
+            list(differentiate_attention(stack))
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 3, 5])
+def test_heads_are_averaged_some_at_a_time(n_heads, monkeypatch):
+    """Whatever the memory for their weights holds of them: biases and sinks of heads go with their heads."""
+    for name in ("llama", "t5", "gpt_oss"):
+        with at_rest((stack := stack_of(name)).network):
+            weights, gradients = attention_of(stack)
+            monkeypatch.setattr(attention_weights, "WEIGHTS_AT_ONCE", n_heads * weights[0][0, 0].nbytes)
+            layers = list(differentiate_attention(stack))[::-1]
+        for layer, weight, gradient in zip(layers, weights, gradients, strict=True):
+            assert layer.at_once == n_heads
+            assert_close(layer.mean(torch.mul), (weight * gradient).mean(1), **ROUNDED)
 
 
 # What cannot be replayed

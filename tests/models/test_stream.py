@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,13 @@ from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausa
 import lignite
 from lignite.blocks import stack
 from lignite.blocks.replay import saved_bytes
+from lignite.blocks.stack import Stack
 from lignite.errors import LigniteWarning, ModelError
 from lignite.methods.scoring import precision
 from lignite.models import shards
+from lignite.models.hold import after_each, at_rest
 from lignite.models.stream import parts_within, streamed_copy
+from lignite.targets.ask import ask
 
 SHARED = Path(__file__).parents[3] / "shared"
 SMALL = {"num_attention_heads": 2, "hidden_size": 12, "intermediate_size": 20}
@@ -90,12 +94,16 @@ def _last(outputs) -> Tensor:
 
 
 @FEW_NODES
+@pytest.mark.parametrize("memory", [None, "10 kB"], ids=["", "run-again"])
 @pytest.mark.parametrize("method", ["relevance-flow:detail=heads", "ca-lig:path=layer", "attnlrp", "grad-cam", "ig"])
-def test_every_way_through_the_layers_gives_the_same(method, tmp_path):
-    """Forwards, backwards through all blocks or one, with gradients of attention and by other rules of propagation."""
+def test_every_way_through_the_layers_gives_the_same(method, memory, tmp_path):
+    """Forwards, backwards through all blocks or one, with gradients of attention and by other rules of propagation.
+
+    And where blocks are run again on the way down, too, since a graph of them all does not fit.
+    """
     whole, streamed = two_ways(saved(tmp_path))
 
-    one, other = (lignite.explain(model, IDS, method=method) for model in (whole, streamed))
+    one, other = (lignite.explain(model, IDS, method=method, memory=memory) for model in (whole, streamed))
 
     assert_same(one, other)
 
@@ -112,8 +120,12 @@ def test_tied_tables_and_a_head_stay_in_memory(tmp_path):
         assert torch.equal(network(**IDS).logits, whole.network(**IDS).logits)
 
 
-def test_three_blocks_are_in_memory_at_most(tmp_path, monkeypatch):
-    """The one that ends, the one that runs and the next; and none is kept by a graph that waits to be run backwards."""
+@pytest.mark.parametrize("again", [None, False, True], ids=["network", "stack", "run-again"])
+def test_three_blocks_are_in_memory_at_most(again, tmp_path, monkeypatch):
+    """The one that ends, the one that runs and the next; and none is kept by a graph that waits to be run backwards.
+
+    A block that is run again for its graph is read once for both.
+    """
     model = lignite.load(saved(tmp_path), stream=True)
     network, parts = model.network, parts_within(model.network)
     stored: dict[str, list[StorageWeakRef]] = {part.name: [] for part in parts}
@@ -126,13 +138,40 @@ def test_three_blocks_are_in_memory_at_most(tmp_path, monkeypatch):
         most.append(sum(any(not each.expired() for each in some) for some in stored.values()))
         return weights
 
-    monkeypatch.setattr(parts[0].stream, "_read_part", watched)
-
-    torch.autograd.grad(network(**IDS, use_cache=False).logits.sum(), network.model.embed_tokens.weight)
+    with nullcontext() if again is None else at_rest(network), torch.enable_grad():
+        if again is None:
+            monkeypatch.setattr(parts[0].stream, "_read_part", watched)
+            value, source = network(**IDS, use_cache=False).logits.sum(), network.model.embed_tokens.weight
+        else:
+            stack = Stack(model, ask(model, IDS))
+            stack.again = again
+            network(**IDS, use_cache=False)  # so that the last blocks are there
+            monkeypatch.setattr(parts[0].stream, "_read_part", watched)
+            source = stack.states[0].detach().requires_grad_()
+            value = stack.run(0, source, torch.arange(1))
+        torch.autograd.grad(value, source)
 
     assert len(parts) == 5
     assert len(most) == 8
     assert max(most) <= 3
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_block_computes_is_not_kept_where_it_is_run_again(again, tmp_path):
+    """Neither by the stream, which leaves weights out of graphs, nor by the graph."""
+    model = lignite.load(saved(tmp_path), stream=True)
+    computed: list[StorageWeakRef] = []
+    gates = [block.mlp.act_fn for block in model.network.model.layers]
+
+    with at_rest(model.network), torch.enable_grad():
+        stack = Stack(model, ask(model, IDS))
+        stack.again = again
+        states = stack.states[0].detach().requires_grad_()
+        with after_each(gates, lambda _, __, output: computed.append(StorageWeakRef(output.untyped_storage()))):
+            value = stack.run(0, states, torch.arange(1))
+
+    assert value.requires_grad
+    assert [each.expired() for each in computed] == [again] * 5
 
 
 class Halves(nn.Module):

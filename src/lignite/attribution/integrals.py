@@ -1,7 +1,8 @@
 """Integrate along a path, with a certificate: more nodes, or shorter panels, until what is missed is within bounds."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -35,6 +36,7 @@ from lignite.attribution.rules import (
     panel_rule,
     spread,
 )
+from lignite.spill import Spilled
 
 NODES_PER_PANEL = 6
 """Gauss-Legendre nodes of one panel: smooth paths end after one panel, and a bisection costs twelve nodes."""
@@ -65,27 +67,29 @@ class Halving(Protocol):
 class Samples(ABC):
     """Samples keep what is known of one panel for some targets; more nodes may come in between.
 
-    `known` are tensors ``[node, target, ...]``, whatever `scores` needs of the nodes.
+    `known` are tensors ``[node, target, ...]``, whatever `scores` needs of the nodes: as many as the memory allowed has
+    `room` for, the others in a file.
     """
 
-    def __init__(self, targets: Targets):
-        self.targets = targets
-        self.known: list[Float[Tensor, "node target *any"]] = []
+    def __init__(self, targets: Targets, room: float = math.inf):
+        self.targets, self.room = targets, room
+        self.known = Spilled(room=room)
 
     def add(self, nodes: Float[Tensor, " new"], is_new: Bool[Tensor, " node"]) -> None:
         """Evaluate nodes that come in between those that are there; `is_new` has their places in the larger rule."""
-        new = self.evaluate(nodes)
-        pairs = zip(self.known, new, strict=True)
-        self.known = [interleaved(*pair, is_new) for pair in pairs] if self.known else list(new)
+        new: Iterable[Tensor] = self.evaluate(nodes)
+        if len(self.known):
+            new = (interleaved(*pair, is_new) for pair in zip(self.known.taken(), new, strict=True))
+        self.known = Spilled(new, room=self.room)
 
     def keep(self, chosen: Bool[Tensor, " target"]) -> None:
         """Forget the other targets."""
         self.targets = self.targets[chosen]
-        self.known = [each[:, chosen] for each in self.known]
+        self.known = Spilled((each[:, chosen] for each in self.known.taken()), room=self.room)
 
     @abstractmethod
-    def evaluate(self, nodes: Float[Tensor, " new"]) -> Sequence[Float[Tensor, "new target *any"]]:
-        """Find what is to be known of some nodes."""
+    def evaluate(self, nodes: Float[Tensor, " new"]) -> Iterator[Float[Tensor, "new target *any"]]:
+        """Find what is to be known of some nodes, one after the other."""
 
     @abstractmethod
     def scores(self, weights: Nodes) -> Float[Tensor, " target *head source"]:

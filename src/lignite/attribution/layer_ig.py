@@ -1,5 +1,6 @@
 """Integrated gradients of the prediction at every layer: along a line in each layer, or along the image of one line."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,10 +39,11 @@ class Following(Precision):
 
     What stands above the last block takes the share `above` of a copy's memory. Where it is `stochastic`, `n_steps`
     nodes are drawn at random, from `seed`. With `by_block` all points go through one block before they go through the
-    next, where that can be.
+    next, where that can be. `memory` are the bytes that intermediate tensors may take.
     """
 
     max_points: int = 64
+    memory: float = math.inf
     above: float = 0.0
     stochastic: bool = False
     seed: int = 0
@@ -107,7 +109,7 @@ def along_input(
     they are replayed.
     """
     (power,) = powers_of(layers, [0], [start])
-    path = TracedPath(layers, start, base, precision.max_points, power, images, precision.by_block)
+    path = TracedPath(layers, start, base, precision.max_points, power, images, precision.by_block, precision.memory)
     if precision.stochastic or _bisects(precision, power):
         return _begun(path, precision, power)()
     order, parts = [], []

@@ -152,8 +152,8 @@ class LineSamples(Samples):
         super().__init__(lines)
         self.path = path
 
-    def evaluate(self, nodes: Nodes) -> Sequence[Float[Tensor, "node line 1 token"]]:
-        return [self.path.rates(nodes, self.targets)]
+    def evaluate(self, nodes: Nodes) -> Iterator[Float[Tensor, "node line 1 token"]]:
+        yield self.path.rates(nodes, self.targets)
 
     def scores(self, weights: Nodes) -> Float[Tensor, "line 1 token"]:
         (rates,) = self.known

@@ -28,6 +28,7 @@ from lignite.blocks.arguments import (
     read_states,
 )
 from lignite.blocks.attention import intercepted
+from lignite.blocks.recompute import bytes_again, run_again
 from lignite.blocks.streams import Structure, structures_of
 from lignite.errors import BypassError, ModelError
 from lignite.models.hold import Captured, standing_in
@@ -92,6 +93,8 @@ class Stack:
         What the model says of every start that was asked for, None where that is no input.
     sweeps
         False where blocks do not take the points of a batch one by one, so that `run_entering` asks layer by layer.
+    again
+        True where blocks are run again on the way down, because the graph of them all would take too much memory.
 
     Raises
     ------
@@ -102,6 +105,7 @@ class Stack:
     def __init__(self, model: Model, rows: Sequence[Row]):
         self.model = model
         self.network = model.network
+        self.again = False
         self.rows = list(rows)
         self.objectives = [row.objective for row in rows]
         self.tensors = collate(model, rows)
@@ -204,7 +208,7 @@ class Stack:
             if number < layer:
                 return self._stand_in(number, parts, index)
             args, kwargs = self.handed(number, carried, args, kwargs, made=lambda before: EVERYONE * (before >= layer))
-            return forward(*args, **kwargs)
+            return self.lightly(forward)(*args, **kwargs)
 
         return self._run_rows(answer, index)
 
@@ -243,6 +247,7 @@ class Stack:
             if number < first:
                 return self._stand_in(number, parts, index)
             args, kwargs = self.handed(number, carried, args, kwargs, entered)
+            forward = self.lightly(forward)
             if number >= last and not n_passing:
                 return forward(*args, **kwargs)
             some = slice(n_passing if number else 0, entered(number))
@@ -263,7 +268,7 @@ class Stack:
             found.append(layer)
             carried[:] = self._parts(layer, index)
             args, kwargs = self.handed(number, carried, args, kwargs, lambda _: 0)
-            output = forward(*args, **kwargs)
+            output = self.lightly(forward)(*args, **kwargs)
             if number < self.n_layers - 1:
                 return output
             found.append(self._leaving(carried, output, index))
@@ -338,7 +343,7 @@ class Stack:
                 found.append(self._joined(made, index))
             carried[:] = self._parts(states[number], index)
             args, kwargs = self.handed(number, carried, args, kwargs, made=lambda _: 0)
-            output = forward(*args, **kwargs)
+            output = self.lightly(forward)(*args, **kwargs)
             if number == self.n_layers - 1:
                 raise Captured([*found, self._leaving(carried, output, index)])
             return output
@@ -349,6 +354,10 @@ class Stack:
             made: list[Tensor] = captured.content
             return made
         raise ModelError(f"the last block of {self.name} was not reached.")
+
+    def lightly(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Let a block be run without its graph, if it is to be run again on the way down."""
+        return run_again(forward) if self.again else forward
 
     def arguments(self, states: RowStates | None = None, **others: Tensor) -> list[Arguments]:
         """List what every block is called with, for the rows or other words in their place, or with states at the
@@ -470,5 +479,6 @@ class Stack:
 
 def points_at_once(stack: Stack, budget: float, *, gradient: bool) -> int:
     """How many points of a stack run together within the budget; at least one."""
-    n_tokens = stack.states[0].shape[1]
-    return max(1, int(budget / bytes_per_token(stack.model, gradient=gradient) / n_tokens))
+    again = gradient and stack.again
+    taken = bytes_again(stack.model) if again else bytes_per_token(stack.model, gradient=gradient)
+    return max(1, int(budget / taken / stack.states[0].shape[1]))

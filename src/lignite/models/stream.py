@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial, update_wrapper
 from typing import Any, NamedTuple, cast
 
@@ -133,7 +134,7 @@ class Streamed:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         stream = self.part.stream
         with stream.running(self.part) as weights:
-            if not torch.is_grad_enabled():
+            if not torch.is_grad_enabled() or _made_again.get():
                 return self.own(*args, **kwargs)
             found = {weight.untyped_storage().data_ptr(): key for key, weight in weights.items()}
             with torch.autograd.graph.saved_tensors_hooks(partial(self._leave_out, found), _recall):
@@ -153,6 +154,19 @@ class Streamed:
             f"the network is streamed ({self.part.name} is read when it runs) and cannot be copied: load it with "
             "stream=False for this."
         )
+
+
+_made_again: ContextVar[bool] = ContextVar("lignite_graphs_made_again", default=False)
+
+
+@contextmanager
+def graphs_made_again() -> Iterator[None]:
+    """Within, whoever runs a block keeps nothing of its graph, and runs it again to have it."""
+    token = _made_again.set(True)
+    try:
+        yield
+    finally:
+        _made_again.reset(token)
 
 
 class _LeftOut(NamedTuple):

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lignite.attribution.lines import every_row, gradient_at
-from lignite.blocks.attention_weights import differentiate_attention
+from lignite.blocks.attention_weights import Heads, LayerAttention, differentiate_attention
 from lignite.blocks.baselines import hold_against_another_input
 from lignite.blocks.stack import Stack
 from lignite.methods.attention import AttentionLast, AttentionRollout, AttentionTimesGradient
@@ -16,16 +16,12 @@ from lignite.methods.scoring.stacks import explain_stacks
 from lignite.models.load import Model
 from lignite.targets.rows import Row
 
-Heads = Float[Tensor, "row head target source"]
-Combine = Callable[[Heads, Heads], Float[Tensor, "row target source"]]
-"""One map of a layer, from its attention weights and the derivative of F with respect to them."""
-
 
 def attention_rollout(options: AttentionRollout, model: Model, rows: Sequence[Row], budget: float) -> list[Explanation]:
     """Attention and the residual stream, half each, followed through all layers (Abnar and Zuidema 2020). Unsigned."""
 
-    def half_residual(weights: Heads, _: Heads) -> Tensor:
-        mixed = weights.mean(1) + torch.eye(weights.shape[-1]).to(weights)
+    def half_residual(attention: LayerAttention) -> Tensor:
+        mixed = _beside_residual(attention.mean(_weights))
         return mixed / mixed.sum(-1, keepdim=True)
 
     return explain_stacks(model, rows, budget, lambda stack: _follow(stack, half_residual))
@@ -36,8 +32,8 @@ def attention_last(options: AttentionLast, model: Model, rows: Sequence[Row], bu
 
     def last(stack: Stack) -> dict[str, Tensor]:
         hold_against_another_input(stack)
-        weights, _gradients = differentiate_attention(stack)
-        return {"relevance": _read(stack, reading(stack), weights[-1].mean(1))}
+        top = next(differentiate_attention(stack))
+        return {"relevance": _read(stack, reading(stack), top.mean(_weights))}
 
     return explain_stacks(model, rows, budget, last)
 
@@ -50,24 +46,31 @@ def attention_x_gradient(
     Unsigned: attention that lowers F is cut off.
     """
 
-    def raising(weights: Heads, gradients: Heads) -> Tensor:
-        return (weights * gradients).clamp_min(0).mean(1) + torch.eye(weights.shape[-1]).to(weights)
+    def raising(attention: LayerAttention) -> Tensor:
+        return _beside_residual(attention.mean(lambda weights, gradients: (weights * gradients).clamp_min(0)))
 
     return explain_stacks(model, rows, budget, lambda stack: _follow(stack, raising))
 
 
-def _follow(stack: Stack, combine: Combine) -> dict[str, Tensor]:
+def _weights(weights: Heads, _: Heads) -> Heads:
+    return weights
+
+
+def _beside_residual(scores: Float[Tensor, "row target source"]) -> Float[Tensor, "row target source"]:
+    return scores + torch.eye(scores.shape[-1]).to(scores)
+
+
+def _follow(stack: Stack, map_of: Callable[[LayerAttention], Float[Tensor, "row target source"]]) -> dict[str, Tensor]:
     """Read the product of all layers' maps at the place that predicts.
 
     The rollout R = C^L … C^1 costs a matrix product per layer. Only one of its rows is read: taken from the top, that
     is a vector's way down, on which it passes what the states of each layer are worth.
     """
     hold_against_another_input(stack)
-    weights, gradients = differentiate_attention(stack)
     weight = reading(stack)
     by_layer = []
-    for layer in reversed(range(stack.n_layers)):
-        weight = _read(stack, weight, combine(weights[layer], gradients[layer]))
+    for attention in differentiate_attention(stack):
+        weight = _read(stack, weight, map_of(attention))
         by_layer.append(weight)
     return {"relevance": weight, "layer_relevance": torch.stack(by_layer[::-1], dim=1)}
 

@@ -149,17 +149,22 @@ def _begin(stack: Stack, start: Start, options: CaLig, precision: Following) -> 
 def _attended(stack: Stack, options: CaLig) -> dict[str, Tensor]:
     """Attention weights times their gradients; nothing where the model has none and nothing needs them."""
     by_head = "heads" in options.detail
+    n_rows, n_tokens = stack.kept.shape
+    heads: list[Tensor] = []
+    means = stack.states[0].new_empty(n_rows, stack.n_layers, n_tokens, n_tokens)
     try:
-        weights, gradients = differentiate_attention(stack)
+        for above, attention in enumerate(differentiate_attention(stack), 1):
+            if by_head:
+                heads.append(attention.each(torch.mul))
+            means[:, -above] = heads[-1].mean(1) if by_head else attention.mean(torch.mul)
     except OptionError:
         if options.fusion != 1 or options.aggregate == "rollout" or by_head:
             raise
         return {}
-    if len({each.shape for each in weights}) > 1 and by_head:
+    if len({each.shape for each in heads}) > 1:
         raise OptionError("detail='heads': the layers of this model differ in their number of heads.")
-    products = [each * slope for each, slope in zip(weights, gradients, strict=True)]
-    found = {"attention_gradient": torch.stack([each.mean(1) for each in products], 1)}
-    return found | ({"attention_gradient_heads": torch.stack(products, 1)} if by_head else {})
+    found = {"attention_gradient": means}
+    return found | ({"attention_gradient_heads": torch.stack(heads[::-1], 1)} if by_head else {})
 
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:

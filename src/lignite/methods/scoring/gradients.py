@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lignite.attribution.axes import PointStates
 from lignite.attribution.layer_ig import LayerIG, begin_each_layer
 from lignite.attribution.lines import every_row, gradient_at
 from lignite.attribution.propagation import Propagation, of_activation
@@ -171,16 +173,40 @@ def attnlrp(options: AttnLRP, model: Model, rows: Sequence[Row], budget: float) 
 
 def _relevance(stack: Stack) -> Tensor:
     hold_against_another_input(stack, every_layer=False)
+    gradient = torch.ones_like(stack.value)
     with Propagation(), _activations_straight(stack.network), torch.enable_grad():
-        states = stack.states[0].detach().requires_grad_()
-        value = stack.run(0, states, every_row(stack))
-        (gradient,) = torch.autograd.grad(value.sum(), states)
-    if not torch.allclose(value, stack.value, rtol=SAME_ANSWER, atol=SAME_ANSWER):
+        for function, states, made in _parts_from_the_top(stack):
+            entering = states.detach().requires_grad_()
+            value = function(entering)
+            _check_answer(stack, value, made)
+            (gradient,) = torch.autograd.grad(value, entering, gradient)
+    return (gradient * stack.states[0]).sum(-1)
+
+
+def _parts_from_the_top(stack: Stack) -> Iterator[tuple[Callable[[PointStates], Tensor], PointStates, Tensor]]:
+    """List functions whose chain is F of the first states, each with what enters it and what it makes of that.
+
+    They are one; where blocks are run again on the way down, one for each block: rules of one that is run again would
+    not be met, since torch lets go of whoever looks on while it runs backwards.
+    """
+    rows, top = every_row(stack), stack.n_layers
+    if not stack.again:
+        yield lambda states: stack.run(0, states, rows), stack.states[0], stack.value
+        return
+    yield lambda states: stack.run(top, states, rows), stack.states[top], stack.value
+    for layer in range(top - 1, -1, -1):
+        block = partial(stack.block, layer, index=rows)
+        yield block, stack.states[layer], stack.states[layer + 1]
+
+
+def _check_answer(stack: Stack, value: Tensor, made: Tensor) -> None:
+    if value.ndim > 1:
+        value, made = value[stack.kept], made[stack.kept]
+    if not torch.allclose(value, made, rtol=SAME_ANSWER, atol=SAME_ANSWER):
         raise OptionError(
-            f"method='attnlrp': under its rules {stack.name} answers {float(value[0]):.4g} instead of "
-            f"{float(stack.value[0]):.4g}: it changes tensors in place; use 'ig'."
+            f"method='attnlrp': under its rules {stack.name} answers {float(value.flatten()[0]):.4g} instead of "
+            f"{float(made.flatten()[0]):.4g}: it changes tensors in place; use 'ig'."
         )
-    return (gradient * states.detach()).sum(-1)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from lignite.attribution.layer_ig import Following
 from lignite.attribution.rules import FIRST_NESTED
 from lignite.blocks.baselines import starts_of
 from lignite.blocks.fitting import padded_rows
+from lignite.blocks.recompute import bytes_again, runs_again
 from lignite.blocks.shared import SharedStack
 from lignite.blocks.stack import LengthError, Stack, Start, points_at_once
 from lignite.methods.method import Declared, DrawnNodes, Explanation, FromBaseline, Integrated, from_one
@@ -41,6 +42,7 @@ def in_stacks(
     """
     for numbers in batches(model, rows, budget / points / bytes_per_token(model, gradient=True)):
         stack = _stacked(model, [rows[number] for number in numbers], shared)
+        stack.again = runs_again(model, stack.states[0].shape[1], budget)
         check_said_again(model, stack.rows, stack.answers())
         yield numbers, stack
 
@@ -126,7 +128,7 @@ def without_padding(
     tokens = [place for place, axis in enumerate(axes) if axis in ("token", "target", "source")]
     found = []
     for row, own in zip(values.detach().cpu().numpy(), kept, strict=True):
-        for place in tokens:
+        for place in () if own.all() else tokens:  # it is a copy
             row = row.compress(own, axis=place)
         found.append(np.asarray(row))
     return found
@@ -163,11 +165,19 @@ def precision_of(stack: Stack, options: Integrated, budget: float) -> Following:
         max_steps=options.max_steps,
         n_steps=options.n_steps,
         max_points=points_at_once(stack, budget, gradient=True),
-        above=bytes_per_token(stack.model, gradient=True, n_blocks=0) / bytes_per_token(stack.model, gradient=True),
+        memory=budget,
+        above=_above(stack),
         stochastic=isinstance(options, DrawnNodes) and options.nodes == "stochastic",
         seed=options.seed if isinstance(options, DrawnNodes) else 0,
         by_block=bool(parts_within(stack.network)),
     )
+
+
+def _above(stack: Stack) -> float:
+    """Of what a point takes, the share that is the same at whichever layer it enters."""
+    if stack.again:
+        return bytes_per_token(stack.model, gradient=True, n_blocks=1) / bytes_again(stack.model)
+    return bytes_per_token(stack.model, gradient=True, n_blocks=0) / bytes_per_token(stack.model, gradient=True)
 
 
 def start_of(stack: Stack, options: FromBaseline) -> Start:
