@@ -10,10 +10,13 @@ from PIL import Image
 from tests.kit.corpora import ROWS, content, write_corpus
 
 import lignite
+from lignite.api.run_teller import Teller
+from lignite.api.shards import Timing
 from lignite.data.columns import Columns, InputColumns
 from lignite.data.corpus import read_entries, shards_of
 from lignite.errors import FileError, InputError, OptionError
 from lignite.inputs.pictures import read_image
+from lignite.runs.unit import Done, Unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*rows failed:lignite.errors.LigniteWarning")
 
@@ -118,13 +121,71 @@ def test_other_settings_are_refused(model, corpus, tmp_path):
     options = {"data": corpus, "model": model, "out": tmp_path / "out", "method": METHOD, "shard": 2}
     lignite.run("explain", **options)
 
-    with pytest.raises(FileError, match="was begun with request="):
+    with pytest.raises(FileError, match=r'was begun with request\.method="gradient-x-input", this run has "saliency"'):
         lignite.run("explain", **options | {"method": "saliency"})
     with pytest.raises(FileError, match="was begun with shard=2"):
         lignite.run("explain", **options | {"shard": 3})
     write_corpus(corpus, ROWS[:-1])
     with pytest.raises(FileError, match="was begun with "):
         lignite.run("explain", **options)
+
+
+def test_a_command_that_was_refused_leaves_its_folder_to_the_next(model, corpus, tmp_path):
+    """A class that there is none of, then the right one; what a stopped run left of another verb is gone."""
+    with pytest.raises(OptionError, match="none of this model's classes"):
+        lignite.run("explain", data=corpus, model=model, out=tmp_path / "out", method=METHOD, target="superb")
+    (tmp_path / "out" / "examples" / "000009.parquet").write_bytes(b"of a shard that the journal does not know")
+
+    lignite.run("flow", data=corpus, model=model, out=tmp_path / "out", maps="whole", layers=0, shard=3)
+
+    lignite.run("flow", data=corpus, model=model, out=tmp_path / "clean", maps="whole", layers=0, shard=3)
+    assert content(tmp_path / "out") == content(tmp_path / "clean")
+
+
+def test_a_size_of_memory_is_the_same_however_it_is_written(model, corpus, tmp_path):
+    """A wrong one is refused before there is a folder."""
+    options = {"data": corpus, "model": model, "out": tmp_path / "out", "method": METHOD}
+    with pytest.raises(OptionError, match="memory='lots' is not a size"):
+        lignite.run("explain", **options, memory="lots")
+    assert not (tmp_path / "out").exists()
+
+    lignite.run("explain", **options, memory="64 MiB")
+    before = content(tmp_path / "out")
+    lignite.run("explain", **options, memory=2**26)
+
+    assert content(tmp_path / "out") == before
+
+
+def test_rows_that_cannot_be_explained_may_come_first(model, tmp_path):
+    """Nine that are too long, then one that is not: the shortest is tried first."""
+    texts = ["superb " * 300] * 9 + ["A superb film."]
+
+    found = lignite.run("explain", data=texts, model=model, out=tmp_path / "out", method=METHOD)
+
+    assert found.numbers == [9]
+
+
+def test_the_time_left_is_that_of_all_workers_and_of_longer_texts(tmp_path):
+    """5 s for 10 characters of 100: half a minute of work is left to two, who are both at it since then."""
+    said = []
+    teller = Teller(tmp_path / "log.jsonl", said.append, {"000000": 10, "000001": 30, "000002": 60}, workers=2)
+    done = Done({"000000": {"rows": 2, "failures": 0}}, (Timing(2, 5, 5.0, "a"),))
+
+    teller.tell(Unit(("000000",), lambda *_: done, size=2), done)
+
+    assert said == ["after the first shard: about 20.0 s left"]  # 50 s of work, half of it each, less 5 s
+
+
+def test_an_ending_that_nobody_reads_is_answered_with_all_that_are(tmp_path):
+    """Sentences, too; capitals are no other ending; and a name that is no file is not blamed for its ending."""
+    (tmp_path / "texts.md").write_text("A superb film.\n")
+    (tmp_path / "TEXTS.TXT").write_text("A superb film.\n")
+
+    with pytest.raises(FileError, match=r"\.jsonl, .*\.conllu, .*\.txt"):
+        read_entries(tmp_path / "texts.md", InputColumns())
+    with pytest.raises(FileError, match="no such file"):
+        read_entries("A superb film.", InputColumns())
+    assert [entry.text for entry in read_entries(tmp_path / "TEXTS.TXT", InputColumns())] == ["A superb film."]
 
 
 def test_a_folder_of_something_else_is_left_alone(model, tmp_path):

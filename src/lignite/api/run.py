@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,14 @@ from typing import Any, Literal
 from lignite.api.requests import ExplainRequest, FlowRequest, Request
 from lignite.api.run_evaluate import EvaluateRequest
 from lignite.api.run_options import RowOptions, RunOptions
-from lignite.api.run_teller import Say, Teller
+from lignite.api.run_teller import Say, Teller, weight_of
 from lignite.api.shards import Job, Shard, Source, about, forget, probed, take
 from lignite.calls import Progress, public
 from lignite.data.columns import OF_IMAGES, OF_TEXTS
 from lignite.data.corpus import Entry, digest_of, read_entries, shards_of
 from lignite.errors import FileError, GapWarning, warn
 from lignite.files import write_whole
-from lignite.memory import usual_budget
+from lignite.memory import memory_budget, usual_budget
 from lignite.models.facts import reads_images
 from lignite.models.load import Model
 from lignite.options import options_of, with_options
@@ -34,11 +34,8 @@ LOG = "log.jsonl"
 """Where times are kept, apart from all that is the same in every run."""
 
 
-REQUESTS: Mapping[str, Any] = {
-    request.verb: request.of
-    for request in (ExplainRequest, FlowRequest, EvaluateRequest)  # type: ignore[attr-defined]
-}
-"""What makes a request of each verb from the options that are given with it."""
+KINDS: Mapping[str, type[Request]] = {kind.verb: kind for kind in (ExplainRequest, FlowRequest, EvaluateRequest)}
+"""What is asked by each verb."""
 
 
 @public
@@ -103,14 +100,14 @@ def run(
     """
     known = options_of(RunOptions)
     asked = RunOptions(**{name: options.pop(name) for name in list(options) if name in known})
-    request: Request = REQUESTS[verb](**options)
+    request: Request = KINDS[verb].of(**options)  # type: ignore[attr-defined]
     source = Source.of(model, loading, elsewhere=asked.elsewhere)
     loaded = source.read()
+    budget = usual_budget(loaded.device) if memory is None else int(memory_budget(loaded.device, memory))
     images = reads_images(loaded.network)
     request.rows.check_kind(loaded.name, images=images)
     entries = read_entries(data, request.rows, images=images, limit=request.rows.limit, seed=request.rows.seed)
     request, entries = request.settle(loaded, entries)
-    budget = usual_budget(loaded.device) if memory is None else memory
     manifest = _manifest(loaded, data, entries, asked, request, budget)
     given = Source("", given=loaded)
     job = Job(
@@ -123,17 +120,19 @@ def run(
     )
     shards = shards_of(entries, asked.shard, request.characters)
     units = [_unit(job, number, shard) for number, shard in enumerate(shards)]
+    weights = {unit.keys[0]: weight_of(shard) for unit, shard in zip(units, shards, strict=True)}
     folder = _make_folder(Path(out), request)
     settings = {name: manifest[name] for name in manifest if name not in _FREE}
     with Journal(folder / JOURNAL, settings) as journal, _taken(replace(job, source=given)) as here:
+        if not journal.finished:
+            _clear(folder, request)
         _write_json(folder / MANIFEST, {**manifest, "shards": len(shards)})
         waiting = [unit for unit in units if unit.keys[0] not in journal.finished]
         workers = min(asked.workers, max(1, len(waiting)))
-        teller = Teller(folder / LOG, say, waiting, workers)
+        teller = Teller(folder / LOG, say, {unit.keys[0]: weights[unit.keys[0]] for unit in waiting}, workers)
         teller.plan(len(entries), len(units))
         if waiting:
             probed(here)
-            teller.begin()
         run_units(units, journal, progress, crew=_crew(asked, workers, job, loaded), tell=teller.tell)
         keys = [key for unit in units for key in unit.keys]
         journal.settle(keys)
@@ -144,7 +143,8 @@ def run(
 
 
 PROBED = 8
-"""Rows of which one is explained before all others: what cannot work is known before it has worked for hours."""
+"""Rows of all lengths of which one is explained before all others: what cannot work is known before it has worked for
+hours."""
 
 _FREE = ("format", "version", "source", "name", "revision", "shards")
 """Of a manifest: what may differ from one start of a run to the next."""
@@ -185,14 +185,25 @@ def _make_folder(folder: Path, request: Request) -> Path:
     return folder
 
 
+def _clear(folder: Path, request: Request) -> None:
+    """Take away what a run left that was stopped before it had finished anything: it would be read with what comes."""
+    for name in {name for kind in KINDS.values() for name in kind.folders}:
+        for path in (folder / name).glob("[0-9]" * 6 + ".*"):
+            path.unlink(missing_ok=True)
+        if name not in request.folders:
+            with suppress(OSError):
+                (folder / name).rmdir()
+
+
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode(errors="backslashreplace"))
 
 
 def _first(entries: list[Entry]) -> tuple[Entry, ...]:
-    """Some of the first rows, the shortest before the others: it is the least likely to end the process."""
-    readable = [entry for entry in entries if not entry.failure][:PROBED]
-    return tuple(sorted(readable, key=lambda entry: (not entry.text, len(entry.text))))
+    """Some rows of all lengths, the shortest before the others: it is the least likely to end the process."""
+    readable = [entry for entry in entries if not entry.failure]
+    readable.sort(key=lambda entry: (not entry.text.strip(), len(entry.text)))
+    return tuple(readable[:: -(-len(readable) // PROBED)])
 
 
 def _crew(asked: RunOptions, workers: int, job: Job, model: Model) -> Crew | None:

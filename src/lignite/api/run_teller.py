@@ -3,11 +3,12 @@
 import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from lignite.api.shards import Timing
+from lignite.data.corpus import Entry
 from lignite.runs.unit import Done, Unit
 from lignite.wording import counted, quoted
 
@@ -23,6 +24,15 @@ USUAL = 5
 """Calls after which it is known what is usual."""
 
 
+PER_ROW = 20
+"""Characters that a row is worth beside its own: an image has none but those of its name."""
+
+
+def weight_of(entries: Iterable[Entry]) -> int:
+    """How long a shard takes beside others: by the characters of its rows, as far as they can be read."""
+    return sum(PER_ROW + len(entry.text) for entry in entries if not entry.failure)
+
+
 class Teller:
     """Says what is planned and what is slow, and keeps times in a file of their own.
 
@@ -33,38 +43,40 @@ class Teller:
     say
         Called with a line of text.
     waiting
-        Units that this run has to compute, by so many `workers`.
+        Shards that this run has to compute by so many `workers`: of each, what it weighs.
     """
 
-    def __init__(self, log: Path, say: Say | None, waiting: Sequence[Unit], workers: int) -> None:
+    def __init__(self, log: Path, say: Say | None, waiting: Mapping[str, int], workers: int) -> None:
         self._log, self._say = log, say or (lambda line: None)
-        self._units, self._rows, self._workers = len(waiting), sum(unit.size or 0 for unit in waiting), workers
+        self._waiting, self._workers = waiting, workers
+        self._estimated = len(waiting) < 2
         self._rates: list[float] = []
-        self._start, self._done = time.monotonic(), 0
 
     def plan(self, rows: int, shards: int) -> None:
         """Say what there is to do."""
-        before = f", {shards - self._units} of them finished before" if self._units < shards else ""
+        finished = shards - len(self._waiting)
+        before = f", {finished} of them finished before" if finished else ""
         by = f"{self._workers} workers" if self._workers > 1 else "1 worker"
         self._say(f"{counted(rows, 'row')} in {counted(shards, 'shard')}{before}; {by}")
-
-    def begin(self) -> None:
-        """From now on shards are computed."""
-        self._start = time.monotonic()
 
     def tell(self, unit: Unit, done: Done) -> None:
         """Keep how long a shard took, and name rows that took unusually long."""
         timings = [note for note in done.notes if isinstance(note, Timing)]
-        self._done += unit.size or 0
-        if self._done == unit.size and self._rows > self._done:
-            passed = time.monotonic() - self._start
-            self._say(f"after the first shard: about {spoken(passed * (self._rows / self._done - 1))} left")
+        if timings and not self._estimated:
+            self._estimated = True
+            self._estimate(self._waiting[unit.keys[0]], sum(timing.seconds for timing in timings))
         slow = [timing for timing in timings if self._is_slow(timing)]
         for timing in slow:
             among = f" among {timing.rows} rows" if timing.rows > 1 else ""
             self._say(f"slow: {quoted(timing.longest)}{among} took {spoken(timing.seconds)}")
         with suppress(OSError):  # of all files, the one that can be missed
             self._keep(unit, done, timings, slow)
+
+    def _estimate(self, weight: int, taken: float) -> None:
+        """Say how long the others take by a shard that took so long, while all workers were at work."""
+        left = taken * sum(self._waiting.values()) / max(1, weight) / self._workers - taken
+        if left >= 1:
+            self._say(f"after the first shard: about {spoken(left)} left")
 
     def _is_slow(self, timing: Timing) -> bool:
         size = timing.rows * max(1, timing.characters)

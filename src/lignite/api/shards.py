@@ -70,7 +70,7 @@ class Job:
     id
         Tells it from every other one.
     first
-        Rows of which one is computed before all others, in every process.
+        Some rows, of which one is computed before all others, in every process.
     memory
         For intermediate tensors.
     about
@@ -122,14 +122,14 @@ class Timing:
 
 
 def probe(job: Job) -> Any:
-    """The result of the first row that has one; the model has then been asked the same first, in every process.
+    """The result of the first of some rows that has one; every process then has asked the model the same first.
 
     Raises
     ------
     OptionError, ModelError
         If what is asked does not fit the model.
     InputError
-        If none of the first rows has a result.
+        If none of these rows has a result.
     """
     model, failures = job.source.load(), []
     with _alone(job):
@@ -143,7 +143,7 @@ def probe(job: Job) -> Any:
                 raise
             except Exception as error:  # whatever a row leads to; another one may be better
                 failures.append(_reason(error))
-    raise InputError(f"none of the first {len(job.first)} rows has a result; the first: {failures[0]}")
+    raise InputError(f"none of {len(job.first)} rows that were tried has a result; the first: {failures[0]}")
 
 
 _taken: dict[str, Job] = {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from lignite.data.columns import InputColumns
 from lignite.data.examples import Example, draw, read_example
-from lignite.data.sentences import READERS, Sentence, read_sentences
+from lignite.data.sentences import READERS, Sentence, ending_of, read_sentences
 from lignite.data.sources import Placed, read_rows
 from lignite.errors import InputError, LigniteError
 
@@ -77,7 +77,7 @@ def read_entries(
     if not images and isinstance(source, str | os.PathLike) and _holds_sentences(Path(source)):
         return [_of_sentence(number, each) for number, each in enumerate(draw(read_sentences(source), limit, seed))]
     wanted = columns.read(images=images)
-    rows, base = read_rows(source, image=wanted.get("image"), keep_bad=True)
+    rows, base = read_rows(source, image=wanted.get("image"), keep_bad=True, also=() if images else READERS)
     entries = [_of_row(number, placed, wanted, base) for number, placed in enumerate(draw(rows, limit, seed))]
     if not entries:
         raise InputError(f"{source if isinstance(source, str | os.PathLike) else 'the corpus'} holds no row.")
@@ -87,7 +87,7 @@ def read_entries(
 
 
 def _holds_sentences(path: Path) -> bool:
-    return Path(path.name.removesuffix(".gz")).suffix in READERS
+    return ending_of(path) in READERS
 
 
 def _of_sentence(number: int, sentence: Sentence) -> Entry:

@@ -62,7 +62,7 @@ def read_sentences(path: str | os.PathLike[str]) -> list[Sentence]:
         says; the line is named.
     """
     path = Path(path)
-    reader = READERS.get(Path(path.name.removesuffix(".gz")).suffix)
+    reader = READERS.get(ending_of(path))
     if reader is None:
         raise FileError(
             f"{path}: the ending says how sentences are written. Known: {', '.join(READERS)} (each also .gz)."
@@ -75,6 +75,11 @@ def read_sentences(path: str | os.PathLike[str]) -> list[Sentence]:
     if not found:
         raise FileError(f"{path} holds no sentence.")
     return found
+
+
+def ending_of(path: Path) -> str:
+    """What says how a file is written, before any `.gz`, in small letters."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _check_words(sentence: Sentence, path: Path, line: int) -> None:

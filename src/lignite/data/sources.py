@@ -23,27 +23,30 @@ Placed = tuple[str, Any]
 """A row, behind the words that say where it stands; in its place the error of one that cannot be read."""
 
 
-def read_rows(source: Any, *, image: str | None = None, keep_bad: bool = False) -> tuple[list[Placed], Path]:
+def read_rows(
+    source: Any, *, image: str | None = None, keep_bad: bool = False, also: Iterable[str] = ()
+) -> tuple[list[Placed], Path]:
     """All rows of a data set, and the folder that its paths are relative to; `image` is the column of images.
 
-    A line that cannot be read is refused, or with `keep_bad` stands as its error among the others.
+    A line that cannot be read is refused, or with `keep_bad` stands as its error among the others. `also` are endings
+    that the caller reads by itself.
     """
     named = isinstance(source, str | os.PathLike)
     if image is not None and is_folder(source) and not _holds_tables(expanded(source)):
         return list(_read_folder(expanded(source), image)), Path()
     if image is not None and named and Path(source).suffix.lower() in IMAGE_ENDINGS:
         return [(str(source), {image: source, "id": Path(source).name})], Path()
-    rows = list(_number_rows(source))
+    rows = list(_number_rows(source, also))
     bad = next((row for _, row in rows if isinstance(row, FileError)), None)
     if bad is not None and not keep_bad:
         raise bad
     return rows, expanded(source).parent if named else Path()
 
 
-def _number_rows(source: Any) -> Iterator[Placed]:
+def _number_rows(source: Any, also: Iterable[str]) -> Iterator[Placed]:
     if isinstance(source, str | os.PathLike):
         path = expanded(source)
-        yield from _read_saved(path) if is_folder(path) else _read_file(path)
+        yield from _read_saved(path) if is_folder(path) else _read_file(path, also)
         return
     if isinstance(source, pd.DataFrame):
         source = source.to_dict("records")
@@ -67,10 +70,13 @@ def _read_folder(folder: Path, column: str) -> Iterator[Placed]:
             yield str(path), {column: path, "id": str(inner / path.name), **label}
 
 
-def _read_file(path: Path) -> Iterator[Placed]:
+def _read_file(path: Path, also: Iterable[str]) -> Iterator[Placed]:
     ending = next((known for known in ENDINGS if path.name.lower().removesuffix(".gz").endswith(known)), None)
     if ending is None:
-        raise FileError(f"{path}: its ending names no known format; use {', '.join(ENDINGS)}, or .gz after one.")
+        check_file(path, most=None)
+        raise FileError(
+            f"{path}: its ending names no known format; use {', '.join((*ENDINGS, *also))}, or .gz after one."
+        )
     if ending == ".parquet":
         yield from _read_parquet(path)
         return

@@ -25,10 +25,10 @@ FILES = "files"
 class Journal(AbstractContextManager["Journal"]):
     """Finished pieces of a run by their key, kept in a file of JSON lines where a path is given.
 
-    The first line holds the settings; a run with other settings is refused, since its numbers would not mean the same,
-    and so is a second run while the first one lasts. Every piece is one line, handed to the system with those that
-    were finished together, and never rewritten while the run lasts. A line that was cut off when a run was killed is
-    dropped, with a warning, and its piece is computed again.
+    The first line holds the settings; a run with other settings is refused once anything is finished, since its numbers
+    would not mean the same, and so is a second run while the first one lasts. Every piece is one line, handed to the
+    system with those that were finished together, and never rewritten while the run lasts. A line that was cut off when
+    a run was killed is dropped, with a warning, and its piece is computed again.
 
     What is too large for a line stands in files beside the journal: a piece then has `FILES`, which names each with the
     sha256 of its content. They are on the disk before the line is; where one is missing or has another content when the
@@ -114,7 +114,13 @@ class Journal(AbstractContextManager["Journal"]):
 
     def _resume(self, content: bytes, header: dict[str, Any]) -> None:
         first, *lines = content.split(b"\n")
-        self._compare(_parsed(first), header)
+        found = _parsed(first)
+        if _is_heading(found) and found["settings"] != header["settings"] and not any(map(bytes.strip, lines)):
+            assert self._file is not None
+            self._file.truncate(0)  # nothing is finished yet: perhaps these settings were refused, and are mended now
+            self._append([header])
+            return
+        self._compare(found, header)
         place, damaged = len(first) + 1, []
         for line in lines:
             piece = _piece(line)
@@ -173,11 +179,34 @@ class Journal(AbstractContextManager["Journal"]):
         before = before if isinstance(before, dict) else {}
         other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if other:
-            name = other[0]
+            name, old, new = _innermost(other[0], before.get(other[0]), now.get(other[0]))
             raise FileError(
-                f"{self.path}: was begun with {name}={_short(before.get(name))}, this run has {_short(now.get(name))}. "
+                f"{self.path}: was begun with {name}={_short(old)}, this run has {_short(new)}. "
                 "Give the same settings, or name another file."
             )
+
+
+def _is_heading(found: Any) -> bool:
+    return (
+        isinstance(found, dict)
+        and (found.get("format"), found.get("version")) == (FORMAT, VERSION)
+        and isinstance(found.get("settings"), dict)
+    )
+
+
+def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
+    """Of a setting that differs, the first one within it that does, as far as both runs have it.
+
+    Examples
+    --------
+    >>> _innermost("request", {"method": "ig", "tol": 1}, {"method": "ca-lig"})
+    ('request.method', 'ig', 'ca-lig')
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        other = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        if other in before and other in now:
+            return _innermost(f"{name}.{other}", before[other], now[other])
+    return name, before, now
 
 
 def _lines(entries: Sequence[dict[str, Any]]) -> bytes:
