@@ -741,7 +741,7 @@ def test_the_terminal_shows_every_mean_at_any_width(told, width):
             assert f"{row.mean:.3f}" in flat
     for metric in told.table["metric"].unique():
         assert metric in shown
-    assert "1 examples, under every method" in shown
+    assert "1 example, under every method" in shown
 
 
 def test_the_terminal_needs_no_unicode(told):

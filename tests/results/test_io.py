@@ -232,13 +232,27 @@ def test_the_saved_file_has_the_rights_that_any_new_file_has(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["flow.txt", "flow", ".nc", "flow.nc.gz"])
-@pytest.mark.parametrize("act", [lambda path: save(sample_flow(), path), open_result])
-def test_an_unknown_ending_is_refused_before_anything_happens(tmp_path, name, act):
+def test_an_unknown_ending_is_refused_before_anything_happens(tmp_path, name):
     """The ending picks the format; a guess would write a file nobody can open."""
     with pytest.raises(FileError, match=r"unknown ending .* \.nc, \.json"):
-        act(tmp_path / name)
+        save(sample_flow(), tmp_path / name)
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["flow.txt", "flow.nc.gz", "there"])
+def test_a_file_of_an_unknown_ending_is_not_read(tmp_path, name):
+    """Whether there is one or not; what has no ending has to be there to be blamed for it."""
+    (tmp_path / "there").write_bytes(b"notes")
+
+    with pytest.raises(FileError, match=r"unknown ending .* \.nc, \.json"):
+        open_result(tmp_path / name)
+
+
+def test_a_folder_that_is_missing_is_said_to_be_missing(tmp_path):
+    """Its name has no ending, and nobody who mistypes it wants to hear about that."""
+    with pytest.raises(FileError, match="reviws: no such file"):
+        open_result(tmp_path / "reviws")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

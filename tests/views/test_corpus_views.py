@@ -1,15 +1,17 @@
 """A corpus is summed up by arithmetic that anybody can repeat on a few rows."""
 
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from PIL import Image
 from tests.kit.command_line import run
 
 import lignite
-from lignite.views.corpus.explanations import find_turned, layers_of, rank_words, words_of
+from lignite.views.corpus.explanations import find_turned, layers_of, rank_words, report_explanations, words_of
 from lignite.views.corpus.flows import measure_flow, report_flows
 
 EXAMPLES = pd.DataFrame(
@@ -164,9 +166,74 @@ def test_a_folder_is_printed_and_becomes_a_page(tmp_path, plain_terminal, verb):
     assert "the text is empty" in page
 
 
+@pytest.fixture
+def folder(tmp_path):
+    lignite.run("flow", data=["A superb film."], model="tiny-sentiment", out=tmp_path / "out", maps="whole", layers=0)
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("option", [("--top", 3), ("--layers", 0), ("--map", "whole"), ("--tokens",), ("--smooth",)])
+def test_what_is_shown_of_one_result_is_not_asked_of_a_folder(folder, plain_terminal, option):
+    """An option that does nothing is refused."""
+    found = run("view", folder, *option)
+
+    assert found.exit_code == 2
+    assert f"{option[0]}" in found.output
+    assert "summed up as a whole" in found.output
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_page_of_a_folder_is_opened(folder, tmp_path, monkeypatch, keep):
+    """The one that was written, or one beside nothing."""
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    run("view", folder, "--open", *(["-o", tmp_path / "mine.html"] if keep else []))
+
+    (page,) = opened
+    path = Path(page.removeprefix("file://"))
+    assert "What do the flows say together?" in path.read_text("utf-8")
+    assert (path == (tmp_path / "mine.html").resolve()) == keep
+
+
 def test_a_folder_of_something_else_is_named(tmp_path, plain_terminal):
     """One line, and what to do."""
     found = run("view", tmp_path)
 
     assert found.exit_code == 1
     assert "without manifest.json" in found.output
+
+
+def test_explanations_of_pictures_are_summed_up_without_words(tmp_path, plain_terminal):
+    """They have none: layers, tolerances and failures are said all the same."""
+    for name in ("0", "1"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (90, 40, 200)).save(tmp_path / "pictures" / name / "a.png")
+    (tmp_path / "pictures" / "1" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0nothing")
+    ran = run(
+        "run", "explain", "--data", tmp_path / "pictures", "--model", "tiny-digits", "--method", "ca-lig",
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+
+    seen = run("view", tmp_path / "out", "-o", tmp_path / "page.html")
+
+    assert (ran.exit_code, seen.exit_code) == (0, 0), ran.output + seen.output
+    assert "2 explanations by ca-lig, of 3 rows." in seen.output
+    assert "0 of 2 explanations miss more than their tolerance." in seen.output
+    assert "1 row failed; the first: " in seen.output
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "Layers" in page
+    assert "Words" not in page
+
+
+def test_nobody_is_said_to_keep_a_tolerance_that_no_method_promised(tmp_path):
+    """Gradients times input add up to nothing in particular."""
+    found = lignite.run(
+        "explain", data=["A superb film."], model="tiny-sentiment", out=tmp_path / "out", method="gradient-x-input"
+    )
+
+    findings = report_explanations(found).findings
+
+    assert "This method promises no sum, so nothing tells whether parts are missing." in findings
+    assert not any("tolerance" in line for line in findings)

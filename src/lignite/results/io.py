@@ -20,6 +20,7 @@ from lignite.calls import public
 from lignite.errors import FileError, InputError, OptionError
 from lignite.files import (
     as_json,
+    check_file,
     check_place,
     float_name,
     from_json,
@@ -95,6 +96,8 @@ def open(path: str | os.PathLike[str]) -> Any:
     path = Path(path)
     if is_folder(path):
         return open_folder(path)
+    if not path.suffix:
+        check_file(path)  # more likely a folder that is missing than a file of no kind
     if _known_ending(path, (".nc", ".json")) == ".nc":
         dataset = _read_netcdf(path)
     else:

@@ -18,7 +18,7 @@ from lignite.files import write_whole
 from lignite.views.labels import format_cell, format_score, format_share, named_token, typeset, with_minus
 from lignite.views.payload import Payload
 from lignite.views.tones import TONES
-from lignite.wording import harmless
+from lignite.wording import counted, harmless
 
 WEB = files("lignite.views").joinpath("web")
 """Templates, styles and scripts of the pages."""
@@ -145,6 +145,7 @@ def _environment() -> Environment:
     environment.filters["score"] = lambda value: typeset(format_score(value))
     environment.filters["cell"] = format_cell
     environment.filters["token"] = named_token
+    environment.filters["counted"] = counted
     environment.filters["sentence"] = _sentence
     environment.filters["noted"] = _noted
     environment.filters["measure"] = _measure

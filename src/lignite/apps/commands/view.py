@@ -2,7 +2,7 @@
 
 import tempfile
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +80,11 @@ def view(
     chosen = parse_numbers("layers", layers)
     outputs = output or []
     if any(file.is_dir() for file in files):
-        _view_corpus(files, outputs, quiet=quiet)
+        asked = {"layers": layers, "top": top}
+        for look in (token, of_flow, of_explanation):
+            asked |= look.values()
+        _refuse_looks(asked)
+        _view_corpus(files, outputs, open_page=open_page, quiet=quiet)
         return
     check_outputs([name for name, _ in planned(outputs, len(files), explanations=True)])
     terminal = Terminal(quiet=quiet)
@@ -93,21 +97,41 @@ def view(
             _open_pages(results, files, outputs, looks[0])
 
 
-def _view_corpus(files: Sequence[Path], outputs: Sequence[Path], *, quiet: bool) -> None:
+def _refuse_looks(asked: Mapping[str, Any]) -> None:
+    """A summary of many results has no single one to look into."""
+    for name, value in asked.items():
+        if value is not None:
+            raise OptionError(
+                f"{name}={value!r} chooses what is shown of one result; the folder of a run is summed up as a whole. "
+                "Leave it out, or save one of lignite.open(FOLDER) and view that."
+            )
+
+
+def _view_corpus(files: Sequence[Path], outputs: Sequence[Path], *, open_page: bool, quiet: bool) -> None:
     """Sum up the folder of a run, as findings and as a page."""
     from lignite.results.folder import read_manifest
-    from lignite.views.corpus.page import report_corpus, write_corpus_page
 
     if len(files) > 1:
         raise OptionError("a folder of a run is looked at by itself; name it alone.")
+    opened, new = _to_open(files[0], outputs) if open_page else (None, [])
+    outputs = [*outputs, *new]
     if read_manifest(files[0])["verb"] == "evaluate":
         _view_evaluation(files[0], outputs, quiet=quiet)
-        return
+    else:
+        _view_summary(files[0], outputs, quiet=quiet)
+    if opened is not None:
+        _open_page(opened)
+
+
+def _view_summary(folder: Path, outputs: Sequence[Path], *, quiet: bool) -> None:
+    """Sum up explanations or flows."""
+    from lignite.views.corpus.page import report_corpus, write_corpus_page
+
     check_outputs(outputs, PAGES, PAGES[:1])
     terminal = Terminal(quiet=quiet)
     with short_warnings(quiet=quiet):
-        with terminal.working(f"summing up {files[0]}"):
-            report, manifest = report_corpus(files[0])
+        with terminal.working(f"summing up {folder}"):
+            report, manifest = report_corpus(folder)
         for path in outputs:  # files first: whoever reads the findings through a pipe may stop reading
             write_corpus_page(report, manifest, path)
             terminal.note(f"wrote {path}")
@@ -136,14 +160,24 @@ def _open_pages(results: Sequence["xr.Dataset"], files: Sequence[Path], outputs:
     from lignite.results.classes import each_class
     from lignite.results.schema import is_explanation
 
-    asked = [path for path in outputs if path.suffix.lower() in PAGES][:1]
-    new = [] if asked else [Path(tempfile.mkdtemp(prefix="lignite-")) / f"{files[0].stem}.html"]  # read later
+    asked, new = _to_open(files[0], outputs)
     explanations = all(is_explanation(result) for result in each_class(results))
-    for page, which in planned(asked or new, len(results), explanations=explanations):
+    for page, which in planned([asked], len(results), explanations=explanations):
         if new:
             write(results[which], page, look)
-        if not webbrowser.open(page.resolve().as_uri()):
-            complain(f"no web browser was found: open {page} by hand.")
+        _open_page(page)
+
+
+def _to_open(file: Path, outputs: Sequence[Path]) -> tuple[Path, list[Path]]:
+    """The page that is opened; and where none was asked for, one that has to be written, and is read later."""
+    asked = [path for path in outputs if path.suffix.lower() in PAGES][:1]
+    new = [] if asked else [Path(tempfile.mkdtemp(prefix="lignite-")) / f"{file.resolve().stem}.html"]
+    return [*asked, *new][0], new
+
+
+def _open_page(page: Path) -> None:
+    if not webbrowser.open(page.resolve().as_uri()):
+        complain(f"no web browser was found: open {page} by hand.")
 
 
 def _look(

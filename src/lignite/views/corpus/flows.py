@@ -45,7 +45,7 @@ def report_flows(tree: xr.DataTree, rows: int, failures: dict[str, str]) -> Repo
             tables[name] = Table(title, about, some.sort_values("mean", ascending=False, kind="stable"))
     return Report(
         "What do the flows say together?",
-        f"{counted(len(tree.children), 'flow')} of {rows} rows.",
+        f"{counted(len(tree.children), 'flow')} of {counted(rows, 'row')}.",
         tuple(_tell(table, failures)),
         tables,
         {"flows": _draw(layers)},

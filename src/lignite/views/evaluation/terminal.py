@@ -20,7 +20,7 @@ from lignite.views.evaluation.facts import (
     written_number,
 )
 from lignite.views.writer import Writer, facts_table, plain_table
-from lignite.wording import one_line
+from lignite.wording import counted, one_line
 
 METHOD_CELLS = 34
 CELL = 15  # "0.573 ±0.021 +"
@@ -110,7 +110,11 @@ def _skipped(evaluation: Evaluation, writer: Writer) -> RenderableType:
     found = reasons(evaluation)
     lines = [Text("not computed", style="bold")]
     for count, method, reason in found[:REASONS_SHOWN]:
-        what = f"{method}: {count} explanations" if method else f"{count} examples, under every method"
+        what = (
+            f"{method}: {counted(count, 'explanation')}"
+            if method
+            else f"{counted(count, 'example')}, under every method"
+        )
         lines.append(Text(writer.plain(one_line(f"{what}; first, {reason}"))))
     if len(found) > REASONS_SHOWN:
         lines.append(Text(f"and {len(found) - REASONS_SHOWN} more methods; the .json lists all"))
