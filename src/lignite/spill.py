@@ -63,7 +63,6 @@ class Spilled:
             self.room -= tensor.nbytes
             self._kept.append(tensor)
         else:
-            self.room = 0.0  # what comes first stays: tensors are of one size
             self._kept.append(self._write(tensor))
 
     def taken(self, *, last_first: bool = False) -> Iterator[Tensor]:
