@@ -90,6 +90,29 @@ def test_attention_is_met_where_torch_computes_it(name):
     assert max(max(layer.error, layer.trial) for layer in report.layers) < 1e-12  # float64
 
 
+@pytest.mark.parametrize("name", ["gpt", "gpt-last", "encoder", "encoder-tokens-first", "timm"])
+def test_attention_gradients_of_a_plain_module_are_those_of_its_weights(name, monkeypatch):
+    """Against torch's own function written out, with its weights kept for the way down."""
+    module, given, _ = made(name)
+    why = lignite.explain(lignite.wrap(module), given, method="ca-lig", detail="heads")
+
+    weights = []
+
+    def attend(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None):
+        scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+        if is_causal:
+            scores = scores + torch.full(scores.shape[-2:], float("-inf"), dtype=scores.dtype).triu(1)
+        weights.append(scores.softmax(-1))
+        weights[-1].retain_grad()
+        return weights[-1] @ value
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attend)
+    call_plainly(module, given).max().backward()
+
+    expected = torch.stack([each.detach() * each.grad for each in weights])[:, 0]
+    assert_close(torch.from_numpy(why.attention_gradient_heads.values), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_attention_written_out_is_split_where_tokens_have_met():
     """Nobody calls a function there: heads are found at the output projection."""
     report = lignite.check(lignite.wrap(made("gpt-manual")[0]), length=6)

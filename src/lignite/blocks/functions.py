@@ -24,11 +24,14 @@ _ATTEND = F.scaled_dot_product_attention
 
 
 class _Meeting(TorchFunctionMode):
-    """While it lasts, this thread's calls of `scaled_dot_product_attention` are answered: the first, or every one."""
+    """While it lasts, this thread's calls of `scaled_dot_product_attention` are answered: the first, or every one.
+
+    Those that the answer itself needs are torch's own.
+    """
 
     def __init__(self, see: See, every: bool):
         super().__init__()
-        self.see, self.every, self.met = see, every, False
+        self.see, self.every, self.met, self.answering = see, every, False, False
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -50,7 +53,7 @@ class _Meeting(TorchFunctionMode):
         scale: float | None = None,
         **options: Any,
     ) -> Tensor:
-        if self.met and not self.every:
+        if self.answering or (self.met and not self.every):
             return own(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options)
         self.met = True
         lone = query.ndim == 3  # a head without an axis
@@ -61,7 +64,11 @@ class _Meeting(TorchFunctionMode):
 
         parts = [each[:, None] if lone else each for each in (query, key, value)]
         mask = attn_mask if attn_mask is None else attn_mask[(None,) * (4 - attn_mask.ndim)]
-        heads = self.see(function, (None, *parts, mask), {"scaling": scale, "is_causal": is_causal}).transpose(1, 2)
+        self.answering = True
+        try:
+            heads = self.see(function, (None, *parts, mask), {"scaling": scale, "is_causal": is_causal}).transpose(1, 2)
+        finally:
+            self.answering = False
         return heads[:, 0] if lone else heads
 
 
