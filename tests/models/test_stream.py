@@ -2,7 +2,6 @@
 
 import copy
 import gc
-import json
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, TorchAoConfig
+from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM
 
 import lignite
 from lignite.blocks import stack
@@ -388,92 +387,6 @@ def test_weights_that_are_nowhere_are_refused():
         network = LlamaForCausalLM(LLAMA)
 
     with pytest.raises(ModelError, match="not in memory"):
-        lignite.wrap(network)
-
-
-class Packed(Tensor):
-    """A weight in eight bits, as torchao keeps them: it says what its numbers are."""
-
-    @staticmethod
-    def __new__(cls, bits: Tensor, scale: Tensor):
-        return Tensor._make_wrapper_subclass(cls, bits.shape, dtype=scale.dtype)
-
-    def __init__(self, bits: Tensor, scale: Tensor):
-        self.bits, self.scale = bits, scale
-
-    def __tensor_flatten__(self):
-        return ["bits", "scale"], None
-
-    @classmethod
-    def __tensor_unflatten__(cls, inner, meta, size, stride):
-        return cls(inner["bits"], inner["scale"])
-
-    @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        if func is torch.ops.aten.detach.default:
-            return cls(args[0].bits, args[0].scale)
-        raise NotImplementedError(f"{func} of packed weights")
-
-    def dequantize(self) -> Tensor:
-        return self.bits * self.scale
-
-
-@FEW_NODES
-def test_packed_weights_are_explained_as_the_numbers_they_stand_for():
-    """The reference is a plain model of these numbers; the packed one can do nothing but say them."""
-    torch.manual_seed(0)
-    packed, plain = (LlamaForCausalLM(LLAMA).eval() for _ in range(2))
-    plain.load_state_dict(packed.state_dict())
-    for name in ("mlp.up_proj", "self_attn.o_proj"):
-        for layer in range(5):
-            one, other = (network.get_submodule(f"model.layers.{layer}.{name}") for network in (packed, plain))
-            scale = one.weight.detach().abs().amax(1, keepdim=True) / 127
-            weight = Packed((one.weight.detach() / scale).round().to(torch.int8), scale)
-            one.weight = nn.Parameter(weight, requires_grad=False)
-            other.weight.data = weight.dequantize()
-
-    pairs = [lignite.explain(lignite.wrap(network), IDS, method="ca-lig") for network in (packed, plain)]
-
-    assert_same(*pairs)
-    assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Packed)
-
-
-@FEW_NODES
-def test_files_that_torchao_has_packed_are_explained_as_the_numbers_they_stand_for(tmp_path):
-    """Loaded by name, unpacked block by block: its own arithmetic for packed weights rounds otherwise."""
-    quantization = pytest.importorskip("torchao.quantization", reason="torchao is not installed")
-    whole, packed = saved(tmp_path / "whole", dtype=torch.float32), tmp_path / "packed"
-    asked = TorchAoConfig(quantization.Int8WeightOnlyConfig())
-    LlamaForCausalLM.from_pretrained(whole, quantization_config=asked).save_pretrained(packed)
-    plain, kept = LlamaForCausalLM(LLAMA).eval(), LlamaForCausalLM.from_pretrained(packed).state_dict()
-    plain.load_state_dict({name: each.dequantize() if hasattr(each, "qdata") else each for name, each in kept.items()})
-    assert sum(hasattr(each, "qdata") for each in kept.values()) == 5 * 7
-
-    models = lignite.wrap(plain), lignite.load(packed)
-
-    assert_same(*(lignite.flow(model, IDS) for model in models))
-    assert_same(*(lignite.explain(model, IDS, method="ca-lig") for model in models))
-
-
-@pytest.mark.parametrize("stream", [True, None])
-@pytest.mark.parametrize("method", ["torchao", "bitsandbytes"])
-def test_quantised_files_are_not_streamed_and_it_is_said_what_to_do(method, stream, tmp_path, monkeypatch):
-    """Asked for, or because they do not fit: what stands in them is read by the quantiser alone."""
-    folder = saved(tmp_path)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": method}}))
-    monkeypatch.setattr(shards, "free_memory", lambda _: 1000)
-
-    with pytest.raises(ModelError, match=r"stored quantised.*give stream=False.*or stream the model"):
-        lignite.load(folder, stream=stream)
-
-
-def test_quantised_weights_that_do_not_say_their_numbers_are_refused():
-    """Bytes taken for numbers would be explained as if they were the weights."""
-    network = LlamaForCausalLM(copy.deepcopy(LLAMA))  # whose configuration is changed
-    network.is_quantized, network.config.quantization_config = True, {"quant_method": "bitsandbytes"}
-
-    with pytest.raises(ModelError, match=r"quantised \(bitsandbytes\).*dequantize\(\)"):
         lignite.wrap(network)
 
 

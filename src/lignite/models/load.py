@@ -261,8 +261,8 @@ def _read_network(
         return gathered(build().to(device))
     if getattr(config, "quantization_config", None) is not None:
         raise ModelError(
-            f"{name} is stored quantised, and such files are not streamed: give stream=False to load them all (blocks "
-            "are unpacked one at a time), or stream the model that they were made of."
+            f"{name} is stored quantised, and such files are not streamed: give stream=False to load them all "
+            "(torchao's and bitsandbytes' are unpacked block by block), or stream the model that they were made of."
         )
     network = stream_weights(stored, name, build, device)
     if stream is None:
@@ -292,8 +292,8 @@ def wrap(
 ) -> Model:
     """Take a loaded transformers model, or any module with a stack of blocks, as it is: not moved, cast or changed.
 
-    Of one that is spread over devices, offloaded by accelerate, or quantised by torchao, the weights of two blocks at a
-    time are brought to the device of the first, as plain numbers.
+    Of one that is spread over devices, offloaded by accelerate, or quantised by torchao or bitsandbytes, the weights of
+    two blocks at a time are brought to the device of the first, as plain numbers.
 
     Without a tokenizer, inputs are given as tensors. Wrappers that leave a model's answer as it is are looked into
     (`torch.compile`, DataParallel, LoRA adapters), and so is what keeps a model beside its tokenizer (pipelines,

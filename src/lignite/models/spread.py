@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers import PreTrainedModel
 
 from lignite.errors import ModelError
+from lignite.models.packed import at_least, packed_layers, precision_of, unpacked, with_plain_layers
 from lignite.models.stream import streamed_copy
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -33,7 +34,8 @@ def gathered(network: Network) -> Network:
         If weights are nowhere, or packed in a way that does not say how to unpack them.
     """
     weights = list(network.parameters())
-    packed = any(map(is_traceable_wrapper_subclass, weights))
+    layers = packed_layers(network)
+    packed = bool(layers) or any(map(is_traceable_wrapper_subclass, weights))
     if not packed and getattr(network, "is_quantized", False):
         raise ModelError(
             f"the weights of {type(network).__name__} are quantised ({_packing(network)}) and cannot be read as "
@@ -49,18 +51,24 @@ def gathered(network: Network) -> Network:
     devices = {weight.device for weight in weights}
     if len(devices) <= 1 and not packed and not offloaded:
         return network
-    device = _device_of(network)
+    device, dtype = _device_of(network), precision_of(network, layers)
 
     def find(name: str, tensor: Shaped[Tensor, "..."]) -> Tensor:
         if not tensor.is_meta:
             return tensor
+        owner, _, key = name.rpartition(".")
+        layer = network.get_submodule(owner)
+        if layer in layers:
+            return unpacked(layer, key).to(tensor.dtype)
         place = offloaded[name]
         return place.kept[place.name].to(tensor.dtype)
 
     def plain(tensor: Shaped[Tensor, "..."]) -> Tensor:
-        return (tensor.dequantize() if is_traceable_wrapper_subclass(tensor) else tensor).to(device)
+        numbers = tensor.dequantize() if is_traceable_wrapper_subclass(tensor) else tensor
+        return (at_least(numbers, dtype) if packed else numbers).to(device)
 
-    copied: Network = streamed_copy(network, find, plain)
+    skeleton = with_plain_layers(network, layers, dtype) if layers else network
+    copied: Network = streamed_copy(skeleton, find, plain)
     if offloaded and isinstance(copied, PreTrainedModel):
         copied.tie_weights()  # offloaded apart, tied weights came back as two
     return copied

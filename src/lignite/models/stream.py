@@ -301,10 +301,11 @@ def in_memory(module: nn.Module) -> nn.Module:
     for part in parts:
         for key, weight in part.stream.weights(part).items():
             known |= {id(part.blanks[key]): weight, id(weight): weight}
-    return _copied(module, known).eval()
+    copied: nn.Module = light_copy(module, known)
+    return copied.eval()
 
 
-def _copied(module: nn.Module, known: dict[int, Any]) -> nn.Module:
+def light_copy(module: nn.Module, known: dict[int, Any]) -> Any:
     """Copy a module but for what is known and what brings weights when it runs: a stream, or accelerate's hooks."""
     brought = [each.__dict__[name] for each in module.modules() for name in _BRINGING if _brings(each, name)]
     known |= {id(each): _NOTHING for each in brought}
@@ -336,7 +337,7 @@ def streamed_copy(network: nn.Module, find: Callable[[str, Tensor], Tensor], cha
         Makes of them those that stand in the copy.
     """
     parts = parts_of(network)
-    copied = _copied(network, changed_tensors(network, find, change, parts.weights))
+    copied = light_copy(network, changed_tensors(network, find, change, parts.weights))
     for module in copied.modules():
         if isinstance(vars(module).get("forward"), Experts):  # they would read what is not changed
             del vars(module)["forward"]
