@@ -2,6 +2,7 @@
 
 import copy
 import json
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from transformers.core_model_loading import Interleave, Transpose, WeightConvert
 
 import lignite
 from lignite.api.units import hash_weights
+from lignite.blocks.replay import saved_bytes
 from lignite.methods.scoring import precision
 from lignite.models.experts import Experts
 from lignite.models.shards import Stored
@@ -111,9 +113,23 @@ def reads_of(network: nn.Module) -> Iterator[list[tuple[str, int]]]:
         each._read = before.read
 
 
-def held_experts(network: nn.Module) -> list[Tensor]:
-    forwards = [each for part in parts_within(network) for each in part.experts]
-    return [weight for each in forwards for weight in each.held.weights.values()]
+def held_experts(network: nn.Module) -> list[Experts]:
+    """The modules of experts of which some are in memory."""
+    return [each for part in parts_within(network) for each in part.experts if each.held is not None]
+
+
+@pytest.fixture(params=["room for all", "none for others"])
+def rooms(request, monkeypatch):
+    """Other memory than a processor's is taken at once, and some systems promise none that they do not have."""
+    room = Experts._room
+
+    def refused(self, rows, parts):
+        if len(rows) == self.n_experts:
+            raise RuntimeError("not enough memory")
+        return room(self, rows, parts)
+
+    if request.param == "none for others":
+        monkeypatch.setattr(Experts, "_room", refused)
 
 
 def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
@@ -142,7 +158,7 @@ def test_a_model_of_which_few_experts_are_read_is_explained_as_the_whole_one_is(
 @FEW_NODES
 @pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
 @pytest.mark.parametrize("name", ["qwen3_moe", "gpt_oss"])
-def test_whichever_way_experts_are_computed_they_say_the_same(name, implementation, tmp_path):
+def test_whichever_way_experts_are_computed_they_say_the_same(name, implementation, rooms, tmp_path):
     """The one gathers weights of each token, the others go from expert to expert."""
     given = family(name)
     whole, streamed = two_ways(asked_for(saved(tmp_path, given), implementation))
@@ -157,7 +173,7 @@ def test_whichever_way_experts_are_computed_they_say_the_same(name, implementati
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_those_experts_are_read_that_the_routers_choose(name, tmp_path):
+def test_those_experts_are_read_that_the_routers_choose(name, rooms, tmp_path):
     """Each once, of each weight; no thread guesses the next block's."""
     given = family(name)
     whole, streamed = two_ways(saved(tmp_path, given))
@@ -176,7 +192,7 @@ def test_those_experts_are_read_that_the_routers_choose(name, tmp_path):
     assert max(map(len, chosen.values())) <= N_EXPERTS / 2
 
 
-def test_an_expert_that_is_there_is_not_read_again(tmp_path):
+def test_an_expert_that_is_there_is_not_read_again(rooms, tmp_path):
     """A path visits most of a block's experts at most of its nodes; a block that is asked again adds the new ones."""
     given = family("qwen3_moe", num_hidden_layers=2)
     model = lignite.load(saved(tmp_path, given), stream=True)
@@ -281,19 +297,19 @@ def test_where_all_experts_are_visited_nothing_changes(tmp_path):
     assert_same(*pair)
 
 
-def test_a_graph_keeps_no_experts_until_it_is_run_backwards(tmp_path, monkeypatch):
+def test_a_graph_keeps_no_experts_until_it_is_run_backwards(rooms, tmp_path, monkeypatch):
     """Of all blocks they would take what streaming saves; backwards they are read again, those of the way up."""
     given = family("mixtral", num_hidden_layers=5)
     whole, streamed = two_ways(saved(tmp_path, given))
     stored: list[tuple[str, StorageWeakRef]] = []
-    stacked = Experts._stacked
+    laid_out = Experts._laid_out
 
-    def watched(self, name, *args):
-        weight = stacked(self, name, *args)
-        stored.append((self.names[name], StorageWeakRef(weight.untyped_storage())))
-        return weight
+    def watched(self, *args):
+        held = laid_out(self, *args)
+        stored.extend((self.names[key], StorageWeakRef(each.untyped_storage())) for key, each in held.weights.items())
+        return held
 
-    monkeypatch.setattr(Experts, "_stacked", watched)
+    monkeypatch.setattr(Experts, "_laid_out", watched)
     gradients, alive = [], []
     for model in (streamed, whole):
         states = model.network.embed_tokens(few_tokens(given)["input_ids"]).detach().requires_grad_()
@@ -305,10 +321,11 @@ def test_a_graph_keeps_no_experts_until_it_is_run_backwards(tmp_path, monkeypatc
     assert torch.equal(*gradients)
 
 
+@pytest.mark.parametrize("n_blocks", [2, 4], ids=["still there", "read again"])
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
-def test_graphs_of_one_block_for_several_inputs_get_their_experts_back(implementation, tmp_path):
+def test_graphs_of_one_block_for_several_inputs_get_their_experts_back(implementation, n_blocks, rooms, tmp_path):
     """What is held grows meanwhile, and what one graph has left out stands elsewhere in it."""
-    given = family("mixtral", num_hidden_layers=4)
+    given = family("mixtral", num_hidden_layers=n_blocks)
     whole, streamed = two_ways(asked_for(saved(tmp_path, given), implementation))
     gradients = []
     for model in (whole, streamed):
@@ -322,19 +339,23 @@ def test_graphs_of_one_block_for_several_inputs_get_their_experts_back(implement
     assert torch.equal(*gradients)
 
 
-def test_experts_that_are_held_are_those_that_were_visited(tmp_path):
-    """In memory are the experts of the last two blocks, as many as were visited."""
-    given = family("mixtral", num_hidden_layers=4)
-    whole, streamed = two_ways(saved(tmp_path, given))
-    inputs = few_tokens(given)
-    chosen = list(visited(whole.network, inputs).values())
-    sizes = [weight[0].nbytes for weight in experts_of(whole.network)["layers.0.mlp.experts"].parameters()]
+def test_experts_that_nobody_visits_take_no_memory(rooms, tmp_path):
+    """Resident are those of the last two blocks that were visited, be there room for others or not."""
+    counter = Path("/proc/self/statm")
+    if not counter.is_file():
+        pytest.skip("only Linux counts what is resident")
+    given = family("qwen3_moe", num_hidden_layers=2, moe_intermediate_size=8192)
+    model, inputs = lignite.load(saved(tmp_path, given), stream=True), few_tokens(given)
+    n_bytes = sum(weight.nbytes for each in experts_of(model.network).values() for weight in each.parameters())
 
+    before = int(counter.read_text().split()[1])
     with torch.no_grad():
-        streamed.network(**inputs)
+        model.network(**inputs)
+    taken = (int(counter.read_text().split()[1]) - before) * mmap.PAGESIZE
 
-    held = sum(weight.untyped_storage().nbytes() for weight in held_experts(streamed.network))
-    assert held == sum(sizes) * (len(chosen[-1]) + len(chosen[-2]))
+    here = sum(len(each.held.here) for each in held_experts(model.network)) / (2 * N_EXPERTS)
+    assert here <= 0.5
+    assert taken < (here + 0.2) * n_bytes  # the machinery of the first run takes some, too
 
 
 @FEW_NODES
@@ -356,9 +377,9 @@ def test_experts_in_half_precision_are_widened_when_they_are_visited(tmp_path, m
     assert_same(lignite.flow(streamed, few_tokens(given), n_steps=4), expected_flow)
     assert len(made) == 2
     for copied in made:
-        held = held_experts(copied)
-        assert {weight.dtype for weight in held} == {torch.float32}
-        assert max(map(len, held)) < N_EXPERTS
+        held = [each.held for each in held_experts(copied)]
+        assert {weight.dtype for each in held for weight in each.weights.values()} == {torch.float32}
+        assert max(len(each.here) for each in held) < N_EXPERTS
 
 
 def test_the_hash_of_the_weights_is_that_of_the_whole_model(tmp_path):
@@ -366,6 +387,18 @@ def test_the_hash_of_the_weights_is_that_of_the_whole_model(tmp_path):
     hashes = [hash_weights(model) for model in two_ways(saved(tmp_path, family("gpt_oss")))]
 
     assert hashes[0] == hashes[1]
+
+
+def test_experts_are_not_counted_as_memory_that_a_run_keeps(rooms, tmp_path):
+    """What a node of a path takes says how many go at once; its weights are there anyhow."""
+    both = [model.network.layers[1].mlp.experts for model in two_ways(saved(tmp_path, family("mixtral")))]
+    both[0].requires_grad_(False)
+    states, weights = torch.ones(4, 24, requires_grad=True), torch.ones(4, 2)
+    chosen = torch.tensor([[3, 5], [5, 9], [9, 3], [3, 5]])
+
+    kept = [saved_bytes(lambda each=each: each(states, chosen, weights), each) for each in both]
+
+    assert 0 < kept[1] <= kept[0]  # less, where less experts have a place where their tokens begin
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")

@@ -25,6 +25,7 @@ from lignite.blocks.attention import READABLE, AttendCall, OwnCall, intercepted,
 from lignite.blocks.norms import norms_in
 from lignite.blocks.record import BlockCall
 from lignite.errors import SplitError
+from lignite.models.experts import held_in
 from lignite.models.hold import FOREIGN, Captured, before_each, first_line
 from lignite.models.outputs import sizes_of
 from lignite.models.stream import in_memory
@@ -140,19 +141,18 @@ def linear_inputs(module: nn.Module, run: Callable[[], Any], n_tokens: int) -> l
 
 def saved_bytes(run: Callable[[], Tensor], module: nn.Module) -> int:
     """Count the bytes that autograd keeps of a run, without weights."""
-    weights = {weight.untyped_storage().data_ptr() for weight in module.parameters()}
     kept: dict[int, int] = {}
 
     def note(tensor: Shaped[Tensor, "..."]) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage.data_ptr()] = storage.nbytes()
         # a graph that kept the tensors it has made would hold itself; one that kept none would use their places again
         return tensor.detach()
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         run()
-    return sum(kept.values())
+    weights = {weight.untyped_storage().data_ptr() for weight in (*module.parameters(), *held_in(module))}
+    return sum(size for place, size in kept.items() if place not in weights)
 
 
 @dataclass(frozen=True, eq=False)
