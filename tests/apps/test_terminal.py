@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import re
 import unicodedata
 import warnings
 
@@ -35,6 +36,38 @@ def acting(text):
 
 def run(*arguments, text=None):
     return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], input=text)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_counts_are_whole_however_narrow_the_terminal(width, monkeypatch):
+    """What is worked on is cut off before how far it is."""
+    monkeypatch.setenv("TERM", "xterm")
+    shown = terminal.Terminal(quiet=False)
+    shown.err = Console(file=io.StringIO(), width=width, force_terminal=True)
+
+    with shown.working("row by row of /data/of/a/long/name/of/a/folder/sst.jsonl", rate=True) as progress:
+        progress(51_234, 1_000_000)
+
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.err.file.getvalue()).splitlines()
+    assert any("51234/1000000" in line for line in lines)
+    assert any("row by row" in line for line in lines) == (width > 60)
+
+
+def test_an_interruption_before_anything_was_begun_promises_nothing(tmp_path, monkeypatch):
+    """There is no folder to go on from yet."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lignite.api.run.run", interrupted)
+    (tmp_path / "begun").mkdir()
+
+    found = {
+        name: run("run", "explain", "--data", "c.jsonl", "-o", tmp_path / name).output for name in ("begun", "new")
+    }
+
+    assert "the same command goes on from there" in found["begun"]
+    assert "interrupted; nothing was begun yet." in found["new"]
 
 
 @pytest.mark.wide

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -81,6 +82,10 @@ class Spoken:
             value = value[1:-1]
         return f"{option} {value}"
 
+
+NARROW, NUMBERS = 60, 48
+"""Columns of a terminal where there is room for numbers alone, and those that they and a bar take of a wider one: else
+counts would be cut off before words are."""
 
 _PACKAGE = Path(__file__).parents[1]
 _spoken = Spoken({})
@@ -147,9 +152,12 @@ class Terminal:
 
         Nothing where standard error is no terminal.
         """
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        room = Column(no_wrap=True, overflow="ellipsis", max_width=max(1, self.err.width - NUMBERS))
+        described = (TextColumn("{task.description}", markup=False, table_column=room), BarColumn())
         progress = Progress(
-            *columns,
+            SpinnerColumn(),
+            *(described if self.err.width > NARROW else ()),
+            MofNCompleteColumn(),
             *((_Rate(), TimeRemainingColumn()) if rate else (TimeElapsedColumn(),)),
             console=self.err,
             transient=True,

@@ -126,5 +126,6 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        complain(f"interrupted; what is finished is kept in {folder}, and the same command goes on from there.")
+        kept = f"what is finished is kept in {folder}, and the same command goes on from there."
+        complain(f"interrupted; {kept if folder.is_dir() else 'nothing was begun yet.'}")
         raise typer.Exit(130) from None
