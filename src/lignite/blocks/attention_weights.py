@@ -16,6 +16,7 @@ from lignite.attribution.lines import every_row, gradient_at
 from lignite.blocks.attention import AttendCall, Handler, compute, intercepted
 from lignite.blocks.stack import EVERYONE, Stack
 from lignite.errors import OptionError
+from lignite.memory import hand_back
 from lignite.models.hold import standing_in
 from lignite.models.outputs import part_of
 from lignite.targets.rows import run
@@ -163,6 +164,7 @@ def _block_by_block(stack: Stack) -> Iterator[LayerAttention]:
             made, [found[layer].heads, states], above, allow_unused=True, materialize_grads=True
         )
         del made
+        hand_back()
         yield _attention(found[layer].call, gradient)
 
 

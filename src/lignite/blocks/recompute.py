@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from lignite.memory import hand_back
 from lignite.models.facts import read_widths
 from lignite.models.load import Model
 from lignite.models.stream import graphs_made_again
@@ -31,6 +32,7 @@ def run_again(forward: Callable[..., Any]) -> Callable[..., Any]:
     """Make a forward whose graph is made when it is run backwards; by torch's checkpoints."""
 
     def alone(*args: Any, **kwargs: Any) -> Any:
+        hand_back()
         with graphs_made_again():
             return forward(*args, **kwargs)
 

@@ -1,8 +1,6 @@
 """Stream the weights of a network: a block's are in memory while it runs, and are read again when it runs again."""
 
 import copy
-import ctypes
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lignite.errors import ModelError
+from lignite.memory import hand_back
 from lignite.models.experts import ByExpert, Experts, ExpertsPlace, experts_in
 from lignite.models.hold import modules_of
 
@@ -244,7 +243,7 @@ class Stream:
                 part.put(None)
         for part in [part for part in self._ahead if part not in kept]:
             self._ahead.pop(part).cancel()
-        _hand_back()
+        hand_back()
 
     def _read_ahead(self, part: Part) -> None:
         if part.held is None and part not in self._ahead:
@@ -261,13 +260,6 @@ class Stream:
                 "for it; load the model with stream=False."
             )
         return weights
-
-
-def _hand_back() -> None:
-    """Give freed pages back to the system, which glibc keeps where small results lie between what was freed."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def parts_within(module: nn.Module) -> list[Part]:
