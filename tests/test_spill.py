@@ -24,7 +24,7 @@ def same(one, other):
     assert torch.equal(torch.nan_to_num(one.double(), 7), torch.nan_to_num(other.double(), 7))
 
 
-@pytest.mark.parametrize(("room", "n_written"), [(0, 5), (48, 4), (1e9, 0)])
+@pytest.mark.parametrize(("room", "n_written"), [(0.0, 5), (48.0, 4), (1e9, 0)])
 def test_what_is_put_in_comes_out(room, n_written):
     """Of every shape and type, read in any order; an empty tensor has room everywhere."""
     kept = Spilled(PARTS, room=room)
@@ -39,7 +39,7 @@ def test_what_is_put_in_comes_out(room, n_written):
 
 def test_the_last_may_be_taken_first():
     """Gradients are found from the top down."""
-    found = list(Spilled(PARTS, room=48).taken(last_first=True))
+    found = list(Spilled(PARTS, room=48.0).taken(last_first=True))
 
     for one, part in zip(found, reversed(PARTS), strict=True):
         same(one, part)
@@ -50,7 +50,7 @@ def test_the_file_has_no_name_and_graphs_are_cut(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     weight = torch.ones(4, requires_grad=True)
 
-    kept = Spilled([weight * 2, weight * 3], room=16)
+    kept = Spilled([weight * 2, weight * 3], room=16.0)
 
     assert kept.n_written == 1
     assert list(tmp_path.iterdir()) == []
@@ -73,7 +73,7 @@ def test_a_full_disk_is_said_with_what_helps(monkeypatch):
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda *_, **__: Full())
 
     with pytest.raises(FileError, match=r"4 MiB .* cannot be written .*No space left on device.*memory=.*TMPDIR"):
-        Spilled([torch.zeros(2**20)], room=10)
+        Spilled([torch.zeros(2**20)], room=10.0)
 
 
 def test_a_file_that_takes_a_part_at_a_time_is_written_whole(monkeypatch):
@@ -95,5 +95,5 @@ def test_a_file_that_takes_a_part_at_a_time_is_written_whole(monkeypatch):
 
     monkeypatch.setattr(tempfile, "TemporaryFile", Slow)
 
-    for found, part in zip(Spilled(PARTS, room=0), PARTS, strict=True):
+    for found, part in zip(Spilled(PARTS, room=0.0), PARTS, strict=True):
         same(found, part)

@@ -21,7 +21,7 @@ MOST = {"cpu": 2**28, "cuda": 2**32}
 """Bytes used by default however much is free. Larger pieces are not computed faster; on a CPU they are computed slower,
 since tensors too large to be reused are mapped anew each time (bench/README.md)."""
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30, "t": 10**12, "ti": 2**40}
 
 
 def memory_budget(device: torch.device, wanted: int | float | str | None = None) -> float:
@@ -31,6 +31,8 @@ def memory_budget(device: torch.device, wanted: int | float | str | None = None)
     --------
     >>> memory_budget(torch.device("cpu"), "500 MB")
     500000000.0
+    >>> memory_budget(torch.device("cpu"), "1.5 TiB") == 1.5 * 2**40
+    True
     """
     if wanted is None:
         wanted = _held.get()
@@ -115,7 +117,7 @@ def usual_budget(device: torch.device) -> int:
 
 
 def _parse(wanted: int | float | str) -> float:
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmg]i?)?b?\s*", str(wanted).lower())
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]i?)?b?\s*", str(wanted).lower())
     try:
         size = float(match[1]) * _UNITS[match[2] or ""] if match else 0.0
     except ValueError:

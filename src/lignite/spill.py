@@ -34,7 +34,7 @@ class Spilled:
 
     Examples
     --------
-    >>> parts = Spilled([torch.ones(2), torch.zeros(2)], room=8)
+    >>> parts = Spilled([torch.ones(2), torch.zeros(2)], room=8.0)
     >>> [part.tolist() for part in parts], parts.n_written
     ([[1.0, 1.0], [0.0, 0.0]], 1)
     """

@@ -70,6 +70,7 @@ def test_a_row_that_fails_is_kept_with_its_reason(model, corpus, tmp_path):
     assert list(reasons.index) == [f"{corpus}, line 3", "none", "number", "empty"]
     assert "is no JSON" in reasons.iloc[0]
     assert "has no column 'text'" in reasons["none"]
+    assert "--text" in reasons["none"]
     assert len(found) == len(ROWS) - 1
     assert found.tokens["example"].nunique() == len(ROWS) - 1
 

@@ -272,7 +272,7 @@ def test_states_and_gradients_in_a_file_change_nothing(sharpness, options, by_bl
         return found, max(written)
 
     inside, never = run(math.inf, by_block=False)
-    (outside, often), (partly, sometimes) = (run(memory) for memory in (1, 3000))
+    (outside, often), (partly, sometimes) = (run(memory) for memory in (1.0, 3000.0))
 
     assert never == 0 < often
     assert sometimes < often

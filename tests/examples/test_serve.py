@@ -70,7 +70,7 @@ def test_an_answer_holds_the_prediction_and_the_numbers_of_explain(client):
     [
         ({"json": {"text": TEXT, "target": "dull"}}, 422, "'dull' is none of this model's classes"),
         ({"json": {"text": "  "}}, 422, "the text is empty"),
-        ({"json": {"text": "word " * 390}}, 422, "reads at most"),
+        ({"json": {"text": "word " * 390}}, 422, "explain does with window="),
         ({"json": {"text": "a" * (serve.CHARACTERS + 1)}}, 422, "text: String should have at most"),
         ({"json": {"text": TEXT, "method": "kernel-shap"}}, 422, "method: Input should be 'attnlrp'"),
         ({"json": {"text": TEXT, "memory": "1 TiB"}}, 422, "memory: Extra inputs are not permitted"),

@@ -286,7 +286,10 @@ def as_mapping(where: str, row: Any, columns: Mapping[str, str]) -> Mapping[str,
 
 def _check_column(where: str, row: Mapping[str, Any], column: str) -> None:
     if column not in row:
-        raise InputError(f"{where}: has no column {column!r}, it has {listed(row)}. Name the column that is meant.")
+        raise InputError(
+            f"{where}: has no column {column!r}, it has {listed(row)}. Name the column that is "
+            "meant, as text=… or --text … does for texts."
+        )
 
 
 def _cell(where: str, row: Mapping[str, Any], column: str) -> Any:

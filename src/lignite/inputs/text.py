@@ -34,7 +34,7 @@ def check_length(model: Model, length: int) -> None:
     if limit is not None and length > limit:
         raise InputError(
             f"the text has {length} tokens, but {model.name} reads at most {limit} (special tokens included): "
-            "shorten or split it; lignite never cuts a text off."
+            "shorten or split it, which explain does with window=…; lignite never cuts a text off."
         )
 
 
