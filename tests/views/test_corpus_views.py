@@ -11,8 +11,10 @@ from PIL import Image
 from tests.kit.command_line import run
 
 import lignite
+from lignite.errors import OptionError
 from lignite.views.corpus.explanations import find_turned, layers_of, rank_words, report_explanations, words_of
 from lignite.views.corpus.flows import measure_flow, report_flows
+from lignite.views.corpus.page import report_corpus
 
 EXAMPLES = pd.DataFrame(
     {
@@ -120,6 +122,44 @@ def test_heads_are_measured_each_and_all_together():
             ("distance", "attention", "1", "0"): (2 / 7 + 0) / 2,
         }
     )
+
+
+def test_flows_of_the_strongest_sources_are_summed_up_with_what_they_leave_out():
+    """What a target receives is all of it; shares are those of kept sources, and how much these are is told."""
+    model, text, most = lignite.load("tiny-sentiment"), "The plot was thin, but the acting was superb.", 3
+    full, kept = (lignite.flow(model, text, layers=[1], keep=keep) for keep in ("full", f"top:{most}"))
+    expected, found = defaultdict(list), defaultdict(list)
+
+    measure_flow(full, expected)
+    measure_flow(kept, found)
+
+    for key, (value,) in expected.items():
+        if key[0] in ("size", "head"):
+            assert found[key] == pytest.approx([value], rel=1e-5)  # float32 sums in two orders
+    scores = abs(full.whole.isel(layer=0).values.astype(float))
+    strongest = np.sort(scores, axis=1)[:, -most:].sum(1)
+    assert found["kept", "whole", "", "1"] == pytest.approx([float((strongest / scores.sum(1)).mean())], rel=1e-5)
+    beside = abs(full.target.values[:, None] - full.source.values) == 1
+    near = scores * beside * (scores >= np.sort(scores, axis=1)[:, [-most]])
+    assert found["distance", "whole", "1", "1"] == pytest.approx(
+        [float((near.sum(1) / scores.sum(1)).mean())], rel=1e-5
+    )
+    assert not any(key[0] == "kept" for key in expected)
+
+
+def test_a_summary_says_what_the_kept_sources_leave_out(tmp_path):
+    """On the page and in the terminal, for every map; flows of statistics alone are refused."""
+    texts = ["The plot was thin.", "A superb film."]
+    for keep in ("top:2", "stats"):
+        lignite.run("flow", data=texts, model="tiny-sentiment", out=tmp_path / keep, maps="whole", keep=keep)
+
+    report, _ = report_corpus(tmp_path / "top:2")
+
+    (line,) = (line for line in report.findings if "were kept" in line)
+    shares = report.tables["layers"].frame.query("measure == 'kept'")["mean"]
+    assert f"give {shares.min():.2f} to {shares.max():.2f} of what is received" in line
+    with pytest.raises(OptionError, match=r"keep='stats'.*every source"):
+        report_corpus(tmp_path / "stats")
 
 
 def test_words_of_a_treebank_are_summed_up_by_their_part_of_speech(tmp_path):

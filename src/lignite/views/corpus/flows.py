@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from lignite.metrics.readings.statistics import interval
-from lignite.results.kept import check_every_source
+from lignite.results.kept import check_every_source, fill
 from lignite.results.schema import FLOW
 from lignite.views.drawing import STYLE
 from lignite.views.study.report import COLOURS, RESAMPLES, Report, Table, draw_line, set_panel, spoken
@@ -54,8 +54,8 @@ def report_flows(tree: xr.DataTree, rows: int, failures: dict[str, str]) -> Repo
 
 _LAYERS = (
     "`size`: sum of the magnitudes of what all sources give a target. `special`: the share of it that comes from "
-    "special tokens. `distance`: the share that comes from so many tokens away, up to the next distance. Mean over "
-    "targets, then over texts, with the 95 % interval."
+    "special tokens. `distance`: the share that comes from so many tokens away, up to the next distance. `kept`: where "
+    "only the strongest sources were kept, their share. Mean over targets, then over texts, with the 95 % interval."
 )
 _TAGS = (
     "The share of what a target receives that comes from words of this part of speech; mean over targets, then over "
@@ -65,7 +65,12 @@ _HEADS = "As `size`, for every head of `attention`; mean over targets, then over
 
 
 def measure_flow(flow: xr.Dataset, measures: Measures) -> None:
-    """Measure one flow: how much, from where, and through which head."""
+    """Measure one flow: how much, from where, and through which head.
+
+    Where the strongest sources were kept, others are in what a target receives and in no share of it.
+    """
+    dropped = {name: flow[f"{name}_dropped_mass"].values for name in BETWEEN_TOKENS if f"{name}_dropped_mass" in flow}
+    flow = fill(flow) if dropped else flow
     check_every_source(flow, "what is said of a corpus is read from")
     away = np.abs(flow["target"].values[:, None] - flow["source"].values)
     special = flow["source_special"].values
@@ -74,13 +79,15 @@ def measure_flow(flow: xr.Dataset, measures: Measures) -> None:
         if name not in flow:
             continue
         sizes = np.abs(flow[name].values.astype(np.float64))
+        received = sizes.sum(-1) + dropped.get(name, 0.0)
         if "head" in flow[name].dims:
-            for head, of_head in zip(flow["head"].values, np.moveaxis(sizes, 1, 0), strict=True):
-                _add(measures, flow, ("head", name, str(head)), of_head.sum(-1).mean(-1))
-            sizes = sizes.sum(1)
-        received = sizes.sum(-1)
+            for head, of_head in zip(flow["head"].values, np.moveaxis(received, 1, 0), strict=True):
+                _add(measures, flow, ("head", name, str(head)), of_head.mean(-1))
+            sizes, received = sizes.sum(1), received.sum(1)
         shares = sizes / np.where(received > 0, received, np.nan)[..., None]
         _add(measures, flow, ("size", name, ""), received.mean(-1))
+        if name in dropped:
+            _add(measures, flow, ("kept", name, ""), _mean(shares.sum(-1)))
         _add(measures, flow, ("special", name, ""), _mean((shares * special).sum(-1)))
         for tag in sorted({*tags} - {""}):
             _add(measures, flow, (TAG, name, tag), _mean((shares * (tags == tag)).sum(-1)))
@@ -122,6 +129,12 @@ def _tell(table: pd.DataFrame, failures: dict[str, str]) -> Iterator[str]:
         most = special.loc[special["mean"].idxmax()]
         near = here[(here["measure"] == "distance") & here["distance"].isin(("1", "2", "3"))]
         share = near.groupby("layer")["mean"].sum()
+        kept = here[here["measure"] == "kept"]["mean"]
+        if len(kept):
+            yield (
+                f"{name}: the sources that were kept give {kept.min():.2f} to {kept.max():.2f} of what is received, by "
+                "layer; the others are in no share."
+            )
         yield (
             f"{name}: special tokens give most in layer {most['layer']} ({spoken(most)} of what is received); "
             f"neighbours up to three tokens away give {share.min():.2f} to {share.max():.2f}, by layer."
