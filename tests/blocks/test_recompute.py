@@ -59,7 +59,8 @@ def test_blocks_that_are_run_again_give_the_same(name, method, counted):
     assert not counted
     again = explained(model, inputs, method, TINY, target=read_last)
 
-    assert bool(counted) == (method not in DOWN_BLOCK_BY_BLOCK)
+    returned = (name, method) == ("deberta-v2", "attention-x-gradient")  # weights that all blocks return together
+    assert bool(counted) == (returned or method not in DOWN_BLOCK_BY_BLOCK)
     # float64; nodes stand in other batches, and sums of a backward pass come in another order
     for variable, values in plain.data_vars.items():
         if values.dtype.kind == "f":
