@@ -93,7 +93,7 @@ def measure(what: str, case: dict[str, object]) -> dict[str, object]:
 
 def main() -> None:
     """Every case, or those of one name."""
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 3 and sys.argv[2].startswith("{"):
         print(json.dumps(measure(sys.argv[1], json.loads(sys.argv[2]))))
         return
     for name in sys.argv[1:] or CASES:
