@@ -54,6 +54,15 @@ def plain_terminal(monkeypatch):
 
 
 @pytest.fixture
+def opened_pages(tmp_path, monkeypatch):
+    """What a browser is asked to open; pages that nobody named are written below `tmp_path`."""
+    found: list[Path] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: found.append(Path(address.removeprefix("file://"))) or True)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return found
+
+
+@pytest.fixture
 def full_disk():
     """A disk on which a file may grow to so many bytes, and no further."""
 

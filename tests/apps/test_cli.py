@@ -7,7 +7,6 @@ import re
 import signal
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -397,16 +396,11 @@ def test_view_says_what_a_result_does_not_hold(saved, typed, message):
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_view_opens_the_page(saved, tmp_path, monkeypatch, keep):
+def test_view_opens_the_page(saved, tmp_path, opened_pages, keep):
     """The page that was written, or one beside nothing."""
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
     run("view", saved, "--open", *(["-o", tmp_path / "mine.html"] if keep else []))
 
-    (page,) = opened
-    path = Path(page.removeprefix("file://"))
+    (path,) = opened_pages
     assert path.read_bytes()[:15].lower() == b"<!doctype html>"
     assert (path == (tmp_path / "mine.html").resolve()) == keep
 

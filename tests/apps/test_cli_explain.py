@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -419,32 +418,25 @@ def test_layers_of_an_explanation_without_layers_are_refused(model, tmp_path):
     assert "has no layers" in result.stderr
 
 
-def test_view_opens_the_page(saved, tmp_path, monkeypatch):
+def test_view_opens_the_page(saved, opened_pages):
     """A page beside nothing."""
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
     run("view", saved, "--open")
 
-    page = Path(opened[0].removeprefix("file://")).read_text()
+    page = opened_pages[0].read_text()
     assert "lignite <span>explain</span>" in page
 
 
 @pytest.mark.parametrize("open_it", [False, True])
-def test_several_saved_explanations_share_a_page(model, saved, tmp_path, monkeypatch, open_it):
+def test_several_saved_explanations_share_a_page(model, saved, tmp_path, opened_pages, open_it):
     """To compare methods."""
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     other = tmp_path / "other.json"
     lignite.save(lignite.explain(model, TEXT, method="random"), other)
 
     result = run("view", saved, other, *(["--open"] if open_it else ["-o", tmp_path / "both.html"]))
 
     assert result.exit_code == 0, result.stderr
-    page = Path(opened[0].removeprefix("file://")) if open_it else tmp_path / "both.html"
-    assert len(opened) == open_it
+    page = opened_pages[0] if open_it else tmp_path / "both.html"
+    assert len(opened_pages) == open_it
     assert "2 explanations" in page.read_text()
     assert "2 of 2" in result.stdout
 

@@ -5,6 +5,7 @@ import torch
 from numpy.testing import assert_allclose
 from tests.kit.architectures import ARCHITECTURES, full_precision
 from tests.kit.headed_models import headed
+from tests.kit.saved_models import few_nodes
 from tests.kit.wide import mostly_wide
 
 import lignite
@@ -24,7 +25,6 @@ METHODS = ("ca-lig:detail=heads", "ca-lig:path=layer", "relevance-flow", "ig", "
 DOWN_BLOCK_BY_BLOCK = ("attnlrp", "attention-x-gradient", "relevance-flow")
 """Methods that go down through one block after the other, of which no graph is made twice."""
 FEW = {"baseline": "zero", "n_steps": 3}
-few_nodes = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning", "ignore::lignite.errors.BaselineWarning")
 
 
 def read_last(outputs):

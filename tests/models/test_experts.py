@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import xarray as xr
 from safetensors.torch import load_file, save_file
 from tests.kit.architectures import ARCHITECTURES, Architecture
+from tests.kit.saved_models import assert_same, few_nodes
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import conversion_mapping
@@ -28,7 +28,6 @@ from lignite.models.stream import in_memory, parts_within, streamed_copy
 
 N_EXPERTS = 16
 FAMILIES = ["mixtral", "qwen3_moe", "deepseek_v3", "gpt_oss"]
-FEW_NODES = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning", "ignore::lignite.errors.BaselineWarning")
 QUESTIONS = {
     "relevance-flow:n_steps=4": {"baseline": "zero"},
     "ca-lig:path=layer,n_steps=4": {"baseline": "zero"},
@@ -132,12 +131,7 @@ def rooms(request, monkeypatch):
         monkeypatch.setattr(Experts, "_room", refused)
 
 
-def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
-    """To the bit, in every variable."""
-    xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
-
-
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_model_of_which_few_experts_are_read_is_explained_as_the_whole_one_is(name, tmp_path):
     """Gated or with biases, transposed or not, chosen in groups; the paths visit experts that the input does not."""
@@ -155,7 +149,7 @@ def test_a_model_of_which_few_experts_are_read_is_explained_as_the_whole_one_is(
         assert_same(one, other)
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("implementation", ["eager", "batched_mm", "grouped_mm"])
 @pytest.mark.parametrize("name", ["qwen3_moe", "gpt_oss"])
 def test_whichever_way_experts_are_computed_they_say_the_same(name, implementation, rooms, tmp_path):
@@ -239,7 +233,7 @@ def stack_experts(folder: Path, given: Architecture) -> None:
     assert load_file(folder / "model.safetensors")["layers.0.mlp.experts.down_proj"].ndim == 3
 
 
-@FEW_NODES
+@few_nodes
 def test_stacked_experts_are_explained_as_the_whole_model_is(tmp_path):
     """Later transformers may store them so."""
     given = family("qwen3_moe")
@@ -281,7 +275,7 @@ def test_what_becomes_of_stored_experts_becomes_of_each_or_else_all_are_read(kin
     assert bool(seen) is is_split
 
 
-@FEW_NODES
+@few_nodes
 def test_where_all_experts_are_visited_nothing_changes(tmp_path):
     """Each token is sent to all of them."""
     given = family("mixtral", num_experts_per_tok=N_EXPERTS)
@@ -376,7 +370,7 @@ def test_experts_that_nobody_visits_take_no_memory(rooms, tmp_path):
     assert taken < (here + 0.2) * n_bytes  # the machinery of the first run takes some, too
 
 
-@FEW_NODES
+@few_nodes
 def test_experts_in_half_precision_are_widened_when_they_are_visited(tmp_path, monkeypatch):
     """By the copy in float32 that explains, be the model streamed or whole; the others stay as they are."""
     given = family("mixtral", intermediate_size=40)  # rows of multiples of 16 bytes, which torch's kernel asks for

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import xarray as xr
+from tests.kit.saved_models import IDS, assert_same, few_nodes, save_random
 from tests.kit.snapshots import snapshot
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -20,24 +20,10 @@ from lignite.models.stream import parts_within, weights_of
 
 SMALL = {"num_attention_heads": 2, "hidden_size": 12, "intermediate_size": 20, "num_key_value_heads": 1}
 LLAMA = LlamaConfig(vocab_size=50, max_position_embeddings=32, num_hidden_layers=3, attention_bias=True, **SMALL)
-IDS = {"input_ids": torch.arange(4, 13)[None]}
-FEW_NODES = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning", "ignore::lignite.errors.BaselineWarning")
 
 
 def saved(folder, config=LLAMA, kind=LlamaForCausalLM, dtype=torch.float32):
-    """Random weights, biases and norms."""
-    torch.manual_seed(0)
-    network = kind(config).eval()
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight += 0.1 * torch.randn(weight.shape)
-    network.to(dtype).save_pretrained(folder)
-    return folder
-
-
-def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
-    """To the bit, in every variable."""
-    xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
+    return save_random(folder, config, kind, dtype)
 
 
 class Packed(Tensor):
@@ -67,7 +53,7 @@ class Packed(Tensor):
         return self.bits * self.scale
 
 
-@FEW_NODES
+@few_nodes
 def test_packed_weights_are_explained_as_the_numbers_they_stand_for():
     """The reference is a plain model of these numbers; the packed one can do nothing but say them."""
     torch.manual_seed(0)
@@ -87,7 +73,7 @@ def test_packed_weights_are_explained_as_the_numbers_they_stand_for():
     assert isinstance(packed.model.layers[0].mlp.up_proj.weight.data, Packed)
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
 def test_files_that_torchao_has_packed_are_explained_as_the_numbers_they_stand_for(stored, tmp_path):
     """Loaded by name, unpacked block by block: its own arithmetic for packed weights rounds otherwise."""
@@ -160,7 +146,7 @@ def bits_of(network) -> dict[str, Tensor]:
     return {name: each.detach().clone().reshape(-1).view(torch.uint8) for name, each in network.state_dict().items()}
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("case", ["new", "run before", "tied"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_network_that_bitsandbytes_has_packed_is_explained_as_transformers_unpacks_it(way, case, library, tmp_path):
@@ -190,7 +176,7 @@ def test_a_network_that_bitsandbytes_has_packed_is_explained_as_transformers_unp
     }
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("way", ["8 bits", "nf4"])
 def test_layers_that_were_transposed_to_be_packed_are_explained_as_plain_ones(way, library, tmp_path):
     """GPT-2 keeps its weights the other way round, and bitsandbytes' layers do not."""
@@ -203,7 +189,7 @@ def test_layers_that_were_transposed_to_be_packed_are_explained_as_plain_ones(wa
     assert_same(*(lignite.explain(model, IDS, method="ca-lig") for model in models))
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("way", WAYS)
 def test_files_that_bitsandbytes_has_packed_are_explained_in_the_precision_that_was_asked_for(
@@ -221,7 +207,7 @@ def test_files_that_bitsandbytes_has_packed_are_explained_in_the_precision_that_
     assert_same(*(lignite.explain(model, IDS, method="ca-lig") for model in models))
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("way", ["8 bits", "nf4"])
 def test_a_packed_network_in_half_precision_is_explained_in_float32(way, library, tmp_path):
     """As any other in half precision: its numbers are those of bfloat16, what is done with them is not."""
@@ -234,7 +220,7 @@ def test_a_packed_network_in_half_precision_is_explained_in_float32(way, library
     assert_same(*(lignite.explain(model, [IDS, IDS], method="ca-lig")[1] for model in models))
 
 
-@FEW_NODES
+@few_nodes
 def test_weights_that_are_packed_anew_in_each_run_are_explained_as_they_are(library, tmp_path):
     """Bitsandbytes can keep them whole for training, where transformers' own dequantize fails."""
     folder = saved(tmp_path)
@@ -348,7 +334,7 @@ class Packing(nn.Linear):
         raise NotImplementedError("it would quantise what it reads")
 
 
-@FEW_NODES
+@few_nodes
 def test_a_layer_that_says_its_numbers_alone_need_not_run(monkeypatch):
     """As above for whom bitsandbytes is not installed: bytes of another shape, biases, another network's precision."""
     kinds = SimpleNamespace(Linear4bit=Packing, Linear8bitLt=nn.Bilinear, Params4bit=Packed, Int8Params=Packed)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import xarray as xr
 from numpy.testing import assert_allclose
 from tests.kit.architectures import ARCHITECTURES
 from tests.kit.headed_models import headed
+from tests.kit.saved_models import IDS, assert_same, few_nodes, save_random
 from tests.kit.snapshots import snapshot
 from tests.kit.tiny_tokenizers import word_piece
 from torch import Tensor, nn
@@ -32,30 +32,17 @@ from lignite.targets.ask import ask
 SHARED = Path(__file__).parents[3] / "shared"
 SMALL = {"num_attention_heads": 2, "hidden_size": 12, "intermediate_size": 20}
 LLAMA = LlamaConfig(vocab_size=50, max_position_embeddings=32, num_key_value_heads=1, num_hidden_layers=5, **SMALL)
-IDS = {"input_ids": torch.arange(4, 13)[None]}
 FAMILIES = ["bert", "t5", "bart", "gpt2", "llama", "qwen3_moe", "deepseek_v3", "vit", "beit-shared", "albert"]
-FEW_NODES = pytest.mark.filterwarnings("ignore::lignite.errors.GapWarning", "ignore::lignite.errors.BaselineWarning")
 
 
 def saved(folder, config=LLAMA, kind=LlamaForCausalLM, dtype=torch.bfloat16):
     """Some shards, several for each block or block and a half."""
-    torch.manual_seed(0)
-    network = kind(config).eval()
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight += 0.1 * torch.randn(weight.shape)
-    network.to(dtype).save_pretrained(folder, max_shard_size="6KB")
     word_piece().save_pretrained(folder)
-    return folder
+    return save_random(folder, config, kind, dtype, max_shard_size="6KB")
 
 
 def two_ways(folder, **options):
     return (lignite.load(folder, stream=stream, **options) for stream in (False, True))
-
-
-def assert_same(one: xr.Dataset, other: xr.Dataset) -> None:
-    """To the bit, in every variable."""
-    xr.testing.assert_identical(one.drop_attrs(), other.drop_attrs())
 
 
 def reads_of(model, ask) -> list[int]:
@@ -66,7 +53,7 @@ def reads_of(model, ask) -> list[int]:
     return [part.n_reads - number for part, number in zip(parts, before, strict=True)]
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_streamed_model_is_explained_as_the_whole_one_is(name, tmp_path):
     """Encoders, decoders, both, images; experts that are stored one by one and run as one; shared blocks, tied tables.
@@ -92,7 +79,7 @@ def _last(outputs) -> Tensor:
     return outputs.last_hidden_state[:, -1, 0]
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("memory", [None, "10 kB"], ids=["", "run-again"])
 @pytest.mark.parametrize("method", ["relevance-flow:detail=heads", "ca-lig:path=layer", "attnlrp", "grad-cam", "ig"])
 def test_every_way_through_the_layers_gives_the_same(method, memory, tmp_path):
@@ -251,7 +238,7 @@ def test_the_next_block_is_read_meanwhile_on_the_way_up_and_on_the_way_down(tmp_
     assert [name.startswith("lignite-weights") for name in readers] == [False] + [True] * 7
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize(
     ("method", "most"),
     [("ca-lig:path=input,n_steps=8", 11), ("relevance-flow:orders=False,n_steps=8", 7)],
@@ -276,7 +263,7 @@ def test_however_little_fits_at_once_blocks_are_read_no_more_often(method, most,
     assert max(reads) <= most
 
 
-@FEW_NODES
+@few_nodes
 def test_a_check_takes_as_much_memory_as_the_weights_that_are_read_for_it(tmp_path, monkeypatch):
     """Reading a block again for the sake of less memory than it takes itself would be slow for nothing."""
     _, streamed = two_ways(saved(tmp_path))
@@ -307,7 +294,7 @@ def test_numbers_are_widened_as_they_are_read(tmp_path):
     assert {weight.dtype for weight in part.stream.weights(part).values()} == {torch.float32}
 
 
-@FEW_NODES
+@few_nodes
 def test_a_model_streamed_in_half_precision_is_explained_in_float32(tmp_path):
     """One block is widened at a time; the numbers are those of the widened whole."""
     whole, streamed = two_ways(saved(tmp_path), dtype="bfloat16")
@@ -319,7 +306,7 @@ def test_a_model_streamed_in_half_precision_is_explained_in_float32(tmp_path):
     assert_same(*flows)
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("name", ["bert", "t5"])
 def test_where_a_float32_copy_would_be_large_one_block_is_widened_at_a_time(name, monkeypatch):
     """With the numbers of the copy, and nothing left behind in the model."""
@@ -344,7 +331,7 @@ MAPS = {
 }
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.parametrize("tied", [False, True], ids=["", "tied"])
 @pytest.mark.parametrize("where", MAPS)
 def test_a_model_that_is_offloaded_to_the_disk_is_explained_as_the_whole_one_is(where, tied, tmp_path):
@@ -369,7 +356,7 @@ def test_a_model_that_is_offloaded_to_the_disk_is_explained_as_the_whole_one_is(
     assert (head is table) is tied
 
 
-@FEW_NODES
+@few_nodes
 def test_a_model_that_is_offloaded_to_another_memory_stays_tied(tmp_path):
     """Offloaded, a table that is also the head stands in two places; the mean of its words has to be read in both."""
     accelerate = pytest.importorskip("accelerate", reason="accelerate is not installed")
@@ -424,7 +411,7 @@ def test_a_streamed_network_is_not_copied(tmp_path):
         copy.deepcopy(model.network)
 
 
-@FEW_NODES
+@few_nodes
 @pytest.mark.shared
 def test_a_trained_classifier_is_explained_the_same_when_streamed():
     """Several inputs, by the default method, evaluated by a metric."""

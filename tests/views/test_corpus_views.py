@@ -1,7 +1,6 @@
 """A corpus is summed up by arithmetic that anybody can repeat on a few rows."""
 
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -223,16 +222,11 @@ def test_what_is_shown_of_one_result_is_not_asked_of_a_folder(folder, plain_term
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_the_page_of_a_folder_is_opened(folder, tmp_path, monkeypatch, keep):
+def test_the_page_of_a_folder_is_opened(folder, tmp_path, opened_pages, keep):
     """The one that was written, or one beside nothing."""
-    opened = []
-    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
     run("view", folder, "--open", *(["-o", tmp_path / "mine.html"] if keep else []))
 
-    (page,) = opened
-    path = Path(page.removeprefix("file://"))
+    (path,) = opened_pages
     assert "What do the flows say together?" in path.read_text("utf-8")
     assert (path == (tmp_path / "mine.html").resolve()) == keep
 

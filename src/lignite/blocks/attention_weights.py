@@ -146,7 +146,7 @@ def _of_all_blocks(stack: Stack) -> Iterator[LayerAttention] | None:
         return None
     down = range(stack.n_layers - 1, -1, -1)
     gradients = torch.autograd.grad(value.sum(), [found[layer].heads for layer in down], allow_unused=True)
-    return (_attention(found[layer].call, gradient) for layer, gradient in zip(down, gradients, strict=True))
+    return map(_attention, [found[layer].call for layer in down], gradients)  # without the graph of the heads
 
 
 def _block_by_block(stack: Stack) -> Iterator[LayerAttention]:

@@ -115,12 +115,14 @@ class Journal(AbstractContextManager["Journal"]):
     def _resume(self, content: bytes, header: dict[str, Any]) -> None:
         first, *lines = content.split(b"\n")
         found = _parsed(first)
-        if _is_heading(found) and found["settings"] != header["settings"] and not any(map(bytes.strip, lines)):
+        self._check_layout(found)
+        before, now = found.get("settings"), header["settings"]
+        if isinstance(before, dict) and before != now and not any(map(bytes.strip, lines)):
             assert self._file is not None
             self._file.truncate(0)  # nothing is finished yet: perhaps these settings were refused, and are mended now
             self._append([header])
             return
-        self._compare(found, header)
+        self._compare(before if isinstance(before, dict) else {}, now)
         place, damaged = len(first) + 1, []
         for line in lines:
             piece = _piece(line)
@@ -167,7 +169,7 @@ class Journal(AbstractContextManager["Journal"]):
             self._file.seek(0, os.SEEK_END)
             self._file.write(b"\n")
 
-    def _compare(self, found: Any, header: dict[str, Any]) -> None:
+    def _check_layout(self, found: Any) -> None:
         if not isinstance(found, dict) or found.get("format") != FORMAT:
             raise FileError(f"{self.path}: is no file of finished work, so it is left alone. Name another file.")
         if found.get("version") != VERSION:
@@ -175,8 +177,8 @@ class Journal(AbstractContextManager["Journal"]):
                 f"{self.path}: has layout version {found.get('version')!r}, this lignite writes {VERSION}. "
                 "Name another file."
             )
-        before, now = found.get("settings"), header["settings"]
-        before = before if isinstance(before, dict) else {}
+
+    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         if other:
             name, old, new = _innermost(other[0], before.get(other[0]), now.get(other[0]))
@@ -184,14 +186,6 @@ class Journal(AbstractContextManager["Journal"]):
                 f"{self.path}: was begun with {name}={_short(old)}, this run has {_short(new)}. "
                 "Give the same settings, or name another file."
             )
-
-
-def _is_heading(found: Any) -> bool:
-    return (
-        isinstance(found, dict)
-        and (found.get("format"), found.get("version")) == (FORMAT, VERSION)
-        and isinstance(found.get("settings"), dict)
-    )
 
 
 def _innermost(name: str, before: Any, now: Any) -> tuple[str, Any, Any]:
